@@ -1,0 +1,21 @@
+"""What a user can set: frozen values, checked once, the same for files, command line and Python."""
+
+from __future__ import annotations
+
+from gimp_plugin.config.model import ModelConfig
+from gimp_plugin.config.presets import PRESETS, GimpConfig, load_preset
+from gimp_plugin.config.sources import CohortSource, ExtractionConfig, Runtime
+from gimp_plugin.config.stages import FinetuneConfig, GeneStageConfig, PretrainConfig
+
+__all__ = [
+    "PRESETS",
+    "CohortSource",
+    "ExtractionConfig",
+    "FinetuneConfig",
+    "GeneStageConfig",
+    "GimpConfig",
+    "ModelConfig",
+    "PretrainConfig",
+    "Runtime",
+    "load_preset",
+]

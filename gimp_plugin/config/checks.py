@@ -1,0 +1,95 @@
+"""Checks that every configuration object shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any, Self, get_type_hints
+
+from gimp_plugin.errors import ConfigError, did_you_mean
+
+
+class Settings:
+    """A configuration table: made from a mapping that holds known keys of the right type only."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], *, table: str = "") -> Self:
+        """Make the settings from a mapping, for instance a table of a TOML file.
+
+        Parameters
+        ----------
+        values
+            Keys and values; what is not given keeps its default.
+        table
+            Name of the table, for the message.
+
+        Returns
+        -------
+        The settings.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown, or a value has the wrong type or lies out of range.
+        """
+        types = get_type_hints(cls)
+        known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # dataclasses only
+        where = f"[{table}] " if table else ""
+        for key, value in values.items():
+            if key not in known:
+                problem = f"unknown key {where}{key!r}{did_you_mean(key, known)}"
+                raise ConfigError(problem, hint=f"known keys: {', '.join(known)}")
+            if not _fits(value, types[key]):
+                problem = f"{where}{key} = {value!r} has the wrong type"
+                raise ConfigError(problem, hint=f"expected {_spelled(types[key])}")
+        return cls(**{key: _converted(value, types[key]) for key, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all settings as plain values."""
+        return asdict(self)  # type: ignore[call-overload]  # dataclasses only
+
+
+def require_range(
+    name: str, value: float | None, *, low: float, high: float, open_low: bool = False
+) -> None:
+    """Refuse a number outside of low..high; None passes."""
+    if value is None or (low < value if open_low else low <= value) and value <= high:
+        return
+    bracket = "(" if open_low else "["
+    raise ConfigError(f"{name} = {value!r} is out of range, expected {bracket}{low:g}, {high:g}]")
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is not among the choices."""
+    if value not in choices:
+        problem = f"{name} = {value!r} is unknown{did_you_mean(value, choices)}"
+        raise ConfigError(problem, hint=f"choose from {', '.join(choices)}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from TOML fits a field's type; a whole number fits a float."""
+    kinds = getattr(kind, "__args__", (kind,)) if not _is_tuple(kind) else (tuple, list)
+    if isinstance(value, bool):
+        return bool in kinds
+    return isinstance(value, kinds) or (isinstance(value, int) and float in kinds)
+
+
+def _converted(value: Any, kind: Any) -> Any:
+    """Give lists of TOML as tuples and whole numbers as floats where the field says so."""
+    if isinstance(value, list):
+        return tuple(value)
+    kinds = getattr(kind, "__args__", (kind,))
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and float in kinds and int not in kinds else value
+
+
+def _is_tuple(kind: Any) -> bool:
+    """Whether a type is tuple[...]."""
+    return getattr(kind, "__origin__", None) is tuple
+
+
+def _spelled(kind: Any) -> str:
+    """Name of a type, as a user reads it."""
+    return str(getattr(kind, "__name__", kind)) if not _is_tuple(kind) else "a list"

@@ -1,0 +1,142 @@
+"""Where the inputs are, how patches are taken from slides, and what the work runs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gimp_plugin.config.checks import Settings, require_choice, require_range
+from gimp_plugin.keys import LABEL
+
+LARGE = 10**9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractionConfig(Settings):
+    """Everything that decides the bytes of a bag.
+
+    Parameters
+    ----------
+    patch_encoder
+        Name of a registered patch encoder.
+    weights
+        Weights file for the encoder; empty takes the encoder's own.
+    mpp
+        Target resolution, microns per pixel.
+    patch_size
+        Side of a patch in pixels at the target resolution.
+    stride
+        Step between patches in pixels at the target resolution; 0 is the patch size.
+    tissue
+        Tissue mask of TIAToolbox: `otsu` or `morphological`.
+    min_tissue
+        Least share of tissue in a patch.
+    slide_mpp
+        Resolution of slides that do not state theirs; 0 when unknown. It never overrides.
+    """
+
+    patch_encoder: str = "resnet50"
+    weights: str = ""
+    mpp: float = 0.5
+    patch_size: int = 256
+    stride: int = 0
+    tissue: str = "otsu"
+    min_tissue: float = 0.25
+    slide_mpp: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check ranges and choices."""
+        require_range("mpp", self.mpp, low=0.05, high=20.0)
+        require_range("patch_size", self.patch_size, low=16, high=4096)
+        require_range("stride", self.stride, low=0, high=LARGE)
+        require_choice("tissue", self.tissue, ("otsu", "morphological"))
+        require_range("min_tissue", self.min_tissue, low=0.0, high=1.0)
+        if self.slide_mpp:
+            require_range("slide_mpp", self.slide_mpp, low=0.05, high=20.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CohortSource(Settings):
+    """Where a stage finds its cases; None is "as in the run it starts from", else the default.
+
+    Parameters
+    ----------
+    adata
+        Gene cohort, .h5ad.
+    features
+        Folder of bags; by default `features`.
+    slide_table
+        CSV `slide_id,case_id`.
+    label_key
+        Column of `obs` with the class; by default `label`.
+    layer, scale
+        Layer to take instead of X, and its scale where the cohort does not declare it.
+    splits, fold
+        A CSV `case_id,fold,split` or `obs:<column>`, and the fold to take.
+    missing
+        What becomes of cases that lack a half: `drop`, `keep` or `error`.
+    slide_samples
+        `tumour` leaves slides of normal tissue out (TCGA sample codes 10-29), `all` keeps them.
+    slide_kind
+        `dx`, `frozen` or `all`, by the TCGA name.
+    """
+
+    adata: Path
+    features: Path | None = None
+    slide_table: Path | None = None
+    label_key: str | None = None
+    layer: str | None = None
+    scale: str | None = None
+    splits: str | None = None
+    fold: int | None = None
+    missing: str | None = None
+    slide_samples: str | None = None
+    slide_kind: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the choices."""
+        require_choice("missing", self.missing or "drop", ("drop", "keep", "error"))
+        require_choice("slide_samples", self.slide_samples or "all", ("tumour", "all"))
+        require_choice("slide_kind", self.slide_kind or "all", ("dx", "frozen", "all"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime(Settings):
+    """What the work runs on; nothing here changes a result beyond rounding, but for the seed.
+
+    Parameters
+    ----------
+    device
+        `auto`, `cpu`, `cuda` or `cuda:N`.
+    precision
+        `auto` (float32 on the CPU, bf16 on CUDA), `fp32` or `bf16`.
+    num_workers
+        Processes that load data; 0 loads in the main process.
+    seed
+        Of everything that is drawn.
+    overwrite
+        Replace an output that was made from other inputs.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    num_workers: int = 0
+    seed: int = 0
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Check ranges and choices."""
+        require_choice("device", self.device.partition(":")[0], ("auto", "cpu", "cuda"))
+        require_choice("precision", self.precision, ("auto", "fp32", "bf16"))
+        require_range("num_workers", self.num_workers, low=0, high=1024)
+        require_range("seed", self.seed, low=0, high=2**32 - 1)
+
+
+DEFAULTS = CohortSource(
+    adata=Path("genes.h5ad"),
+    features=Path("features"),
+    label_key=LABEL,
+    missing="drop",
+    slide_samples="tumour",
+    slide_kind="all",
+)

@@ -1,0 +1,126 @@
+"""What can go wrong on purpose: one family of exceptions, each with its exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GimpError(Exception):
+    """A problem that the user can act on.
+
+    Parameters
+    ----------
+    problem
+        What is wrong, with the value and where it stands, and what was expected.
+    hint
+        What to do about it.
+    """
+
+    exit_code = 3
+
+    def __init__(self, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Give the problem, and the hint in parentheses."""
+        return self.problem if self.hint is None else f"{self.problem} ({self.hint})"
+
+
+class ConfigError(GimpError, ValueError):
+    """A wrong usage or configuration: an unknown key, name or value."""
+
+    exit_code = 2
+
+
+class PluginError(GimpError, RuntimeError):
+    """A component that was asked for comes from a plugin that failed to load."""
+
+    exit_code = 2
+
+
+class CohortError(GimpError, ValueError):
+    """An expression cohort that cannot be trusted."""
+
+
+class PairingError(GimpError, ValueError):
+    """Slides and cases that cannot be brought together."""
+
+
+class SplitError(GimpError, ValueError):
+    """Splits that overlap, leak or lack a part."""
+
+
+class BagError(GimpError, ValueError):
+    """A feature file that is damaged, or is not a feature file."""
+
+
+class SlideError(GimpError, ValueError):
+    """A slide that cannot be read or has nothing to read."""
+
+
+class CheckpointError(GimpError, ValueError):
+    """A run folder that is damaged, or does not fit the data at hand."""
+
+
+class EvaluationError(GimpError, ValueError):
+    """Predictions that cannot be evaluated."""
+
+
+class StaleOutputError(GimpError, ValueError):
+    """An output that was made from other inputs or another configuration."""
+
+
+class MaskError(GimpError, ValueError):
+    """A mask of patches that hides nothing, or everything."""
+
+
+class MissingFileError(GimpError, FileNotFoundError):
+    """A file that should be there and is not."""
+
+
+class ResourceError(GimpError, OSError):
+    """Out of disk, memory, device or network, or the loss stopped being finite."""
+
+    exit_code = 5
+
+
+class LockedError(GimpError, OSError):
+    """Another process holds the output."""
+
+    exit_code = 6
+
+
+class SafetyError(GimpError, ValueError):
+    """An input that could run code or show another file's bytes."""
+
+    exit_code = 7
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Nearest of the known names, as the end of an error message.
+
+    Examples
+    --------
+    >>> did_you_mean("nystrm", ["nystrom", "abmil"])
+    ", did you mean 'nystrom'?"
+    >>> did_you_mean("x", ["nystrom"])
+    ''
+    """
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def listed(names: Iterable[object], *, limit: int = 5) -> str:
+    """First few names and the number of the others.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], limit=2)
+    "'a', 'b' and 1 more"
+    """
+    every = [repr(name) for name in names]
+    shown = ", ".join(every[:limit])
+    return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"

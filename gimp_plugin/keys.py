@@ -1,0 +1,34 @@
+"""Names of what stands in our files: one place, so that readers and writers agree."""
+
+from __future__ import annotations
+
+FORMAT = "format"
+FORMAT_VERSION = "format_version"
+COMPLETE = "complete"
+
+BAG_FORMAT = "gimp.features"
+BAG_FORMAT_VERSION = 1
+FEATURES = "features"
+COORDS = "coords"
+FEATURES_SHA256 = "features_sha256"
+
+UNS = "gimp"
+SCALE = "scale"
+OBSM = "X_gimp"
+LABEL = "label"
+SLIDE_ID = "slide_id"
+CASE_ID = "case_id"
+
+TRAIN = "train"
+VAL = "val"
+TEST = "test"
+NEW = "new"
+PARTS = (TRAIN, VAL, TEST)
+
+BOTH = "slides+genes"
+SLIDES = "slides"
+GENES = "genes"
+MODALITIES = (BOTH, SLIDES, GENES)
+
+RUN_FORMAT = "gimp.run"
+RUN_FORMAT_VERSION = 1
