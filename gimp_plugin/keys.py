@@ -11,6 +11,11 @@ BAG_FORMAT_VERSION = 1
 FEATURES = "features"
 COORDS = "coords"
 FEATURES_SHA256 = "features_sha256"
+COORDS_SHA256 = "coords_sha256"
+ENCODER = "encoder"
+ENCODER_WEIGHTS = "encoder_weights_sha256"
+EXTRACTION_SHA256 = "extraction_sha256"
+SLIDE_FINGERPRINT = "slide_fingerprint"
 
 UNS = "gimp"
 SCALE = "scale"

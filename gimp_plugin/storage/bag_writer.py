@@ -1,0 +1,186 @@
+"""Writing a bag: streamed to disk, whole or not at all, the same bytes for the same content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.errors import BagError, ResourceError
+from gimp_plugin.storage.atomic import whole_file
+
+CHUNK = 512
+"""Rows of a chunk: the unit of writing, whatever the size of the batches that come in."""
+
+
+class BagWriter:
+    """Write one bag, batch after batch; the file stands under its name only when it is complete.
+
+    Rows are held back until a chunk is full, so neither the memory nor the bytes of the file
+    depend on the size of the batches. The room on the disk is taken before the first row is
+    written, for HDF5 can crash on a full disk.
+
+    Parameters
+    ----------
+    path
+        Where the bag shall stand.
+    dim
+        Number of features of a patch.
+    attributes
+        What the file says of itself.
+    coords_attributes
+        What `coords` says of itself, for readers of other tools.
+    n_patches
+        Number of rows to come, as far as known: the room to take on the disk.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "slide.h5"
+    >>> with BagWriter(path, dim=3, attributes={"encoder": "mine"}) as bag:
+    ...     bag.append(np.zeros((2, 3)), np.array([[0, 0], [256, 0]]))
+    >>> path.exists()
+    True
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        dim: int,
+        attributes: Mapping[str, Any],
+        coords_attributes: Mapping[str, Any] | None = None,
+        n_patches: int = 0,
+    ) -> None:
+        self.path = path
+        self.dim = dim
+        self.n_patches = 0
+        self._attributes = dict(attributes)
+        self._coords_attributes = dict(coords_attributes or {})
+        self._expected = n_patches
+        self._held: list[tuple[NDArray[np.float16], NDArray[np.int32]]] = []
+        self._n_held = 0
+        self._hashes = (hashlib.sha256(), hashlib.sha256())
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Open a temporary file beside the final name and take the room it needs."""
+        with ExitStack() as stack:
+            self._temporary = stack.enter_context(whole_file(self.path))
+            self._file = stack.enter_context(h5py.File(self._temporary, "w"))
+            self._reserve()
+            self._create()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Finish and rename the file, or remove it after an error."""
+        with self._stack:
+            if error is not None:
+                raise error
+            self._finish()
+
+    def append(self, features: NDArray[Any], coords: NDArray[Any]) -> None:
+        """Add patches.
+
+        Parameters
+        ----------
+        features
+            Shape (patch, dim), finite in float16.
+        coords
+            Shape (patch, 2), level-0 pixels.
+
+        Raises
+        ------
+        BagError
+            If a value is not finite once it is a float16; the patch's coordinates are named.
+        """
+        with np.errstate(over="ignore"):
+            narrow = np.ascontiguousarray(features, dtype="<f2")
+        corners = np.ascontiguousarray(coords, dtype="<i4")
+        finite = np.isfinite(narrow).all(axis=1)
+        if not finite.all():
+            x, y = corners[int(np.argmin(finite))].tolist()
+            raise BagError(
+                f"the features of the patch at ({x}, {y}) do not fit a float16, or are NaN",
+                hint="check the encoder, or use --precision fp32",
+            )
+        self._held.append((narrow, corners))
+        self._n_held += len(narrow)
+        if self._n_held >= CHUNK:
+            self._flush(whole_chunks_only=True)
+
+    def _reserve(self) -> None:
+        """Take the room on the disk, so that a full disk is an error here and no crash later."""
+        n_chunks = -(-self._expected // CHUNK)
+        needed = n_chunks * (CHUNK * (2 * self.dim + 8) + 128) + 2**16
+        try:
+            os.posix_fallocate(self._file.id.get_vfd_handle(), 0, needed)
+        except OSError as error:
+            raise ResourceError(
+                f"no room for {str(self.path)!r}: it needs about {needed / 1e9:.3f} GB",
+                hint="free space, or choose another --output",
+            ) from error
+
+    def _create(self) -> None:
+        """Lay out the file: attributes first, then empty datasets that grow by whole chunks."""
+        for name, value in self._attributes.items():
+            self._file.attrs[name] = value
+        layout: dict[str, Any] = {"fletcher32": True, "track_times": False}
+        self._features = self._file.create_dataset(
+            keys.FEATURES, (0, self.dim), "<f2", chunks=(CHUNK, self.dim),
+            maxshape=(None, self.dim), **layout,
+        )  # fmt: skip
+        self._coords = self._file.create_dataset(
+            keys.COORDS, (0, 2), "<i4", chunks=(CHUNK, 2), maxshape=(None, 2), **layout
+        )
+        for name, value in self._coords_attributes.items():
+            self._coords.attrs[name] = value
+
+    def _flush(self, *, whole_chunks_only: bool) -> None:
+        """Write held rows, keeping back those that do not fill a chunk unless it is the last."""
+        features = np.concatenate([rows for rows, _ in self._held])
+        coords = np.concatenate([corners for _, corners in self._held])
+        n_ready = len(features) // CHUNK * CHUNK if whole_chunks_only else len(features)
+        stop = self.n_patches + n_ready
+        for dataset, rows, digest in zip(
+            (self._features, self._coords), (features, coords), self._hashes, strict=True
+        ):
+            dataset.resize(stop, axis=0)
+            dataset[self.n_patches : stop] = rows[:n_ready]
+            digest.update(rows[:n_ready].tobytes())
+        self.n_patches = stop
+        self._held = [(features[n_ready:], coords[n_ready:])]
+        self._n_held = len(features) - n_ready
+
+    def _finish(self) -> None:
+        """Write the rest, the hashes and last of all `complete`; give back the room not used."""
+        if self._n_held:
+            self._flush(whole_chunks_only=False)
+        if self.n_patches == 0:
+            raise BagError(f"no patches for {str(self.path)!r}", hint="leave this slide out")
+        features, coords = (digest.hexdigest() for digest in self._hashes)
+        self._file.attrs[keys.FEATURES_SHA256] = features
+        self._file.attrs[keys.COORDS_SHA256] = coords
+        self._file.attrs[keys.FORMAT] = keys.BAG_FORMAT
+        self._file.attrs[keys.FORMAT_VERSION] = keys.BAG_FORMAT_VERSION
+        self._file.flush()
+        self._file.attrs[keys.COMPLETE] = True
+        self._file.flush()
+        size = self._file.id.get_filesize()
+        self._file.close()
+        os.truncate(self._temporary, size)

@@ -1,0 +1,148 @@
+"""Opening HDF5 files of unknown origin: what they are, and that they show only their own bytes."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from gimp_plugin.errors import BagError, LockedError, MissingFileError, SafetyError
+
+MAX_EXPANSION = 1100
+"""Deflate, the densest filter in use, gives at most about 1,032 bytes for one."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; what is no such file is named for what it is.
+
+    Yields
+    ------
+    The open file.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing at `path`.
+    LockedError
+        If another process has it open for writing.
+    BagError
+        If it is no regular file, empty, truncated or not HDF5.
+    """
+    _check_regular(path)
+    try:
+        file = h5py.File(path, "r")
+    except BlockingIOError as error:
+        raise LockedError(
+            f"{str(path)!r} is open for writing in another process", hint="wait for it to end"
+        ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    with file:
+        yield file
+
+
+def own_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
+    """Dataset that holds its own numbers in this very file, or None when there is none.
+
+    Shape and type are looked at, no value is read.
+
+    Returns
+    -------
+    The dataset, open as long as its file is.
+
+    Raises
+    ------
+    SafetyError
+        If it is a link, or its bytes lie in other files, or it claims far more than it holds.
+    BagError
+        If it is no dataset of numbers, or rows of it were never written.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise _unsafe(file, name, f"is a {type(link).__name__} to another place")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise BagError(
+            f"{file.filename!r} has a group {name!r} where a dataset is expected",
+            hint="give a feature file",
+        )
+    _check_storage(file, dataset, name)
+    return dataset
+
+
+def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes as Python values: text, numbers and lists; references and voids are left out."""
+    values = {name: _plain(value) for name, value in attributes.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what is not a file with bytes, before anything opens it (a FIFO would hang)."""
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"no file {str(path)!r}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise BagError(f"{str(path)!r} is not a regular file")
+    if status.st_size == 0:
+        raise BagError(f"{str(path)!r} is an empty file", hint="make it again")
+
+
+def _check_storage(file: h5py.File, dataset: h5py.Dataset, name: str) -> None:
+    """Refuse foreign bytes, objects, and claims that the file does not hold."""
+    if dataset.is_virtual or dataset.external:
+        raise _unsafe(file, name, "takes its bytes from other files")
+    if dataset.dtype.kind not in "fiu":
+        if dataset.dtype.hasobject:
+            raise _unsafe(file, name, "holds objects, not numbers")
+        raise BagError(
+            f"{file.filename!r}: {name!r} is of type {dataset.dtype}, expected numbers",
+            hint="give a feature file",
+        )
+    stored = int(dataset.id.get_storage_size())
+    claimed = int(dataset.size or 0) * dataset.dtype.itemsize
+    if claimed > max(stored, 1024) * MAX_EXPANSION:
+        raise _unsafe(file, name, f"claims {claimed} bytes and stores {stored}")
+    if dataset.compression is None and dataset.scaleoffset is None and stored < claimed:
+        raise BagError(
+            f"{file.filename!r}: {name!r} stores {stored} of {claimed} bytes",
+            hint="its writer was interrupted; make it again",
+        )
+
+
+def _plain(value: Any) -> Any:
+    """One attribute as a Python value, or None when it has no plain form."""
+    if isinstance(value, bytes | np.bytes_):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiubSUO":
+        return [_plain(item) for item in value.tolist()]
+    if isinstance(value, np.generic) and value.dtype.kind in "fiub":
+        return value.item()
+    return value if isinstance(value, str | int | float | bool) else None
+
+
+def _unreadable(path: Path, error: OSError) -> BagError:
+    """Say why HDF5 could not open a file that is there."""
+    text = str(error)
+    if isinstance(error, PermissionError):
+        return BagError(f"{str(path)!r} may not be read", hint="check its permissions")
+    if "truncated" in text:
+        problem = f"{str(path)!r} is truncated (it has {path.stat().st_size} bytes)"
+        return BagError(problem, hint="make or copy it again")
+    if "signature not found" in text:
+        return BagError(f"{str(path)!r} is not an HDF5 file", hint="give a feature file")
+    return BagError(f"{str(path)!r} cannot be read as HDF5: {text}", hint="make or copy it again")
+
+
+def _unsafe(file: h5py.File, name: str, what: str) -> SafetyError:
+    """Error for a dataset that must not be read."""
+    problem = f"{file.filename!r}: {name!r} {what}; it was not read"
+    return SafetyError(problem, hint="ask whoever made it for a plain file")
