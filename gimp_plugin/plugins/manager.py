@@ -1,0 +1,148 @@
+"""Find the plugins that are installed, and load each without letting it hurt the others.
+
+pluggy's own `load_setuptools_entrypoints` stops at the first plugin that fails to import and skips
+a second one of the same name without a word, so the entry points are walked here.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import os
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from gimp_plugin.errors import did_you_mean, listed
+from gimp_plugin.plugins import hookspecs
+from gimp_plugin.plugins.components import Origin, PluginFailure
+
+GROUP = "gimp_plugin"
+DISABLE = "GIMP_DISABLE_PLUGINS"
+OURS = "gimp-plugin"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """Outcome of loading all plugins.
+
+    Parameters
+    ----------
+    manager
+        Holds the plugins that are usable.
+    origins
+        Where each of them came from, by the plugin's name.
+    failures
+        Those that are not usable, and why.
+    disabled
+        Those that `GIMP_DISABLE_PLUGINS` blocks.
+    """
+
+    manager: pluggy.PluginManager
+    origins: dict[str, Origin]
+    failures: list[PluginFailure]
+    disabled: list[Origin]
+
+
+def load_plugins() -> Loaded:
+    """Load every plugin of the entry-point group, each guarded.
+
+    A plugin is usable when its module imports, each of its hooks exists and takes the arguments
+    that the specification has, and no other plugin bears its name. Ours keeps its name; of two
+    others with one name neither is loaded, since which comes first depends on `sys.path`.
+
+    Returns
+    -------
+    The usable plugins, in the order ours, then by name, and what became of the others.
+    """
+    loaded = Loaded(new_manager(), {}, [], [])
+    found = [(origin_of(entry), entry) for entry in entry_points(group=GROUP)]
+    found.sort(key=lambda pair: (not is_ours(pair[0]), pair[0].entry_point, pair[0].distribution))
+    enabled = _without_disabled(found, loaded)
+    bearers: dict[str, list[Origin]] = collections.defaultdict(list)
+    for origin, _ in enabled:
+        bearers[origin.entry_point].append(origin)
+    for origin, entry in enabled:
+        reason = _clash(origin, bearers[origin.entry_point]) or _register(loaded, origin, entry)
+        if reason is not None:
+            loaded.failures.append(PluginFailure(origin=origin, reason=reason))
+    return loaded
+
+
+def new_manager() -> pluggy.PluginManager:
+    """Give a plugin manager that knows our hooks and no plugin."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    return manager
+
+
+def origin_of(entry: EntryPoint) -> Origin:
+    """Say which distribution declares an entry point."""
+    name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
+    return Origin(entry_point=entry.name, distribution=name, version=version)
+
+
+def is_ours(origin: Origin) -> bool:
+    """Tell whether a plugin is the one that comes with the package."""
+    return origin.distribution == OURS
+
+
+def _without_disabled(
+    found: list[tuple[Origin, EntryPoint]], loaded: Loaded
+) -> list[tuple[Origin, EntryPoint]]:
+    """Leave out what GIMP_DISABLE_PLUGINS names, by entry point or by distribution."""
+    blocked = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
+    known = {name for origin, _ in found for name in (origin.entry_point, origin.distribution)}
+    for name in sorted(blocked - known):
+        logger.warning("%s names no plugin: %r%s", DISABLE, name, did_you_mean(name, known))
+    enabled = []
+    for origin, entry in found:
+        if blocked & {origin.entry_point, origin.distribution}:
+            loaded.disabled.append(origin)
+        else:
+            enabled.append((origin, entry))
+    return enabled
+
+
+def _clash(origin: Origin, bearers: list[Origin]) -> str | None:
+    """Say who else bears the plugin's name, unless it is ours."""
+    others = [str(other) for other in bearers if other != origin]
+    if not others or is_ours(origin):
+        return None
+    return f"its name is also that of {listed(others)}; {DISABLE} takes a distribution's name"
+
+
+def _register(loaded: Loaded, origin: Origin, entry: EntryPoint) -> str | None:
+    """Import one plugin and register it; the reason if that is not possible."""
+    try:
+        plugin = entry.load()
+        reason = _fault(plugin)
+        if reason is None:
+            loaded.manager.register(plugin, name=origin.entry_point)
+            loaded.origins[origin.entry_point] = origin
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's module may raise anything
+        return in_one_line(error)
+    return reason
+
+
+def in_one_line(error: BaseException) -> str:
+    """Type and message of an error that a plugin raised."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _fault(plugin: object) -> str | None:
+    """Say what is wrong with a plugin's hooks, tried in a manager of its own."""
+    trial = new_manager()
+    specified = set(vars(trial.hook))
+    trial.register(plugin)
+    try:
+        trial.check_pending()
+    except pluggy.PluginValidationError:
+        unknown = min(set(vars(trial.hook)) - specified)
+        return f"implements the unknown hook {unknown!r}{did_you_mean(unknown, specified)}"
+    if not trial.get_hookcallers(plugin):
+        return "implements no hook (is the marker gimp_plugin.plugins.hookimpl missing?)"
+    return None
