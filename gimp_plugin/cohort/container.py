@@ -1,0 +1,115 @@
+"""The HDF5 container of a cohort: what it must be before anything reads a value of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from gimp_plugin import keys
+from gimp_plugin.errors import BagError, CohortError, SafetyError
+from gimp_plugin.storage.hdf5 import MAX_EXPANSION, opened
+
+_FREE_BYTES = 1 << 30
+_ROOT_VERSIONS = ("0.1.0", None)
+_HINT = "give an AnnData file, .h5ad"
+
+
+@contextmanager
+def opened_cohort(path: Path) -> Iterator[h5py.File]:
+    """Open an AnnData file of unknown origin for reading.
+
+    Parameters
+    ----------
+    path
+        The .h5ad file.
+
+    Yields
+    ------
+    The open file, which holds `obs` and `var` and shows no bytes but its own.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    LockedError
+        If another process has it open for writing.
+    SafetyError
+        If it has links or external storage, or claims far more values than it holds.
+    CohortError
+        If it is truncated, not HDF5, not an AnnData file, or from a newer anndata.
+    """
+    with _hdf5(path) as file:
+        _check_safe(file, path)
+        _check_anndata(file, path)
+        yield file
+
+
+def attribute(element: h5py.Group | h5py.Dataset, name: str) -> Any:
+    """Attribute as text where it is text, None where there is none."""
+    value = element.attrs.get(name)
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@contextmanager
+def _hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file; the refusals of `storage.hdf5` speak of cohorts here."""
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(opened(path))
+        except BagError as error:
+            raise CohortError(error.problem, hint=_HINT) from error
+        yield file
+
+
+def _check_safe(file: h5py.File, path: Path) -> None:
+    """Refuse links to other places, bytes in other files, and absurd sizes."""
+    allowance = max(_FREE_BYTES, path.stat().st_size * MAX_EXPANSION)
+
+    def check(name: str, link: object) -> None:
+        if not isinstance(link, h5py.HardLink):
+            raise _unsafe(path, name, f"is a {type(link).__name__} to another place")
+        element = file[name]
+        if not isinstance(element, h5py.Dataset):
+            return
+        if element.is_virtual or element.external:
+            raise _unsafe(path, name, "takes its bytes from other files")
+        if h5py.check_ref_dtype(element.dtype) is not None:
+            raise _unsafe(path, name, "holds references, not values")
+        if (element.size or 0) * element.dtype.itemsize > allowance:
+            raise _unsafe(path, name, f"claims {element.size} values, more than the file can hold")
+
+    file.visititems_links(check)
+
+
+def _check_anndata(file: h5py.File, path: Path) -> None:
+    """Refuse other kinds of HDF5 files, by name where they are known."""
+    tables = [isinstance(file.get(name), h5py.Group) for name in ("obs", "var")]
+    if not all(tables):
+        raise CohortError(f"{str(path)!r} {_kind(file)}", hint=_HINT)
+    version = attribute(file, "encoding-version")
+    if attribute(file, "encoding-type") not in {"anndata", None} or version not in _ROOT_VERSIONS:
+        kind = f"{attribute(file, 'encoding-type')} {version}"
+        problem = f"{str(path)!r} is encoded as {kind!r}, expected 'anndata 0.1.0'"
+        raise CohortError(problem, hint="it was written by a newer anndata: upgrade anndata")
+
+
+def _kind(file: h5py.File) -> str:
+    """Say what an HDF5 file without both tables is."""
+    if attribute(file, keys.FORMAT) == keys.BAG_FORMAT or {"features", "feats"} & set(file):
+        return "is a feature file (the bag of one slide), not a cohort"
+    if {"matrix", "row_attrs", "col_attrs"} <= set(file):
+        return "is a loom file, not an AnnData file"
+    if {"obs", "var"} <= set(file):
+        return "was written by anndata before 0.7, whose tables are no longer read"
+    lacking = [name for name in ("obs", "var") if name not in file]
+    return f"is no AnnData file: it has no {' and no '.join(map(repr, lacking))}"
+
+
+def _unsafe(path: Path, name: str, what: str) -> SafetyError:
+    """Error for a file that must not be read."""
+    problem = f"{str(path)!r}: {name!r} {what}; nothing was read"
+    return SafetyError(problem, hint="ask whoever made it for a plain file")

@@ -1,0 +1,96 @@
+"""Classes of a cohort's cases."""
+
+from __future__ import annotations
+
+import numbers
+from typing import TYPE_CHECKING, Any
+
+from gimp_plugin.errors import CohortError, did_you_mean, listed
+
+if TYPE_CHECKING:
+    from gimp_plugin.cohort.expression import Cohort
+
+
+def labels_of(cohort: Cohort, label_key: str, *, min_classes: int = 2) -> dict[str, str]:
+    """Class of each case, as text.
+
+    Text, whole numbers and truth values are classes; 0.0 counts as the whole number 0.
+
+    Parameters
+    ----------
+    cohort
+        The cohort.
+    label_key
+        Column of its `obs`.
+    min_classes
+        Least number of classes: 2 for training, 1 where labels are only compared.
+
+    Returns
+    -------
+    Class by case id, in the order of the cohort.
+
+    Raises
+    ------
+    CohortError
+        If there is no such column, a case has no class, the column mixes kinds of values or holds
+        measurements, or there are fewer classes than asked for.
+    """
+    path = str(cohort.path)
+    columns = [str(column) for column in cohort.obs.columns]
+    if label_key not in columns:
+        problem = f"obs of {path!r} has no column {label_key!r}{did_you_mean(label_key, columns)}"
+        raise CohortError(problem, hint=f"give --label-key, one of {listed(columns, limit=9)}")
+    where = f"obs[{label_key!r}] of {path!r}"
+    values = dict(zip(cohort.case_ids, cohort.obs[label_key].tolist(), strict=True))
+    _check_complete(values, where)
+    _check_one_kind(values, where)
+    labels = {case_id: text_of(value) for case_id, value in values.items()}
+    classes = sorted(set(labels.values()))
+    if len(classes) < min_classes:
+        problem = f"{where} has one class only, {listed(classes)}, expected at least {min_classes}"
+        raise CohortError(problem, hint="give another --label-key, or a cohort with more classes")
+    return labels
+
+
+def _check_complete(values: dict[str, Any], where: str) -> None:
+    """Refuse cases without a class."""
+    bare = [case_id for case_id, value in values.items() if is_missing(value)]
+    if bare:
+        problem = f"{len(bare)} of {len(values)} cases have no value in {where}: {listed(bare)}"
+        raise CohortError(problem, hint="leave these cases out of the cohort, or label them")
+
+
+def _check_one_kind(values: dict[str, Any], where: str) -> None:
+    """Refuse columns that are no column of classes."""
+    first: dict[str, str] = {}
+    for case_id, value in values.items():
+        first.setdefault(_kind(value), f"{value!r} of case {case_id!r}")
+    if len(first) > 1:
+        problem = f"{where} mixes {' and '.join(sorted(first))}: {', '.join(first.values())}"
+        raise CohortError(problem, hint="store the classes as text")
+    if "measurements" in first:
+        problem = f"{where} holds measurements, expected classes: {first['measurements']}"
+        raise CohortError(problem, hint="give another --label-key")
+
+
+def _kind(value: Any) -> str:
+    """Name the kind of a value."""
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, bool):
+        return "truth values"
+    if isinstance(value, numbers.Real):
+        return "whole numbers" if float(value).is_integer() else "measurements"
+    return type(value).__name__
+
+
+def text_of(value: Any) -> str:
+    """Write a class as text."""
+    return str(int(value)) if _kind(value) == "whole numbers" else str(value)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell of a table is empty: None, NaN, NA or blank text."""
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:
+        return True
+    return not value.strip() if isinstance(value, str) else bool(value != value)  # noqa: PLR0124

@@ -1,0 +1,93 @@
+"""Scales of expression values: naming them, guessing them, bringing them to a log scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.errors import CohortError
+
+COUNTS = "counts"
+STANDARDISED = "standardised"
+LINEAR = ("fpkm", "fpkm-uq", "tpm", "linear")
+LOGARITHMIC = ("log", "log1p", "log2")
+SCALES = (COUNTS, *LINEAR, *LOGARITHMIC, STANDARDISED)
+"""Scales by name; `linear` and `log` are what a guess can tell, unit and base unknown."""
+
+NON_NEGATIVE = (COUNTS, *LINEAR)
+LOG_CEILING = 30.0
+"""Log values lie at or below: 2^30 is a billion reads of one gene."""
+LINEAR_FLOOR = 50.0
+"""A cohort with a value above this is not on a log scale."""
+
+_TARGET_SUM = 1e6
+_BLOCK_VALUES = 1 << 22
+
+
+def row_blocks(values: NDArray[np.float32]) -> Iterator[slice]:
+    """Rows of a matrix in blocks of a few million values, so that temporaries stay small."""
+    step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
+    for start in range(0, values.shape[0], step):
+        yield slice(start, min(start + step, values.shape[0]))
+
+
+def guess_scale(values: NDArray[np.float32]) -> str:
+    """Scale that the values look like.
+
+    A negative value means standardised, nothing but whole numbers counts, a maximum of at most 30
+    a log scale, one above 50 a linear scale.
+
+    Parameters
+    ----------
+    values
+        Finite expression values, shape (case, gene), neither side 0.
+
+    Returns
+    -------
+    `standardised`, `counts`, `log` or `linear`.
+
+    Raises
+    ------
+    CohortError
+        If the maximum lies between 30 and 50, where no guess is safe.
+    """
+    low, high = float(values.min()), float(values.max())
+    if low < 0:
+        return STANDARDISED
+    if all(bool((values[rows] == np.rint(values[rows])).all()) for rows in row_blocks(values)):
+        return COUNTS
+    if high <= LOG_CEILING:
+        return "log"
+    if high > LINEAR_FLOOR:
+        return "linear"
+    problem = f"the scale cannot be guessed: the maximum is {high:g}, between log and linear"
+    raise CohortError(problem, hint=f"give --scale, one of {', '.join(SCALES)}")
+
+
+def log_scale(values: NDArray[np.float32], scale: str) -> NDArray[np.float32]:
+    """Values on a log scale, each case on its own.
+
+    Counts are brought to a sum of a million a case and then take log(1 + x); FPKM, FPKM-UQ, TPM
+    and other linear values take log(1 + x); log and standardised values stay as they are. A case
+    of zeros stays zero.
+
+    Parameters
+    ----------
+    values
+        Expression, shape (case, gene).
+    scale
+        One of `SCALES`.
+
+    Returns
+    -------
+    A new array of the same shape, or `values` itself where nothing is to be done.
+    """
+    if scale == COUNTS:
+        totals = values.sum(axis=1, keepdims=True, dtype=np.float64)
+        per_million = values * (_TARGET_SUM / np.where(totals > 0, totals, 1.0))
+        return np.log1p(per_million).astype(np.float32)
+    if scale in LINEAR:
+        return np.log1p(values, dtype=np.float32)
+    return values

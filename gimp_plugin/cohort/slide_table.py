@@ -1,0 +1,144 @@
+"""Which case each slide belongs to, by a table, by the cohort, or by the names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from gimp_plugin.cohort.ids import same_case, tcga_case
+from gimp_plugin.errors import MissingFileError, PairingError, did_you_mean, listed
+from gimp_plugin.keys import CASE_ID, SLIDE_ID
+from gimp_plugin.storage.tables import read_csv
+
+_HINT = f"expected a CSV with the columns {SLIDE_ID},{CASE_ID}"
+
+
+def read_slide_table(path: Path) -> dict[str, str]:
+    """Case of each slide, from a CSV `slide_id,case_id`; other columns are of no account.
+
+    Parameters
+    ----------
+    path
+        The table.
+
+    Returns
+    -------
+    Case id by slide id, as they are spelled there.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    PairingError
+        If a column is missing, a cell is empty, or a slide has two cases.
+    """
+    rows = _rows(path)
+    columns = list(rows[0]) if rows else []
+    lacking = [column for column in (SLIDE_ID, CASE_ID) if column not in columns]
+    if lacking:
+        found = f"it has {listed(columns)}{did_you_mean(lacking[0], columns)}" if rows else "no row"
+        problem = f"{str(path)!r} has no column {lacking[0]!r}: {found}"
+        raise PairingError(problem, hint=_HINT)
+    pairs = []
+    for line, row in enumerate(rows, start=2):
+        slide_id, case_id = row[SLIDE_ID].strip(), row[CASE_ID].strip()
+        if not slide_id or not case_id:
+            empty = CASE_ID if slide_id else SLIDE_ID
+            raise PairingError(f"{str(path)!r}, row {line}: {empty} is empty", hint=_HINT)
+        pairs.append((slide_id, case_id))
+    return one_case_each(pairs, where=str(path))
+
+
+def slides_of_obs(obs_slides: Mapping[str, object], *, where: str = "obs") -> dict[str, str]:
+    """Case of each slide, from the column `slide_id` of `obs`.
+
+    Parameters
+    ----------
+    obs_slides
+        Cell of each case: one slide id, several with `;` between them, or nothing.
+    where
+        Name of the source, for messages.
+
+    Returns
+    -------
+    Case id by slide id.
+
+    Raises
+    ------
+    PairingError
+        If a slide has two cases.
+    """
+    cells = {case: cell for case, cell in obs_slides.items() if isinstance(cell, str)}
+    pairs = (
+        (slide_id.strip(), case_id)
+        for case_id, cell in cells.items()
+        for slide_id in cell.split(";")
+        if slide_id.strip()
+    )
+    return one_case_each(pairs, where=where)
+
+
+def cases_by_name(slide_ids: Sequence[str], case_ids: Collection[str]) -> dict[str, str]:
+    """Case of each slide by its name: an equal name, else the TCGA case it begins with.
+
+    A slide that names no case stands for a case of its own name.
+
+    Returns
+    -------
+    Case id by slide id.
+    """
+    return {
+        slide_id: slide_id if slide_id in case_ids else same_case(slide_id)
+        for slide_id in slide_ids
+    }
+
+
+def known_case(case_id: str, case_ids: Collection[str], by_patient: Mapping[str, list[str]]) -> str:
+    """Spelling of a case in the cohort: the same, else one of the same TCGA patient.
+
+    Returns
+    -------
+    The cohort's spelling, or `case_id` itself when the cohort has neither.
+
+    Raises
+    ------
+    PairingError
+        If the cohort has several rows of that patient.
+    """
+    if case_id in case_ids or tcga_case(case_id) is None:
+        return case_id
+    rows = by_patient.get(same_case(case_id), [])
+    if len(rows) > 1:
+        problem = f"{case_id!r} may mean several rows of the cohort: {listed(rows)}"
+        hint = "TCGA names are compared by their first 12 characters; give --slide-table with the"
+        raise PairingError(problem, hint=f"{hint} full ids, or keep one row a patient")
+    return rows[0] if rows else case_id
+
+
+def rows_by_patient(case_ids: Iterable[str]) -> dict[str, list[str]]:
+    """Rows of the cohort by the patient they stand for."""
+    rows: dict[str, list[str]] = defaultdict(list)
+    for case_id in case_ids:
+        rows[same_case(case_id)].append(case_id)
+    return rows
+
+
+def one_case_each(pairs: Iterable[tuple[str, str]], *, where: str) -> dict[str, str]:
+    """Case by slide; a slide of two cases is refused."""
+    case_of: dict[str, str] = {}
+    for slide_id, case_id in pairs:
+        if case_of.setdefault(slide_id, case_id) != case_id:
+            problem = f"{where!r} gives slide {slide_id!r} to {case_of[slide_id]!r} and {case_id!r}"
+            raise PairingError(problem, hint="a slide belongs to one case")
+    return case_of
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Rows of the table, or what is wrong with the file."""
+    try:
+        return read_csv(path)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"no slide table {str(path)!r}", hint=_HINT) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PairingError(f"{str(path)!r} cannot be read: {error}", hint=_HINT) from error

@@ -1,0 +1,137 @@
+"""What splits must satisfy, whoever made them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.errors import SplitError, did_you_mean, listed
+from gimp_plugin.keys import PARTS, TEST, VAL
+
+if TYPE_CHECKING:
+    from gimp_plugin.cohort.splits import Splits
+
+FEW = 5
+
+
+def check_splits(splits: Splits, labels: Mapping[str, str]) -> list[str]:
+    """Refuse splits that leak or cannot be used, and warn of thin ones.
+
+    Parameters
+    ----------
+    splits
+        The splits. Cases without a class in `labels` count for leaks only.
+    labels
+        Class of each case that will be used.
+
+    Returns
+    -------
+    What the user should be warned of: classes with fewer than 5 cases in a part, cases of either
+    side that the other lacks, no test part.
+
+    Raises
+    ------
+    SplitError
+        If a part has an unknown name, a patient is in two parts, train or val is empty, or a
+        class is absent from a part.
+    """
+    check_names(splits.parts, splits.source)
+    check_disjoint(splits.parts.items(), splits.source)
+    classes = sorted(set(labels.values()))
+    warnings = _unmatched(splits, labels)
+    for part in PARTS:
+        members = [labels[case_id] for case_id in splits.of(part) if case_id in labels]
+        if not members and part != TEST:
+            problem = f"{splits.source}: the part {part!r} is empty, expected cases of each class"
+            raise SplitError(problem, hint="give splits with cases in train and val")
+        if not members:
+            warnings.append(f"{splits.source}: no case is in 'test'")
+            continue
+        warnings += _thin_classes(Counter(members), classes, f"{splits.source}: part {part!r}")
+    return warnings
+
+
+def check_ancestry(
+    splits: Splits,
+    trained_cases: Iterable[str],
+    *,
+    where: str = "the run that this one starts from",
+) -> None:
+    """Refuse to judge a model on cases that it, or what it came from, was trained on.
+
+    Parameters
+    ----------
+    splits
+        The splits of the new run.
+    trained_cases
+        Training cases of the earlier run and of every run that it came from.
+    where
+        Name of the earlier run, for the message.
+
+    Raises
+    ------
+    SplitError
+        If a val or test case is among them; TCGA ids are compared by their first 12 characters.
+    """
+    trained = {same_case(case_id) for case_id in trained_cases}
+    for part in (VAL, TEST):
+        leaked = [case_id for case_id in splits.of(part) if same_case(case_id) in trained]
+        if leaked:
+            problem = (
+                f"{len(leaked)} of {len(splits.of(part))} {part} cases were training cases of "
+                f"{where} or of its ancestors: {listed(leaked, limit=len(leaked))}"
+            )
+            raise SplitError(problem, hint="use the splits of that run, or another run")
+
+
+def check_names(parts: Mapping[str, str], source: str) -> None:
+    """Refuse names of parts that are not train, val or test."""
+    for case_id, part in parts.items():
+        if part not in PARTS:
+            near = did_you_mean(part, PARTS)
+            problem = f"{source}: case {case_id!r} is in the unknown part {part!r}{near}"
+            raise SplitError(problem, hint=f"expected {', '.join(PARTS)}")
+
+
+def check_disjoint(pairs: Iterable[tuple[str, str]], source: str) -> None:
+    """Refuse a patient in two parts, under whatever names."""
+    first: dict[str, tuple[str, str]] = {}
+    twice = []
+    for case_id, part in pairs:
+        other_id, other_part = first.setdefault(same_case(case_id), (case_id, part))
+        if other_part != part:
+            names = case_id if case_id == other_id else f"{other_id} and {case_id}"
+            twice.append(f"{names} ({other_part} and {part})")
+    if twice:
+        noun = "patient is" if len(twice) == 1 else "patients are"
+        problem = f"{source}: {len(twice)} {noun} in two parts: {listed(twice)}"
+        raise SplitError(
+            problem, hint="a patient belongs to one part; TCGA ids go by 12 characters"
+        )
+
+
+def _thin_classes(counts: Counter[str], classes: list[str], where: str) -> list[str]:
+    """Refuse absent classes, warn of classes with few cases."""
+    absent = [label for label in classes if not counts[label]]
+    if absent:
+        problem = f"{where} has no case of class {listed(absent)}"
+        raise SplitError(problem, hint="give splits with every class in every part")
+    return [
+        f"{where} has only {counts[label]} cases of class {label!r}: its figures say little"
+        for label in classes
+        if counts[label] < FEW
+    ]
+
+
+def _unmatched(splits: Splits, labels: Mapping[str, str]) -> list[str]:
+    """Warn of cases that only one side knows."""
+    unused = [case_id for case_id in splits.parts if case_id not in labels]
+    unplaced = [case_id for case_id in labels if case_id not in splits.parts]
+    warnings = []
+    if unused:
+        warnings.append(f"{splits.source}: {len(unused)} cases are not at hand: {listed(unused)}")
+    if unplaced:
+        warnings.append(f"{splits.source}: {len(unplaced)} cases have no part: {listed(unplaced)}")
+    return warnings

@@ -1,0 +1,130 @@
+"""Whether expression values can be trusted, and the scale that they are on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.cohort.scales import (
+    LINEAR_FLOOR,
+    LOG_CEILING,
+    LOGARITHMIC,
+    NON_NEGATIVE,
+    SCALES,
+    STANDARDISED,
+    guess_scale,
+    row_blocks,
+)
+from gimp_plugin.errors import CohortError, listed
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Table:
+    """Values with the names of their rows and columns, and of the place they come from."""
+
+    values: NDArray[np.float32]
+    case_ids: Sequence[str]
+    gene_ids: Sequence[str]
+    where: str
+
+    def cell(self, case: int, gene: int) -> str:
+        """Name one value for a message."""
+        value = float(self.values[case, gene])
+        return f"{value:g} of case {self.case_ids[case]!r}, gene {self.gene_ids[gene]!r}"
+
+
+def check_finite(table: Table) -> None:
+    """Refuse NaN and infinite values.
+
+    Raises
+    ------
+    CohortError
+        If there are any: how many, and the first with its case and gene.
+    """
+    count, first = 0, None
+    for rows in row_blocks(table.values):
+        bad = ~np.isfinite(table.values[rows])
+        if first is None and bad.any():
+            case, gene = np.unravel_index(int(bad.argmax()), bad.shape)
+            first = (rows.start + int(case), int(gene))
+        count += int(bad.sum())
+    if first is not None:
+        problem = f"{count} of {table.values.size} values in {table.where} are NaN or infinite"
+        raise CohortError(
+            f"{problem}; the first is {table.cell(*first)}",
+            hint="leave out the gene or the case, or impute on purpose",
+        )
+
+
+def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
+    """Scale of the values: the declared one if it is possible, else a guess.
+
+    Parameters
+    ----------
+    table
+        Finite values.
+    declared
+        Scale that the user or the file names, if any.
+
+    Returns
+    -------
+    The scale, and what the user should be warned of.
+
+    Raises
+    ------
+    CohortError
+        If the declared scale does not go with the values; if there is none and the values look
+        standardised, or like nothing in particular.
+    """
+    warnings = _silent_cases(table)
+    if declared is not None:
+        return declared, [*_check_declared(table, declared), *warnings]
+    scale = guess_scale(table.values)
+    if scale == STANDARDISED:
+        case, gene = _extreme(table, lowest=True)
+        problem = f"{table.where} has negative values ({table.cell(case, gene)}): it looks"
+        raise CohortError(
+            f"{problem} standardised, but is not declared so",
+            hint=f"give --scale {STANDARDISED}, or log if it is a log scale",
+        )
+    guess = f"{table.where} does not declare its scale; guessed {scale!r} from a maximum of"
+    return scale, [f"{guess} {float(table.values.max()):g} (declare it with --scale)", *warnings]
+
+
+def _check_declared(table: Table, scale: str) -> list[str]:
+    """Refuse values that the declared scale cannot have; warn of those it hardly has."""
+    low, high = _extreme(table, lowest=True), _extreme(table, lowest=False)
+    if scale in NON_NEGATIVE and table.values[low] < 0:
+        problem = f"{table.where} is declared as {scale!r}, but has {table.cell(*low)}"
+        raise CohortError(problem, hint=f"declare the scale it is on, one of {', '.join(SCALES)}")
+    if scale in LOGARITHMIC and table.values[high] > LINEAR_FLOOR:
+        problem = f"{table.where} is declared as {scale!r}, but looks linear: {table.cell(*high)}"
+        raise CohortError(problem, hint="declare the scale it is on, for instance fpkm or counts")
+    if scale in NON_NEGATIVE and 0 < table.values[high] <= LOG_CEILING:
+        only = f"its maximum is only {float(table.values[high]):g}"
+        warning = f"{table.where} is declared as {scale!r}, but {only}: is it logged already?"
+        return [warning]
+    return []
+
+
+def _silent_cases(table: Table) -> list[str]:
+    """Warn of cases that express nothing."""
+    any_values = table.values.any(axis=1).tolist()
+    silent = [
+        case_id
+        for case_id, any_value in zip(table.case_ids, any_values, strict=True)
+        if not any_value
+    ]
+    if not silent:
+        return []
+    return [f"{len(silent)} cases of {table.where} have 0 for every gene: {listed(silent)}"]
+
+
+def _extreme(table: Table, *, lowest: bool) -> tuple[int, int]:
+    """Place of the lowest or the highest value."""
+    flat = table.values.argmin() if lowest else table.values.argmax()
+    case, gene = np.unravel_index(int(flat), table.values.shape)
+    return int(case), int(gene)
