@@ -1,0 +1,38 @@
+"""The commands by name, each imported when it is first asked for."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator
+
+import click
+
+from gimp_plugin.cli.logs import verbosity_options
+from gimp_plugin.cli.settings import config_option
+
+COMMANDS = {
+    "extract-features": "gimp_plugin.cli.extract_features",
+    "pretrain": "gimp_plugin.cli.pretrain",
+    "finetune": "gimp_plugin.cli.finetune",
+    "predict": "gimp_plugin.cli.predict",
+    "evaluate": "gimp_plugin.cli.evaluate",
+    "demo": "gimp_plugin.cli.demo",
+    "config": "gimp_plugin.cli.config",
+    "plugins": "gimp_plugin.cli.plugins",
+}
+"""Module of each command, in the order of `gimp --help`; its attribute `command` is the command."""
+
+
+@functools.cache
+def load(name: str) -> click.Command:
+    """Import a command and give it the options that every command has."""
+    command: click.Command = importlib.import_module(COMMANDS[name]).command
+    command.params += [config_option(command), *verbosity_options()]
+    return command
+
+
+def every() -> Iterator[tuple[str, click.Command]]:
+    """Give all commands by name."""
+    for name in COMMANDS:
+        yield name, load(name)

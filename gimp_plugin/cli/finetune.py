@@ -1,0 +1,58 @@
+"""`gimp finetune`: train the classifier, from a pre-training or from scratch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gimp_plugin.cli import options
+
+if TYPE_CHECKING:
+    from gimp_plugin.config import GimpConfig
+
+NO_RUN = ("genes", "none")
+
+
+@click.command("finetune", short_help="Train the classifier; writes a run folder to predict with.")
+@options.inputs(from_run=True)
+@options.splits(from_run=True)
+@options.missing("drop")
+@click.option(
+    "--from",
+    "start",
+    metavar="RUN|genes|none",
+    default="runs/pretrain",
+    show_default=True,
+    help="Run to start from; genes: gene pre-training only; none: from scratch.",
+)
+@options.preset
+@options.modalities
+@options.gene_encoder
+@options.aggregator
+@options.head
+@options.training
+@options.runtime
+@options.output("runs/finetune")
+def command(*, start: str, output: Path, **given: Any) -> None:
+    """Fine-tune on slides and genes, and keep the epoch that is best on the validation cases.
+
+    What is not given is taken from the run that it starts from: features, slide table, label,
+    splits and model. No case that the run or its ancestors trained on may stand in val or test.
+    """
+    from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
+    from gimp_plugin.training import finetune
+
+    config = gimp_config(given, stage="finetune", base=_config_of(start))
+    result = finetune(
+        cohort_source(given), config, start=start, output=output, runtime=runtime(given)
+    )
+    click.echo(f"{result.path}: {result.outcome}")
+
+
+def _config_of(start: str) -> GimpConfig | None:
+    """Configuration of the run that is started from."""
+    from gimp_plugin.storage.runs import read_run
+
+    return None if start in NO_RUN else read_run(Path(start)).config

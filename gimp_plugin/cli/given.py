@@ -1,0 +1,69 @@
+"""What a command was given, as the objects that the Python API takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gimp_plugin.cli.settings import model_tables
+
+if TYPE_CHECKING:
+    from gimp_plugin.config import CohortSource, GimpConfig, Runtime
+
+MODEL_OPTIONS = ("modalities", "gene_encoder", "aggregator", "head")
+STAGE_OPTIONS = ("epochs", "lr", "batch_size")
+
+
+def cohort_source(given: Mapping[str, Any]) -> CohortSource:
+    """Take the inputs from a command's options."""
+    from gimp_plugin.config import CohortSource
+
+    return CohortSource(**_fields(CohortSource, given))
+
+
+def runtime(given: Mapping[str, Any]) -> Runtime:
+    """Take what the work runs on from a command's options."""
+    from gimp_plugin.config import Runtime
+
+    return Runtime(**_fields(Runtime, given))
+
+
+def gimp_config(
+    given: Mapping[str, Any], *, stage: str, base: GimpConfig | None = None
+) -> GimpConfig:
+    """Bring preset, settings file and options together; the later wins.
+
+    Parameters
+    ----------
+    given
+        Options of the command.
+    stage
+        Table that `--epochs`, `--lr` and `--batch-size` belong to.
+    base
+        What to start from when no preset is asked for; by default the recommended preset.
+
+    Returns
+    -------
+    The configuration.
+    """
+    from gimp_plugin.config import load_preset
+
+    name = given["preset"]
+    start = base if base is not None and name is None else load_preset(name or "recommended")
+    changes = {
+        f"{table}.{key}": value
+        for table, values in model_tables().items()
+        for key, value in values.items()
+    }
+    for table, names in (("model", MODEL_OPTIONS), (stage, STAGE_OPTIONS)):
+        changes |= {f"{table}.{key}": given[key] for key in names if given.get(key) is not None}
+    return start.replace(changes)
+
+
+def _fields(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that are fields of a configuration class; what was not given keeps its default."""
+    return {
+        key: value
+        for key, value in given.items()
+        if key in kind.__dataclass_fields__ and value is not None
+    }

@@ -1,0 +1,98 @@
+"""What goes to stderr: our lines and other libraries' warnings, never results."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import click
+
+VERBOSITY = "gimp_plugin.verbosity"
+OURS = "gimp_plugin"
+WARNINGS = "py.warnings"
+LEVELS = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
+
+
+class Handler(logging.Handler):
+    """Write to whatever stderr is now, above progress bars where there are some."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line; a stderr that is closed is nobody's error."""
+        text = self.format(record)
+        bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
+        with suppress(OSError, ValueError):
+            if bars is not None and sys.stderr is not None:
+                bars.write(text, file=sys.stderr)
+            else:
+                click.echo(text, err=True)
+
+
+class Formatter(logging.Formatter):
+    """Bare text for what is normal, the level in front of what is not."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line."""
+        text = super().format(record)
+        return text if record.levelno == logging.INFO else f"{record.levelname.title()}: {text}"
+
+
+@contextmanager
+def attached() -> Iterator[None]:
+    """Log to stderr while a command runs, and leave logging as it was.
+
+    TIAToolbox takes the root logger over when it has no handler, and sends every library's INFO
+    lines to stdout; so ours stands there before it is imported.
+
+    Yields
+    ------
+    None.
+    """
+    root, ours, warned = (logging.getLogger(name) for name in (None, OURS, WARNINGS))
+    before = [(logger, logger.level) for logger in (root, ours, warned)]
+    handler = Handler()
+    handler.setFormatter(Formatter())
+    root.addHandler(handler)
+    logging.captureWarnings(capture=True)
+    set_verbosity(0)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(capture=False)
+        root.removeHandler(handler)
+        for logger, level in before:
+            logger.setLevel(level)
+
+
+def set_verbosity(verbosity: int) -> None:
+    """Choose what is shown.
+
+    Parameters
+    ----------
+    verbosity
+        0 shows our progress and everybody's warnings; each -v more, each -q less. Python warnings,
+        mostly of libraries about each other, are shown from 1.
+    """
+    logging.getLogger(OURS).setLevel(LEVELS[min(max(verbosity, -2), 1)])
+    logging.getLogger().setLevel(logging.INFO if verbosity > 0 else logging.WARNING)
+    logging.getLogger(WARNINGS).setLevel(logging.WARNING if verbosity > 0 else logging.CRITICAL)
+
+
+def verbosity_options() -> list[click.Option]:
+    """Make -v and -q, which count, before the command or after it."""
+
+    def count(sign: int) -> click.Option:
+        name, text = (
+            ("verbose", "Show more; twice for tracebacks.") if sign > 0 else ("quiet", "Show less.")
+        )
+
+        def add(ctx: click.Context, _param: click.Parameter, times: int) -> None:
+            ctx.meta[VERBOSITY] = ctx.meta.get(VERBOSITY, 0) + sign * times
+            set_verbosity(ctx.meta[VERBOSITY])
+
+        return click.Option(
+            [f"-{name[0]}", f"--{name}"], count=True, expose_value=False, callback=add, help=text
+        )
+
+    return [count(1), count(-1)]

@@ -1,0 +1,66 @@
+"""The command `gimp`: finds commands by name, runs one, and ends with its exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+import gimp_plugin
+from gimp_plugin.cli import logs, outcome
+from gimp_plugin.cli.commands import COMMANDS, load
+from gimp_plugin.errors import did_you_mean
+
+
+class Gimp(click.Group):
+    """A group whose commands are imported when they are needed, and which turns errors to codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Names of the commands, in the order of their use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import a command."""
+        return load(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or offer the nearest one."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            ctx.fail(f"No such command {name!r}{did_you_mean(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; whatever it raises becomes a message and an exit code."""
+        with logs.attached():
+            try:
+                result = super().invoke(ctx)
+                if sys.stdout is not None:
+                    sys.stdout.flush()
+            except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001  # the one place where errors end
+                tracebacks = ctx.meta.get(logs.VERBOSITY, 0) > 1
+                ctx.exit(outcome.report(error, tracebacks=tracebacks))
+            return result
+
+
+@click.group(
+    cls=Gimp,
+    params=[*logs.verbosity_options()],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="From slides and genes to predictions: extract-features, pretrain, finetune, predict, "
+    "evaluate. Each goes on where it stopped when it is given again.",
+)
+@click.version_option(gimp_plugin.__version__, prog_name="gimp-plugin")
+def cli() -> None:
+    """Classify cancer from whole slides and gene expression (GiMP, MICCAI 2023)."""
+
+
+def run() -> None:
+    """Run the command line as a process of its own."""
+    outcome.end_at_signals()
+    cli(prog_name="gimp")

@@ -1,0 +1,253 @@
+"""Options that commands share: one definition each, used as a decorator.
+
+An option bears the name of the configuration field that it sets, so that a command can hand what it
+was given to `cli.settings` without naming each. Ranges and names are checked by the configuration,
+which also checks them for files and for Python.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gimp_plugin.errors import ResourceError, did_you_mean
+from gimp_plugin.keys import MODALITIES
+
+Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
+
+FILE = click.Path(path_type=Path)
+
+
+class Choice(click.Choice[str]):
+    """A fixed set of words; the nearest one is offered for a word outside of it."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """Give click's message and the nearest choice."""
+        return f"{super().get_invalid_choice_message(value, ctx)}{_nearest(value, self.choices)}"
+
+
+class Device(click.ParamType[str]):
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+
+    name = "device"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the spelling; whether the device is there is seen when it is used."""
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            near = _nearest(value, ("auto", "cpu", "cuda"))
+            self.fail(f"{value!r} is not one of auto, cpu, cuda, cuda:N.{near}", param, ctx)
+        return str(value)
+
+
+def all_of(*decorators: Decorator) -> Decorator:
+    """Make one decorator of several; `--help` lists the options in the order given."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def output(default: str, *, folder: bool = True) -> Decorator:
+    """Where the command writes; refused before any work when nothing can be written there."""
+    kind = "folder" if folder else "file"
+    return click.option(
+        "-o",
+        "--output",
+        type=FILE,
+        default=Path(default),
+        show_default=True,
+        callback=lambda _ctx, _param, path: check_output(path, folder=folder),
+        help=f"Output {kind}.",
+    )
+
+
+def check_output(path: Path, *, folder: bool) -> Path:
+    """Refuse an output path that is of the wrong kind or cannot be written.
+
+    Parameters
+    ----------
+    path
+        Output as the user gave it.
+    folder
+        Whether the command writes a folder.
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    BadParameter
+        If a file stands where a folder is wanted, or the other way round.
+    ResourceError
+        If the file system does not let us write there.
+    """
+    if path.exists() and path.is_dir() is not folder:
+        wanted, found = ("folder", "file") if folder else ("file", "folder")
+        raise click.BadParameter(f"{str(path)!r} is a {found}, expected a {wanted}.")
+    place = path if path.is_dir() else path.absolute().parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise click.BadParameter(f"{str(place)!r} is a file, expected a folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ResourceError(f"cannot write in {str(place)!r}", hint="choose another --output")
+    return path
+
+
+def inputs(*, from_run: bool) -> Decorator:
+    """Where the cases come from: fields of `config.CohortSource`."""
+    inherited = "as in the run, else " if from_run else ""
+
+    def optional(*names: str, default: str, **changes: Any) -> Decorator:
+        return click.option(*names, show_default=f"{inherited}{default}", **changes)
+
+    return all_of(
+        click.option("--adata", type=FILE, required=True, help="Gene cohort, .h5ad."),
+        optional("--features", type=FILE, default="features", help="Folder of bags."),
+        optional(
+            "--slide-table",
+            type=FILE,
+            default="obs column slide_id, equal names, TCGA barcodes",
+            help="CSV slide_id,case_id.",
+        ),
+        optional("--label-key", metavar="COLUMN", default="label", help="Column of obs."),
+        optional("--layer", metavar="NAME", default="X", help="Layer with the expression values."),
+        optional(
+            "--scale",
+            metavar="NAME",
+            default="as the cohort declares",
+            help="Scale of the values: counts, fpkm, tpm, log, standardised, ...",
+        ),
+        optional(
+            "--slide-samples",
+            type=Choice(["tumour", "all"]),
+            default="tumour",
+            help="Leave slides of normal tissue out, by the TCGA sample code, or keep all.",
+        ),
+        optional(
+            "--slide-kind",
+            type=Choice(["dx", "frozen", "all"]),
+            default="all",
+            help="Kind of slide to take, by the TCGA name.",
+        ),
+    )
+
+
+def splits(*, from_run: bool) -> Decorator:
+    """Which cases train, validate and test: fields of `config.CohortSource`."""
+    default = "60/20/20 by case, stratified, drawn from the seed"
+    return all_of(
+        click.option(
+            "--splits",
+            metavar="FILE|obs:COLUMN",
+            show_default=f"as in the run, else {default}" if from_run else default,
+            help="CSV case_id,fold,split, or a column whose value --fold is the test part.",
+        ),
+        click.option("--fold", type=int, help="Fold to take where there are several."),
+    )
+
+
+def missing(default: str) -> Decorator:
+    """What becomes of cases without slides and slides without cases."""
+    return click.option(
+        "--missing",
+        type=Choice(["drop", "keep", "error"]),
+        default=default,
+        show_default=True,
+        help="Cases that lack slides or genes: leave out, keep, or stop.",
+    )
+
+
+preset = click.option(
+    "--preset",
+    metavar="NAME",
+    show_default="recommended",
+    help="Model and training to start from: recommended or paper.",
+)
+
+modalities = click.option(
+    "--modalities",
+    type=Choice(MODALITIES),
+    show_default="as in the preset",
+    help="Halves that the model has.",
+)
+
+
+def component(kind: str, summary: str) -> Decorator:
+    """Name of a registered component, looked up when the command runs."""
+    return click.option(
+        f"--{kind}",
+        metavar="NAME",
+        show_default="as in the preset",
+        help=f"{summary}; 'gimp plugins' lists them.",
+    )
+
+
+gene_encoder = component("gene-encoder", "Gene encoder")
+aggregator = component("aggregator", "Aggregator of a bag")
+head = component("head", "Classification head")
+
+training = all_of(
+    click.option("--epochs", type=int, show_default="as in the preset", help="Epochs, at most."),
+    click.option("--lr", type=float, show_default="as in the preset", help="Peak learning rate."),
+    click.option("--batch-size", type=int, show_default="as in the preset", help="Cases a batch."),
+)
+
+device = click.option(
+    "--device",
+    type=Device(),
+    metavar="auto|cpu|cuda[:N]",
+    default="auto",
+    show_default=True,
+    help="What to compute on.",
+)
+precision = click.option(
+    "--precision",
+    type=Choice(["auto", "fp32", "bf16"]),
+    default="auto",
+    show_default=True,
+    help="auto: float32 on the CPU, bf16 on CUDA.",
+)
+num_workers = click.option(
+    "--num-workers",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Processes that load data; 0 loads in the main one.",
+)
+seed = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Of everything that is drawn."
+)
+overwrite = click.option(
+    "--overwrite", is_flag=True, help="Replace an output that was made from other inputs."
+)
+offline = click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
+
+runtime = all_of(device, precision, num_workers, seed, overwrite)
+
+run = click.option(
+    "--model",
+    "run",
+    metavar="RUN",
+    type=FILE,
+    default=Path("runs/finetune"),
+    show_default=True,
+    help="Run folder of a fine-tuned model.",
+)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def _nearest(value: object, known: tuple[str, ...] | Any) -> str:
+    """Offer the nearest word in click's own tone."""
+    return did_you_mean(str(value), known).replace(", did", " Did")

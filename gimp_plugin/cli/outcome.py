@@ -1,0 +1,133 @@
+"""How a command ends: one message on stderr and an exit code (docs/reference/exit-codes.md)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+
+import click
+
+import gimp_plugin
+from gimp_plugin.errors import GimpError
+
+BUG = 1
+PARTLY_DONE = 4
+OUT_OF_RESOURCE = 5
+INTERRUPTED = 130
+TERMINATED = 143
+
+RESOURCE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE}
+RESOURCE_WORDS = ("No space left on device", "not enough memory", "can't allocate memory")
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as a batch system sends it; what cleans up after Ctrl-C cleans up after it."""
+
+
+def end_at_signals() -> None:
+    """Turn SIGTERM and the first Ctrl-C into exceptions; the second Ctrl-C ends at once."""
+    owner = os.getpid()
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked worker inherits this handler and has nothing to tell
+            os._exit(TERMINATED)
+        raise Terminated
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, terminate)
+
+
+def report(error: BaseException, *, tracebacks: bool) -> int:
+    """Say on stderr how a command ended.
+
+    Parameters
+    ----------
+    error
+        What ended it.
+    tracebacks
+        Also print where the error came from.
+
+    Returns
+    -------
+    The exit code.
+    """
+    if isinstance(error, BrokenPipeError):  # as in `gimp evaluate | head`
+        silence_stdout()
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        word = "terminated" if isinstance(error, Terminated) else "interrupted"
+        click.echo(f"{word.capitalize()}; the same command goes on where it stopped.", err=True)
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    if tracebacks:
+        click.echo("".join(traceback.format_exception(error)), err=True)
+    problem, hint, code = explain(error)
+    click.echo(f"Error: {problem}", err=True)
+    for note in getattr(error, "__notes__", ()):
+        click.echo(f"  {note}", err=True)
+    if hint:
+        click.echo(f"Hint: {hint}", err=True)
+    return code
+
+
+def explain(error: BaseException) -> tuple[str, str | None, int]:
+    """Problem, hint and exit code of an error."""
+    if isinstance(error, GimpError):
+        return error.problem, error.hint, error.exit_code
+    if is_resource(error):
+        kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+        hint = "free some of it, or give less to do at a time; the same command then goes on"
+        return f"{kind}: {_one_line(error)}".rstrip(": "), hint, OUT_OF_RESOURCE
+    hint = (
+        f"this is a bug in gimp-plugin {gimp_plugin.__version__}: please report it, with the "
+        "command and what it prints with -vv"
+    )
+    return f"unexpected {type(error).__name__}: {_one_line(error)} ({_place(error)})", hint, BUG
+
+
+def is_resource(error: BaseException) -> bool:
+    """Tell whether disk, memory or device ran out.
+
+    torch's own error is known by its name, since nothing here imports torch, and h5py's by its
+    words, since it gives no errno.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno in RESOURCE_ERRNOS:
+        return True
+    return isinstance(error, (OSError, RuntimeError)) and any(
+        words in str(error) for words in RESOURCE_WORDS
+    )
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing, so that the interpreter's last flush does not fail."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, sys.stdout.fileno())
+    finally:
+        os.close(nothing)
+
+
+def _one_line(error: BaseException) -> str:
+    """Message of an error without its line breaks."""
+    return " ".join(str(error).split())
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the innermost frame of ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = Path(gimp_plugin.__file__).parent
+    for frame in reversed(frames):
+        path = Path(frame.filename)
+        if path.is_relative_to(ours):
+            return f"{path.relative_to(ours.parent)}, line {frame.lineno}"
+    return "outside of the package"

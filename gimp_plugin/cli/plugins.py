@@ -1,0 +1,80 @@
+"""`gimp plugins`: what can be exchanged, who brings it, and what failed to load."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gimp_plugin.cli import options
+
+if TYPE_CHECKING:
+    from gimp_plugin.plugins import Origin, Registry
+
+
+@click.command("plugins", short_help="List components, who brings them, and what failed to load.")
+@options.as_json
+def command(*, as_json: bool) -> None:
+    """List the components, the distributions that bring them, and what failed to load.
+
+    Plugins are entry points of the group gimp_plugin. The variable GIMP_DISABLE_PLUGINS=NAME,...
+    leaves plugins out, by the name of their entry point or of their distribution.
+    """
+    import json
+
+    from gimp_plugin.plugins import registry
+
+    found = registry()
+    click.echo(json.dumps(to_dict(found), indent=1) if as_json else to_text(found))
+
+
+def to_dict(found: Registry) -> dict[str, Any]:
+    """Give a registry as plain values."""
+    return {
+        "components": [
+            {
+                "kind": component.kind,
+                "name": component.name,
+                "summary": component.summary,
+                "target": component.target,
+                **_origin(component.origin),
+            }
+            for component in found.components
+        ],
+        "failures": [
+            {**_origin(failure.origin), "reason": failure.reason} for failure in found.failures
+        ],
+        "disabled": [_origin(origin) for origin in found.disabled],
+    }
+
+
+def to_text(found: Registry) -> str:
+    """Give a registry as a person reads it."""
+    rows = [
+        (
+            component.kind,
+            component.name,
+            component.summary,
+            f"{component.distribution} {component.version}",
+        )
+        for component in found.components
+    ]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    if found.failures:
+        lines += ["", "failed:", *(f"  {failure}" for failure in found.failures)]
+    if found.disabled:
+        lines += ["", "disabled:", *(f"  plugin {origin}" for origin in found.disabled)]
+    return "\n".join(lines)
+
+
+def _origin(origin: Origin) -> dict[str, str]:
+    """Plugin, distribution and version."""
+    return {
+        "plugin": origin.entry_point,
+        "distribution": origin.distribution,
+        "version": origin.version,
+    }

@@ -1,0 +1,34 @@
+"""`gimp pretrain`: gene pre-training, then masked patch modeling and triplets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gimp_plugin.cli import options
+
+
+@click.command("pretrain", short_help="Pre-train on slides and genes; writes a run folder.")
+@options.inputs(from_run=False)
+@options.splits(from_run=False)
+@options.missing("drop")
+@options.preset
+@options.gene_encoder
+@options.aggregator
+@options.training
+@options.runtime
+@options.output("runs/pretrain")
+def command(*, output: Path, **given: Any) -> None:
+    """Pre-train the gene encoder by the labels, then the image half (paper, section 2.3).
+
+    Only the training part of the splits is learned from. Writes a run folder that `gimp finetune`
+    starts from; an unfinished one is gone on with.
+    """
+    from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
+    from gimp_plugin.training import pretrain
+
+    config = gimp_config(given, stage="pretrain")
+    result = pretrain(cohort_source(given), config, output=output, runtime=runtime(given))
+    click.echo(f"{result.path}: {result.outcome}")
