@@ -69,20 +69,29 @@ def _check_safe(file: h5py.File, path: Path) -> None:
     """Refuse links to other places, bytes in other files, and absurd sizes."""
     allowance = max(_FREE_BYTES, path.stat().st_size * MAX_EXPANSION)
 
-    def check(name: str, link: object) -> None:
+    def visit(name: str, link: object) -> tuple[str, str] | None:
         if not isinstance(link, h5py.HardLink):
-            raise _unsafe(path, name, f"is a {type(link).__name__} to another place")
+            return name, f"is a {type(link).__name__} to another place"
         element = file[name]
-        if not isinstance(element, h5py.Dataset):
-            return
-        if element.is_virtual or element.external:
-            raise _unsafe(path, name, "takes its bytes from other files")
-        if h5py.check_ref_dtype(element.dtype) is not None:
-            raise _unsafe(path, name, "holds references, not values")
-        if (element.size or 0) * element.dtype.itemsize > allowance:
-            raise _unsafe(path, name, f"claims {element.size} values, more than the file can hold")
+        what = _danger(element, allowance) if isinstance(element, h5py.Dataset) else ""
+        return (name, what) if what else None
 
-    file.visititems_links(check)
+    found = file.visititems_links(visit)  # an exception inside of the visit would get lost in HDF5
+    if found is not None:
+        name, what = found
+        problem = f"{str(path)!r}: {name!r} {what}; nothing was read"
+        raise SafetyError(problem, hint="ask whoever made it for a plain file")
+
+
+def _danger(dataset: h5py.Dataset, allowance: int) -> str:
+    """Say why a dataset must not be read, or nothing."""
+    if dataset.is_virtual or dataset.external:
+        return "takes its bytes from other files"
+    if h5py.check_ref_dtype(dataset.dtype) is not None:
+        return "holds references, not values"
+    if (dataset.size or 0) * dataset.dtype.itemsize > allowance:
+        return f"claims {dataset.size} values, more than the file can hold"
+    return ""
 
 
 def _check_anndata(file: h5py.File, path: Path) -> None:
@@ -107,9 +116,3 @@ def _kind(file: h5py.File) -> str:
         return "was written by anndata before 0.7, whose tables are no longer read"
     lacking = [name for name in ("obs", "var") if name not in file]
     return f"is no AnnData file: it has no {' and no '.join(map(repr, lacking))}"
-
-
-def _unsafe(path: Path, name: str, what: str) -> SafetyError:
-    """Error for a file that must not be read."""
-    problem = f"{str(path)!r}: {name!r} {what}; nothing was read"
-    return SafetyError(problem, hint="ask whoever made it for a plain file")

@@ -94,7 +94,7 @@ def _read_compressed(group: h5py.Group, shape: tuple[int, int]) -> NDArray[np.fl
     if encoding not in _COMPRESSED:
         raise _unknown_encoding(group, encoding)
     axis = _COMPRESSED[encoding]
-    _check_shape(group, tuple(int(n) for n in group.attrs.get("shape", ())), shape)
+    _check_shape(group, tuple(np.ravel(group.attrs.get("shape", ())).tolist()), shape)
     data, indices, indptr = (_vector(group, name) for name in ("data", "indices", "indptr"))
     _check_numbers(group, data)
     bounds = _checked_bounds(group, indptr, n_rows=shape[axis], n_values=data.shape[0])

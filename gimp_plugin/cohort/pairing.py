@@ -17,12 +17,13 @@ from gimp_plugin.cohort.slide_table import (
 )
 from gimp_plugin.config.checks import require_choice
 from gimp_plugin.errors import PairingError, listed
+from gimp_plugin.keys import SLIDE_ID
 from gimp_plugin.storage.tables import Exclusion
 
 STEP = "pairing"
 NO_GENES = "its case is not in the cohort"
 NO_SLIDE = "no slide"
-NOT_LISTED = "not in the slide table"
+NO_FEATURES = "no features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +93,7 @@ def pair(
     """
     require_choice("slide_samples", slide_samples, ("tumour", "all"))
     require_choice("slide_kind", slide_kind, ("dx", "frozen", "all"))
-    if slide_table is not None:
-        named = read_slide_table(slide_table)
-    elif obs_slides is not None:
-        named = slides_of_obs(obs_slides)
-    else:
-        named = cases_by_name(slide_ids, set(case_ids))
+    named, source = _named_cases(case_ids, slide_ids, slide_table, obs_slides)
     known, by_patient = set(case_ids), rows_by_patient(case_ids)
     case_of = {slide: known_case(case, known, by_patient) for slide, case in named.items()}
     present = [slide_id for slide_id in sorted(slide_ids) if slide_id in case_of]
@@ -105,7 +101,8 @@ def pair(
     kept = [slide_id for slide_id in present if not reasons[slide_id]]
     exclusions = [
         *(Exclusion(case_of[name], name, STEP, why) for name, why in reasons.items() if why),
-        *_without_partner(case_of, slide_ids, known),
+        *_unnamed(case_of, slide_ids, source),
+        *_without_features(case_of, slide_ids, known),
     ]
     groups = _by_case(kept, case_of)
     return Pairing(
@@ -176,14 +173,34 @@ def _left_out(slide_id: str, slide_samples: str, slide_kind: str) -> str:
     return ""
 
 
-def _without_partner(
+def _named_cases(
+    case_ids: Sequence[str],
+    slide_ids: Sequence[str],
+    slide_table: Path | None,
+    obs_slides: Mapping[str, object] | None,
+) -> tuple[dict[str, str], str]:
+    """Case of each slide by the first source that there is, and the source's name."""
+    if slide_table is not None:
+        return read_slide_table(slide_table), repr(str(slide_table))
+    named = slides_of_obs(obs_slides or {})
+    if named:
+        return named, f"obs[{SLIDE_ID!r}]"
+    return cases_by_name(slide_ids, set(case_ids)), "the names"
+
+
+def _unnamed(case_of: Mapping[str, str], slide_ids: Sequence[str], source: str) -> list[Exclusion]:
+    """Slides that the table does not name."""
+    names = sorted(set(slide_ids) - set(case_of))
+    return [Exclusion("", name, STEP, f"not named in {source}") for name in names]
+
+
+def _without_features(
     case_of: Mapping[str, str], slide_ids: Sequence[str], known: set[str]
 ) -> list[Exclusion]:
-    """Slides that the table does not name, and named slides of the cohort without features."""
-    present = set(slide_ids)
-    unnamed = [Exclusion("", name, STEP, NOT_LISTED) for name in sorted(present - set(case_of))]
-    absent = sorted(name for name in set(case_of) - present if case_of[name] in known)
-    return [*unnamed, *(Exclusion(case_of[name], name, STEP, "no features") for name in absent)]
+    """Slides that the table gives to cases of the cohort, and that have no features."""
+    names = sorted(set(case_of) - set(slide_ids))
+    cases = [(case_of[name], name) for name in names if case_of[name] in known]
+    return [Exclusion(case_id, name, STEP, NO_FEATURES) for case_id, name in cases]
 
 
 def _by_case(slide_ids: Sequence[str], case_of: Mapping[str, str]) -> dict[str, tuple[str, ...]]:

@@ -33,7 +33,7 @@ def row_blocks(values: NDArray[np.float32]) -> Iterator[slice]:
         yield slice(start, min(start + step, values.shape[0]))
 
 
-def guess_scale(values: NDArray[np.float32]) -> str:
+def guess_scale(values: NDArray[np.float32], *, where: str = "the cohort") -> str:
     """Scale that the values look like.
 
     A negative value means standardised, nothing but whole numbers counts, a maximum of at most 30
@@ -43,6 +43,8 @@ def guess_scale(values: NDArray[np.float32]) -> str:
     ----------
     values
         Finite expression values, shape (case, gene), neither side 0.
+    where
+        Their name, for the message.
 
     Returns
     -------
@@ -62,8 +64,9 @@ def guess_scale(values: NDArray[np.float32]) -> str:
         return "log"
     if high > LINEAR_FLOOR:
         return "linear"
-    problem = f"the scale cannot be guessed: the maximum is {high:g}, between log and linear"
-    raise CohortError(problem, hint=f"give --scale, one of {', '.join(SCALES)}")
+    problem = f"the scale of {where} cannot be guessed from a maximum of {high:g}: above"
+    hint = f"give --scale, one of {', '.join(SCALES)}"
+    raise CohortError(f"{problem} {LOG_CEILING:g} for log, not above {LINEAR_FLOOR:g}", hint=hint)
 
 
 def log_scale(values: NDArray[np.float32], scale: str) -> NDArray[np.float32]:

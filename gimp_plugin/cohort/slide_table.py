@@ -7,11 +7,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from gimp_plugin.cohort.ids import same_case, tcga_case
-from gimp_plugin.errors import MissingFileError, PairingError, did_you_mean, listed
+from gimp_plugin.cohort.tables import read_table
+from gimp_plugin.errors import PairingError, listed
 from gimp_plugin.keys import CASE_ID, SLIDE_ID
-from gimp_plugin.storage.tables import read_csv
-
-_HINT = f"expected a CSV with the columns {SLIDE_ID},{CASE_ID}"
 
 
 def read_slide_table(path: Path) -> dict[str, str]:
@@ -33,20 +31,8 @@ def read_slide_table(path: Path) -> dict[str, str]:
     PairingError
         If a column is missing, a cell is empty, or a slide has two cases.
     """
-    rows = _rows(path)
-    columns = list(rows[0]) if rows else []
-    lacking = [column for column in (SLIDE_ID, CASE_ID) if column not in columns]
-    if lacking:
-        found = f"it has {listed(columns)}{did_you_mean(lacking[0], columns)}" if rows else "no row"
-        problem = f"{str(path)!r} has no column {lacking[0]!r}: {found}"
-        raise PairingError(problem, hint=_HINT)
-    pairs = []
-    for line, row in enumerate(rows, start=2):
-        slide_id, case_id = row[SLIDE_ID].strip(), row[CASE_ID].strip()
-        if not slide_id or not case_id:
-            empty = CASE_ID if slide_id else SLIDE_ID
-            raise PairingError(f"{str(path)!r}, row {line}: {empty} is empty", hint=_HINT)
-        pairs.append((slide_id, case_id))
+    rows = read_table(path, required=(SLIDE_ID, CASE_ID), error=PairingError)
+    pairs = ((row[SLIDE_ID], row[CASE_ID]) for row in rows)
     return one_case_each(pairs, where=str(path))
 
 
@@ -132,13 +118,3 @@ def one_case_each(pairs: Iterable[tuple[str, str]], *, where: str) -> dict[str, 
             problem = f"{where!r} gives slide {slide_id!r} to {case_of[slide_id]!r} and {case_id!r}"
             raise PairingError(problem, hint="a slide belongs to one case")
     return case_of
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows of the table, or what is wrong with the file."""
-    try:
-        return read_csv(path)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"no slide table {str(path)!r}", hint=_HINT) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise PairingError(f"{str(path)!r} cannot be read: {error}", hint=_HINT) from error

@@ -16,9 +16,10 @@ from gimp_plugin.cohort.split_checks import (
     check_names,
     check_splits,
 )
-from gimp_plugin.errors import ConfigError, MissingFileError, SplitError, did_you_mean, listed
+from gimp_plugin.cohort.tables import read_table
+from gimp_plugin.errors import ConfigError, SplitError, did_you_mean, listed
 from gimp_plugin.keys import CASE_ID, TEST, VAL
-from gimp_plugin.storage.tables import read_csv, write_csv
+from gimp_plugin.storage.tables import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,6 @@ __all__ = [
 ]
 
 COLUMNS = (CASE_ID, "fold", "split")
-_HINT = f"expected a CSV with the columns {','.join(COLUMNS)} (fold may be left out)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,18 +173,11 @@ def read_splits(path: Path, *, fold: int | str | None = None) -> Splits:
         If there are several folds and none is chosen.
     """
     source = repr(str(path))
-    rows = _rows(path)
-    lacking = [column for column in (CASE_ID, "split") if not rows or column not in rows[0]]
-    if lacking:
-        found = f"it has {listed(rows[0])}{did_you_mean(lacking[0], rows[0])}" if rows else "no row"
-        raise SplitError(f"{source} has no column {lacking[0]!r}: {found}", hint=_HINT)
-    for line, row in enumerate(rows, start=2):
-        if not row[CASE_ID].strip():
-            raise SplitError(f"{source}, row {line}: {CASE_ID} is empty", hint=_HINT)
-    folds = [row.get("fold", "0").strip() for row in rows]
+    rows = read_table(path, required=(CASE_ID, "split"), optional=("fold",), error=SplitError)
+    folds = [row.get("fold", "0") for row in rows]
     chosen = _chosen_fold(folds, fold, source)
     pairs = [
-        (row[CASE_ID].strip(), row["split"].strip())
+        (row[CASE_ID], row["split"])
         for row, name in zip(rows, folds, strict=True)
         if name == chosen
     ]
@@ -214,13 +207,3 @@ def _chosen_fold(folds: Iterable[str], fold: int | str | None, source: str) -> s
         problem = f"--splits {source} has no fold {chosen!r}"
         raise SplitError(problem, hint=f"it has {listed(names)}")
     return chosen
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows of the table, or what is wrong with the file."""
-    try:
-        return read_csv(path)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"no splits {str(path)!r}", hint=_HINT) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SplitError(f"{str(path)!r} cannot be read: {error}", hint=_HINT) from error

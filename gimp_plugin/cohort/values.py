@@ -82,7 +82,7 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
     warnings = _silent_cases(table)
     if declared is not None:
         return declared, [*_check_declared(table, declared), *warnings]
-    scale = guess_scale(table.values)
+    scale = guess_scale(table.values, where=table.where)
     if scale == STANDARDISED:
         case, gene = _extreme(table, lowest=True)
         problem = f"{table.where} has negative values ({table.cell(case, gene)}): it looks"
@@ -112,7 +112,7 @@ def _check_declared(table: Table, scale: str) -> list[str]:
 
 def _silent_cases(table: Table) -> list[str]:
     """Warn of cases that express nothing."""
-    any_values = table.values.any(axis=1).tolist()
+    any_values = np.asarray(table.values.any(axis=1)).tolist()
     silent = [
         case_id
         for case_id, any_value in zip(table.case_ids, any_values, strict=True)
