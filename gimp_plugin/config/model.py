@@ -19,7 +19,7 @@ class ModelConfig(Settings):
     ----------
     modalities
         The halves that the model has: `slides+genes`, `slides` or `genes`.
-    gene_encoder, aggregator, fusion, head, gene_grouping
+    gene_encoder, aggregator, fusion, head, gene_grouping, trainer
         Names of registered components.
     dim, n_heads
         Hidden dimension d and attention heads, in both encoders.
@@ -52,6 +52,7 @@ class ModelConfig(Settings):
     fusion: str = "concat"
     head: str = "linear"
     gene_grouping: str = "file-order"
+    trainer: str = "gimp"
     dim: int = 512
     n_heads: int = 8
     n_groups: int = 0

@@ -10,7 +10,7 @@ LARGE = 10**9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Optimisation(Settings):
+class Optimisation(Settings):
     """What the three stages share: AdamW with a cosine schedule.
 
     Parameters
@@ -51,7 +51,7 @@ class _Optimisation(Settings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GeneStageConfig(_Optimisation):
+class GeneStageConfig(Optimisation):
     """Supervised pre-training of the gene encoder alone (paper, section 2.3).
 
     Parameters
@@ -67,7 +67,7 @@ class GeneStageConfig(_Optimisation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PretrainConfig(_Optimisation):
+class PretrainConfig(Optimisation):
     """Masked patch modeling and gene-induced triplets (paper, section 2.3).
 
     Parameters
@@ -113,7 +113,7 @@ class PretrainConfig(_Optimisation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FinetuneConfig(_Optimisation):
+class FinetuneConfig(Optimisation):
     """Classification with both halves (paper, section 2.3).
 
     Parameters

@@ -1,0 +1,96 @@
+"""A model made of the components that its configuration names."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from gimp_plugin.assembly.seeding import seeded
+from gimp_plugin.config import ModelConfig
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.models.patches import Decoder, PatchEmbedding
+from gimp_plugin.plugins import registry
+
+
+def build_model(
+    config: ModelConfig,
+    *,
+    n_genes: int,
+    feature_dim: int,
+    n_classes: int,
+    seed: int,
+    decoder: bool,
+) -> GimpModel:
+    """Build a model with seeded initial weights.
+
+    Parameters
+    ----------
+    config
+        What the model is.
+    n_genes
+        Genes of a case; not used without a gene half.
+    feature_dim
+        Features of a patch; not used without an image half.
+    n_classes
+        Number of classes.
+    seed
+        Of the initial weights.
+    decoder
+        Whether the model can reconstruct masked patches; a fine-tuned one need not.
+
+    Returns
+    -------
+    The model, on the CPU, in training mode.
+
+    Raises
+    ------
+    ConfigError
+        If a component is not registered.
+    PluginError
+        If a component cannot be imported.
+    """
+    load = registry().load
+    with seeded(seed, "weights"):
+        gene_encoder: nn.Module | None = None
+        patches: nn.Module | None = None
+        aggregator: nn.Module | None = None
+        if config.has_genes:
+            gene_encoder = load("gene-encoder", config.gene_encoder)(config, n_genes=n_genes)
+        if config.has_slides:
+            patches = PatchEmbedding(feature_dim, config.dim, norm=config.feature_norm)
+            aggregator = load("aggregator", config.aggregator)(config)
+        fusion = load("fusion", config.fusion)(config)
+        head = load("head", config.head)(config, in_dim=fusion.out_dim, n_classes=n_classes)
+        reconstructs = decoder and config.has_slides
+        return GimpModel(
+            gene_encoder=gene_encoder,
+            patches=patches,
+            aggregator=aggregator,
+            decoder=Decoder(config.dim, feature_dim) if reconstructs else None,
+            fusion=fusion,
+            head=head,
+            gene_classifier=nn.Linear(config.dim, n_classes) if config.has_genes else None,
+        )
+
+
+def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
+    """Where each component of a model comes from, for the run's provenance.
+
+    Parameters
+    ----------
+    config
+        What the model is.
+
+    Returns
+    -------
+    Name, distribution and version by kind.
+    """
+    used = {"trainer": config.trainer, "fusion": config.fusion, "head": config.head}
+    if config.has_genes:
+        used |= {"gene-encoder": config.gene_encoder, "gene-grouping": config.gene_grouping}
+    if config.has_slides:
+        used |= {"aggregator": config.aggregator}
+    found = {kind: registry().component(kind, name) for kind, name in used.items()}
+    return {
+        kind: {"name": one.name, "distribution": one.distribution, "version": one.version}
+        for kind, one in found.items()
+    }

@@ -1,0 +1,227 @@
+"""Everything a stage needs to know of its cases, checked before any work begins."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.expression import Cohort, read_cohort
+from gimp_plugin.cohort.labels import is_missing, labels_of, text_of
+from gimp_plugin.cohort.pairing import Pairing, apply_missing, pair
+from gimp_plugin.config import CohortSource
+from gimp_plugin.config.sources import DEFAULTS
+from gimp_plugin.data.cases import UNKNOWN, Case
+from gimp_plugin.errors import BagError, listed
+from gimp_plugin.storage.atomic import sha256_json
+from gimp_plugin.storage.bags import BagInfo, scan_bags
+from gimp_plugin.storage.tables import Exclusion
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """The cases at hand.
+
+    Parameters
+    ----------
+    cohort
+        The expression cohort.
+    labels
+        Class name of each case that has one.
+    cases
+        The cases that are used, in the cohort's order; labels are not yet class indices.
+    feature_dim, encoder
+        Of the bags; 0 and empty when no case has slides.
+    exclusions
+        What was left out, and why.
+    """
+
+    cohort: Cohort
+    labels: dict[str, str]
+    cases: tuple[Case, ...]
+    feature_dim: int
+    encoder: str
+    exclusions: tuple[Exclusion, ...]
+
+    @property
+    def case_ids(self) -> tuple[str, ...]:
+        """Ids of the cases that are used."""
+        return tuple(case.case_id for case in self.cases)
+
+    def with_classes(self, classes: Sequence[str]) -> tuple[Case, ...]:
+        """Give the cases with their labels as class indices; -1 where there is no label."""
+        index = {name: number for number, name in enumerate(classes)}
+        return tuple(
+            replace(case, label=index.get(self.labels.get(case.case_id, ""), UNKNOWN))
+            for case in self.cases
+        )
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hashes of what the result depends on: expression, labels, bags and their cases."""
+        used = [case.gene_row for case in self.cases if case.has_genes]
+        values = np.ascontiguousarray(self.cohort.values[used])
+        expression = hashlib.sha256(values.tobytes())
+        expression.update(sha256_json([self.cohort.gene_ids, self.cohort.scale]).encode())
+        bags = {
+            case.case_id: [[bag.slide_id, bag.fingerprint] for bag in case.bags]
+            for case in self.cases
+        }
+        return {
+            "expression": expression.hexdigest(),
+            "labels": sha256_json({case: self.labels.get(case) for case in self.case_ids}),
+            "bags": sha256_json(bags),
+        }
+
+
+def prepare(
+    source: CohortSource,
+    *,
+    modalities: str = keys.BOTH,
+    labelled: bool = True,
+) -> Study:
+    """Read a cohort, find its bags and bring both together.
+
+    Parameters
+    ----------
+    source
+        Where everything is; what is None takes its default.
+    modalities
+        Which halves the model has; bags are not looked for when it has no slides.
+    labelled
+        Whether every case must have a label.
+
+    Returns
+    -------
+    The cases.
+
+    Raises
+    ------
+    CohortError
+        If the cohort cannot be trusted.
+    PairingError
+        If nothing is paired, or something is not and `missing` is `error`.
+    BagError
+        If bags of different encoders or dimensions are mixed.
+    """
+    source = with_defaults(source)
+    cohort = read_cohort(source.adata, layer=source.layer, scale=source.scale)
+    labels = _labels(cohort, source.label_key or keys.LABEL, labelled=labelled)
+    bags: dict[str, BagInfo] = {}
+    exclusions: tuple[Exclusion, ...] = ()
+    slides: Mapping[str, tuple[str, ...]] = dict.fromkeys(cohort.case_ids, ())
+    if "slides" in modalities:
+        bags, unreadable = _bags(source.features or Path("features"))
+        pairing = _pair(cohort, bags, source)
+        slides, exclusions = pairing.slides, (*unreadable, *pairing.exclusions)
+    rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)}
+    cases = tuple(
+        Case(
+            case_id=case_id,
+            bags=tuple(bags[slide_id] for slide_id in own),
+            gene_row=rows.get(case_id, -1) if "genes" in modalities else -1,
+        )
+        for case_id, own in slides.items()
+    )
+    feature_dim, encoder = _one_encoder([bag for case in cases for bag in case.bags])
+    return Study(
+        cohort=cohort,
+        labels=labels,
+        cases=cases,
+        feature_dim=feature_dim,
+        encoder=encoder,
+        exclusions=exclusions,
+    )
+
+
+def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> CohortSource:
+    """Fill what a user did not give from another run, then from the defaults.
+
+    Parameters
+    ----------
+    source
+        What the user gave.
+    of
+        What the run given to `--from` was made of.
+
+    Returns
+    -------
+    The source; only `layer`, `scale`, `slide_table`, `splits` and `fold` may still be None.
+    """
+    inherited = dict(of or {})
+    changes = {}
+    for name, default in DEFAULTS.to_dict().items():
+        if getattr(source, name) is None:
+            value = inherited.get(name, default)
+            is_path = name in {"features", "slide_table"} and value is not None
+            changes[name] = Path(value) if is_path else value
+    return replace(source, **changes)
+
+
+def _labels(cohort: Cohort, label_key: str, *, labelled: bool) -> dict[str, str]:
+    """Class of each case; without need for labels, those that are there."""
+    if labelled:
+        return labels_of(cohort, label_key)
+    if label_key not in cohort.obs:
+        return {}
+    column = zip(cohort.case_ids, cohort.obs[label_key].tolist(), strict=True)
+    return {case_id: text_of(label) for case_id, label in column if not is_missing(label)}
+
+
+def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
+    """Bags of a folder by slide_id, and those that cannot be read."""
+    found, errors = scan_bags(folder)
+    if not found:
+        reason = f" that can be read: {next(iter(errors.values()))}" if errors else ""
+        hint = "run gimp extract-features, or give --features"
+        raise BagError(f"{str(folder)!r} holds no bag{reason}", hint=hint)
+    if errors:
+        logger.warning("%d bags left out (exclusions.csv): %s", len(errors), listed(errors))
+    exclusions = [Exclusion("", slide, "features", str(error)) for slide, error in errors.items()]
+    return {bag.slide_id: bag for bag in found}, exclusions
+
+
+def _pair(cohort: Cohort, bags: Mapping[str, BagInfo], source: CohortSource) -> Pairing:
+    """Slides of each case that is used."""
+    obs = cohort.obs
+    pairing = pair(
+        cohort.case_ids,
+        tuple(bags),
+        slide_table=source.slide_table,
+        obs_slides=obs[keys.SLIDE_ID].to_dict() if keys.SLIDE_ID in obs else None,
+        slide_samples=source.slide_samples or "tumour",
+        slide_kind=source.slide_kind or "all",
+    )
+    pairing = apply_missing(pairing, cohort.case_ids, missing=source.missing or "drop")
+    for warning in pairing.warnings:
+        logger.warning("%s", warning)
+    return pairing
+
+
+def _one_encoder(bags: Sequence[BagInfo]) -> tuple[int, str]:
+    """Dimension and encoder that all bags share."""
+    by_maker: dict[tuple[int, str], list[BagInfo]] = {}
+    for bag in bags:
+        by_maker.setdefault((bag.dim, bag.encoder or ""), []).append(bag)
+    if len(by_maker) > 1:
+        (one, first), (two, second), *_ = by_maker.items()
+        problem = (
+            f"bags of different encoders are mixed: {str(first[0].path)!r} is {_spelled(one)} "
+            f"(as are {len(first) - 1} more), {str(second[0].path)!r} is {_spelled(two)}"
+        )
+        raise BagError(problem, hint="extract all slides with one encoder, or give another --features")
+    return next(iter(by_maker), (0, ""))
+
+
+def _spelled(maker: tuple[int, str]) -> str:
+    """Encoder and dimension as a user reads them."""
+    dim, encoder = maker
+    return f"{dim}-d of {encoder!r}" if encoder else f"{dim}-d of an unnamed encoder"
+

@@ -1,0 +1,267 @@
+"""From a run and cases to a table of probabilities."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from gimp_plugin import keys
+from gimp_plugin.assembly.device import device_of, precision_of
+from gimp_plugin.assembly.load import check_bags, load_run, transform_of
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.config import CohortSource, Runtime
+from gimp_plugin.data.batches import every_patch, load
+from gimp_plugin.data.cases import Case
+from gimp_plugin.data.study import Study, prepare, with_defaults
+from gimp_plugin.errors import CheckpointError, PairingError, StaleOutputError, listed
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.storage.atomic import sha256_file, write_json
+from gimp_plugin.storage.locks import held
+from gimp_plugin.storage.predictions import write_predictions
+from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.storage.tables import Exclusion
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionResult:
+    """What was predicted.
+
+    Parameters
+    ----------
+    path
+        The table of predictions.
+    outcome
+        `done`, or `nothing to do` when the table was made from the same inputs.
+    n_cases
+        Cases in the table.
+    exclusions
+        What was left out, and why.
+    """
+
+    path: Path
+    outcome: str
+    n_cases: int
+    exclusions: tuple[Exclusion, ...]
+
+
+def predict(
+    run: Path,
+    source: CohortSource,
+    *,
+    output: Path,
+    runtime: Runtime,
+    missing: str = "keep",
+    min_gene_coverage: float = 0.95,
+) -> PredictionResult:
+    """Predict the class of every case, with all its patches, one case at a time.
+
+    Each case is computed alone, so a prediction does not depend on which others are asked for. A
+    case that lacks a half is predicted from the other, if the run was trained for that.
+
+    Parameters
+    ----------
+    run
+        A fine-tuned run.
+    source
+        Where the cases are; what is None is taken from the run.
+    output
+        The table to write. Beside it, `<output>.json` says what it was made from.
+    runtime
+        Device and precision.
+    missing
+        What becomes of cases that lack a half: `drop`, `keep` or `error`.
+    min_gene_coverage
+        Least share of the run's genes that the cohort must have.
+
+    Returns
+    -------
+    What was predicted.
+
+    Raises
+    ------
+    CheckpointError
+        If the run is not fine-tuned, is damaged, or was trained on other features.
+    CohortError
+        If the genes do not fit the run.
+    PairingError
+        If no case can be predicted.
+    StaleOutputError
+        If `output` was made from other inputs.
+    """
+    record, model = load_run(run)
+    if record.kind != "finetune":
+        problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
+        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    source = replace(with_defaults(source, of=record.source), missing=missing)
+    study = prepare(source, modalities=record.config.model.modalities, labelled=False)
+    check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
+    cases, left_out = _predictable(study, record)
+    exclusions = (*study.exclusions, *left_out)
+    made_from = {
+        "model": sha256_file(record.weights),
+        "inputs": study.fingerprint(),
+        "precision": precision_of(runtime),
+        "excluded": [[one.case_id, one.slide_id, one.step, one.reason] for one in exclusions],
+    }
+    with held(output.parent / f".{output.name}.lock"):
+        if not _is_stale(output, made_from, overwrite=runtime.overwrite):
+            logger.info("%s is complete and current: nothing to do", output)
+            return PredictionResult(output, "nothing to do", len(cases), exclusions)
+        rows = _rows(record, model, study, cases, runtime, min_gene_coverage)
+        output.unlink(missing_ok=True)  # so that no old table ever stands beside a new sidecar
+        write_json(_sidecar(output), made_from)
+        write_predictions(output, rows, classes=record.classes)
+    return PredictionResult(output, "done", len(cases), exclusions)
+
+
+def _rows(
+    record: RunRecord,
+    model: GimpModel,
+    study: Study,
+    cases: list[Case],
+    runtime: Runtime,
+    min_gene_coverage: float,
+) -> list[dict[str, Any]]:
+    """One row a case."""
+    transform, genes, coverage = transform_of(record), None, None
+    if transform is not None:
+        values, coverage = transform.apply(study.cohort, min_coverage=min_gene_coverage)
+        genes = torch.from_numpy(values)
+    parts = _parts(record)
+    rows = []
+    for case, probabilities in _probabilities(model, cases, genes, record, runtime):
+        best = int(probabilities.argmax())
+        rows.append(
+            {
+                "case_id": case.case_id,
+                "split": parts.get(same_case(case.case_id), keys.NEW),
+                "predicted": record.classes[best],
+                **{
+                    f"prob_{name}": float(probability)
+                    for name, probability in zip(record.classes, probabilities, strict=True)
+                },
+                "modalities": _modalities(case),
+                "n_slides": len(case.bags),
+                "n_patches": case.n_patches,
+                "gene_coverage": coverage if case.has_genes else None,
+                "label": study.labels.get(case.case_id),
+            }
+        )
+    return rows
+
+
+@torch.no_grad()
+def _probabilities(
+    model: GimpModel,
+    cases: list[Case],
+    genes: torch.Tensor | None,
+    record: RunRecord,
+    runtime: Runtime,
+) -> list[tuple[Case, torch.Tensor]]:
+    """Class probabilities of each case."""
+    device = device_of(runtime)
+    model.to(device).eval()
+    order = [[index] for index in range(len(cases))]
+    has_slides = record.config.model.has_slides
+    batches = (
+        load(
+            cases,
+            order,
+            every_patch,
+            feature_dim=record.feature_dim,
+            seed=0,
+            epoch=0,
+            num_workers=runtime.num_workers,
+            pin_memory=device.type == "cuda",
+        )
+        if has_slides
+        else [None] * len(cases)
+    )
+    mixed = precision_of(runtime) == "bf16"
+    found = []
+    bar = tqdm(zip(cases, batches, strict=True), desc="predict", total=len(cases), disable=None)
+    for case, batch in bar:
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            cls_img = cls_ge = None
+            if batch is not None and case.has_slides:
+                moved = batch.to(device)
+                cls_img = model.encode_slides(
+                    moved.features, moved.valid, slide=moved.slide
+                ).cls_img
+            if genes is not None and case.has_genes:
+                cls_ge = model.encode_genes(genes[case.gene_row][None].to(device))
+            halves = [
+                torch.tensor([here], device=device) for here in (case.has_slides, case.has_genes)
+            ]
+            logits = model.classify(cls_img, cls_ge, *halves)
+        found.append((case, logits[0].double().softmax(dim=0).cpu()))
+    return found
+
+
+def _predictable(study: Study, record: RunRecord) -> tuple[list[Case], list[Exclusion]]:
+    """Cases that the run can predict, and those that lack a half it cannot do without."""
+    model, settings = record.config.model, record.config.finetune
+    needed = []
+    if model.has_slides and (not model.has_genes or not settings.image_dropout):
+        needed.append(("slides", lambda case: case.has_slides))
+    if model.has_genes and (not model.has_slides or not settings.gene_dropout):
+        needed.append(("genes", lambda case: case.has_genes))
+    kept, left_out = [], []
+    for case in study.cases:
+        lacking = [name for name, has in needed if not has(case)]
+        if lacking:
+            reason = f"no {lacking[0]}, and the run was not trained to do without"
+            left_out.append(Exclusion(case.case_id, "", "prediction", reason))
+        else:
+            kept.append(case)
+    if left_out:
+        names = listed(one.case_id for one in left_out)
+        logger.warning("%d cases left out: %s: %s", len(left_out), left_out[0].reason, names)
+    if not kept:
+        problem = f"none of {len(study.cases)} cases can be predicted by run {str(record.path)!r}"
+        raise PairingError(problem, hint="see the warnings above for what each case lacks")
+    return kept, left_out
+
+
+def _parts(record: RunRecord) -> dict[str, str]:
+    """Split of each patient that the run or an ancestor knows; being trained on weighs most."""
+    parts = {same_case(case_id): part for case_id, part in record.parts.items()}
+    for part in (keys.VAL, keys.TRAIN):
+        parts |= dict.fromkeys(map(same_case, record.trained_on[part]), part)
+    return parts
+
+
+def _modalities(case: Case) -> str:
+    """Halves that a prediction was made from."""
+    if case.has_slides and case.has_genes:
+        return keys.BOTH
+    return keys.SLIDES if case.has_slides else keys.GENES
+
+
+def _sidecar(output: Path) -> Path:
+    """File that says what a table of predictions was made from."""
+    return output.with_name(f"{output.name}.json")
+
+
+def _is_stale(output: Path, made_from: dict[str, Any], *, overwrite: bool) -> bool:
+    """Whether there is work to do; a table made from other inputs is refused."""
+    if not output.exists():
+        return True
+    try:
+        noted = json.loads(_sidecar(output).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        noted = None
+    if noted == made_from:
+        return False
+    if overwrite:
+        return True
+    problem = f"{str(output)!r} was made from another run or other cases"
+    raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")

@@ -1,0 +1,252 @@
+"""The run folder: what one training leaves behind, enough to predict with it and to repeat it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.config import GimpConfig
+from gimp_plugin.errors import CheckpointError, ConfigError, MissingFileError, StaleOutputError, listed
+from gimp_plugin.keys import FORMAT, FORMAT_VERSION, RUN_FORMAT, RUN_FORMAT_VERSION
+from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
+from gimp_plugin.storage.tables import read_csv
+
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+GENES = "genes.csv"
+LABELS = "labels.json"
+SPLITS = "splits.csv"
+CASES = "cases.json"
+METRICS = "metrics.json"
+LOG = "log.jsonl"
+PROVENANCE = "provenance.json"
+CARD = "README.md"
+RESUME = "resume"
+RESULTS = (MODEL, GENES, LABELS, SPLITS, CASES, METRICS, CONFIG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What a finished run says of itself; the weights stay on disk.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    kind
+        `pretrain` or `finetune`.
+    config
+        Model and training.
+    feature_dim, encoder
+        What its bags must look like; 0 and empty for a run without slides.
+    scale
+        Scale of the expression it was trained on; empty for a run without genes.
+    classes
+        Class names, sorted; the second is the positive one of two.
+    gene_rows
+        Rows of `genes.csv`.
+    parts
+        Split of each case, as in `splits.csv`.
+    trained_on
+        Cases by part (`train`, `val`) of this run and of every run it came from.
+    source
+        Where its inputs were, as the user gave them.
+    metrics
+        Content of `metrics.json`.
+    """
+
+    path: Path
+    kind: str
+    config: GimpConfig
+    feature_dim: int
+    encoder: str
+    scale: str
+    classes: tuple[str, ...]
+    gene_rows: tuple[dict[str, str], ...]
+    parts: dict[str, str]
+    trained_on: dict[str, list[str]]
+    source: dict[str, Any]
+    metrics: dict[str, Any]
+
+    @property
+    def weights(self) -> Path:
+        """Path of the weights."""
+        return self.path / MODEL
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a finished run and check that its files are those that were written.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+
+    Returns
+    -------
+    The record of the run.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such folder.
+    CheckpointError
+        If it is no run, is unfinished or damaged, or was written in a format we cannot read.
+    """
+    if not path.is_dir():
+        raise MissingFileError(f"run {str(path)!r} does not exist", hint="give the folder of a run")
+    stored = _read_json(path / CONFIG)
+    _check_format(path, stored)
+    provenance = _read_json(path / PROVENANCE)
+    if not provenance.get("complete"):
+        problem = f"run {str(path)!r} is unfinished"
+        raise CheckpointError(problem, hint="give the command that started it again: it goes on")
+    _check_files(path, provenance["files"])
+    try:
+        config = GimpConfig.from_dict(stored["config"])
+    except (ConfigError, KeyError) as error:
+        raise CheckpointError(f"{str(path / CONFIG)!r} cannot be understood: {error}") from error
+    return RunRecord(
+        path=path,
+        kind=stored["kind"],
+        config=config,
+        feature_dim=stored["feature_dim"],
+        encoder=stored["encoder"],
+        scale=stored["scale"],
+        classes=tuple(_read_json(path / LABELS)),
+        gene_rows=tuple(read_csv(path / GENES)),
+        parts={row["case_id"]: row["split"] for row in read_csv(path / SPLITS)},
+        trained_on=_read_json(path / CASES),
+        source=provenance["source"],
+        metrics=_read_json(path / METRICS),
+    )
+
+
+def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Make a folder the run of that identity, or find that it is already finished.
+
+    Parameters
+    ----------
+    path
+        The run folder; it is made when it is missing.
+    identity
+        Content of `config.json`: configuration and hashes of the inputs.
+    overwrite
+        Replace a run of another identity.
+
+    Returns
+    -------
+    True when there is work to do, False when the run is complete and current.
+
+    Raises
+    ------
+    StaleOutputError
+        If the folder holds a run of another identity, or files that are not a run's.
+    """
+    identity = {FORMAT: RUN_FORMAT, FORMAT_VERSION: RUN_FORMAT_VERSION, **identity}
+    found = _found(path)
+    if found == identity:
+        clean_partials(path)
+        return not _is_complete(path)
+    if found is not None and not overwrite:
+        differences = listed(_differences(found, identity), limit=8)
+        problem = f"{str(path)!r} holds a run made from other inputs: {differences}"
+        raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
+    if found is None and path.is_dir() and any(_visible(path)):
+        problem = f"{str(path)!r} holds files that are not a run's: {listed(_visible(path))}"
+        raise StaleOutputError(problem, hint="choose another --output")
+    remove_run(path)
+    write_json(path / CONFIG, identity)
+    return True
+
+
+def remove_run(path: Path) -> None:
+    """Remove what a run wrote, and nothing else."""
+    for name in (PROVENANCE, *RESULTS, LOG, CARD, "exclusions.csv"):
+        (path / name).unlink(missing_ok=True)
+    shutil.rmtree(path / RESUME, ignore_errors=True)
+
+
+def seal_run(path: Path, provenance: Mapping[str, Any]) -> None:
+    """Mark a run complete: hashes of its files, written last; what it needed to resume goes."""
+    files = {name: sha256_file(path / name) for name in RESULTS}
+    write_json(path / PROVENANCE, {**provenance, "files": files, "complete": True})
+    shutil.rmtree(path / RESUME, ignore_errors=True)
+
+
+def _found(path: Path) -> dict[str, Any] | None:
+    """Identity of the run in a folder; None when there is none."""
+    return _read_json(path / CONFIG) if (path / CONFIG).is_file() else None
+
+
+def _is_complete(path: Path) -> bool:
+    """Whether the run in a folder is finished and undamaged; a damaged one is made again."""
+    if not (path / PROVENANCE).is_file():
+        return False
+    provenance = _read_json(path / PROVENANCE)
+    if not provenance.get("complete"):
+        return False
+    try:
+        _check_files(path, provenance["files"])
+    except CheckpointError:
+        return False
+    return True
+
+
+def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
+    """Refuse what is not a run of a version we know."""
+    if stored.get(FORMAT) != RUN_FORMAT:
+        raise CheckpointError(f"{str(path / CONFIG)!r} is not the configuration of a run")
+    if stored.get(FORMAT_VERSION) != RUN_FORMAT_VERSION:
+        found = stored.get(FORMAT_VERSION)
+        problem = f"run {str(path)!r} has format version {found!r}, expected {RUN_FORMAT_VERSION}"
+        raise CheckpointError(problem, hint="install the version of gimp-plugin that wrote it")
+
+
+def _check_files(path: Path, hashes: Mapping[str, str]) -> None:
+    """Compare the files of a run with the hashes that were noted when it was finished."""
+    for name, expected in hashes.items():
+        file = path / name
+        if not file.is_file():
+            raise CheckpointError(f"run {str(path)!r} lacks {name!r}")
+        if sha256_file(file) != expected:
+            raise CheckpointError(f"{str(file)!r} is damaged: its sha256 is not the one noted")
+
+
+def _read_json(path: Path) -> Any:
+    """Content of a JSON file of a run."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        problem = f"{str(path.parent)!r} is no run: it has no {path.name!r}"
+        raise CheckpointError(problem) from error
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{str(path)!r} is damaged: no valid JSON") from error
+
+
+def _visible(path: Path) -> Sequence[str]:
+    """Names in a folder, hidden ones left out."""
+    return sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
+
+
+def _differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:
+    """What differs between two nested mappings, as `key: found -> wanted`."""
+    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
+        return [f"{prefix}: {_short(found)} -> {_short(wanted)}"]
+    keys = sorted({*found, *wanted})
+    return [
+        line
+        for key in keys
+        if found.get(key) != wanted.get(key)
+        for line in _differences(found.get(key), wanted.get(key), f"{prefix}.{key}".lstrip("."))
+    ]
+
+
+def _short(value: Any) -> str:
+    """A value on one line."""
+    text = json.dumps(value)
+    return text if len(text) <= 20 else f"{text[:17]}..."

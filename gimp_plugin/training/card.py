@@ -1,0 +1,75 @@
+"""The model card: what a run is for and what it was seen to do, for whoever finds the folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gimp_plugin.config import GimpConfig
+
+TEXT = """\
+# GiMP run: {kind}
+
+A model that tells {classes} apart from {modalities}, by Gene-induced Multimodal Pre-training
+(GiMP, MICCAI 2023, doi:10.1007/978-3-031-43987-2_49), trained with gimp-plugin.
+
+For research only: it is not a medical device, and it has not been validated for diagnosis.
+
+- Cases: {train} for training, {val} for validation, {test} for testing (`splits.csv`).
+- Parameters: {n_parameters:,}.
+- Components: {components}.
+
+| stage | epochs | chosen | metrics of the chosen epoch |
+|---|---|---|---|
+{stages}
+
+The validation figures above chose the epoch, so they flatter the model. `gimp predict` and
+`gimp evaluate` give figures with intervals on cases that it was not fitted on.
+"""
+
+
+def model_card(
+    kind: str, config: GimpConfig, classes: Sequence[str], metrics: Mapping[str, Any]
+) -> str:
+    """Model card of a run, in Markdown.
+
+    Parameters
+    ----------
+    kind
+        `pretrain` or `finetune`.
+    config
+        Model and training.
+    classes
+        Class names.
+    metrics
+        Content of `metrics.json`.
+
+    Returns
+    -------
+    The text.
+    """
+    model = config.model
+    parts = {"gene encoder": model.gene_encoder if model.has_genes else ""}
+    parts |= {"aggregator": model.aggregator if model.has_slides else ""}
+    parts |= {"fusion": model.fusion, "head": model.head, "trainer": model.trainer}
+    return TEXT.format(
+        kind=kind,
+        classes=" and ".join(_plain(name) for name in classes),
+        modalities=model.modalities.replace("+", " and "),
+        components=", ".join(f"{part} `{name}`" for part, name in parts.items() if name),
+        n_parameters=metrics["n_parameters"],
+        stages="\n".join(_row(name, stage) for name, stage in metrics["stages"].items()),
+        **metrics["n_cases"],
+    )
+
+
+def _row(name: str, stage: Mapping[str, Any]) -> str:
+    """One stage as a row of the table."""
+    chosen = stage["epochs"][stage["chosen_epoch"] - 1]
+    values = ", ".join(f"{key} {value:.4g}" for key, value in sorted(chosen.items()))
+    return f"| {name} | {len(stage['epochs'])} | {stage['chosen_epoch']} | {values} |"
+
+
+def _plain(text: str) -> str:
+    """A name without what Markdown or HTML would act on."""
+    return "".join(letter if letter.isalnum() or letter in " -_.+" else " " for letter in text)

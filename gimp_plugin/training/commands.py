@@ -1,0 +1,254 @@
+"""The two commands that train: `pretrain` and `finetune`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.assembly.build import build_model
+from gimp_plugin.assembly.load import check_bags, load_run, transform_of
+from gimp_plugin.cohort.splits import Splits
+from gimp_plugin.config import CohortSource, GimpConfig, ModelConfig, Runtime
+from gimp_plugin.data.study import Study, prepare, with_defaults
+from gimp_plugin.errors import CheckpointError, ConfigError, listed
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.plugins import registry
+from gimp_plugin.storage import runs
+from gimp_plugin.storage.atomic import sha256_file
+from gimp_plugin.storage.locks import held
+from gimp_plugin.assembly.device import accelerator_of
+from gimp_plugin.training.folder import RunResult, write_results, write_start
+from gimp_plugin.training.gimp import GimpTrainer
+from gimp_plugin.training.loop import Tools
+from gimp_plugin.training.plan import (
+    Plan,
+    check_leaks,
+    checked_splits,
+    fitted_transform,
+    splits_of,
+    with_this_run,
+)
+
+logger = logging.getLogger(__name__)
+
+FROM_GENES = "genes"
+FROM_NONE = "none"
+NEW_IN_FINETUNING = {"fusion", "head", "head_dropout", "embedding_dropout", "trainer"}
+
+
+def pretrain(
+    source: CohortSource, config: GimpConfig, *, output: Path, runtime: Runtime
+) -> RunResult:
+    """Pre-train: the gene encoder by the labels, then masked patch modeling and triplets.
+
+    Labels are used, so only training cases are; the epoch of the gene stage is chosen on the
+    validation cases. The same command goes on where it was interrupted.
+
+    Parameters
+    ----------
+    source
+        Where the cases are.
+    config
+        Model and training.
+    output
+        The run folder.
+    runtime
+        Device, precision and seed.
+
+    Returns
+    -------
+    What was done.
+
+    Raises
+    ------
+    GimpError
+        If the inputs cannot be trusted, `output` holds a run made from others, or the loss stops
+        being finite.
+    """
+    source = with_defaults(source)
+    study = prepare(source, modalities=config.model.modalities)
+    plan = _fresh_plan("pretrain", source, config, runtime, study)
+
+    def train(trainer: GimpTrainer, model: GimpModel) -> dict[str, Any]:
+        material = plan.material()
+        genes = trainer.pretrain_genes(model, material)
+        return {**genes, **trainer.pretrain(model, material)}
+
+    return _trained(plan, output, _fresh_model(plan), train)
+
+
+def finetune(
+    source: CohortSource, config: GimpConfig, *, start: str, output: Path, runtime: Runtime
+) -> RunResult:
+    """Fine-tune for classification.
+
+    Parameters
+    ----------
+    source
+        Where the cases are; what is None is taken from the run given as `start`.
+    config
+        Training; the model is that of the run given as `start`, if one is.
+    start
+        A run folder; `genes` for gene pre-training only (the paper's "without pre-training"); or
+        `none`, which trains everything at once.
+    output
+        The run folder.
+    runtime
+        Device, precision and seed.
+
+    Returns
+    -------
+    What was done.
+
+    Raises
+    ------
+    SplitError
+        If a val or test case was a training case of the run it starts from, or of an ancestor.
+    CheckpointError
+        If the classes or the bags are not those of the run it starts from.
+    GimpError
+        If the inputs cannot be trusted, `output` holds a run made from others, or the loss stops
+        being finite.
+    """
+    if start not in {FROM_GENES, FROM_NONE}:
+        return _finetune_run(source, config, Path(start), output=output, runtime=runtime)
+    source = with_defaults(source)
+    study = prepare(source, modalities=config.model.modalities)
+    plan = _fresh_plan("finetune", source, config, runtime, study)
+    plan = replace(plan, start={"from": start})
+
+    def train(trainer: GimpTrainer, model: GimpModel) -> dict[str, Any]:
+        material, stages = plan.material(), {}
+        if start == FROM_GENES:
+            stages = trainer.pretrain_genes(model, material)
+        frozen = start == FROM_GENES
+        return {**stages, **trainer.finetune(model, material, frozen_genes=frozen)}
+
+    return _trained(plan, output, _fresh_model(plan, decoder=False), train)
+
+
+def _finetune_run(
+    source: CohortSource, config: GimpConfig, start: Path, *, output: Path, runtime: Runtime
+) -> RunResult:
+    """Fine-tune what another run trained."""
+    record, pretrained = load_run(start)
+    _check_same_model(config.model, record)
+    given, source = source, with_defaults(source, of=record.source)
+    study = prepare(source, modalities=config.model.modalities)
+    _check_fits(study, record)
+    plan = Plan(
+        kind="finetune",
+        config=config,
+        source=source,
+        runtime=runtime,
+        study=study,
+        splits=_splits_after(study, given, record, seed=runtime.seed),
+        transform=transform_of(record),
+        classes=record.classes,
+        trained_on={},
+        start={"from": "run", "model": sha256_file(record.weights)},
+    )
+    check_leaks(plan.splits, record.trained_on)
+    plan = replace(plan, trained_on=with_this_run(plan.splits, record.trained_on))
+    model = _fresh_model(plan, decoder=False)
+    inherited = {
+        name: one
+        for name, one in pretrained.state_dict().items()
+        if not name.startswith(("decoder.", "fusion.", "head."))
+    }
+    model.load_state_dict({**model.state_dict(), **inherited})
+
+    def train(trainer: GimpTrainer, model: GimpModel) -> dict[str, Any]:
+        return trainer.finetune(model, plan.material(), frozen_genes=True)
+
+    return _trained(plan, output, model, train)
+
+
+def _fresh_plan(
+    kind: str, source: CohortSource, config: GimpConfig, runtime: Runtime, study: Study
+) -> Plan:
+    """Plan of a run that starts from nothing."""
+    splits = splits_of(study, source, seed=runtime.seed)
+    return Plan(
+        kind=kind,
+        config=config,
+        source=source,
+        runtime=runtime,
+        study=study,
+        splits=splits,
+        transform=fitted_transform(study, splits, config, seed=runtime.seed),
+        classes=tuple(sorted({study.labels[case_id] for case_id in splits.parts})),
+        trained_on=with_this_run(splits),
+        start={},
+    )
+
+
+def _fresh_model(plan: Plan, *, decoder: bool = True) -> GimpModel:
+    """Model with initial weights."""
+    return build_model(
+        plan.config.model,
+        n_genes=0 if plan.transform is None else len(plan.transform.gene_ids),
+        feature_dim=plan.study.feature_dim,
+        n_classes=len(plan.classes),
+        seed=plan.runtime.seed,
+        decoder=decoder,
+    )
+
+
+def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResult:
+    """Claim the folder, train, write and seal; or find that there is nothing to do."""
+    accelerator = accelerator_of(plan.runtime)
+    output.mkdir(parents=True, exist_ok=True)
+    with held(output / ".lock"):
+        if not runs.claim_run(output, plan.identity(), overwrite=plan.runtime.overwrite):
+            logger.info("%s is complete and current: nothing to do", output)
+            return RunResult(output, "nothing to do", runs.read_run(output).metrics)
+        write_start(output, plan)
+        tools = Tools(
+            accelerator=accelerator,
+            folder=output,
+            seed=plan.runtime.seed,
+            num_workers=plan.runtime.num_workers,
+        )
+        trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
+        stages = train(trainer, model)
+        write_results(output, plan, model, stages)
+    return RunResult(output, "done", runs.read_run(output).metrics)
+
+
+def _check_fits(study: Study, record: runs.RunRecord) -> None:
+    """Refuse cases that the run it starts from cannot read."""
+    classes = sorted({study.labels[case_id] for case_id in study.case_ids})
+    if classes != list(record.classes):
+        problem = (
+            f"run {str(record.path)!r} knows the classes {listed(record.classes)}, "
+            f"the cohort {str(study.cohort.path)!r} has {listed(classes)}"
+        )
+        raise CheckpointError(problem, hint="give the --label-key of that run, or another run")
+    check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
+
+
+def _check_same_model(asked: ModelConfig, record: runs.RunRecord) -> None:
+    """Refuse to change what was trained; only what fine-tuning adds may differ."""
+    wanted, had = asked.to_dict(), record.config.model.to_dict()
+    changed = [
+        f"{key} {had[key]!r} -> {wanted[key]!r}"
+        for key in had
+        if had[key] != wanted[key] and key not in NEW_IN_FINETUNING
+    ]
+    if changed:
+        problem = f"run {str(record.path)!r} has another model: {', '.join(changed)}"
+        raise ConfigError(problem, hint="leave these settings out, or start with --from genes")
+
+
+def _splits_after(
+    study: Study, given: CohortSource, record: runs.RunRecord, *, seed: int
+) -> Splits:
+    """Splits of the run it starts from, unless the user gives others."""
+    if given.splits is not None or given.fold is not None:
+        return splits_of(study, with_defaults(given, of=record.source), seed=seed)
+    inherited = Splits(parts=record.parts, source=f"splits of {str(record.path)!r}")
+    labels = {case_id: study.labels[case_id] for case_id in study.case_ids}
+    return checked_splits(inherited.within(labels), labels)

@@ -1,0 +1,195 @@
+"""Stage 3: classification on CLS_pat (paper, section 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from torch.nn import functional
+
+from gimp_plugin.assembly.seeding import derived
+from gimp_plugin.config import FinetuneConfig, GimpConfig
+from gimp_plugin.data.batches import Batch, every_patch, load, subset_draw
+from gimp_plugin.data.cases import Case
+from gimp_plugin.data.order import shuffled_batches
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.training.material import Material, encoded_genes, labels_of
+from gimp_plugin.training.scores import classification_scores
+from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+
+
+class FinetuneStage(Stage):
+    """Train the image half, the fusion and the head; a pre-trained gene encoder stays frozen.
+
+    Parameters
+    ----------
+    model
+        The model.
+    config
+        The configuration; the table `finetune` is this stage's.
+    material
+        The cases.
+    seed
+        Of order, patch subsets and dropout of halves.
+    device
+        Where the model is.
+    num_workers
+        Loader processes.
+    frozen_genes
+        Whether the gene encoder stays as it is, its CLS_ge computed once.
+    """
+
+    name = "finetune"
+    settings: FinetuneConfig
+
+    def __init__(
+        self,
+        model: GimpModel,
+        config: GimpConfig,
+        *,
+        material: Material,
+        seed: int,
+        device: torch.device,
+        num_workers: int = 0,
+        frozen_genes: bool = True,
+    ) -> None:
+        super().__init__(model, config.finetune)
+        self.material, self.seed, self.device = material, seed, device
+        self.num_workers = num_workers
+        model.requires_grad_(True)
+        model.to(device)
+        self.frozen_genes = frozen_genes and model.gene_encoder is not None
+        if model.gene_classifier is not None:
+            model.gene_classifier.requires_grad_(False)
+        if self.frozen_genes:
+            model.gene_encoder.requires_grad_(False)
+            self.cls_ge = {
+                part: encoded_genes(model, material, cases, device)
+                for part, cases in (("train", material.train), ("val", material.val))
+            }
+
+    def train(self, mode: bool = True) -> FinetuneStage:  # noqa: FBT001, FBT002  # nn.Module's
+        """Set the mode; a frozen gene encoder stays in evaluation."""
+        super().train(mode)
+        if self.frozen_genes:
+            self.model.gene_encoder.eval()
+        return self
+
+    def n_batches(self) -> int:
+        """Steps of an epoch."""
+        return len(self._order(0))
+
+    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
+        """Random subsets of the training cases' patches, with some halves dropped."""
+        cases = self.material.train
+        order = self._order(epoch)[skip:]
+        for members, batch in self._loaded(cases, order, subset_draw(self.settings), epoch):
+            has_slides, has_genes = self._kept_halves(members, epoch)
+            inputs = self._inputs(members, batch, "train")
+            inputs |= {"has_slides": has_slides, "has_genes": has_genes}
+            yield Step([case.case_id for case in members], inputs)
+
+    def forward(self, **inputs: Any) -> Terms:
+        """Cross-entropy of the head on CLS_pat."""
+        logits = self._logits(inputs)
+        return {LOSS: functional.cross_entropy(logits, inputs["labels"])}
+
+    def validate(self) -> dict[str, float]:
+        """Loss and accuracies on the validation cases, with all their patches."""
+        cases = self.material.val
+        order = [[index] for index in range(len(cases))]
+        logits = [
+            self._logits(self._inputs(members, batch, "val") | _own_halves(members, self.device))
+            for members, batch in self._loaded(cases, order, every_patch, 0)
+        ]
+        return classification_scores(torch.cat(logits), labels_of(cases).to(self.device))
+
+    def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
+        """Best balanced accuracy, then the lower loss; or best accuracy alone, as in the paper."""
+        if self.settings.choose_by == "accuracy":
+            return (metrics["val_accuracy"],)
+        return (metrics["val_balanced_accuracy"], -metrics["val_loss"])
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        """Cases of each batch."""
+        size = self.settings.batch_size
+        return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)
+
+    def _loaded(
+        self, cases: Sequence[Case], order: Sequence[Sequence[int]], draw: Any, epoch: int
+    ) -> Iterator[tuple[list[Case], Batch | None]]:
+        """Cases of each batch, with their patches where the model has an image half."""
+        if self.model.aggregator is None:
+            yield from (([cases[index] for index in indices], None) for indices in order)
+            return
+        batches = load(
+            cases,
+            order,
+            draw,
+            feature_dim=self.material.feature_dim,
+            seed=self.seed,
+            epoch=epoch,
+            num_workers=self.num_workers,
+            pin_memory=self.device.type == "cuda",
+        )
+        for batch in batches:
+            yield [cases[index] for index in batch.case.tolist()], batch
+
+    def _inputs(self, members: Sequence[Case], batch: Batch | None, part: str) -> dict[str, Any]:
+        """Arguments of `forward`, but for the halves."""
+        inputs: dict[str, Any] = {"labels": labels_of(members).to(self.device)}
+        if batch is not None:
+            inputs["batch"] = batch.to(self.device)
+        if self.model.gene_encoder is None:
+            return inputs
+        if self.frozen_genes:
+            cases = self.material.train if part == "train" else self.material.val
+            position = {case.case_id: index for index, case in enumerate(cases)}
+            rows = torch.tensor([position[case.case_id] for case in members])
+            return inputs | {"cls_ge": self.cls_ge[part][rows.to(self.device)]}
+        return inputs | {"genes": self.material.genes_of(members).to(self.device)}
+
+    def _logits(self, inputs: dict[str, Any]) -> Tensor:
+        """Logits of a batch."""
+        batch: Batch | None = inputs.get("batch")
+        cls_img = None
+        if batch is not None:
+            encoded = self.model.encode_slides(batch.features, batch.valid, slide=batch.slide)
+            cls_img = encoded.cls_img
+        cls_ge = inputs.get("cls_ge")
+        if cls_ge is None and "genes" in inputs:
+            cls_ge = self.model.encode_genes(inputs["genes"])
+        return self.model.classify(cls_img, cls_ge, inputs["has_slides"], inputs["has_genes"])
+
+    def _kept_halves(
+        self, members: Sequence[Case], epoch: int
+    ) -> tuple[Bool[Tensor, "batch"], Bool[Tensor, "batch"]]:
+        """Halves that each case shows in this step; never none of both."""
+        own = _own_halves(members, torch.device("cpu"))
+        draws = torch.stack(
+            [
+                torch.rand(
+                    2,
+                    generator=torch.Generator().manual_seed(
+                        derived(self.seed, "halves", epoch, case.case_id)
+                    ),
+                )
+                for case in members
+            ]
+        )
+        both = own["has_slides"] & own["has_genes"]
+        drop_genes = both & (draws[:, 0] < self.settings.gene_dropout)
+        drop_slides = both & ~drop_genes & (draws[:, 1] < self.settings.image_dropout)
+        has_slides, has_genes = own["has_slides"] & ~drop_slides, own["has_genes"] & ~drop_genes
+        return has_slides.to(self.device), has_genes.to(self.device)
+
+
+def _own_halves(members: Sequence[Case], device: torch.device) -> dict[str, Tensor]:
+    """Halves that each case has."""
+    return {
+        "has_slides": torch.tensor([case.has_slides for case in members], device=device),
+        "has_genes": torch.tensor([case.has_genes for case in members], device=device),
+    }

@@ -1,0 +1,108 @@
+"""The run folder around a training: claimed before, written and sealed after."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+import gimp_plugin
+from gimp_plugin.assembly.build import components_of
+from gimp_plugin.cohort.splits import write_splits
+from gimp_plugin.cohort.transform import COLUMNS
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.models.group_msa import GroupMSA
+from gimp_plugin.storage import runs
+from gimp_plugin.storage.atomic import whole_file, write_json, write_text
+from gimp_plugin.storage.tables import write_csv, write_exclusions
+from gimp_plugin.training.card import model_card
+from gimp_plugin.training.plan import Plan, source_to_dict
+
+PACKAGES = ("torch", "nystrom-attention", "tiatoolbox", "anndata", "accelerate", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a command did.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    outcome
+        `done`, or `nothing to do` when the run was complete and current.
+    metrics
+        Content of `metrics.json`.
+    """
+
+    path: Path
+    outcome: str
+    metrics: dict[str, Any]
+
+
+def write_start(folder: Path, plan: Plan) -> None:
+    """Write what is known before training: where the inputs were, and what was left out."""
+    write_json(folder / runs.PROVENANCE, provenance(plan))
+    write_exclusions(folder, plan.study.exclusions)
+
+
+def write_results(folder: Path, plan: Plan, model: GimpModel, stages: Mapping[str, Any]) -> None:
+    """Write a finished run; its seal comes last.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    plan
+        What was trained.
+    model
+        The trained model.
+    stages
+        Metrics by stage.
+    """
+    tensors = {name: one.cpu().contiguous() for name, one in model.state_dict().items()}
+    with whole_file(folder / runs.MODEL) as temporary:
+        temporary.write_bytes(save(tensors))
+    write_csv(folder / runs.GENES, _gene_rows(plan, model), columns=COLUMNS)
+    write_json(folder / runs.LABELS, list(plan.classes))
+    write_splits(folder / runs.SPLITS, plan.splits)
+    write_json(folder / runs.CASES, dict(plan.trained_on))
+    metrics = {
+        "stages": dict(stages),
+        "n_cases": {part: len(plan.splits.of(part)) for part in ("train", "val", "test")},
+        "n_parameters": sum(one.numel() for one in model.parameters()),
+    }
+    write_json(folder / runs.METRICS, metrics)
+    write_text(folder / runs.CARD, model_card(plan.kind, plan.config, plan.classes, metrics))
+    runs.seal_run(folder, provenance(plan))
+
+
+def provenance(plan: Plan) -> dict[str, Any]:
+    """Where the inputs were, and what the run was made with."""
+    return {
+        "source": source_to_dict(plan.source),
+        "runtime": asdict(plan.runtime),
+        "threads": torch.get_num_threads(),
+        "components": components_of(plan.config.model),
+        "versions": {
+            "gimp-plugin": gimp_plugin.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in PACKAGES},
+        },
+    }
+
+
+def _gene_rows(plan: Plan, model: GimpModel) -> list[dict[str, Any]]:
+    """Rows of `genes.csv`; an encoder without groups puts all genes into group 0."""
+    if plan.transform is None:
+        return []
+    encoder = model.gene_encoder
+    n_genes = len(plan.transform.gene_ids)
+    groups = encoder.group_of_genes() if isinstance(encoder, GroupMSA) else [0] * n_genes
+    return plan.transform.to_rows(groups=groups)

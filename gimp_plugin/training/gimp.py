@@ -1,0 +1,132 @@
+"""The GiMP trainer: gene pre-training, GiMP pre-training, fine-tuning (paper, section 2.3)."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from gimp_plugin.config import GimpConfig
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.training.finetuning import FinetuneStage
+from gimp_plugin.training.genes import GeneStage
+from gimp_plugin.training.loop import Tools, fit
+from gimp_plugin.training.material import Material
+from gimp_plugin.training.pretraining import PretrainStage
+
+logger = logging.getLogger(__name__)
+
+
+class GimpTrainer:
+    """Registered as the trainer `gimp`: three stages on one model, each changing it in place.
+
+    Parameters
+    ----------
+    config
+        Model and training.
+    tools
+        Device, run folder and seed.
+    """
+
+    def __init__(self, config: GimpConfig, tools: Tools) -> None:
+        self.config, self.tools = config, tools
+
+    def pretrain_genes(self, model: GimpModel, material: Material) -> dict[str, Any]:
+        """Train the gene encoder by the labels; without a gene half there is nothing to do.
+
+        Parameters
+        ----------
+        model
+            The model; it ends with the weights of the epoch with the lowest validation loss.
+        material
+            The cases.
+
+        Returns
+        -------
+        Metrics of the stage by its name.
+        """
+        if model.gene_encoder is None:
+            return {}
+        stage = GeneStage(
+            model,
+            self.config,
+            material=material.only(genes=True),
+            seed=self.tools.seed,
+            device=self.tools.accelerator.device,
+        )
+        return {stage.name: fit(stage, self.tools)}
+
+    def pretrain(self, model: GimpModel, material: Material) -> dict[str, Any]:
+        """Masked patch modeling and triplets; without an image half there is nothing to do.
+
+        Parameters
+        ----------
+        model
+            The model, its gene encoder pre-trained; it ends with the last epoch's weights.
+        material
+            The cases.
+
+        Returns
+        -------
+        Metrics of the stage by its name.
+        """
+        if model.aggregator is None:
+            return {}
+        stage = PretrainStage(
+            model,
+            self.config,
+            material=material.only(slides=True),
+            seed=self.tools.seed,
+            device=self.tools.accelerator.device,
+            num_workers=self.tools.num_workers,
+        )
+        result = fit(stage, self.tools)
+        _warn_of_pretraining(result["epochs"][-1], self.config)
+        return {stage.name: result}
+
+    def finetune(
+        self, model: GimpModel, material: Material, *, frozen_genes: bool
+    ) -> dict[str, Any]:
+        """Train the classifier on both halves.
+
+        Parameters
+        ----------
+        model
+            The model; it ends with the weights of the best epoch on the validation cases.
+        material
+            The cases.
+        frozen_genes
+            Whether the gene encoder was pre-trained and stays as it is.
+
+        Returns
+        -------
+        Metrics of the stage by its name.
+        """
+        if frozen_genes and self.config.finetune.head_from_genes:
+            model.start_head_from_gene_classifier()
+        stage = FinetuneStage(
+            model,
+            self.config,
+            material=material,
+            seed=self.tools.seed,
+            device=self.tools.accelerator.device,
+            num_workers=self.tools.num_workers,
+            frozen_genes=frozen_genes,
+        )
+        return {stage.name: fit(stage, self.tools)}
+
+
+def _warn_of_pretraining(last: dict[str, float], config: GimpConfig) -> None:
+    """Say when a term of the pre-training taught nothing."""
+    error, median = last["val_reconstruction"], last["val_median"]
+    if config.pretrain.reconstruction_weight and error >= median:
+        logger.warning(
+            "masked patch modeling did not beat the bag's median (L_rec %.4g, median %.4g): "
+            "the image half has learned little from it",
+            error,
+            median,
+        )
+    for name in ("active_patient", "active_image"):
+        if last.get(name) == 0:
+            logger.warning(
+                "%s is 0: no triplet violates the margin, the term gives no gradient", name
+            )

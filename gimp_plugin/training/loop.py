@@ -1,0 +1,283 @@
+"""The loop that every stage runs in: epochs, steps, the choice of the epoch, and resuming."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from gimp_plugin.assembly.seeding import seeded
+from gimp_plugin.errors import ResourceError, listed
+from gimp_plugin.storage.resume import latest_checkpoint, save_checkpoint
+from gimp_plugin.storage.runs import LOG, RESUME
+from gimp_plugin.training.optim import adamw, lr_factor, peak_lr
+from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_S = 300.0
+"""Seconds between two checkpoints within an epoch; each epoch ends with one anyhow."""
+
+CHECK_EVERY = 25
+"""Steps between two looks at the loss on a GPU, where each look waits for the device."""
+
+MODEL, BEST, FIRST, SECOND = "model.", "best.", "adam.exp_avg.", "adam.exp_avg_sq."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a training works with.
+
+    Parameters
+    ----------
+    accelerator
+        Device, precision and processes.
+    folder
+        The run folder; checkpoints and the log go there.
+    seed
+        Of everything that is drawn.
+    num_workers
+        Loader processes.
+    """
+
+    accelerator: Accelerator
+    folder: Path
+    seed: int
+    num_workers: int = 0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a stage has come: all that a checkpoint holds besides tensors."""
+
+    stage: str
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_score: list[float] | None = None
+    finished: bool = False
+    earlier: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the progress as JSON can hold it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def result(self) -> dict[str, Any]:
+        """Give what `metrics.json` says of the stage."""
+        return {"chosen_epoch": self.best_epoch + 1, "epochs": self.history}
+
+
+def fit(stage: Stage, tools: Tools) -> dict[str, Any]:
+    """Train one stage, from where its last checkpoint stands.
+
+    Parameters
+    ----------
+    stage
+        The stage; its model ends with the weights of the chosen epoch.
+    tools
+        Device, folder and seed.
+
+    Returns
+    -------
+    The chosen epoch (counted from 1) and the metrics of each.
+
+    Raises
+    ------
+    ResourceError
+        If the loss stops being finite; the last checkpoint stays.
+    """
+    return _Fit(stage, tools).run()
+
+
+class _Fit:
+    """One stage being trained."""
+
+    def __init__(self, stage: Stage, tools: Tools) -> None:
+        self.stage, self.tools, self.settings = stage, tools, stage.settings
+        self.n_steps = stage.n_batches()
+        self.lr = peak_lr(self.settings, stage.model.dim)
+        self.progress = Progress(stage.name)
+        self.best: dict[str, Tensor] = {}
+        stage.to(tools.accelerator.device)
+        optimiser = adamw(stage, self.settings, lr=self.lr)
+        self.module, self.optimiser = tools.accelerator.prepare(stage, optimiser)
+
+    def run(self) -> dict[str, Any]:
+        """Train, choose the epoch, and note that the stage is finished."""
+        self._resume()
+        if self.progress.stage != self.stage.name:
+            return self.progress.earlier[self.stage.name]
+        while not (self.progress.finished or self._is_over()):
+            self._epoch()
+        if not self.progress.finished:
+            self._choose()
+            self.progress.finished = True
+            self._save()
+        return self.progress.result()
+
+    def _is_over(self) -> bool:
+        """Whether all epochs are done, or none was better for too long."""
+        done, patience = self.progress.epoch, self.settings.patience
+        waited = done - 1 - self.progress.best_epoch
+        early = patience > 0 and self.progress.best_score is not None and waited >= patience
+        return early or done >= self.settings.epochs
+
+    def _epoch(self) -> None:
+        """One pass over the training cases, the validation, and a checkpoint."""
+        started = saved = time.monotonic()
+        progress, epoch = self.progress, self.progress.epoch
+        totals = {name: torch.tensor(value) for name, value in progress.sums.items()}
+        self.module.train()
+        pending: list[tuple[Step, Tensor]] = []
+        for step in self._bar(self.stage.batches(epoch, skip=progress.step)):
+            terms = self._step(step, epoch * self.n_steps + progress.step)
+            progress.step += 1
+            totals = {name: totals.get(name, 0) + value.detach() for name, value in terms.items()}
+            pending.append((step, terms[LOSS].detach()))
+            if len(pending) >= self._patience_with_loss or progress.step == self.n_steps:
+                _check_finite(pending, self.stage.name, epoch)
+                pending = []
+                if time.monotonic() - saved > CHECKPOINT_S and progress.step < self.n_steps:
+                    progress.sums = {name: float(value) for name, value in totals.items()}
+                    self._save()
+                    saved = time.monotonic()
+        means = {name: float(value) / self.n_steps for name, value in totals.items()}
+        self._close_epoch(means, time.monotonic() - started)
+
+    def _step(self, step: Step, number: int) -> Terms:
+        """One update of the weights; its dropout depends on the seed and the step's number."""
+        rate = self.lr * lr_factor(
+            number, self.settings.epochs * self.n_steps, self.settings.warmup
+        )
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        accelerator = self.tools.accelerator
+        with seeded(self.tools.seed, self.stage.name, number), accelerator.autocast():
+            terms: Terms = self.module(**step.inputs)
+        accelerator.backward(terms[LOSS])
+        if self.settings.clip_norm:
+            accelerator.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return terms
+
+    def _close_epoch(self, means: dict[str, float], seconds: float) -> None:
+        """Validate, keep the best weights, log and save."""
+        progress = self.progress
+        self.module.eval()
+        with torch.no_grad():
+            metrics = self.stage.validate()
+        score = self.stage.score(metrics)
+        if score is None:
+            progress.best_epoch = progress.epoch
+        elif progress.best_score is None or list(score) > progress.best_score:
+            progress.best_epoch, progress.best_score = progress.epoch, list(score)
+            self.best = {name: one.clone() for name, one in self.stage.model.state_dict().items()}
+        progress.history.append(means | metrics)
+        progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
+        self._log(means | metrics, seconds)
+        self._save()
+
+    def _log(self, values: dict[str, float], seconds: float) -> None:
+        """One line for people, one for programs."""
+        done, stage = self.progress.epoch, self.stage.name
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        logger.info("%s %d/%d  %s  %.1f s", stage, done, self.settings.epochs, shown, seconds)
+        record = {"stage": stage, "epoch": done, **values, "seconds": round(seconds, 3)}
+        with (self.tools.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _choose(self) -> None:
+        """Give the model the weights of the best epoch; without a choice they are the last."""
+        if self.best:
+            self.stage.model.load_state_dict(self.best)
+        self.best = {}
+
+    def _save(self) -> None:
+        """Write a checkpoint."""
+        tensors = {MODEL + name: one for name, one in self.stage.model.state_dict().items()}
+        tensors |= {BEST + name: one for name, one in self.best.items()}
+        if not self.progress.finished:
+            for name, parameter in self.stage.named_parameters():
+                state = self.optimiser.state.get(parameter)
+                if state:
+                    tensors[FIRST + name] = state["exp_avg"]
+                    tensors[SECOND + name] = state["exp_avg_sq"]
+        save_checkpoint(self.tools.folder / RESUME, tensors, self.progress.to_dict())
+
+    def _resume(self) -> None:
+        """Go on from the newest checkpoint: of this stage, of a later one, or of the one before."""
+        found = latest_checkpoint(self.tools.folder / RESUME)
+        if found is None:
+            return
+        state = {key: value for key, value in found.state.items() if key != "sha256"}
+        progress = Progress(**state)
+        self._load_model(found.tensors)
+        finished_before = progress.finished and progress.stage != self.stage.name
+        if finished_before and self.stage.name not in progress.earlier:
+            self.progress.earlier = {**progress.earlier, progress.stage: progress.result()}
+            return
+        self.progress = progress
+        if progress.stage == self.stage.name:
+            self.best = _under(BEST, found.tensors)
+            self._load_optimiser(found.tensors)
+            logger.info("%s goes on after epoch %d", self.stage.name, progress.epoch)
+
+    def _load_model(self, tensors: dict[str, Tensor]) -> None:
+        """Give the model the weights of a checkpoint."""
+        self.stage.model.load_state_dict(_under(MODEL, tensors))
+
+    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
+        """Give AdamW the moments of a checkpoint."""
+        n_done = float(self.progress.epoch * self.n_steps + self.progress.step)
+        first, second = _under(FIRST, tensors), _under(SECOND, tensors)
+        for name, parameter in self.stage.named_parameters():
+            if name in first:
+                self.optimiser.state[parameter] = {
+                    "step": torch.tensor(n_done),
+                    "exp_avg": first[name].to(parameter.device),
+                    "exp_avg_sq": second[name].to(parameter.device),
+                }
+
+    def _bar(self, batches: Any) -> Any:
+        """Progress bar of an epoch, on a terminal only."""
+        name = f"{self.stage.name} {self.progress.epoch + 1}/{self.settings.epochs}"
+        done = self.progress.step
+        return tqdm(
+            batches, desc=name, total=self.n_steps, initial=done, disable=None, leave=False
+        )
+
+    @property
+    def _patience_with_loss(self) -> int:
+        """Steps between two looks at the loss."""
+        return 1 if self.tools.accelerator.device.type == "cpu" else CHECK_EVERY
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors whose name starts with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+    }
+
+
+def _check_finite(pending: list[tuple[Step, Tensor]], stage: str, epoch: int) -> None:
+    """Stop at the first loss that is not finite, and name its cases."""
+    losses = torch.stack([loss for _, loss in pending])
+    if bool(torch.isfinite(losses).all()):
+        return
+    at = int(torch.isfinite(losses).int().argmin())
+    problem = (
+        f"the loss of {stage} stopped being finite ({losses[at].item()}) in epoch {epoch + 1}, "
+        f"in the batch of cases {listed(pending[at][0].case_ids, limit=8)}"
+    )
+    raise ResourceError(problem, hint="look at these cases, lower --lr, or use --precision fp32")

@@ -1,0 +1,96 @@
+"""The cases of a training with their genes, as the stages take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gimp_plugin.data.cases import Case
+from gimp_plugin.models.gimp import GimpModel
+
+GENE_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Training and validation cases.
+
+    Parameters
+    ----------
+    train, val
+        The cases; each has a label.
+    genes
+        Standardised expression by `Case.gene_row`, shape (row, gene), on the CPU; None without
+        genes.
+    classes
+        Class names, sorted.
+    feature_dim
+        Features of a patch; 0 without slides.
+    """
+
+    train: tuple[Case, ...]
+    val: tuple[Case, ...]
+    genes: Float[Tensor, "row gene"] | None
+    classes: tuple[str, ...]
+    feature_dim: int
+
+    def only(self, *, slides: bool = False, genes: bool = False) -> Material:
+        """Give the material with the cases that have these halves."""
+        train, val = (
+            tuple(
+                case
+                for case in cases
+                if (case.has_slides or not slides) and (case.has_genes or not genes)
+            )
+            for cases in (self.train, self.val)
+        )
+        return replace(self, train=train, val=val)
+
+    def genes_of(self, cases: Sequence[Case]) -> Float[Tensor, "batch gene"]:
+        """Genes of some cases; zeros, the mean of the training cases, for one without genes."""
+        if self.genes is None:
+            raise RuntimeError("this material has no genes")
+        rows = torch.tensor([case.gene_row for case in cases])
+        return torch.where(rows[:, None] >= 0, self.genes[rows.clamp(min=0)], 0.0)
+
+
+def labels_of(cases: Sequence[Case]) -> Int[Tensor, "batch"]:
+    """Class indices of some cases."""
+    return torch.tensor([case.label for case in cases])
+
+
+@torch.no_grad()
+def encoded_genes(
+    model: GimpModel, material: Material, cases: Sequence[Case], device: torch.device
+) -> Float[Tensor, "batch dim"] | None:
+    """CLS_ge of some cases, from a gene encoder that does not train.
+
+    Parameters
+    ----------
+    model
+        A model with a gene encoder, or without one.
+    material
+        Where the genes are.
+    cases
+        The cases.
+    device
+        Where the model is.
+
+    Returns
+    -------
+    One embedding a case, or None for a model without genes.
+    """
+    if model.gene_encoder is None:
+        return None
+    was_training = model.gene_encoder.training
+    model.gene_encoder.eval()
+    parts = [
+        model.encode_genes(material.genes_of(cases[start : start + GENE_BATCH]).to(device))
+        for start in range(0, len(cases), GENE_BATCH)
+    ]
+    model.gene_encoder.train(was_training)
+    return torch.cat(parts)

@@ -1,0 +1,162 @@
+"""From what the user asked for to a training that is checked and ready to start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gimp_plugin
+from gimp_plugin.cohort.split_checks import check_ancestry, check_splits
+from gimp_plugin.cohort.splits import Splits, draw_splits, read_splits, splits_from_column
+from gimp_plugin.cohort.transform import GeneTransform
+from gimp_plugin.config import CohortSource, GimpConfig, Runtime
+from gimp_plugin.data.study import Study
+from gimp_plugin.keys import TRAIN, VAL
+from gimp_plugin.plugins import registry
+from gimp_plugin.storage.atomic import sha256_json
+from gimp_plugin.assembly.device import precision_of
+from gimp_plugin.training.material import Material
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A training that is checked and ready to start.
+
+    Parameters
+    ----------
+    kind
+        `pretrain` or `finetune`.
+    config, source, runtime
+        What the user asked for.
+    study, splits, transform, classes
+        What was made of the inputs.
+    trained_on
+        Training and validation cases of this run and of every run it came from.
+    start
+        What it starts from, by name and hash; empty when it starts from nothing.
+    """
+
+    kind: str
+    config: GimpConfig
+    source: CohortSource
+    runtime: Runtime
+    study: Study
+    splits: Splits
+    transform: GeneTransform | None
+    classes: tuple[str, ...]
+    trained_on: Mapping[str, list[str]]
+    start: Mapping[str, str]
+
+    def identity(self) -> dict[str, Any]:
+        """Give the content of `config.json`: all that decides the bytes of the run."""
+        parts = sorted(self.splits.parts.items())
+        return {
+            "kind": self.kind,
+            "version": gimp_plugin.__version__,
+            "config": self.config.to_dict(),
+            "seed": self.runtime.seed,
+            "precision": precision_of(self.runtime),
+            "feature_dim": self.study.feature_dim,
+            "encoder": self.study.encoder,
+            "scale": "" if self.transform is None else self.transform.scale,
+            "inputs": {**self.study.fingerprint(), "splits": sha256_json(parts)},
+            "start": dict(self.start),
+        }
+
+    def material(self) -> Material:
+        """Give the cases of training and validation with their standardised genes."""
+        cases = self.study.with_classes(self.classes)
+        train, val = (
+            tuple(one for one in cases if self.splits.parts.get(one.case_id) == part)
+            for part in (TRAIN, VAL)
+        )
+        genes = None
+        if self.transform is not None:
+            genes = torch.from_numpy(self.transform.apply(self.study.cohort)[0])
+        return Material(
+            train=train,
+            val=val,
+            genes=genes,
+            classes=self.classes,
+            feature_dim=self.study.feature_dim,
+        )
+
+
+def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
+    """Splits of the cases that are used, as asked for, checked.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    source
+        `splits` and `fold` as the user gave them.
+    seed
+        Of what is drawn.
+
+    Returns
+    -------
+    The part of each case; cases that a table does not name are in none.
+
+    Raises
+    ------
+    SplitError
+        If they overlap or lack a part or a class.
+    """
+    labels = {case_id: study.labels[case_id] for case_id in study.case_ids}
+    if source.splits is None:
+        splits = draw_splits(labels, seed=seed)
+    elif source.splits.startswith("obs:"):
+        column = source.splits.removeprefix("obs:")
+        splits = splits_from_column(
+            study.cohort.obs, column, source.fold, labels=labels, seed=seed
+        )
+    else:
+        splits = read_splits(Path(source.splits), fold=source.fold).within(labels)
+    return checked_splits(splits, labels)
+
+
+def checked_splits(splits: Splits, labels: Mapping[str, str]) -> Splits:
+    """Check splits against the labels, and warn of small classes."""
+    for warning in check_splits(splits, labels):
+        logger.warning("%s", warning)
+    return splits
+
+
+def check_leaks(splits: Splits, trained_on: Mapping[str, Sequence[str]]) -> None:
+    """Refuse splits whose val or test cases trained an ancestor."""
+    check_ancestry(splits, trained_on[TRAIN])
+
+
+def with_this_run(
+    splits: Splits, ancestors: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[str]]:
+    """Training and validation cases of this run and its ancestors."""
+    before = ancestors or {}
+    return {part: sorted({*splits.of(part), *before.get(part, ())}) for part in (TRAIN, VAL)}
+
+
+def fitted_transform(
+    study: Study, splits: Splits, config: GimpConfig, *, seed: int
+) -> GeneTransform | None:
+    """Gene transform fitted on the training cases, its genes in the grouping's order."""
+    if not config.model.has_genes:
+        return None
+    transform = GeneTransform.fit(study.cohort, splits.of(TRAIN))
+    grouping = registry().load("gene-grouping", config.model.gene_grouping)
+    return transform.permuted(grouping(transform.gene_ids, seed=seed))
+
+
+def source_to_dict(source: CohortSource) -> dict[str, Any]:
+    """The source as JSON can hold it, with paths as the user gave them."""
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in asdict(source).items()
+    }

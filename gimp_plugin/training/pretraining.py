@@ -1,0 +1,217 @@
+"""Stage 2: masked patch modeling and gene-induced triplets (paper, section 2.3)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from gimp_plugin.assembly.seeding import derived
+from gimp_plugin.config import GimpConfig, PretrainConfig
+from gimp_plugin.data.batches import Batch, load, window_draw
+from gimp_plugin.data.cases import Case
+from gimp_plugin.data.order import balanced_batches
+from gimp_plugin.models.gimp import GimpModel, SlideEncoding
+from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
+from gimp_plugin.models.masking import draw_mask
+from gimp_plugin.training.material import Material, encoded_genes, labels_of
+from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_EPOCH = 2**31
+"""Epoch number whose randomness the validation windows and masks have, the same each time."""
+
+
+class PretrainStage(Stage):
+    """Train the image half; the gene encoder is frozen and its CLS_ge computed once.
+
+    Parameters
+    ----------
+    model
+        A model with patches, aggregator and decoder.
+    config
+        The configuration; the table `pretrain` is this stage's.
+    material
+        The cases.
+    seed
+        Of order, windows and masks.
+    device
+        Where the model is.
+    num_workers
+        Loader processes.
+    """
+
+    name = "pretrain"
+    settings: PretrainConfig
+
+    def __init__(
+        self,
+        model: GimpModel,
+        config: GimpConfig,
+        *,
+        material: Material,
+        seed: int,
+        device: torch.device,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(model, config.pretrain)
+        self.material, self.seed, self.device = material, seed, device
+        self.num_workers = num_workers
+        model.requires_grad_(False)
+        for part in (model.patches, model.aggregator, model.decoder):
+            part.requires_grad_(True)
+        model.to(device)
+        self.cls_ge = {
+            part: encoded_genes(model, material, cases, device)
+            for part, cases in (("train", material.train), ("val", material.val))
+        }
+        self.median: float | None = None
+
+    def train(self, mode: bool = True) -> PretrainStage:  # noqa: FBT001, FBT002  # nn.Module's
+        """Set the mode; the frozen gene encoder stays in evaluation."""
+        super().train(mode)
+        if self.model.gene_encoder is not None:
+            self.model.gene_encoder.eval()
+        return self
+
+    def n_batches(self) -> int:
+        """Steps of an epoch."""
+        return len(self._order(0))
+
+    def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
+        """Windows of class-balanced training cases, with their masks."""
+        yield from self._steps("train", self._order(epoch)[skip:], epoch)
+
+    def forward(self, **inputs: Any) -> Terms:
+        """L_pre = L_rec + L_tri, with the parts and what the triplets look like."""
+        encoded = self._encode(inputs)
+        terms: Terms = {"reconstruction": self._reconstruction(encoded)}
+        total = self.settings.reconstruction_weight * terms["reconstruction"]
+        for name, (weight, embedding) in self._spaces(encoded, inputs["cls_ge"]).items():
+            triplet = triplet_loss(embedding, inputs["labels"], margin=self.settings.margin)
+            total = total + weight * triplet.loss
+            terms |= {
+                f"triplet_{name}": triplet.loss,
+                f"active_{name}": triplet.active_share,
+                f"positive_{name}": triplet.positive_distance,
+                f"negative_{name}": triplet.negative_distance,
+            }
+        return {LOSS: total, **terms}
+
+    def validate(self) -> dict[str, float]:
+        """L_rec on fixed windows of the validation cases, beside that of the bag's own median."""
+        size = self.settings.batch_size
+        order = [
+            list(range(at, min(at + size, len(self.material.val))))
+            for at in range(0, len(self.material.val), size)
+        ]
+        errors, medians, n_values = 0.0, 0.0, 0
+        for step in self._steps("val", order, VALIDATION_EPOCH):
+            encoded = self._encode(step.inputs)
+            errors += float(masked_l1(encoded.reconstructed, encoded.target, reduction="sum"))
+            n_values += encoded.target.numel()
+            if self.median is None:
+                medians += self._median_error(step.inputs)
+        if self.median is None:
+            self.median = medians / n_values
+        return {"val_reconstruction": errors / n_values, "val_median": self.median}
+
+    def score(self, metrics: dict[str, float]) -> None:  # noqa: ARG002  # Stage's signature
+        """Pre-training keeps its last epoch (paper, section 3.1)."""
+        return
+
+    def _order(self, epoch: int) -> list[list[int]]:
+        """Cases of each batch."""
+        labels = [case.label for case in self.material.train]
+        return balanced_batches(labels, self.settings.batch_size, seed=self.seed, epoch=epoch)
+
+    def _steps(self, part: str, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Step]:
+        """Load windows, draw their masks and bring both to the device."""
+        cases = self.material.train if part == "train" else self.material.val
+        on_gpu = self.device.type == "cuda"
+        batches = load(
+            cases,
+            order,
+            window_draw(self.settings),
+            feature_dim=self.material.feature_dim,
+            seed=self.seed,
+            epoch=epoch,
+            num_workers=self.num_workers,
+            pin_memory=on_gpu,
+        )
+        for batch in batches:
+            members = [cases[index] for index in batch.case.tolist()]
+            yield Step([case.case_id for case in members], self._inputs(batch, members, part, epoch))
+
+    def _inputs(
+        self, batch: Batch, members: Sequence[Case], part: str, epoch: int
+    ) -> dict[str, Any]:
+        """Arguments of `forward`."""
+        generators = [
+            torch.Generator().manual_seed(derived(self.seed, "mask", epoch, case.case_id))
+            for case in members
+        ]
+        masked = draw_mask(batch.valid, self.settings.mask_ratio, generators, source=batch.source)
+        moved, cls_ge = batch.to(self.device), self.cls_ge[part]
+        return {
+            "batch": moved,
+            "masked": masked.to(self.device, non_blocking=True),
+            "labels": labels_of(members).to(self.device),
+            "cls_ge": None if cls_ge is None else cls_ge[moved.case],
+        }
+
+    def _encode(self, inputs: dict[str, Any]) -> SlideEncoding:
+        """Encode masked windows; each source patch is reconstructed once."""
+        batch: Batch = inputs["batch"]
+        return self.model.encode_slides(
+            batch.features,
+            batch.valid,
+            slide=batch.slide,
+            masked=inputs["masked"],
+            counted=inputs["masked"] & _first_copies(batch.source),
+        )
+
+    def _reconstruction(self, encoded: SlideEncoding) -> Float[Tensor, ""]:
+        """L_rec (equation 3)."""
+        return masked_l1(
+            encoded.reconstructed, encoded.target, reduction=self.settings.reconstruction
+        )
+
+    def _spaces(
+        self, encoded: SlideEncoding, cls_ge: Float[Tensor, "batch dim"] | None
+    ) -> dict[str, tuple[float, Float[Tensor, "batch dim"]]]:
+        """Weight and embedding of each space that triplets are taken in."""
+        settings, spaces = self.settings, {}
+        if cls_ge is not None and settings.patient_triplet_weight:
+            patient = patient_embedding(
+                encoded.cls_img, cls_ge, normalise=settings.normalise_halves
+            )
+            spaces["patient"] = (settings.patient_triplet_weight, patient)
+        if settings.image_triplet_weight:
+            image = encoded.cls_img
+            if settings.normalise_halves:
+                image = functional.normalize(image, dim=-1)
+            spaces["image"] = (settings.image_triplet_weight, image)
+        return spaces
+
+    def _median_error(self, inputs: dict[str, Any]) -> float:
+        """Summed error of guessing each masked patch as the median of the bag's visible ones."""
+        batch: Batch = inputs["batch"]
+        values = self.model.patches.normalise(batch.features)
+        counted = inputs["masked"] & _first_copies(batch.source)
+        visible = batch.valid & ~inputs["masked"]
+        return sum(
+            float((bag[hidden] - bag[seen].median(dim=0).values).abs().sum())
+            for bag, hidden, seen in zip(values, counted, visible, strict=True)
+        )
+
+
+def _first_copies(source: Tensor) -> Bool[Tensor, "batch patch"]:
+    """True where a patch is the first copy of itself; everywhere but in tiled windows."""
+    return source == torch.arange(source.shape[1], device=source.device)
