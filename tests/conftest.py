@@ -1,0 +1,21 @@
+"""What every test runs under: checked tensor shapes, and nothing of the user's environment."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; results depend on it
+
+import pytest
+from jaxtyping import install_import_hook
+
+# Shapes are checked where tensors are computed; the hook must stand before the modules are imported.
+CHECKED_ROOMS = ("gimp_plugin.models", "gimp_plugin.training", "gimp_plugin.prediction")
+install_import_hook(CHECKED_ROOMS, "beartype.beartype")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch):
+    """Keep the user's plugin switch and model hub out of the tests."""
+    monkeypatch.delenv("GIMP_DISABLE_PLUGINS", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
