@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; re
 import pytest
 from jaxtyping import install_import_hook
 
-# Shapes are checked where tensors are computed; the hook must stand before the modules are imported.
+# Shapes are checked where tensors are computed; the hook must stand before those are imported.
 CHECKED_ROOMS = ("gimp_plugin.models", "gimp_plugin.training", "gimp_plugin.prediction")
 install_import_hook(CHECKED_ROOMS, "beartype.beartype")
 

@@ -14,7 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
 
-from gimp_plugin.errors import did_you_mean, listed
+from gimp_plugin.errors import did_you_mean
 from gimp_plugin.plugins import hookspecs
 from gimp_plugin.plugins.components import Origin, PluginFailure
 
@@ -112,7 +112,8 @@ def _clash(origin: Origin, bearers: list[Origin]) -> str | None:
     others = [str(other) for other in bearers if other != origin]
     if not others or is_ours(origin):
         return None
-    return f"its name is also that of {listed(others)}; {DISABLE} takes a distribution's name"
+    names = ", ".join(map(str, others))
+    return f"its name is also that of plugin {names} ({DISABLE} can block either distribution)"
 
 
 def _register(loaded: Loaded, origin: Origin, entry: EntryPoint) -> str | None:

@@ -121,7 +121,7 @@ def registry() -> Registry:
         _without_clashes(rows, loaded.failures), failures=loaded.failures, disabled=loaded.disabled
     )
     for failure in found.failures:
-        logger.warning("%s", failure)
+        logger.debug("%s", failure)
     return found
 
 
@@ -165,6 +165,6 @@ def _without_clashes(
         if not rivals or is_ours(component.origin):
             yield component
             continue
-        others = listed(str(other.origin) for other in rivals)
+        others = ", ".join(str(other.origin) for other in rivals)
         reason = f"{component.kind} {component.name!r} is also brought by plugin {others}"
         failures.append(PluginFailure(origin=component.origin, reason=reason))

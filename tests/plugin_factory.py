@@ -1,0 +1,47 @@
+"""Installed plugins: real distributions with entry points, in a folder of their own."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+GOOD = """
+    from gimp_plugin.plugins import hookimpl
+
+    @hookimpl
+    def gimp_components():
+        return [("aggregator", "mean", "statistics:mean", "mean of all patches")]
+"""
+
+
+def install(
+    site: Path, distribution: str, source: str = GOOD, *, entry: str = "other", version: str = "2.1"
+) -> str:
+    """Install a distribution whose entry point is one module of the given source.
+
+    Parameters
+    ----------
+    site
+        Folder that stands on `sys.path`.
+    distribution
+        Name of the distribution; its module has the same with underscores.
+    source
+        Source of the module.
+    entry
+        Name of the entry point.
+    version
+        Version of the distribution.
+
+    Returns
+    -------
+    The module's name.
+    """
+    module = distribution.replace("-", "_")
+    metadata = site / f"{module}-{version}.dist-info"
+    metadata.mkdir(parents=True)
+    (site / f"{module}.py").write_text(textwrap.dedent(source))
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    )
+    (metadata / "entry_points.txt").write_text(f"[gimp_plugin]\n{entry} = {module}\n")
+    return module
