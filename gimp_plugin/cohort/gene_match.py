@@ -36,7 +36,7 @@ class GeneMatch:
     @property
     def coverage(self) -> float:
         """Share of the wanted genes that the cohort has, 0 to 1."""
-        return 1.0 - len(self.missing) / len(self.columns)
+        return (len(self.columns) - len(self.missing)) / len(self.columns)
 
 
 def match_genes(wanted: Sequence[str], present: Sequence[str]) -> GeneMatch:
