@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gimp_plugin.errors import ResourceError
 from tests.cohort_factory import draw_values, make_cohort, refusal
 
 
@@ -105,3 +106,23 @@ def test_a_value_beyond_single_precision_counts_as_infinite(tmp_path: Path) -> N
     message = refusal(make_cohort(tmp_path / "g.h5ad", n_cases=2, n_genes=3, values=values))
 
     assert "inf of case 'P01', gene 'G002'" in message
+
+
+@pytest.mark.parametrize("table", ["obs", "var"])
+def test_a_table_without_names_is_refused(path: Path, table: str) -> None:
+    with edit(path) as file:
+        del file[table].attrs["_index"]
+
+    assert f"{table!r} has no index" in refusal(path)
+
+
+def test_too_little_memory_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("gimp_plugin.cohort.matrix._read_dense", too_much)
+
+    message = refusal(path, ResourceError)
+
+    assert "'X'" in message
+    assert "13 cases and 7 genes exceeds the memory" in message

@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from gimp_plugin.cohort.expression import read_cohort
@@ -28,6 +29,27 @@ def test_a_layer_is_read_instead_of_x_and_has_its_own_scale(tmp_path: Path) -> N
     cohort = read_cohort(path, layer="raw")
 
     assert (cohort.scale, cohort.scale_guessed) == ("counts", True)
+
+
+def test_names_stored_as_nullable_strings_are_read(path: Path) -> None:
+    with edit(path) as file:
+        for table in (file["obs"], file["var"]):
+            names = table["_index"][:]
+            del table["_index"]
+            group = table.create_group("_index")
+            group.attrs.update({"encoding-type": "nullable-string-array", "na-value": "NaN"})
+            group.attrs["encoding-version"] = "0.1.0"
+            group.create_dataset("values", data=names).attrs.update(
+                {"encoding-type": "string-array", "encoding-version": "0.2.0"}
+            )
+            group.create_dataset("mask", data=np.zeros(len(names), bool)).attrs.update(
+                {"encoding-type": "array", "encoding-version": "0.2.0"}
+            )
+
+    cohort = read_cohort(path)
+
+    assert (cohort.case_ids[0], cohort.gene_ids[-1]) == ("P00", "G006")
+    assert cohort.obs.index.tolist() == list(cohort.case_ids)
 
 
 def test_rows_of_cases_are_in_the_order_asked_for(path: Path) -> None:
@@ -135,6 +157,12 @@ def test_log_values_under_the_name_of_a_linear_scale_are_warned_of(tmp_path: Pat
     cohort = read_cohort(make_cohort(tmp_path / "g.h5ad", declared="fpkm"))
 
     assert "is it logged already?" in cohort.warnings[0]
+
+
+def test_small_counts_are_not_warned_of(tmp_path: Path) -> None:
+    path = make_cohort(tmp_path / "g.h5ad", values=np.ones((13, 7)), declared="counts")
+
+    assert read_cohort(path).warnings == ()
 
 
 def test_cases_of_zeros_are_warned_of_by_name(tmp_path: Path) -> None:

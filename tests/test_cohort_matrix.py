@@ -117,3 +117,19 @@ def test_a_sparse_matrix_of_another_shape_is_refused(tmp_path: Path) -> None:
         file["X"].attrs["shape"] = [13, 8]
 
     assert "(13, 8)" in refusal(path)
+
+
+def test_a_dense_layout_of_the_future_is_refused(tmp_path: Path) -> None:
+    path = make_cohort(tmp_path / "g.h5ad")
+    with edit(path) as file:
+        file["X"].attrs["encoding-type"] = "tiled"
+
+    assert "encoded as 'tiled 0.2.0', expected a dense, CSR or CSC matrix" in refusal(path)
+
+
+def test_a_sparse_layout_of_the_future_is_refused(tmp_path: Path) -> None:
+    path = make_cohort(tmp_path / "g.h5ad", sparse="csr")
+    with edit(path) as file:
+        file["X"].attrs["encoding-type"] = "bsr_matrix"
+
+    assert "encoded as 'bsr_matrix 0.1.0'" in refusal(path)

@@ -131,7 +131,7 @@ def _read_ids(file: h5py.File, table: str) -> tuple[str, ...]:
     """Names of the cases or the genes: some, none empty, none twice."""
     noun = {"obs": "cases", "var": "genes"}[table]
     index = attribute(file[table], "_index")
-    if index not in file[table]:
+    if not isinstance(index, str) or index not in file[table]:
         raise CohortError(f"{file.filename!r}: {table!r} has no index with the names of the {noun}")
     found = _read_element(file, f"{table}/{index}")
     ids = tuple("" if name is None or name != name else str(name) for name in found)  # noqa: PLR0124

@@ -33,6 +33,11 @@ def row_blocks(values: NDArray[np.float32]) -> Iterator[slice]:
         yield slice(start, min(start + step, values.shape[0]))
 
 
+def is_whole(values: NDArray[np.float32]) -> bool:
+    """Whether all values are whole numbers."""
+    return all(bool((values[rows] == np.rint(values[rows])).all()) for rows in row_blocks(values))
+
+
 def guess_scale(values: NDArray[np.float32], *, where: str = "the cohort") -> str:
     """Scale that the values look like.
 
@@ -58,7 +63,7 @@ def guess_scale(values: NDArray[np.float32], *, where: str = "the cohort") -> st
     low, high = float(values.min()), float(values.max())
     if low < 0:
         return STANDARDISED
-    if all(bool((values[rows] == np.rint(values[rows])).all()) for rows in row_blocks(values)):
+    if is_whole(values):
         return COUNTS
     if high <= LOG_CEILING:
         return "log"

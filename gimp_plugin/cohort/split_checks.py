@@ -76,14 +76,17 @@ def check_ancestry(
         If a val or test case is among them; TCGA ids are compared by their first 12 characters.
     """
     trained = {same_case(case_id) for case_id in trained_cases}
+    counts, leaked = [], []
     for part in (VAL, TEST):
-        leaked = [case_id for case_id in splits.of(part) if same_case(case_id) in trained]
-        if leaked:
-            problem = (
-                f"{len(leaked)} of {len(splits.of(part))} {part} cases were training cases of "
-                f"{where} or of its ancestors: {listed(leaked, limit=len(leaked))}"
-            )
-            raise SplitError(problem, hint="use the splits of that run, or another run")
+        members = splits.of(part)
+        found = [case_id for case_id in members if same_case(case_id) in trained]
+        if found:
+            counts.append(f"{len(found)} of {len(members)} {part} cases")
+            leaked += found
+    if leaked:
+        problem = f"{' and '.join(counts)} were training cases of {where} or of its ancestors"
+        names = listed(leaked, limit=len(leaked))
+        raise SplitError(f"{problem}: {names}", hint="use the splits of that run, or another run")
 
 
 def check_names(parts: Mapping[str, str], source: str) -> None:

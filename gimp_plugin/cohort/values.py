@@ -16,6 +16,7 @@ from gimp_plugin.cohort.scales import (
     SCALES,
     STANDARDISED,
     guess_scale,
+    is_whole,
     row_blocks,
 )
 from gimp_plugin.errors import CohortError, listed
@@ -103,7 +104,8 @@ def _check_declared(table: Table, scale: str) -> list[str]:
     if scale in LOGARITHMIC and table.values[high] > LINEAR_FLOOR:
         problem = f"{table.where} is declared as {scale!r}, but looks linear: {table.cell(*high)}"
         raise CohortError(problem, hint="declare the scale it is on, for instance fpkm or counts")
-    if scale in NON_NEGATIVE and 0 < table.values[high] <= LOG_CEILING:
+    low_linear = scale in NON_NEGATIVE and 0 < table.values[high] <= LOG_CEILING
+    if low_linear and not is_whole(table.values):
         only = f"its maximum is only {float(table.values[high]):g}"
         warning = f"{table.where} is declared as {scale!r}, but {only}: is it logged already?"
         return [warning]

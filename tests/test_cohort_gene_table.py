@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gimp_plugin.cohort.transform import COLUMNS, GeneTransform
+from gimp_plugin.errors import CheckpointError
+from gimp_plugin.storage.tables import read_csv, write_csv
+from tests.cohort_factory import cohort_in_memory, draw_values
+
+TRAIN = ["P00", "P03", "P04"]
+
+
+def fitted(n_genes: int, *, seed: int = 0, clip: float = 10.0) -> GeneTransform:
+    values = draw_values(["a", "b", "a"] * 2, n_genes, scale="fpkm", seed=seed)
+    return GeneTransform.fit(cohort_in_memory(values, scale="fpkm"), TRAIN, clip=clip)
+
+
+@given(seed=st.integers(0, 50), clip=st.sampled_from([5.0, 10.0]))
+def test_the_gene_table_brings_back_every_bit(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, clip: float
+) -> None:
+    path: Path = tmp_path_factory.mktemp("run") / "genes.csv"
+    transform = fitted(9, seed=seed, clip=clip)
+
+    write_csv(path, transform.to_rows(groups=[0, 0, 0, 0, 1, 1, 1, 2, 2]), columns=COLUMNS)
+    again = GeneTransform.from_rows(read_csv(path)[::-1], scale="fpkm", clip=clip)
+
+    assert again.gene_ids == transform.gene_ids
+    assert np.array_equal(again.mean, transform.mean)
+    assert np.array_equal(again.std, transform.std)
+    assert (again.scale, again.clip) == ("fpkm", clip)
+    assert [row["group"] for row in read_csv(path)] == list("000011122")
+
+
+@pytest.mark.parametrize(
+    ("place", "column", "value"),
+    [(1, "order", "0"), (2, "mean", "nan"), (0, "std", "0"), (1, "std", "x"), (1, "id", "G000")],
+)
+def test_a_damaged_gene_table_is_refused(place: int, column: str, value: str) -> None:
+    rows = fitted(3).to_rows(groups=[0, 0, 0])
+    rows[place][column] = value
+
+    with pytest.raises(CheckpointError, match="gene table of the run is damaged"):
+        GeneTransform.from_rows(rows, scale="log")
+
+
+def test_a_gene_table_without_a_column_or_a_row_is_refused() -> None:
+    for rows in ([], [{"id": "G0", "order": "0", "mean": "1"}]):
+        with pytest.raises(CheckpointError, match="damaged"):
+            GeneTransform.from_rows(rows, scale="log")
