@@ -1,0 +1,3 @@
+"""The model: tensors in, tensors out; it knows no file, device or command."""
+
+from __future__ import annotations

@@ -1,0 +1,179 @@
+"""Patch aggregator: patches of a case in, CLS_img and the patches asked for out (section 2.2)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from nystrom_attention import NystromAttention as PackageAttention
+from torch import Tensor, nn
+
+from gimp_plugin.config import ModelConfig
+from gimp_plugin.models.layout import BagLayout
+from gimp_plugin.models.nystrom import NystromAttention
+from gimp_plugin.models.rows import take_rows
+
+
+class NystromLayer(nn.Module):
+    """Pre-norm Nyström attention with a residual path, and no feed-forward part.
+
+    Parameters
+    ----------
+    dim
+        Hidden dimension d.
+    attention
+        The attention.
+    """
+
+    def __init__(self, dim: int, attention: NystromAttention) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.attention = attention
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch patch dim"],
+        layout: BagLayout,
+        rows: Int[Tensor, "batch rows"] | None = None,
+    ) -> Float[Tensor, "batch _ dim"]:
+        """Give the wanted tokens after the layer; all of them by default."""
+        wanted = x if rows is None else take_rows(x, rows)
+        return wanted + self.attention(self.norm(x), layout, rows=rows)
+
+
+class NystromAggregator(nn.Module):
+    """CLS_img and patches after layers of Nyström attention.
+
+    Parameters
+    ----------
+    config
+        The model's configuration.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dim = config.dim
+        self.cls_token = nn.Parameter(torch.empty(config.dim).normal_(std=0.02))
+        self.layers: Any = nn.ModuleList(
+            NystromLayer(config.dim, _attention(config)) for _ in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(config.dim)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> NystromAggregator:
+        """Make the aggregator that a configuration describes."""
+        return cls(config)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch patch dim"],
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,
+        rows: Bool[Tensor, "batch patch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
+        """Aggregate the patches of each case.
+
+        Parameters
+        ----------
+        tokens
+            Embedded patches; a case may have none.
+        valid
+            True for patches that exist; padding stands behind them.
+        slide
+            Slide of each patch, one after the other; by default all are of one slide.
+        rows
+            Patches that are wanted besides CLS_img; none by default. The last layer computes
+            nothing else.
+
+        Returns
+        -------
+        CLS_img, and the wanted patches of all cases one after the other.
+        """
+        x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
+        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
+        for layer in self.layers[:-1]:
+            x = layer(x, layout)
+        index, real = _wanted(torch.zeros_like(valid) if rows is None else rows)
+        x = self.norm(self.layers[-1](x, layout, index))
+        return x[:, 0], x[:, 1:][real]
+
+
+class ReferenceAggregator(NystromAggregator):
+    """The same layers computed by the unmodified package under vmap: slow, and an oracle.
+
+    It equals `NystromAggregator` with `segments="front_pad"` and `cls_convolution=True`, apart from
+    its convolution, which runs over all slides of a case as if they were one. Weights are
+    interchangeable; it takes what the configuration says of segments and of CLS for the package's.
+
+    Parameters
+    ----------
+    config
+        The model's configuration.
+    """
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch patch dim"],
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # the package knows none
+        rows: Bool[Tensor, "batch patch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
+        """Aggregate the patches of each case, all bags of one length at a time."""
+        x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
+        n_tokens = _with_cls(valid).sum(dim=1)
+        out = torch.zeros_like(x)
+        for length in torch.unique(n_tokens).tolist():
+            same = n_tokens == length
+            out[same, :length] = self._aggregate(x[same, :length])
+        out = self.norm(out)
+        return out[:, 0], out[:, 1:][torch.zeros_like(valid) if rows is None else rows]
+
+    def _aggregate(self, x: Float[Tensor, "batch patch dim"]) -> Float[Tensor, "batch patch dim"]:
+        """Run the package on bags of one length, one bag a call."""
+        for layer in self.layers:
+            alone = partial(_package_forward, layer.attention)
+            x = x + torch.func.vmap(alone, randomness="different")(layer.norm(x))
+        return x
+
+
+def _package_forward(
+    attention: NystromAttention, x: Float[Tensor, "patch dim"]
+) -> Float[Tensor, "patch dim"]:
+    """The package's own forward pass on one bag."""
+    return PackageAttention.forward(attention, rearrange(x, "n d -> 1 n d"))[0]
+
+
+def _attention(config: ModelConfig) -> NystromAttention:
+    """Attention of one layer."""
+    return NystromAttention(
+        config.dim,
+        dim_head=config.dim // config.n_heads,
+        heads=config.n_heads,
+        num_landmarks=config.n_landmarks,
+        pinv_iterations=config.pinv_iterations,
+        residual=config.convolution_taps > 0,
+        residual_conv_kernel=config.convolution_taps,
+        dropout=config.attention_dropout,
+        segments=config.segments,
+        cls_convolution=config.cls_convolution,
+    )
+
+
+def _with_cls(valid: Bool[Tensor, "batch patch"]) -> Bool[Tensor, "batch 1+patch"]:
+    """Put CLS, which always exists, in front."""
+    return torch.cat([valid.new_ones(len(valid), 1), valid], dim=1)
+
+
+def _wanted(
+    rows: Bool[Tensor, "batch patch"],
+) -> tuple[Int[Tensor, "batch _"], Bool[Tensor, "batch rows"]]:
+    """Index of CLS and the wanted patches, filled up with CLS, and which patches are no filling."""
+    n_rows = rows.sum(dim=1, keepdim=True)
+    order = rows.byte().argsort(dim=1, descending=True, stable=True)[:, : int(n_rows.max())]
+    real = torch.arange(order.shape[1], device=rows.device) < n_rows
+    return torch.cat([torch.zeros_like(n_rows), (order + 1) * real], dim=1), real

@@ -1,0 +1,144 @@
+"""The whole model: one module, one state dict, whichever stage it is in."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from gimp_plugin.models.heads import LinearHead
+
+
+class SlideEncoding(NamedTuple):
+    """What the slides of a batch of cases give.
+
+    Parameters
+    ----------
+    cls_img
+        CLS_img of each case.
+    reconstructed, target
+        Decoded masked patches of all cases one after the other, and their features as the model
+        sees visible ones; no rows where nothing was masked.
+    """
+
+    cls_img: Float[Tensor, "batch dim"]
+    reconstructed: Float[Tensor, "rows feature"]
+    target: Float[Tensor, "rows feature"]
+
+
+class GimpModel(nn.Module):
+    """GiMP's parts; those that a model or a stage does not need are None.
+
+    Parameters
+    ----------
+    gene_encoder
+        Genes to CLS_ge.
+    patches
+        Patch features to tokens.
+    aggregator
+        Tokens to CLS_img.
+    decoder
+        Tokens to patch features, for pre-training.
+    fusion
+        Both halves to one embedding.
+    head
+        The embedding to logits.
+    gene_classifier
+        CLS_ge to logits, for gene pre-training.
+    """
+
+    def __init__(
+        self,
+        *,
+        gene_encoder: nn.Module | None,
+        patches: nn.Module | None,
+        aggregator: nn.Module | None,
+        decoder: nn.Module | None,
+        fusion: nn.Module,
+        head: nn.Module,
+        gene_classifier: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        # Any: a component may be a stranger's, and a stage calls only those that it gave.
+        self.gene_encoder: Any = gene_encoder
+        self.patches: Any = patches
+        self.aggregator: Any = aggregator
+        self.decoder: Any = decoder
+        self.fusion: Any = fusion
+        self.head: Any = head
+        self.gene_classifier: Any = gene_classifier
+
+    @property
+    def dim(self) -> int:
+        """Hidden dimension d."""
+        encoder = self.gene_encoder if self.aggregator is None else self.aggregator
+        return int(encoder.dim)
+
+    def encode_genes(self, genes: Float[Tensor, "batch gene"]) -> Float[Tensor, "batch dim"]:
+        """CLS_ge of standardised expression."""
+        return self.gene_encoder(genes)
+
+    def encode_slides(
+        self,
+        features: Float[Tensor, "batch patch feature"],
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,
+        counted: Bool[Tensor, "batch patch"] | None = None,
+    ) -> SlideEncoding:
+        """CLS_img of the bags of each case, and their masked patches reconstructed.
+
+        Parameters
+        ----------
+        features
+            Patch features in any floating type.
+        valid
+            True for patches that exist; padding stands behind them.
+        slide
+            Slide of each patch, slides one after the other; by default all are of one slide.
+        masked
+            True for patches that are hidden from the aggregator; none by default.
+        counted
+            Hidden patches that are reconstructed; by default all, but one copy in a tiled bag.
+
+        Returns
+        -------
+        The encoding.
+        """
+        tokens = self.patches(features, valid, masked)
+        rows = masked if counted is None else counted
+        cls_img, patches = self.aggregator(tokens, valid, slide=slide, rows=rows)
+        if rows is None:
+            nothing = cls_img.new_zeros(0, features.shape[-1])
+            return SlideEncoding(cls_img, nothing, nothing)
+        target = self.patches.normalise(features[rows])
+        return SlideEncoding(cls_img, self.decoder(patches), target)
+
+    def classify(
+        self,
+        cls_img: Float[Tensor, "batch dim"] | None,
+        cls_ge: Float[Tensor, "batch dim"] | None,
+        has_slides: Bool[Tensor, " batch"],
+        has_genes: Bool[Tensor, " batch"],
+    ) -> Float[Tensor, "batch class"]:
+        """Logits of each case, from the halves that it has.
+
+        Parameters
+        ----------
+        cls_img, cls_ge
+            The halves; None where no case of the batch has it.
+        has_slides, has_genes
+            Which cases have which half.
+
+        Returns
+        -------
+        Logits before the softmax.
+        """
+        return self.head(self.fusion(cls_img, cls_ge, has_slides, has_genes))
+
+    def start_head_from_gene_classifier(self) -> None:
+        """Start the gene part of a linear head as the gene classifier ended; others stay."""
+        if isinstance(self.head, LinearHead) and self.gene_classifier is not None:
+            self.head.start_from(self.gene_classifier)

@@ -1,0 +1,186 @@
+"""Where the tokens of a batch of bags lie: worked out once, used by every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BagLayout:
+    """Padding, landmarks and neighbourhood of the tokens of a batch of bags.
+
+    Parameters
+    ----------
+    valid
+        True for tokens that exist, or None if all do; padding stands behind them.
+    landmark
+        Landmark that each token is averaged into.
+    size
+        Tokens that each landmark is the mean of.
+    live
+        True for landmarks that exist, or None if all do; a short bag has fewer.
+    blanks
+        Number of zero tokens in front of each bag that take part like others, or None.
+    place
+        Where each token stands for the convolution, slides lying apart, or None for one slide.
+    """
+
+    valid: Bool[Tensor, "batch patch"] | None
+    landmark: Int[Tensor, "batch patch"]
+    size: Int[Tensor, "batch landmark"]
+    live: Bool[Tensor, "batch landmark"] | None = None
+    blanks: Int[Tensor, " batch"] | None = None
+    place: Int[Tensor, "batch _"] | None = None
+
+    @classmethod
+    def balanced(
+        cls,
+        valid: Bool[Tensor, "batch patch"],
+        n_landmarks: int,
+        *,
+        place: Int[Tensor, "batch _"] | None = None,
+    ) -> BagLayout:
+        """Contiguous segments whose sizes differ by one at most.
+
+        Parameters
+        ----------
+        valid
+            True for tokens that exist.
+        n_landmarks
+            m; a bag of n tokens has min(m, n) landmarks.
+        place
+            Where each token stands for the convolution.
+
+        Returns
+        -------
+        The layout.
+
+        Examples
+        --------
+        >>> layout = BagLayout.balanced(torch.ones(1, 5, dtype=torch.bool), 3)
+        >>> layout.landmark.tolist(), layout.size.tolist()
+        ([[0, 0, 1, 1, 2]], [[2, 2, 1]])
+        """
+        token, n_tokens = _count(valid)
+        slot = torch.arange(min(n_landmarks, valid.shape[1]) + 1, device=valid.device)
+        n_live = n_tokens.clamp(max=len(slot) - 1)
+        first = -(-slot * n_tokens // n_live)
+        return cls(
+            valid=_unless_all(valid),
+            landmark=(token * n_live // n_tokens).clamp(max=len(slot) - 2),
+            size=first.diff(dim=1),
+            live=_unless_all(slot[:-1] < n_live),
+            place=place,
+        )
+
+    @classmethod
+    def front_padded(
+        cls,
+        valid: Bool[Tensor, "batch patch"],
+        n_landmarks: int,
+        *,
+        place: Int[Tensor, "batch _"] | None = None,
+    ) -> BagLayout:
+        """Equal segments after zeros in front of each bag, as nystrom-attention makes them.
+
+        Parameters
+        ----------
+        valid
+            True for tokens that exist.
+        n_landmarks
+            m, for bags of any length.
+        place
+            Where each token stands for the convolution.
+
+        Returns
+        -------
+        The layout.
+
+        Examples
+        --------
+        >>> layout = BagLayout.front_padded(torch.ones(1, 5, dtype=torch.bool), 3)
+        >>> layout.landmark.tolist(), layout.size.tolist(), layout.blanks.tolist()
+        ([[0, 1, 1, 2, 2]], [[2, 2, 2]], [1])
+        """
+        token, n_tokens = _count(valid)
+        size = -(-n_tokens // n_landmarks)
+        blanks = size * n_landmarks - n_tokens
+        return cls(
+            valid=_unless_all(valid),
+            landmark=((token + blanks) // size).clamp(max=n_landmarks - 1),
+            size=size.expand(-1, n_landmarks),
+            blanks=rearrange(blanks, "b 1 -> b"),
+            place=place,
+        )
+
+    def key_mask(
+        self, dtype: torch.dtype
+    ) -> Bool[Tensor, "batch 1 1 patch"] | Float[Tensor, "batch 1 1 _"] | None:
+        """Mask for attention to the tokens, with one key in front of them if there are blanks.
+
+        Key and value of every blank are 0, so that one key stands for all blanks of a bag, by the
+        logarithm of their number.
+
+        Parameters
+        ----------
+        dtype
+            Of the attention.
+
+        Returns
+        -------
+        A mask, what to add to the logits, or None where neither is needed.
+        """
+        if self.blanks is None:
+            return None if self.valid is None else rearrange(self.valid, "b n -> b 1 1 n")
+        tokens = torch.zeros_like(self.landmark, dtype=dtype)
+        if self.valid is not None:
+            tokens = tokens.masked_fill(~self.valid, -torch.inf)
+        blanks = rearrange(self.blanks.to(dtype).log(), "b -> b 1")
+        return rearrange(torch.cat([blanks, tokens], dim=1), "b n -> b 1 1 n")
+
+
+def places_apart(
+    slide: Int[Tensor, "batch patch"], *, gap: int
+) -> Int[Tensor, "batch patch"] | None:
+    """Places that keep slides apart.
+
+    Parameters
+    ----------
+    slide
+        Slide of each patch.
+    gap
+        Empty places between one slide and the next.
+
+    Returns
+    -------
+    The place of each patch, or None if no bag has more than one slide.
+
+    Examples
+    --------
+    >>> places_apart(torch.tensor([[0, 0, 1]]), gap=2).tolist()
+    [[0, 1, 4]]
+    >>> places_apart(torch.tensor([[3, 3, 3]]), gap=2) is None
+    True
+    """
+    starts = slide.diff(dim=1, prepend=slide[:, :1]) != 0
+    if not starts.any():
+        return None
+    return torch.arange(slide.shape[1], device=slide.device) + gap * starts.cumsum(dim=1)
+
+
+def _count(
+    valid: Bool[Tensor, "batch patch"],
+) -> tuple[Int[Tensor, " patch"], Int[Tensor, "batch 1"]]:
+    """Index of each token, and the number of tokens of each bag, at least 1."""
+    token = torch.arange(valid.shape[1], device=valid.device)
+    return token, valid.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def _unless_all(mask: Bool[Tensor, "batch _"]) -> Bool[Tensor, "batch _"] | None:
+    """The mask, or None where it is True throughout, because attention without one is faster."""
+    return None if mask.all() else mask

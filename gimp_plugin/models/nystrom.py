@@ -1,0 +1,174 @@
+"""Nyström attention of a bag that depends on that bag alone (paper, section 2.2, equation 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from nystrom_attention import NystromAttention as PackageAttention
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.functional import scaled_dot_product_attention
+
+from gimp_plugin.models.convolution import convolve
+from gimp_plugin.models.layout import BagLayout, places_apart
+from gimp_plugin.models.pinv import apply_pinv
+from gimp_plugin.models.rows import add_rows, take_rows
+
+
+class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package has no types
+    """The package's attention with its own forward pass; parameters and state dict are the same.
+
+    Equation 2 is evaluated from the right, as two exact attentions around a small pseudo-inverse,
+    so that no matrix of tokens by landmarks is kept:
+
+        s = softmax(q_l k') v,    u = pinv(softmax(q_l k_l')) s,    o = softmax(q k_l') u.
+
+    Unlike in the package, the pseudo-inverse is scaled by each bag's own maximum, and padding takes
+    part in nothing. The first token is CLS: the residual convolution over neighbouring patches
+    leaves it out unless `cls_convolution`, and never reaches from one slide into the next.
+
+    Parameters
+    ----------
+    dim
+        Hidden dimension d.
+    segments
+        `balanced`: landmarks are means of contiguous segments whose sizes differ by one at most;
+        `front_pad`: equal segments after zeros in front, which are attended to, as in the package.
+    cls_convolution
+        Whether CLS is convolved like a patch, as in the package.
+    **package
+        Arguments of `nystrom_attention.NystromAttention`.
+    """
+
+    def __init__(
+        self, dim: int, *, segments: str = "balanced", cls_convolution: bool = False, **package: Any
+    ) -> None:
+        super().__init__(dim, **package)
+        self.segments = segments
+        self.cls_convolution = cls_convolution
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch patch dim"],
+        layout: BagLayout | None = None,
+        *,
+        rows: Int[Tensor, "batch rows"] | None = None,
+    ) -> Float[Tensor, "batch _ dim"]:
+        """Attend from the wanted tokens to all tokens of their bag.
+
+        Parameters
+        ----------
+        x
+            CLS and patches; what stands in the padding is of no consequence.
+        layout
+            Where the tokens lie; without it all exist, and the patches are of one slide.
+        rows
+            Index of the wanted tokens; all by default.
+
+        Returns
+        -------
+        Output of the wanted tokens.
+        """
+        if layout is None:
+            layout = self.layout(x.new_ones(x.shape[:2], dtype=torch.bool))
+        if layout.valid is not None:
+            x = x.masked_fill(rearrange(~layout.valid, "b n -> b n 1"), 0.0)
+        w_q, w_k, w_v = self.to_qkv.weight.chunk(3)
+        v = self._heads(x, w_v)
+        means = add_rows(x, layout.landmark, layout.size.shape[1]) / layout.size[..., None]
+        q_landmarks, k_landmarks = self._heads(means, w_q), self._heads(means, w_k)
+
+        summary = self._summarise(q_landmarks, self._heads(x, w_k), v, layout)
+        summary = self._invert(q_landmarks, k_landmarks, summary, layout)
+        q = self._heads(x if rows is None else take_rows(x, rows), w_q)
+        live = None if layout.live is None else rearrange(layout.live, "b m -> b 1 1 m")
+        out = scaled_dot_product_attention(q, k_landmarks, summary, attn_mask=live)
+        out = rearrange(out, "b h n d -> b n (h d)")
+
+        only_cls = rows is not None and rows.shape[1] == 1 and not self.cls_convolution
+        if self.residual and not only_cls:
+            neighbours = self._convolve(v, layout)
+            out = out + (neighbours if rows is None else take_rows(neighbours, rows))
+        return self.to_out(out)
+
+    def layout(
+        self,
+        valid: Bool[Tensor, "batch patch"],
+        slide: Int[Tensor, "batch _"] | None = None,
+    ) -> BagLayout:
+        """Where the tokens of a batch lie, for this attention.
+
+        Parameters
+        ----------
+        valid
+            True for tokens that exist, CLS in front; padding stands behind them.
+        slide
+            Slide of each patch (without CLS); by default all are of one slide.
+
+        Returns
+        -------
+        The layout.
+        """
+        make = BagLayout.balanced if self.segments == "balanced" else BagLayout.front_padded
+        place = None
+        if slide is not None and self.residual:
+            own = torch.cat([slide[:, :1], slide], dim=1) if self.cls_convolution else slide
+            place = places_apart(own, gap=self.res_conv.padding[0])
+        return make(valid, self.num_landmarks, place=place)
+
+    def _heads(
+        self, x: Float[Tensor, "batch patch dim"], weight: Float[Tensor, "_ dim"]
+    ) -> Float[Tensor, "batch head patch _"]:
+        """Queries, keys or values of each head."""
+        return rearrange(functional.linear(x, weight), "b n (h d) -> b h n d", h=self.heads)
+
+    def _summarise(
+        self,
+        q_landmarks: Float[Tensor, "batch head landmark dim"],
+        k: Float[Tensor, "batch head patch dim"],
+        v: Float[Tensor, "batch head patch dim"],
+        layout: BagLayout,
+    ) -> Float[Tensor, "batch head landmark dim"]:
+        """Attention from the landmarks to the tokens, s."""
+        if layout.blanks is not None:
+            k, v = (functional.pad(tokens, (0, 0, 1, 0)) for tokens in (k, v))
+        mask = layout.key_mask(k.dtype)
+        return scaled_dot_product_attention(q_landmarks, k, v, attn_mask=mask)
+
+    def _invert(
+        self,
+        q_landmarks: Float[Tensor, "batch head landmark dim"],
+        k_landmarks: Float[Tensor, "batch head landmark dim"],
+        summary: Float[Tensor, "batch head landmark dim"],
+        layout: BagLayout,
+    ) -> Float[Tensor, "batch head landmark dim"]:
+        """Pseudo-inverse of the attention among landmarks, times s: u, in full precision."""
+        precise = torch.promote_types(summary.dtype, torch.float32)
+        with torch.autocast(summary.device.type, enabled=False):
+            logits = q_landmarks.to(precise) @ k_landmarks.to(precise).mT * self.scale
+            if layout.live is not None:
+                live = rearrange(layout.live, "b m -> b 1 1 m")
+                attention = logits.masked_fill(~live, -torch.inf).softmax(dim=-1)
+                attention = attention.masked_fill(~live.mT, 0.0)
+            else:
+                attention = logits.softmax(dim=-1)
+            inverted = apply_pinv(attention, summary.to(precise), n_iterations=self.pinv_iterations)
+        return inverted.to(summary.dtype)
+
+    def _convolve(
+        self, v: Float[Tensor, "batch head patch _"], layout: BagLayout
+    ) -> Float[Tensor, "batch patch dim"]:
+        """Residual convolution over the neighbours of each token, within its slide."""
+        n_left = 0 if self.cls_convolution else 1
+        values = rearrange(v[:, :, n_left:], "b h n d -> b n (h d)")
+        if layout.place is not None:
+            values = add_rows(values, layout.place, int(layout.place.max()) + 1)
+        values = rearrange(values, "b n (h d) -> b n h d", h=self.heads)
+        values = convolve(values, rearrange(self.res_conv.weight, "h 1 taps 1 -> h taps"))
+        values = rearrange(values, "b n h d -> b n (h d)")
+        if layout.place is not None:
+            values = take_rows(values, layout.place)
+        return functional.pad(values, (0, 0, n_left, 0))

@@ -1,0 +1,81 @@
+"""From patch features to tokens, and back to features for masked patch modeling."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class PatchEmbedding(nn.Module):
+    """Linear embedding of patch features, with one learned token for masked patches.
+
+    Parameters
+    ----------
+    feature_dim
+        Features of a patch.
+    dim
+        Hidden dimension d.
+    norm
+        `layer` normalises each patch over its features, since their size differs from encoder to
+        encoder; `none` takes them as they are.
+    """
+
+    def __init__(self, feature_dim: int, dim: int, *, norm: str = "layer") -> None:
+        super().__init__()
+        self.norm = norm
+        self.projection = nn.Linear(feature_dim, dim)
+        self.mask_token = nn.Parameter(torch.empty(dim).normal_(std=0.02))
+
+    def normalise(
+        self, features: Float[Tensor, "*patch feature"]
+    ) -> Float[Tensor, "*patch feature"]:
+        """Features as the model sees them; what it reconstructs is measured against these."""
+        features = features.to(self.mask_token.dtype)
+        if self.norm == "none":
+            return features
+        return functional.layer_norm(features, features.shape[-1:])
+
+    def forward(
+        self,
+        features: Float[Tensor, "batch patch feature"],
+        valid: Bool[Tensor, "batch patch"],
+        masked: Bool[Tensor, "batch patch"] | None = None,
+    ) -> Float[Tensor, "batch patch dim"]:
+        """Embed the visible patches; the masked ones share the mask token.
+
+        Parameters
+        ----------
+        features
+            Patch features in any floating type.
+        valid
+            True for patches that exist; what the others give is of no consequence.
+        masked
+            True for patches that are hidden; none by default.
+
+        Returns
+        -------
+        One token a patch.
+        """
+        if masked is None:
+            return self.projection(self.normalise(features))
+        visible = valid & ~masked
+        embedded = self.projection(self.normalise(features[visible]))
+        tokens = self.mask_token.expand(*valid.shape, -1)
+        return tokens.index_put((visible,), embedded.to(tokens.dtype))
+
+
+class Decoder(nn.Sequential):
+    """Lightweight reconstruction decoder: a norm and a linear layer (paper, section 2.3).
+
+    Parameters
+    ----------
+    dim
+        Hidden dimension d.
+    feature_dim
+        Features of a patch.
+    """
+
+    def __init__(self, dim: int, feature_dim: int) -> None:
+        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, feature_dim))
