@@ -9,9 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; re
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import shape_checks
+
 # Shapes are checked where tensors are computed; the hook must stand before those are imported.
 CHECKED_ROOMS = ("gimp_plugin.models", "gimp_plugin.training", "gimp_plugin.prediction")
-install_import_hook(CHECKED_ROOMS, "beartype.beartype")
+install_import_hook(CHECKED_ROOMS, f"{shape_checks.__name__}.checked")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,12 @@ import click
 VERBOSITY = "gimp_plugin.verbosity"
 OURS = "gimp_plugin"
 WARNINGS = "py.warnings"
-LEVELS = {-2: logging.ERROR, -1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
+LEVELS = {  # of ours and of other libraries, by verbosity
+    -2: (logging.ERROR, logging.ERROR),
+    -1: (logging.WARNING, logging.WARNING),
+    0: (logging.INFO, logging.WARNING),
+    1: (logging.DEBUG, logging.INFO),
+}
 
 
 class Handler(logging.Handler):
@@ -74,8 +79,9 @@ def set_verbosity(verbosity: int) -> None:
         0 shows our progress and everybody's warnings; each -v more, each -q less. Python warnings,
         mostly of libraries about each other, are shown from 1.
     """
-    logging.getLogger(OURS).setLevel(LEVELS[min(max(verbosity, -2), 1)])
-    logging.getLogger().setLevel(logging.INFO if verbosity > 0 else logging.WARNING)
+    ours, others = LEVELS[min(max(verbosity, -2), 1)]
+    logging.getLogger(OURS).setLevel(ours)
+    logging.getLogger().setLevel(others)
     logging.getLogger(WARNINGS).setLevel(logging.WARNING if verbosity > 0 else logging.CRITICAL)
 
 

@@ -126,7 +126,8 @@ def inputs(*, from_run: bool) -> Decorator:
             "--scale",
             metavar="NAME",
             default="as the cohort declares",
-            help="Scale of the values: counts, fpkm, tpm, log, standardised, ...",
+            help="Scale of the values: counts; fpkm, fpkm-uq, tpm or linear; log, log1p or log2; "
+            "standardised.",
         ),
         optional(
             "--slide-samples",
@@ -233,7 +234,8 @@ overwrite = click.option(
 )
 offline = click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
 
-runtime = all_of(device, precision, num_workers, seed, overwrite)
+hardware = all_of(device, precision, num_workers)
+runtime = all_of(hardware, seed, overwrite)
 
 run = click.option(
     "--model",

@@ -21,7 +21,8 @@ from gimp_plugin.cli import options
     show_default=True,
     help="Least share of the model's genes that the cohort must have.",
 )
-@options.runtime
+@options.hardware
+@options.overwrite
 @options.output("predictions.csv", folder=False)
 def command(
     *, run: Path, missing: str, min_gene_coverage: float, output: Path, **given: Any

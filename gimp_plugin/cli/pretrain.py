@@ -15,6 +15,7 @@ from gimp_plugin.cli import options
 @options.splits(from_run=False)
 @options.missing("drop")
 @options.preset
+@options.modalities
 @options.gene_encoder
 @options.aggregator
 @options.training

@@ -1,0 +1,203 @@
+"""`gimp pretrain`, `finetune` and `predict`: what becomes of their options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from gimp_plugin.cli import given, options
+from gimp_plugin.cli.commands import load
+from gimp_plugin.cli.main import cli
+from gimp_plugin.cohort.scales import SCALES
+from gimp_plugin.config import PRESETS, CohortSource, Runtime, load_preset
+
+ANYTHING = {
+    "--adata": ("g.h5ad", Path("g.h5ad")),
+    "--features": ("bags", Path("bags")),
+    "--slide-table": ("slides.csv", Path("slides.csv")),
+    "--label-key": ("subtype", "subtype"),
+    "--layer": ("raw", "raw"),
+    "--scale": ("tpm", "tpm"),
+    "--slide-samples": ("all", "all"),
+    "--slide-kind": ("dx", "dx"),
+    "--splits": ("obs:fold", "obs:fold"),
+    "--fold": ("2", 2),
+    "--missing": ("error", "error"),
+}
+
+
+@pytest.fixture
+def gimp(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli, arguments)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What the functions behind the commands were given."""
+    seen = []
+
+    def stand_in(*positional, output, **named):
+        seen.append((positional, {**named, "output": output}))
+        return SimpleNamespace(path=output, outcome="done", n_cases=11)
+
+    for name in ("training.pretrain", "training.finetune", "prediction.predict"):
+        monkeypatch.setattr(f"gimp_plugin.{name}", stand_in)
+    return seen
+
+
+def flags(values):
+    return [text for name, (typed, _) in values.items() for text in (name, typed)]
+
+
+def test_defaults_are_those_of_the_design(gimp, calls):
+    assert gimp("pretrain", "--adata", "genes.h5ad").exit_code == 0
+    assert gimp("finetune", "--adata", "genes.h5ad", "--from", "none").exit_code == 0
+    assert gimp("predict", "--adata", "genes.h5ad").exit_code == 0
+
+    (pretrain, by_pretrain), (_, by_finetune), (predict, by_predict) = calls
+    assert pretrain == (CohortSource(adata=Path("genes.h5ad"), missing="drop"), load_preset())
+    assert by_pretrain == {"output": Path("runs/pretrain"), "runtime": Runtime()}
+    assert by_finetune["output"] == Path("runs/finetune")
+    assert predict == (Path("runs/finetune"), CohortSource(adata=Path("genes.h5ad")))
+    assert by_predict == {
+        "output": Path("predictions.csv"),
+        "runtime": Runtime(),
+        "missing": "keep",
+        "min_gene_coverage": 0.95,
+    }
+
+
+def test_finetune_starts_from_the_pretraining_by_default(gimp):
+    result = gimp("finetune", "--adata", "genes.h5ad")
+
+    assert result.exit_code == 3
+    assert "run 'runs/pretrain' does not exist" in result.stderr
+
+
+def test_every_input_reaches_the_source(gimp, calls):
+    assert gimp("pretrain", *flags(ANYTHING)).exit_code == 0
+
+    ((source, _), _), *_ = calls
+    fields = {name.strip("-").replace("-", "_"): value for name, (_, value) in ANYTHING.items()}
+    assert source == CohortSource(**fields)
+    assert set(fields) == set(CohortSource.__dataclass_fields__)
+
+
+def test_what_the_work_runs_on_reaches_the_runtime(gimp, calls):
+    gimp(
+        *("pretrain", "--adata", "g", "--device", "cuda:1", "--precision", "fp32"),
+        *("--num-workers", "3", "--seed", "5", "--overwrite", "-o", "x"),
+    )
+
+    (_, named), *_ = calls
+    assert named["runtime"] == Runtime(
+        device="cuda:1", precision="fp32", num_workers=3, seed=5, overwrite=True
+    )
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_training_options_change_the_stage_that_runs(gimp, calls, stage):
+    start = ["--from", "none"] if stage == "finetune" else []
+
+    gimp(stage, "--adata", "g", *start, "--epochs", "3", "--lr", "0.5", "--batch-size", "7")
+
+    ((_, config), _), *_ = calls
+    changes = {f"{stage}.epochs": 3, f"{stage}.lr": 0.5, f"{stage}.batch_size": 7}
+    assert config == load_preset(changes=changes)
+
+
+def test_model_options_change_the_model(gimp, calls):
+    gimp(
+        *("finetune", "--adata", "g", "--from", "genes", "--preset", "paper"),
+        *("--modalities", "slides", "--gene-encoder", "a", "--aggregator", "b", "--head", "c"),
+    )
+
+    ((_, config), named), *_ = calls
+    changes = {"modalities": "slides", "gene_encoder": "a", "aggregator": "b", "head": "c"}
+    assert config == load_preset("paper", {f"model.{key}": value for key, value in changes.items()})
+    assert named["start"] == "genes"
+
+
+def test_finetune_keeps_the_configuration_of_the_run_it_starts_from(gimp, calls, monkeypatch):
+    other = load_preset("paper", {"model.dim": 64, "finetune.lr": 0.25})
+    monkeypatch.setattr(
+        "gimp_plugin.storage.runs.read_run", lambda path: SimpleNamespace(path=path, config=other)
+    )
+
+    gimp("finetune", "--adata", "g", "--epochs", "3")
+    gimp("finetune", "--adata", "g", "--preset", "recommended")
+
+    ((_, kept), _), ((_, chosen), _) = calls
+    assert kept == other.replace({"finetune.epochs": 3})
+    assert chosen == load_preset()
+
+
+def test_predictions_are_told_in_one_line(gimp, calls):
+    result = gimp("predict", "--adata", "g", "--model", "runs/other", "-o", "out/p.csv")
+
+    assert result.stdout == "out/p.csv: 11 cases\n"
+
+
+@pytest.mark.parametrize("name", ["pretrain", "finetune", "predict"])
+def test_no_option_is_lost_on_the_way(name):
+    taken = {*CohortSource.__dataclass_fields__, *Runtime.__dataclass_fields__}
+    taken |= {*given.MODEL_OPTIONS, *given.STAGE_OPTIONS, "preset"}
+    own = {"output", "start", "run", "missing", "min_gene_coverage"}
+
+    exposed = {param.name for param in load(name).params if param.expose_value}
+
+    assert exposed <= taken | own
+
+
+@pytest.mark.parametrize(("option", "known"), [("preset", PRESETS), ("scale", SCALES)])
+def test_help_lists_the_names_that_the_code_knows(option, known):
+    text = next(param.help for param in load("pretrain").params if param.name == option)
+
+    assert all(name in text for name in known)
+
+
+def test_a_file_where_a_folder_is_wanted_is_2(gimp, calls):
+    Path("runs").write_text("x")
+
+    inside = gimp("pretrain", "--adata", "g")
+    itself = gimp("pretrain", "--adata", "g", "-o", "runs")
+
+    assert (inside.exit_code, itself.exit_code) == (2, 2)
+    assert "'runs' is a file, expected a folder." in itself.stderr
+    assert "runs' is a file, expected a folder." in inside.stderr
+    assert calls == []
+
+
+def test_a_folder_where_a_file_is_wanted_is_2(gimp, calls):
+    Path("predictions.csv").mkdir()
+
+    result = gimp("predict", "--adata", "g")
+
+    assert result.exit_code == 2
+    assert "'predictions.csv' is a folder, expected a file." in result.stderr
+    assert calls == []
+
+
+def test_a_place_that_cannot_be_written_is_5(gimp, calls, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda _path, mode: not mode & os.W_OK)  # root may write all
+
+    result = gimp("pretrain", "--adata", "g", "-o", "new/run")
+
+    assert result.exit_code == 5
+    assert "cannot write in" in result.stderr
+    assert calls == []
+
+
+def test_all_of_keeps_the_order_of_its_options():
+    @click.command
+    @options.all_of(click.option("--one"), click.option("--two"))
+    def command():
+        """Do nothing."""
+
+    assert [param.name for param in command.params] == ["one", "two"]
