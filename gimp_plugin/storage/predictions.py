@@ -1,0 +1,226 @@
+"""The table of predictions: one row a case, one probability a class."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.errors import EvaluationError, MissingFileError, did_you_mean, listed
+from gimp_plugin.storage.tables import read_csv, write_csv
+
+SPLIT = "split"
+PREDICTED = "predicted"
+PROBABILITY = "prob_"
+MODALITIES = "modalities"
+N_SLIDES, N_PATCHES, GENE_COVERAGE = "n_slides", "n_patches", "gene_coverage"
+FOLD = "fold"
+SPLITS = (*keys.PARTS, keys.NEW)
+SUM_TOLERANCE = 2e-3
+"""Probabilities that were rounded to three decimals still sum to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """A table of predictions that has been read and checked.
+
+    Parameters
+    ----------
+    path
+        The table.
+    classes
+        Class names, in the order of the columns; the second is the positive class of two.
+    case_ids
+        One a row, none twice.
+    splits
+        `train`, `val`, `test` or `new` of each row.
+    predicted
+        Class of each row, as an index.
+    probabilities
+        Shape (case, class).
+    modalities
+        Halves that each row was predicted from.
+    labels
+        True class of each row, as an index; -1 where it is not known.
+    folds
+        Content of an optional column `fold`, which a table of several folds has; else empty.
+    """
+
+    path: Path
+    classes: tuple[str, ...]
+    case_ids: tuple[str, ...]
+    splits: tuple[str, ...]
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    modalities: tuple[str, ...]
+    labels: NDArray[np.int64]
+    folds: tuple[str, ...]
+
+
+def columns(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns, in their order.
+
+    Returns
+    -------
+    One for each cell of a row.
+
+    Examples
+    --------
+    >>> columns(["LUAD", "LUSC"])[:5]
+    ('case_id', 'split', 'predicted', 'prob_LUAD', 'prob_LUSC')
+    """
+    probabilities = (f"{PROBABILITY}{name}" for name in classes)
+    last = (MODALITIES, N_SLIDES, N_PATCHES, GENE_COVERAGE, keys.LABEL)
+    return (keys.CASE_ID, SPLIT, PREDICTED, *probabilities, *last)
+
+
+def write_predictions(
+    path: Path, rows: Iterable[Mapping[str, Any]], *, classes: Sequence[str]
+) -> None:
+    """Write a table whole; None is an empty cell, and a cell that is a formula gets a leading '.
+
+    Parameters
+    ----------
+    path
+        The table.
+    rows
+        One mapping a case, with a value for each of `columns`.
+    classes
+        Class names, in the order of the run.
+    """
+    write_csv(path, rows, columns=columns(classes))
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a table and check what a metric relies on.
+
+    Needed are `case_id`, `split`, `predicted` and at least two `prob_<class>`; `modalities`,
+    `label` and `fold` are read where they are there, other columns are left alone. A case id is
+    text, whatever it looks like.
+
+    Parameters
+    ----------
+    path
+        The table.
+
+    Returns
+    -------
+    At least one prediction.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    EvaluationError
+        If it is no such table, or a cell cannot be: the row and the column are named.
+    """
+    rows = _rows(path)
+    classes = _classes(path, rows[0])
+    for number, row in enumerate(rows, start=2):
+        _check_row(_At(path, number), row, classes)
+    case_ids = tuple(row[keys.CASE_ID] for row in rows)
+    _check_unique(path, case_ids)
+    index = {name: number for number, name in enumerate(classes)} | {"": -1}
+    return Predictions(
+        path=path,
+        classes=classes,
+        case_ids=case_ids,
+        splits=tuple(row[SPLIT] for row in rows),
+        predicted=np.array([index[row[PREDICTED]] for row in rows]),
+        probabilities=np.array(
+            [[float(row[f"{PROBABILITY}{name}"]) for name in classes] for row in rows]
+        ),
+        modalities=tuple(row.get(MODALITIES, "") for row in rows),
+        labels=np.array([index[row.get(keys.LABEL, "")] for row in rows]),
+        folds=tuple(row.get(FOLD, "") for row in rows),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """A row of a file, to complain about."""
+
+    path: Path
+    number: int
+
+    def error(self, column: str, value: str, expected: str) -> EvaluationError:
+        """Error about one cell."""
+        where = f"{str(self.path)!r}, row {self.number}, column {column!r}"
+        return EvaluationError(f"{where}: {value!r}, expected {expected}")
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Rows of the table, cells without space around them."""
+    hint = "give a table that gimp predict wrote"
+    try:
+        rows = read_csv(path)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"no predictions {str(path)!r}", hint=hint) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise EvaluationError(f"{str(path)!r} cannot be read: {error}", hint=hint) from error
+    if not rows:
+        raise EvaluationError(f"{str(path)!r} has no row", hint=hint)
+    return [{name: cell.strip() for name, cell in row.items()} for row in rows]
+
+
+def _classes(path: Path, row: Mapping[str, str]) -> tuple[str, ...]:
+    """Class names by the columns, once all that must be there are."""
+    for name in (keys.CASE_ID, SPLIT, PREDICTED):
+        if name not in row:
+            problem = f"{str(path)!r} has no column {name!r}{did_you_mean(name, row)}"
+            raise EvaluationError(problem, hint=f"it has {listed(row)}")
+    classes = tuple(name.removeprefix(PROBABILITY) for name in row if name.startswith(PROBABILITY))
+    if len(classes) < 2:
+        found = f"it names {listed(classes)}" if classes else "it has none"
+        problem = (
+            f"{str(path)!r} needs a column 'prob_<class>' for each of two or more classes, {found}"
+        )
+        raise EvaluationError(problem, hint=f"it has {listed(row)}")
+    return classes
+
+
+def _check_row(at: _At, row: Mapping[str, str], classes: Sequence[str]) -> None:
+    """Refuse a row with a cell that cannot be."""
+    if not row[keys.CASE_ID]:
+        raise at.error(keys.CASE_ID, "", "the name of a case")
+    if row[SPLIT] not in SPLITS:
+        raise at.error(SPLIT, row[SPLIT], f"one of {', '.join(SPLITS)}")
+    if row[PREDICTED] not in classes:
+        near = did_you_mean(row[PREDICTED], classes)
+        raise at.error(PREDICTED, row[PREDICTED], f"one of {listed(classes, limit=9)}{near}")
+    if row.get(keys.LABEL) and row[keys.LABEL] not in classes:
+        raise at.error(keys.LABEL, row[keys.LABEL], f"one of {listed(classes, limit=9)} or nothing")
+    if row.get(MODALITIES) and row[MODALITIES] not in keys.MODALITIES:
+        raise at.error(MODALITIES, row[MODALITIES], f"one of {', '.join(keys.MODALITIES)}")
+    values = {f"{PROBABILITY}{name}": row[f"{PROBABILITY}{name}"] for name in classes}
+    for column, value in values.items():
+        if not _is_probability(value):
+            raise at.error(column, value, "a probability from 0 to 1")
+    total = sum(map(float, values.values()))
+    if not math.isclose(total, 1.0, abs_tol=SUM_TOLERANCE):
+        raise at.error(f"{PROBABILITY}*", f"{total:g}", "probabilities that sum to 1")
+
+
+def _check_unique(path: Path, case_ids: Sequence[str]) -> None:
+    """Refuse a case that stands in two rows."""
+    first: dict[str, int] = {}
+    for number, case_id in enumerate(case_ids, start=2):
+        if case_id in first:
+            expected = f"each case once (it also stands in row {first[case_id]})"
+            raise _At(path, number).error(keys.CASE_ID, case_id, expected)
+        first[case_id] = number
+
+
+def _is_probability(text: str) -> bool:
+    """Whether a cell is a number from 0 to 1."""
+    try:
+        return 0.0 <= float(text) <= 1.0
+    except ValueError:
+        return False
