@@ -1,0 +1,32 @@
+"""What a user can type or implement stands in the documentation."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+from gimp_plugin.plugins import KINDS, hookspecs, registry
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def all_pages():
+    return "\n".join(page.read_text(encoding="utf-8") for page in sorted(DOCS.rglob("*.md")))
+
+
+def test_the_page_of_the_command_line_is_what_the_commands_say():
+    generator = runpy.run_path(str(DOCS / "generate_cli.py"))
+
+    written = generator["PAGE"].read_text(encoding="utf-8")
+
+    assert written == generator["page"](), "run python docs/generate_cli.py"
+
+
+def test_every_hook_kind_and_component_is_documented():
+    hooks = [name for name in vars(hookspecs) if name.startswith("gimp_")]
+    names = [component.name for component in registry().components]
+    pages = all_pages()
+
+    missing = [name for name in (*hooks, *KINDS, *names) if f"`{name}`" not in pages]
+
+    assert missing == []
