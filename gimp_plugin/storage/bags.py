@@ -21,7 +21,7 @@ from gimp_plugin import keys
 from gimp_plugin.errors import BagError, GimpError, MissingFileError
 from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.bag_writer import BagWriter
-from gimp_plugin.storage.hdf5 import opened, own_dataset, plain_attributes
+from gimp_plugin.storage.hdf5 import DamagedBagError, opened, own_dataset, plain_attributes
 
 __all__ = [
     "BagInfo",
@@ -220,10 +220,8 @@ def _reading(info: BagInfo, name: str) -> Iterator[h5py.Dataset]:
         try:
             yield dataset
         except OSError as error:
-            raise BagError(
-                f"{str(info.path)!r}: {name!r} is damaged (checksum or storage)",
-                hint="extract this slide again",
-            ) from error
+            problem = f"{str(info.path)!r}: {name!r} is damaged (checksum or storage)"
+            raise DamagedBagError(problem, hint="extract this slide again") from error
 
 
 def _check_kind(path: Path, file: h5py.File, attributes: dict[str, Any]) -> None:
@@ -249,9 +247,8 @@ def _check_kind(path: Path, file: h5py.File, attributes: dict[str, Any]) -> None
         )
         raise BagError(problem, hint="update gimp-plugin, or extract again")
     if not attributes.get(keys.COMPLETE):
-        raise BagError(
-            f"{str(path)!r} was not finished by its writer", hint="run gimp extract-features again"
-        )
+        problem = f"{str(path)!r} was not finished by its writer"
+        raise DamagedBagError(problem, hint="run gimp extract-features again")
 
 
 def _check_shapes(path: Path, features: h5py.Dataset, coords: h5py.Dataset | None) -> None:

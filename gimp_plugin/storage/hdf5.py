@@ -17,6 +17,10 @@ MAX_EXPANSION = 1100
 """Deflate, the densest filter in use, gives at most about 1,032 bytes for one."""
 
 
+class DamagedBagError(BagError):
+    """A feature file that was good once, or was never finished: it can be made again."""
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; what is no such file is named for what it is.
@@ -93,7 +97,7 @@ def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise BagError(f"{str(path)!r} is not a regular file")
     if status.st_size == 0:
-        raise BagError(f"{str(path)!r} is an empty file", hint="make it again")
+        raise DamagedBagError(f"{str(path)!r} is an empty file", hint="make it again")
 
 
 def _check_storage(file: h5py.File, dataset: h5py.Dataset, name: str) -> None:
@@ -136,7 +140,7 @@ def _unreadable(path: Path, error: OSError) -> BagError:
         return BagError(f"{str(path)!r} may not be read", hint="check its permissions")
     if "truncated" in text:
         problem = f"{str(path)!r} is truncated (it has {path.stat().st_size} bytes)"
-        return BagError(problem, hint="make or copy it again")
+        return DamagedBagError(problem, hint="make or copy it again")
     if "signature not found" in text:
         return BagError(f"{str(path)!r} is not an HDF5 file", hint="give a feature file")
     return BagError(f"{str(path)!r} cannot be read as HDF5: {text}", hint="make or copy it again")

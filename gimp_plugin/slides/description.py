@@ -1,0 +1,182 @@
+"""What a bag says of itself: how it was made, in our words and in those of CLAM and TRIDENT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from gimp_plugin import keys
+from gimp_plugin.config import ExtractionConfig
+from gimp_plugin.slides.encoders import UNTRAINED, PatchEncoder
+from gimp_plugin.slides.finding import SlideFile
+from gimp_plugin.slides.geometry import NATIVE_TOLERANCE, ORDER
+from gimp_plugin.slides.plan import SlidePlan
+from gimp_plugin.slides.tissue import MASK_MPP, MIN_CONTRAST
+from gimp_plugin.storage.atomic import sha256_json
+
+CONFIGURATION = "extraction_config"
+VERSIONS = ("gimp-plugin", "tiatoolbox", "openslide-python", "torch", "numpy")
+
+
+def configuration(config: ExtractionConfig, encoder: PatchEncoder) -> dict[str, Any]:
+    """Everything but the slide that decides a bag: two bags may be mixed when this is equal.
+
+    Parameters
+    ----------
+    config
+        What the user asked for. Where the weights lie and the resolution of single slides are not
+        part of it.
+    encoder
+        The patch encoder.
+
+    Returns
+    -------
+    Plain values.
+    """
+    return {
+        "format_version": keys.BAG_FORMAT_VERSION,
+        "patch_encoder": config.patch_encoder,
+        "weights_sha256": encoder.weights_sha256,
+        "preprocessing": encoder.preprocessing,
+        "mpp": config.mpp,
+        "patch_size": config.patch_size,
+        "stride": config.stride or config.patch_size,
+        "tissue": config.tissue,
+        "min_tissue": config.min_tissue,
+        "mask_mpp": MASK_MPP,
+        "mask_min_contrast": MIN_CONTRAST,
+        "native_tolerance": NATIVE_TOLERANCE,
+    }
+
+
+def fixed_attributes(
+    config: ExtractionConfig, encoder: PatchEncoder, *, precision: str
+) -> dict[str, Any]:
+    """Attributes that all bags of one extraction share.
+
+    Parameters
+    ----------
+    config
+        What the user asked for.
+    encoder
+        The patch encoder.
+    precision
+        That it ran in.
+
+    Returns
+    -------
+    Attributes of the file.
+    """
+    made = configuration(config, encoder)
+    return {
+        keys.ENCODER: encoder.name,
+        keys.ENCODER_WEIGHTS: encoder.weights_sha256,
+        "encoder_licence": encoder.licence,
+        "encoder_input_size": encoder.input_size,
+        "untrained": encoder.weights_sha256 == UNTRAINED,
+        "preprocessing": encoder.preprocessing,
+        "precision": precision,
+        "target_mpp": config.mpp,
+        "patch_size": config.patch_size,
+        "stride": made["stride"],
+        "tissue_mask": config.tissue,
+        "tissue_mask_mpp": MASK_MPP,
+        "min_tissue": config.min_tissue,
+        "order": ORDER,
+        keys.EXTRACTION_SHA256: sha256_json(made),
+        CONFIGURATION: json.dumps(made, sort_keys=True),
+        "versions": json.dumps({name: version(name) for name in VERSIONS}, sort_keys=True),
+    }
+
+
+def slide_attributes(slide: SlideFile, plan: SlidePlan, *, fingerprint: str) -> dict[str, Any]:
+    """Attributes of one slide.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    plan
+        What was read from it.
+    fingerprint
+        Hash of its content.
+
+    Returns
+    -------
+    Attributes of the file.
+    """
+    info, geometry = plan.info, plan.geometry
+    attributes: dict[str, Any] = {
+        "slide_id": slide.slide_id,
+        "slide_name": slide.path.absolute().name,
+        keys.SLIDE_FINGERPRINT: fingerprint,
+        "slide_width": info.width,
+        "slide_height": info.height,
+        "slide_mpp_x": plan.mpp_x,
+        "slide_mpp_y": plan.mpp_y,
+        "slide_mpp_source": plan.mpp_source,
+        "vendor": info.vendor,
+        "reader": info.reader,
+        "level": geometry.level,
+        "level_downsample": info.downsamples[geometry.level],
+        "patch_mpp": geometry.mpp,
+        "patch_size_read": geometry.patch_size_read,
+        "patch_size_level0": geometry.patch_size_level0,
+        "stride_level0": geometry.stride_level0,
+        "resampled": geometry.interpolation != "none",
+        "interpolation": geometry.interpolation,
+        "tissue_mask_threshold": plan.mask_threshold,
+        "n_tissue_regions": plan.n_regions,
+    }
+    return attributes if info.power is None else attributes | {"slide_power": info.power}
+
+
+def coords_attributes(slide: SlideFile, plan: SlidePlan, *, stride: int) -> dict[str, Any]:
+    """Attributes that readers of CLAM's and TRIDENT's files look for on `coords`.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    plan
+        What was read from it.
+    stride
+        Step in pixels at the target resolution.
+
+    Returns
+    -------
+    Attributes of the dataset; what we do not have (a path) is empty.
+    """
+    info, geometry = plan.info, plan.geometry
+    downsample = info.downsamples[geometry.level]
+    level_dim = [int(info.width / downsample), int(info.height / downsample)]
+    return {
+        "patch_size": geometry.patch_size,
+        "patch_level": geometry.level,
+        "downsample": [downsample, downsample],
+        "downsampled_level_dim": level_dim,
+        "level_dim": level_dim,
+        "name": slide.slide_id,
+        "save_path": "",
+        "savetodir": "",
+        "patch_size_level0": geometry.patch_size_level0,
+        "level0_magnification": info.power or round(10 / plan.mpp_x, 1),
+        "target_magnification": round(10 / geometry.mpp, 1),
+        "overlap": geometry.patch_size - stride,
+        "level0_width": info.width,
+        "level0_height": info.height,
+    }
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Where two configurations differ, as `key: ours, theirs`.
+
+    Examples
+    --------
+    >>> differences({"mpp": 0.5, "stride": 256}, {"mpp": 0.25, "stride": 256})
+    'mpp is 0.25 there and 0.5 here'
+    """
+    names = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    return ", ".join(f"{key} is {theirs.get(key)!r} there and {ours.get(key)!r} here" for key in names)

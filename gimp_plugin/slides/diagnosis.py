@@ -1,0 +1,104 @@
+"""What can be said of a slide file before any decoder touches it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from gimp_plugin.errors import SlideError
+from gimp_plugin.slides.finding import is_dicom_folder, slide_parts
+from gimp_plugin.slides.tiff import is_tiff
+
+TIFF_SUFFIXES = (".svs", ".tif", ".tiff", ".ndpi", ".scn", ".bif", ".svslide", ".qptiff")
+N_SAMPLES = 64
+SAMPLE_BYTES = 1 << 16
+KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def check_file(path: Path) -> None:
+    """Refuse what cannot be a slide; nothing is opened that could hang.
+
+    Parameters
+    ----------
+    path
+        A file, or a folder of DICOM files.
+
+    Raises
+    ------
+    SlideError
+        If it is no regular file, empty, unreadable, or of another kind than its name says.
+    """
+    if any(ord(letter) < 32 for letter in path.name):
+        raise SlideError(f"{path.name!r} has a control character in its name", hint="rename it")
+    mode = _mode(path)
+    if stat.S_ISDIR(mode):
+        if is_dicom_folder(path):
+            return
+        raise SlideError(f"{str(path)!r} is a folder, not a slide", hint="a failed download?")
+    if not stat.S_ISREG(mode):
+        kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
+        raise SlideError(f"{str(path)!r} is {kind}, not a slide", hint="remove it")
+    if path.stat().st_size == 0:
+        raise SlideError(f"{str(path)!r} is an empty file (0 bytes)", hint="copy it again")
+    if not os.access(path, os.R_OK):
+        raise SlideError(f"{str(path)!r} may not be read", hint="check its permissions")
+    _check_head(path)
+
+
+def fingerprint(path: Path) -> str:
+    """Hash of a slide's content: size and 64 samples of 64 KiB of each of its files.
+
+    Reading a slide of gigabytes as a whole would take longer than opening it; what is written
+    anew differs in its size or in more than one place.
+    """
+    digest = hashlib.sha256()
+    for part in slide_parts(path):
+        size = part.stat().st_size
+        digest.update(f"{part.name if path.is_dir() else ''}:{size};".encode())
+        step = max(SAMPLE_BYTES, (size - SAMPLE_BYTES) // (N_SAMPLES - 1))
+        with part.open("rb") as file:
+            for start in range(0, size, step):
+                file.seek(start)
+                digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def state(path: Path) -> tuple[tuple[int, int], ...]:
+    """Size and time of change of a slide's files: equal before and after means not touched."""
+    return tuple((part.stat().st_size, part.stat().st_mtime_ns) for part in slide_parts(path))
+
+
+def _mode(path: Path) -> int:
+    """Mode of what a path leads to; a link that leads nowhere is named with both ends."""
+    try:
+        return path.stat().st_mode
+    except OSError as error:
+        problem = f"{str(path)!r} cannot be reached: {error.strerror}"
+        if path.is_symlink():
+            problem = f"{str(path)!r} is a link to {os.readlink(path)!r}: {error.strerror}"
+        raise SlideError(problem, hint="check the link or the file") from error
+
+
+def _check_head(path: Path) -> None:
+    """Compare the first bytes with what the name promises."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    text = head.lstrip()[:64].lower()
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        raise SlideError(f"{str(path)!r} is HTML: a failed download?", hint="download it again")
+    if path.suffix.lower() in TIFF_SUFFIXES and not is_tiff(head):
+        what = "text" if _is_text(head) else f"unknown content (it starts with {head[:4].hex()})"
+        problem = f"{str(path)!r} is {what}, expected a TIFF as {path.suffix} promises"
+        raise SlideError(problem, hint="copy or download it again")
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether bytes look like written text."""
+    return all(byte >= 32 or byte in b"\t\n\r\f" for byte in head) and head.isascii()

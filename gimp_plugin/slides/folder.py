@@ -1,0 +1,174 @@
+"""The folder of bags: what is there already, what may be replaced, and who works on it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin import keys
+from gimp_plugin.errors import ConfigError, ResourceError, StaleOutputError
+from gimp_plugin.slides.description import CONFIGURATION, differences
+from gimp_plugin.slides.finding import SlideFile
+from gimp_plugin.storage.atomic import clean_partials, sha256_json
+from gimp_plugin.storage.bags import SUFFIX, BagInfo, read_info, scan_bags
+from gimp_plugin.storage.hdf5 import DamagedBagError
+from gimp_plugin.storage.locks import held
+from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
+
+logger = logging.getLogger(__name__)
+
+
+class BagFolder:
+    """A folder that holds bags of one configuration.
+
+    Parameters
+    ----------
+    path
+        The folder; it is made when it is missing.
+    configuration
+        What decides its bags, slides apart.
+    overwrite
+        Whether bags of other inputs may be replaced, those of the slides at hand only.
+
+    Raises
+    ------
+    ConfigError
+        If a file stands there.
+    ResourceError
+        If nothing can be written there.
+    """
+
+    def __init__(self, path: Path, configuration: Mapping[str, Any], *, overwrite: bool) -> None:
+        self.path = path
+        self._configuration = dict(configuration)
+        self._hash = sha256_json(self._configuration)
+        self._overwrite = overwrite
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            problem = f"{str(path)!r} is a file, expected a folder"
+            raise ConfigError(problem, hint="choose another --output") from error
+        except OSError as error:
+            raise _not_writable(path) from error
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise _not_writable(path)
+        clean_partials(path)
+
+    def bag(self, slide: SlideFile) -> Path:
+        """Where the bag of a slide stands."""
+        return self.path / f"{slide.slide_id}{SUFFIX}"
+
+    def check(self, slides: Iterable[SlideFile]) -> None:
+        """Refuse to mix configurations, and to replace what is not ours.
+
+        Parameters
+        ----------
+        slides
+            Those whose bags shall stand in the folder.
+
+        Raises
+        ------
+        StaleOutputError
+            If a bag of another configuration stands in the folder, unless it is one of `slides`
+            and may be overwritten, or if a file of another kind stands where a bag shall.
+        """
+        wanted = {slide.slide_id for slide in slides}
+        bags, errors = scan_bags(self.path)
+        for info in bags:
+            if keys.EXTRACTION_SHA256 in info.attributes:
+                self._check_configuration(info, wanted)
+            elif info.slide_id in wanted:
+                raise _not_ours(info.path, "it was made by another program")
+        for slide_id in wanted & errors.keys():
+            if not isinstance(errors[slide_id], DamagedBagError):
+                raise _not_ours(self.path / f"{slide_id}{SUFFIX}", errors[slide_id].problem)
+
+    def holds(self, slide: SlideFile, fingerprint: str) -> bool:
+        """Whether the bag of a slide is complete and current.
+
+        Parameters
+        ----------
+        slide
+            The slide.
+        fingerprint
+            Of the slide as it is now.
+
+        Returns
+        -------
+        False when there is none, when it is damaged, or when it may be overwritten.
+
+        Raises
+        ------
+        StaleOutputError
+            If it was made from another slide of that name.
+        """
+        path = self.bag(slide)
+        if not path.exists():
+            return False
+        try:
+            info = read_info(path)
+        except DamagedBagError as error:
+            logger.warning("%s: made again", error.problem)
+            return False
+        if info.attributes.get(keys.EXTRACTION_SHA256) != self._hash:
+            return False  # `check` has let it pass: it is to be overwritten
+        if info.attributes.get(keys.SLIDE_FINGERPRINT) == fingerprint:
+            return True
+        if self._overwrite:
+            return False
+        problem = f"{str(path)!r} was made from another slide than {str(slide.path)!r}"
+        raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
+
+    @contextmanager
+    def locked(self, slide: SlideFile) -> Iterator[None]:
+        """Keep other processes from making the bag of a slide at the same time.
+
+        Yields
+        ------
+        None, while the lock is held.
+        """
+        path = self.path / f".{slide.slide_id}.lock"
+        with held(path):
+            try:
+                yield
+            finally:
+                # Who waits for the old file now and who makes a new one may both go on: the bag is
+                # looked for again under the lock, and two writers would rename equal bytes.
+                path.unlink(missing_ok=True)
+
+    def write_failures(self, slides: Sequence[SlideFile], failures: Sequence[Failure]) -> None:
+        """Replace the rows of these slides in `failures.csv`; the file goes when none is left."""
+        ours = {slide.slide_id for slide in slides}
+        path = self.path / FAILURES
+        others = [Failure(**row) for row in read_csv(path)] if path.exists() else []
+        rows = [*failures, *(row for row in others if row.item not in ours)]
+        write_failures(self.path, sorted(rows, key=lambda row: row.item))
+
+    def _check_configuration(self, info: BagInfo, wanted: set[str]) -> None:
+        """Refuse a bag of another configuration."""
+        theirs = str(info.attributes[keys.EXTRACTION_SHA256])
+        if theirs == self._hash or (self._overwrite and info.slide_id in wanted):
+            return
+        told = json.loads(str(info.attributes.get(CONFIGURATION, "{}")))
+        problem = (
+            f"{str(info.path)!r} was made with another configuration ({theirs[:12]}) than is asked "
+            f"for ({self._hash[:12]}): {differences(self._configuration, told)}"
+        )
+        hint = "choose another --output, or use --overwrite with all of its slides"
+        raise StaleOutputError(problem, hint=hint)
+
+
+def _not_ours(path: Path, reason: str) -> StaleOutputError:
+    """Error for a file of somebody else where a bag shall stand."""
+    problem = f"{str(path)!r} is not ours to replace: {reason}"
+    return StaleOutputError(problem, hint="move it away, or choose another --output")
+
+
+def _not_writable(path: Path) -> ResourceError:
+    """Error for a folder that cannot be written."""
+    return ResourceError(f"cannot write in {str(path)!r}", hint="choose another --output")

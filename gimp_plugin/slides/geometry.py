@@ -1,0 +1,150 @@
+"""Where patches lie: which level is read, and the grid of patches on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.errors import SlideError
+
+NATIVE_TOLERANCE = 0.02
+MAX_ENLARGEMENT = 1.25
+ORDER = (
+    "tissue region by region (8-connected kept patches, by their first patch), "
+    "in each by rows from the top, then from the left"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """How a patch of the target resolution is read from one slide.
+
+    Parameters
+    ----------
+    level
+        Level of the pyramid that is read.
+    patch_size
+        Side of a patch as the encoder gets it.
+    patch_size_read
+        Side of a patch on the level; equal to `patch_size` when nothing is resampled.
+    patch_size_level0, stride_level0
+        Side of a patch and step between patches, in level-0 pixels.
+    mpp
+        Resolution of the patches as the encoder gets them.
+    """
+
+    level: int
+    patch_size: int
+    patch_size_read: int
+    patch_size_level0: int
+    stride_level0: int
+    mpp: float
+
+    @property
+    def interpolation(self) -> str:
+        """How the pixels that were read become the patch."""
+        if self.patch_size_read == self.patch_size:
+            return "none"
+        return "cv2.INTER_AREA" if self.patch_size_read > self.patch_size else "cv2.INTER_LINEAR"
+
+
+def choose_geometry(
+    *, mpp: float, downsamples: Sequence[float], target_mpp: float, patch_size: int, stride: int
+) -> Geometry:
+    """Choose the level to read.
+
+    A level within 2 % of the target is read as it is; else the coarsest level that is finer than
+    the target is read and reduced. A slide that is up to 25 % coarser than the target is enlarged.
+
+    Parameters
+    ----------
+    mpp
+        Microns per pixel of level 0.
+    downsamples
+        Of each level against level 0.
+    target_mpp
+        Microns per pixel wanted.
+    patch_size, stride
+        In pixels at the target resolution.
+
+    Returns
+    -------
+    The geometry, in whole pixels.
+
+    Raises
+    ------
+    SlideError
+        If the slide is much coarser than the target.
+
+    Examples
+    --------
+    >>> choose_geometry(mpp=0.25, downsamples=[1, 4], target_mpp=0.5, patch_size=256, stride=256)
+    Geometry(level=0, patch_size=256, patch_size_read=512, patch_size_level0=512, stride_level0=512, mpp=0.5)
+    """  # noqa: E501  # the example's one line
+    ratios = [mpp * downsample / target_mpp for downsample in downsamples]
+    nearest = min(range(len(ratios)), key=lambda level: abs(ratios[level] - 1))
+    finer = [level for level, ratio in enumerate(ratios) if ratio < 1]
+    if ratios[0] > MAX_ENLARGEMENT:
+        problem = f"the slide's finest level has mpp={mpp:g}, coarser than the target {target_mpp:g}"
+        raise SlideError(problem, hint=f"give --mpp {mpp:g}, for all slides alike")
+    if abs(ratios[nearest] - 1) <= NATIVE_TOLERANCE:
+        level, read, scale = nearest, patch_size, float(downsamples[nearest])
+        mpp_read = mpp * scale
+    else:
+        level = max(finer, key=lambda level: ratios[level], default=0)
+        read, scale = max(1, round(patch_size / ratios[level])), target_mpp / mpp
+        mpp_read = target_mpp
+    return Geometry(
+        level=level,
+        patch_size=patch_size,
+        patch_size_read=read,
+        patch_size_level0=round(patch_size * scale),
+        stride_level0=max(1, round(stride * scale)),
+        mpp=mpp_read,
+    )
+
+
+def patch_grid(*, width: int, height: int, geometry: Geometry) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns' x and rows' y of all patches that lie wholly inside a slide.
+
+    Parameters
+    ----------
+    width, height
+        Level 0, in pixels.
+    geometry
+        Size and step of the patches.
+
+    Returns
+    -------
+    Left edges and top edges in level-0 pixels; empty when the slide is smaller than a patch.
+    """
+    size, step = geometry.patch_size_level0, geometry.stride_level0
+    return np.arange(0, width - size + 1, step), np.arange(0, height - size + 1, step)
+
+
+def scan_order(kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Rows and columns of the kept cells of a grid, tissue region by region.
+
+    Masked patch modeling hides runs of neighbours, so patches of one region stay together.
+
+    Parameters
+    ----------
+    kept
+        Shape (rows, columns).
+
+    Returns
+    -------
+    Row and column of each kept cell in order, and the number of regions.
+    """
+    import cv2
+
+    rows, columns = np.nonzero(kept)
+    if not len(rows):
+        return rows, columns, 0
+    _, labels = cv2.connectedComponents(kept.astype(np.uint8), connectivity=8)
+    _, first, region = np.unique(labels[kept], return_index=True, return_inverse=True)
+    order = np.lexsort((columns, rows, first[region]))
+    return rows[order], columns[order], len(first)

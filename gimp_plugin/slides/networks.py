@@ -1,0 +1,174 @@
+"""Networks of the patch encoders: 8-bit patches in, one vector a patch out.
+
+Normalisation is part of the network, so that patches travel as bytes and no caller can forget it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gimp_plugin.errors import CheckpointError, listed
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Normalise(nn.Module):
+    """8-bit RGB to normalised channels: (pixel - mean) / std.
+
+    Parameters
+    ----------
+    mean, std
+        Per channel, in pixel values of 0 to 255.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean), persistent=False)
+        self.register_buffer("std", torch.tensor(std), persistent=False)
+
+    def forward(
+        self, patches: UInt8[Tensor, "batch height width 3"]
+    ) -> Float[Tensor, "batch 3 height width"]:
+        """Normalise; the memory stays channels-last, as convolutions like it."""
+        return rearrange((patches - self.mean) / self.std, "b h w c -> b c h w")
+
+
+class TruncatedResNet50(nn.Module):
+    """ResNet50 up to layer3 and the average over the patch: CLAM's features, 1024-d."""
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        from torchvision.models import resnet50
+
+        with torch.random.fork_rng(devices=[]):  # its initial weights are replaced at once
+            whole = resnet50(weights=None)
+        self.normalise = Normalise(
+            [255 * value for value in IMAGENET_MEAN], [255 * value for value in IMAGENET_STD]
+        )
+        names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3")
+        self.layers = nn.Sequential()
+        for name in names:
+            self.layers.add_module(name, getattr(whole, name))
+        load_exactly(self.layers, weights, unused=("layer4.", "fc."))
+
+    def forward(
+        self, patches: UInt8[Tensor, "batch height width 3"]
+    ) -> Float[Tensor, "batch feature"]:
+        """Encode patches of any size."""
+        return self.layers(self.normalise(patches)).mean(dim=(2, 3))
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 without its classifier, 1280-d, at 224 pixels."""
+
+    size = 224
+
+    def __init__(self, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        import timm
+
+        with torch.random.fork_rng(devices=[]):
+            self.network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
+        self.normalise = Normalise([127.0] * 3, [128.0] * 3)
+        load_in_order(self.network, weights, unused=("_fc.weight", "_fc.bias"))
+
+    def forward(
+        self, patches: UInt8[Tensor, "batch height width 3"]
+    ) -> Float[Tensor, "batch feature"]:
+        """Encode patches; those of another size are resized."""
+        pixels = self.normalise(patches)
+        if pixels.shape[2:] != (self.size, self.size):
+            pixels = functional.interpolate(
+                pixels, size=(self.size, self.size), mode="bilinear", antialias=True
+            )
+        return self.network(pixels)
+
+
+class Untrained(nn.Module):
+    """Fixed random projection of a patch's coarse colours: fast, and of no use but for tests."""
+
+    projection: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(20231008)
+        projection = torch.randn(4 * 4 * 3, dim, generator=generator)
+        self.register_buffer("projection", projection, persistent=False)
+        self.normalise = Normalise([127.5] * 3, [127.5] * 3)
+
+    def forward(
+        self, patches: UInt8[Tensor, "batch height width 3"]
+    ) -> Float[Tensor, "batch feature"]:
+        """Encode patches of any size."""
+        coarse = functional.adaptive_avg_pool2d(self.normalise(patches), 4)
+        return torch.tanh(rearrange(coarse, "b c h w -> b (c h w)") @ self.projection)
+
+
+def load_exactly(
+    module: nn.Module, weights: Mapping[str, Tensor], *, unused: tuple[str, ...]
+) -> None:
+    """Load weights by name; all must be there and nothing else.
+
+    Parameters
+    ----------
+    module
+        Where they go.
+    weights
+        Tensors by name.
+    unused
+        Starts of names that are passed over.
+
+    Raises
+    ------
+    CheckpointError
+        If names or shapes differ.
+    """
+    used = {name: value for name, value in weights.items() if not name.startswith(unused)}
+    wanted = {name: value.shape for name, value in module.state_dict().items()}
+    wrong = sorted(
+        name
+        for name in wanted.keys() | used.keys()
+        if name not in used or wanted.get(name) != used[name].shape
+    )
+    wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
+    if wrong:
+        problem = f"the weights do not fit {type(module).__name__}: missing, extra or of another shape"
+        raise CheckpointError(f"{problem}: {listed(wrong)}", hint="give weights of this network")
+    module.load_state_dict({name: used[name] for name in wanted if name in used}, strict=False)
+
+
+def load_in_order(
+    module: nn.Module, weights: Mapping[str, Tensor], *, unused: tuple[str, ...]
+) -> None:
+    """Load weights by their order, for a network whose tensors bear other names.
+
+    Parameters
+    ----------
+    module
+        Where they go.
+    weights
+        Tensors in the order of the module's.
+    unused
+        Names that are passed over.
+
+    Raises
+    ------
+    CheckpointError
+        If number or shapes differ.
+    """
+    used = [value for name, value in weights.items() if name not in unused]
+    wanted = module.state_dict()
+    if [value.shape for value in used] != [value.shape for value in wanted.values()]:
+        problem = f"the weights do not fit {type(module).__name__}: {len(used)} tensors of other shapes"
+        raise CheckpointError(problem, hint="give weights of this network")
+    module.load_state_dict(dict(zip(wanted, used, strict=True)))

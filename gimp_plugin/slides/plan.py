@@ -1,0 +1,218 @@
+"""From an open slide to the patches to read, and the patches themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.errors import SlideError
+from gimp_plugin.slides.geometry import Geometry, choose_geometry
+from gimp_plugin.slides.sources import MPP_WARNING, SlideInfo, Source, resolution
+from gimp_plugin.slides.tissue import tissue_mask, tissue_patches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRequest:
+    """What shall be read from one slide.
+
+    Parameters
+    ----------
+    path
+        The slide.
+    mpp
+        Target resolution, microns per pixel.
+    patch_size, stride
+        In pixels at the target resolution.
+    tissue, min_tissue
+        Method of the mask, and the least share of tissue in a patch.
+    slide_mpp
+        Resolution of the slide where it does not say; 0 when unknown.
+    batch_size
+        Patches a batch; 0 gives the plan only.
+    """
+
+    path: str
+    mpp: float
+    patch_size: int
+    stride: int
+    tissue: str
+    min_tissue: float
+    slide_mpp: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlidePlan:
+    """What will be read from one slide, and what the slide says of itself.
+
+    Parameters
+    ----------
+    info
+        The slide.
+    geometry
+        How patches are read.
+    mpp_x, mpp_y, mpp_source
+        Resolution of level 0, and whether the `slide` says so or the user has `given` it.
+    mask_threshold
+        Grey level below which a pixel is tissue.
+    n_regions
+        Connected regions of kept patches.
+    coords
+        Top-left corners, level-0 pixels, in scan order.
+    """
+
+    info: SlideInfo
+    geometry: Geometry
+    mpp_x: float
+    mpp_y: float
+    mpp_source: str
+    mask_threshold: float
+    n_regions: int
+    coords: NDArray[np.int32]
+
+    @property
+    def anisotropic(self) -> bool:
+        """Whether pixels are so far from square that the user should know."""
+        return abs(self.mpp_x / self.mpp_y - 1) > MPP_WARNING
+
+    def to_message(self) -> dict[str, Any]:
+        """Give all but the coordinates as plain values."""
+        message = {name: getattr(self, name) for name in _PLAIN}
+        return message | {"info": asdict(self.info), "geometry": asdict(self.geometry)}
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any], coords: NDArray[np.int32]) -> Self:
+        """Make the plan from plain values and coordinates.
+
+        Parameters
+        ----------
+        message
+            What `to_message` gave, after a trip through JSON.
+        coords
+            Shape (patch, 2).
+
+        Returns
+        -------
+        The plan.
+        """
+        info = message["info"] | {"downsamples": tuple(message["info"]["downsamples"])}
+        return cls(
+            info=SlideInfo(**info),
+            geometry=Geometry(**message["geometry"]),
+            coords=coords,
+            **{name: message[name] for name in _PLAIN},
+        )
+
+
+_PLAIN = ("mpp_x", "mpp_y", "mpp_source", "mask_threshold", "n_regions")
+
+
+def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
+    """Choose the level, find the tissue and lay out the patches.
+
+    Parameters
+    ----------
+    source
+        The open slide.
+    request
+        What shall be read.
+
+    Returns
+    -------
+    The plan; it has at least one patch.
+    """
+    info = source.info
+    mpp_x, mpp_y, mpp_source = resolution(info, given=request.slide_mpp)
+    mpp = (mpp_x + mpp_y) / 2
+    geometry = choose_geometry(
+        mpp=mpp,
+        downsamples=info.downsamples,
+        target_mpp=request.mpp,
+        patch_size=request.patch_size,
+        stride=request.stride,
+    )
+    mask = tissue_mask(source, mpp=mpp, method=request.tissue)
+    coords, n_regions = tissue_patches(
+        mask,
+        width=info.width,
+        height=info.height,
+        geometry=geometry,
+        min_tissue=request.min_tissue,
+    )
+    return SlidePlan(
+        info=info,
+        geometry=geometry,
+        mpp_x=mpp_x,
+        mpp_y=mpp_y,
+        mpp_source=mpp_source,
+        mask_threshold=mask.threshold,
+        n_regions=n_regions,
+        coords=coords,
+    )
+
+
+def read_batches(source: Source, plan: SlidePlan, *, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """Pixels of the planned patches, in order.
+
+    Parameters
+    ----------
+    source
+        The open slide.
+    plan
+        Its patches.
+    batch_size
+        Patches a batch; the last batch may be smaller.
+
+    Yields
+    ------
+    RGB, shape (patch, height, width, 3).
+
+    Raises
+    ------
+    SlideError
+        If a patch cannot be decoded; its place is named.
+    """
+    size = plan.geometry.patch_size
+    for start in range(0, len(plan.coords), batch_size):
+        corners = plan.coords[start : start + batch_size].tolist()
+        patches = np.empty((len(corners), size, size, 3), np.uint8)
+        for patch, (x, y) in zip(patches, corners, strict=True):
+            try:
+                patch[:] = read_patch(source, (x, y), geometry=plan.geometry)
+            except SlideError:
+                raise
+            except Exception as error:  # a decoder may raise anything on bad bytes
+                problem = f"the patch at ({x}, {y}) cannot be read: {error}"
+                raise SlideError(problem, hint="damaged: copy the slide again") from error
+        yield patches
+
+
+def read_patch(source: Source, corner: tuple[int, int], *, geometry: Geometry) -> NDArray[np.uint8]:
+    """One patch at the target resolution.
+
+    Parameters
+    ----------
+    source
+        The open slide.
+    corner
+        Top-left (x, y) in level-0 pixels.
+    geometry
+        How patches are read.
+
+    Returns
+    -------
+    RGB, shape (height, width, 3).
+    """
+    read = geometry.patch_size_read
+    pixels = source.read(corner, (read, read), level=geometry.level)
+    if read == geometry.patch_size:
+        return pixels
+    import cv2
+
+    method = getattr(cv2, geometry.interpolation.removeprefix("cv2."))
+    size = (geometry.patch_size, geometry.patch_size)
+    return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=method)

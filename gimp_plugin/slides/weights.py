@@ -1,0 +1,194 @@
+"""Where an encoder's weights come from: a file, the torch hub cache, or an announced download."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import threading
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from pathlib import Path
+from urllib.parse import urlparse
+
+from gimp_plugin.errors import CheckpointError, MissingFileError, ResourceError
+from gimp_plugin.storage.atomic import sha256_file, whole_file
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedWeights:
+    """Weights that stand on a server under a name that ends in the start of their hash.
+
+    Parameters
+    ----------
+    url
+        Where they are, for instance `https://.../resnet50-0676ba61.pth`.
+    licence
+        Under which they are published.
+    megabytes
+        Size of the download.
+    """
+
+    url: str
+    licence: str
+    megabytes: int
+
+    @property
+    def filename(self) -> str:
+        """Name of the file, hash included."""
+        return Path(urlparse(self.url).path).name
+
+
+def find_weights(
+    published: PublishedWeights, *, given: Path | None, offline: bool
+) -> tuple[Path, str]:
+    """File and sha256 of an encoder's weights.
+
+    A file that the user gives is taken as it is; one from the cache or the network must have the
+    hash that its name promises, and so must a given file that carries the published name.
+
+    Parameters
+    ----------
+    published
+        What is looked for.
+    given
+        File from the user, or None.
+    offline
+        Whether the network must not be used.
+
+    Returns
+    -------
+    The file and its hash.
+
+    Raises
+    ------
+    ResourceError
+        If there are no weights within reach.
+    """
+    if given is not None:
+        return given, checked_hash(given)
+    cached = hub_folder() / published.filename
+    if not cached.is_file():
+        if offline:
+            raise _out_of_reach(published, cached, "--offline forbids the download")
+        _download(published, cached)
+    return cached, checked_hash(cached)
+
+
+def hub_folder() -> Path:
+    """Folder where torch hub keeps its downloads."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")  # noqa: PTH118
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def checked_hash(path: Path) -> str:
+    """Hash of a weights file, equal to what its name promises.
+
+    Parameters
+    ----------
+    path
+        A file.
+
+    Returns
+    -------
+    Its sha256.
+
+    Raises
+    ------
+    MissingFileError
+        If it does not exist.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"no weights file {str(path)!r}", hint="check --weights")
+    digest = sha256_file(path)
+    check_hash(path, digest)
+    return digest
+
+
+def check_hash(path: Path, digest: str) -> None:
+    """Refuse a file whose name promises another hash.
+
+    Parameters
+    ----------
+    path
+        A file called `<name>-<first digits of its sha256>.<suffix>`, or anything else.
+    digest
+        Its sha256.
+
+    Raises
+    ------
+    CheckpointError
+        If they differ; both are named.
+    """
+    promised = path.stem.rpartition("-")[2]
+    is_hash = len(promised) >= 8 and set(promised) <= set("0123456789abcdef")
+    if is_hash and not digest.startswith(promised):
+        problem = f"{str(path)!r} has sha256 {digest}, its name promises {promised}..."
+        raise CheckpointError(problem, hint="damaged or not what it says; download it again")
+
+
+def _download(published: PublishedWeights, cached: Path) -> None:
+    """Fetch weights into the cache, whole and with the right hash or not at all."""
+    with _connect(published, cached) as response:
+        logger.warning(
+            "downloading %s (%d MB, licence %s) to %s",
+            published.url, published.megabytes, published.licence, cached,
+        )  # fmt: skip
+        try:
+            with whole_file(cached) as temporary:
+                with temporary.open("wb") as file:
+                    shutil.copyfileobj(response, _Progress(file, published.megabytes))
+                check_hash(cached, sha256_file(temporary))
+        except (OSError, EOFError) as error:
+            raise _out_of_reach(published, cached, f"the download broke off: {error}") from error
+
+
+def _connect(published: PublishedWeights, cached: Path) -> HTTPResponse:
+    """Open the download within seconds; name resolution alone can take longer, hence the thread."""
+    answers: list[HTTPResponse | Exception] = []
+
+    def ask() -> None:
+        try:
+            answers.append(urllib.request.urlopen(published.url, timeout=CONNECT_SECONDS))  # noqa: S310
+        except Exception as error:  # noqa: BLE001  # told below, in the main thread
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS + 0.5)
+    answer = answers[0] if answers else TimeoutError(f"no answer within {CONNECT_SECONDS:g} s")
+    if isinstance(answer, Exception):
+        raise _out_of_reach(published, cached, str(answer)) from answer
+    return answer
+
+
+class _Progress:
+    """A file that shows how much of it has come, on a terminal."""
+
+    def __init__(self, file: object, megabytes: int) -> None:
+        from tqdm import tqdm
+
+        self._file = file
+        self._bar = tqdm(total=megabytes * 1_000_000, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+
+    def write(self, data: bytes) -> None:
+        """Write on, and show it."""
+        self._file.write(data)  # type: ignore[attr-defined]  # a binary file
+        self._bar.update(len(data))
+
+
+def _out_of_reach(published: PublishedWeights, cached: Path, reason: str) -> ResourceError:
+    """Error for weights that are nowhere, with the three ways out."""
+    problem = f"no weights {published.filename!r} in {str(cached.parent)!r}, and {reason}"
+    hint = (
+        f"1. download {published.url} elsewhere and put it at {cached}; "
+        "2. give --weights FILE; 3. use --patch-encoder efficientnet-lite0"
+    )
+    return ResourceError(problem, hint=hint)

@@ -1,0 +1,131 @@
+"""Messages between the extraction and the processes that read slides: JSON and arrays, no pickle."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_SIZES = struct.Struct("<IQ")
+_ARRAY = "array"
+
+
+class Patience:
+    """Seconds that may be spent on waiting, in total.
+
+    Parameters
+    ----------
+    seconds
+        How long; only waiting counts, not what happens between two waits.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+
+    def receive_into(self, connection: socket.socket, view: memoryview) -> int:
+        """Receive some bytes, or raise TimeoutError when the patience is at its end.
+
+        Parameters
+        ----------
+        connection
+            Where they come from.
+        view
+            Where they go.
+
+        Returns
+        -------
+        How many came; 0 when the other side is gone.
+        """
+        if self.left <= 0:
+            raise TimeoutError
+        connection.settimeout(self.left)
+        start = time.monotonic()
+        try:
+            return connection.recv_into(view)
+        except ConnectionResetError:
+            return 0
+        finally:
+            self.left -= time.monotonic() - start
+
+
+def send(
+    connection: socket.socket, message: Mapping[str, Any], array: NDArray[Any] | None = None
+) -> None:
+    """Send a message, and an array with it.
+
+    Parameters
+    ----------
+    connection
+        A stream.
+    message
+        Plain values.
+    array
+        Numbers.
+    """
+    content = dict(message)
+    payload = memoryview(b"")
+    if array is not None:
+        content[_ARRAY] = [array.dtype.str, list(array.shape)]
+        payload = memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")
+    head = json.dumps(content).encode()
+    connection.sendall(_SIZES.pack(len(head), len(payload)) + head)
+    connection.sendall(payload)
+
+
+def receive(
+    connection: socket.socket, patience: Patience
+) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    """Receive a message and its array.
+
+    Parameters
+    ----------
+    connection
+        A stream.
+    patience
+        How long to wait.
+
+    Returns
+    -------
+    The message, and its array or None.
+
+    Raises
+    ------
+    TimeoutError
+        If it did not come in time.
+    EOFError
+        If the other side is gone.
+    """
+    n_head, n_payload = _SIZES.unpack(_exactly(connection, _SIZES.size, patience))
+    message: dict[str, Any] = json.loads(_exactly(connection, n_head, patience))
+    layout = message.pop(_ARRAY, None)
+    if layout is None:
+        return message, None
+    array = np.empty(layout[1], np.dtype(layout[0]))
+    view = memoryview(array.reshape(-1)).cast("B")
+    if len(view) != n_payload:
+        raise EOFError
+    _fill(connection, view, patience)
+    return message, array
+
+
+def _exactly(connection: socket.socket, size: int, patience: Patience) -> bytearray:
+    """Receive so many bytes."""
+    data = bytearray(size)
+    _fill(connection, memoryview(data), patience)
+    return data
+
+
+def _fill(connection: socket.socket, view: memoryview, patience: Patience) -> None:
+    """Receive until a buffer is full."""
+    done = 0
+    while done < len(view):
+        count = patience.receive_into(connection, view[done:])
+        if count == 0:
+            raise EOFError
+        done += count

@@ -1,0 +1,154 @@
+"""The side that reads slides: `python -m gimp_plugin.slides.worker FD`.
+
+One process imports the readers once and then makes a copy of itself for each slide, in
+milliseconds. A decoder that aborts, hangs or eats memory takes its copy with it and nothing else.
+All of them end when the extraction does, however it ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from gimp_plugin.errors import GimpError
+from gimp_plugin.slides import wire
+from gimp_plugin.slides.plan import ReadRequest, make_plan, read_batches
+from gimp_plugin.slides.sources import open_source
+from gimp_plugin.slides.tiff import check_whole
+
+MEMORY_LIMIT = 4 << 30
+"""Bytes that reading one slide may take on top of the imported readers."""
+
+IMPORTS = ("numpy", "cv2", "openslide", "torch", "tiatoolbox.wsicore.wsireader", "tiatoolbox.tools.tissuemask")
+JOB_SECONDS = 60.0
+
+
+def main(descriptor: int) -> None:
+    """Serve until nobody holds the other end of the control socket.
+
+    Parameters
+    ----------
+    descriptor
+        Of the control socket; one byte on it says that the readers are
+        imported, then each job is one byte with a socket and a pipe for the job.
+    """
+    control = socket.socket(fileno=descriptor)
+    if not _import_readers(control):
+        return
+    control.sendall(b"r")
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are not waited for
+    while True:
+        byte, descriptors, *_ = socket.recv_fds(control, 1, 2)
+        if not byte:
+            return
+        if os.fork() == 0:
+            control.close()
+            _supervise(*descriptors)
+            os._exit(0)
+        for each in descriptors:
+            os.close(each)
+
+
+def serve(connection: socket.socket) -> None:
+    """Read one slide: plan first, then batch after batch, or the reason why not.
+
+    Parameters
+    ----------
+    connection
+        Where the request comes from and the patches go.
+    """
+    request, _ = wire.receive(connection, wire.Patience(JOB_SECONDS))
+    connection.settimeout(None)
+    try:
+        _read(ReadRequest(**request), connection)
+    except GimpError as error:
+        answer = {"kind": type(error).__name__, "problem": error.problem, "hint": error.hint}
+        wire.send(connection, {"error": answer})
+    except MemoryError:
+        answer = {"kind": "SlideError", "problem": f"needs more than {MEMORY_LIMIT >> 30} GiB to read"}
+        wire.send(connection, {"error": answer | {"hint": "is it a pyramid?"}})
+
+
+def _read(request: ReadRequest, connection: socket.socket) -> None:
+    """Send the plan and the pixels of a slide."""
+    path = Path(request.path)
+    if path.is_file():
+        check_whole(path)
+    with open_source(path) as source:
+        plan = make_plan(source, request)
+        wire.send(connection, {"plan": plan.to_message()}, plan.coords)
+        if request.batch_size:
+            for patches in read_batches(source, plan, batch_size=request.batch_size):
+                wire.send(connection, {}, patches)
+
+
+def _supervise(connection: int, status: int) -> None:
+    """Read a slide in a child; report how the child ended, and end it when nobody listens."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    alive, held = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(alive)
+        os.close(status)
+        _serve_and_exit(connection)
+    os.close(held)
+    os.close(connection)
+    poll = select.poll()
+    poll.register(alive, select.POLLIN)
+    poll.register(status, 0)  # only POLLERR, which is always told: the reading end is closed
+    if any(descriptor == status for descriptor, _ in poll.poll()):
+        os.kill(child, signal.SIGKILL)
+    _, code = os.waitpid(child, 0)
+    try:
+        os.write(status, str(os.waitstatus_to_exitcode(code)).encode())
+    except BrokenPipeError:
+        return
+
+
+def _serve_and_exit(descriptor: int) -> None:
+    """Serve one job in this process, and end the process without any cleaning up of the parent's."""
+    code = 1
+    try:
+        _limit_memory()
+        serve(socket.socket(fileno=descriptor))
+        code = 0
+    except (BrokenPipeError, ConnectionResetError, EOFError, TimeoutError):
+        code = 0  # the extraction has left
+    except BaseException:  # noqa: BLE001  # the last stop before the process ends
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def _limit_memory() -> None:
+    """Let this process take so much more address space, where the system can limit it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        limit = pages * resource.getpagesize() + MEMORY_LIMIT
+        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
+    except (OSError, ValueError):
+        return
+
+
+def _import_readers(control: socket.socket) -> bool:
+    """Import what takes seconds; False when the extraction has ended meanwhile."""
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    poll = select.poll()
+    poll.register(control, 0)
+    for name in IMPORTS:
+        importlib.import_module(name)
+        if poll.poll(0):
+            return False
+    importlib.import_module("cv2").setNumThreads(1)
+    return True
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
