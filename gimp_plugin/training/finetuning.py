@@ -56,7 +56,7 @@ class FinetuneStage(Stage):
         num_workers: int = 0,
         frozen_genes: bool = True,
     ) -> None:
-        super().__init__(model, config.finetune)
+        super().__init__(model, config.finetune, dim=config.model.dim)
         self.material, self.seed, self.device = material, seed, device
         self.num_workers = num_workers
         model.requires_grad_(True)

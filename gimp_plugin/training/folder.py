@@ -102,7 +102,9 @@ def _gene_rows(plan: Plan, model: GimpModel) -> list[dict[str, Any]]:
     """Rows of `genes.csv`; an encoder without groups puts all genes into group 0."""
     if plan.transform is None:
         return []
-    encoder = model.gene_encoder
-    n_genes = len(plan.transform.gene_ids)
-    groups = encoder.group_of_genes() if isinstance(encoder, GroupMSA) else [0] * n_genes
-    return plan.transform.to_rows(groups=groups)
+    encoder, n_in_group = model.gene_encoder, len(plan.transform.gene_ids)
+    if isinstance(encoder, GroupMSA):
+        n_groups, n_fragments, fragment_size = encoder.layout
+        n_in_group = fragment_size * n_fragments // n_groups
+    places = range(len(plan.transform.gene_ids))
+    return plan.transform.to_rows(groups=[place // n_in_group for place in places])

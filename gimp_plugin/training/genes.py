@@ -44,7 +44,7 @@ class GeneStage(Stage):
         seed: int,
         device: torch.device,
     ) -> None:
-        super().__init__(model, config.genes)
+        super().__init__(model, config.genes, dim=config.model.dim)
         self.material, self.seed, self.device = material, seed, device
         self.dropout = config.model.embedding_dropout
         model.requires_grad_(False)

@@ -105,7 +105,7 @@ class _Fit:
     def __init__(self, stage: Stage, tools: Tools) -> None:
         self.stage, self.tools, self.settings = stage, tools, stage.settings
         self.n_steps = stage.n_batches()
-        self.lr = peak_lr(self.settings, stage.model.dim)
+        self.lr = peak_lr(self.settings, stage.dim)
         self.progress = Progress(stage.name)
         self.best: dict[str, Tensor] = {}
         stage.to(tools.accelerator.device)

@@ -60,7 +60,7 @@ class PretrainStage(Stage):
         device: torch.device,
         num_workers: int = 0,
     ) -> None:
-        super().__init__(model, config.pretrain)
+        super().__init__(model, config.pretrain, dim=config.model.dim)
         self.material, self.seed, self.device = material, seed, device
         self.num_workers = num_workers
         model.requires_grad_(False)
@@ -185,7 +185,7 @@ class PretrainStage(Stage):
 
     def _spaces(
         self, encoded: SlideEncoding, cls_ge: Float[Tensor, "batch dim"] | None
-    ) -> dict[str, tuple[float, Float[Tensor, "batch dim"]]]:
+    ) -> dict[str, tuple[float, Tensor]]:
         """Weight and embedding of each space that triplets are taken in."""
         settings, spaces = self.settings, {}
         if cls_ge is not None and settings.patient_triplet_weight:

@@ -45,14 +45,17 @@ class Stage(nn.Module):
         The model that is trained.
     settings
         The stage's table of the configuration.
+    dim
+        Hidden dimension d of the model.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, model: GimpModel, settings: Optimisation) -> None:
+    def __init__(self, model: GimpModel, settings: Optimisation, *, dim: int) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
+        self.dim = dim
 
     def n_batches(self) -> int:
         """Steps of an epoch; the same for each."""

@@ -1,0 +1,100 @@
+"""Random studies: a cohort and its bags, where both halves carry part of the class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gimp_plugin.config import CohortSource, GimpConfig, load_preset
+from gimp_plugin.storage.bags import BagWriter
+from tests.cohort_factory import CLASSES, make_cohort
+
+FEATURE_DIM = 11
+TINY = {
+    "model.dim": 16,
+    "model.n_heads": 2,
+    "model.n_landmarks": 5,
+    "model.convolution_taps": 3,
+    "genes.epochs": 3,
+    "genes.lr": 3e-3,
+    "pretrain.epochs": 2,
+    "pretrain.lr": 2e-3,
+    "pretrain.subsequence_length": 13,
+    "finetune.epochs": 3,
+    "finetune.lr": 3e-3,
+    "finetune.patience": 0,
+}
+
+
+def tiny_config(preset: str = "recommended", **changes: Any) -> GimpConfig:
+    """A preset made small; `model__dim=8` changes a value."""
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return load_preset(preset, TINY | named)
+
+
+def make_bag(
+    path: Path, n_patches: int, share: float, *, rng: np.random.Generator, **attributes: Any
+) -> None:
+    """Write a bag of runs of two kinds of patches, `share` of them of the second kind."""
+    kinds = rng.random(-(-n_patches // 3)).repeat(3)[:n_patches] < share
+    centres = np.stack([np.linspace(-1, 1, FEATURE_DIM), np.linspace(1, -1, FEATURE_DIM)])
+    features = centres[kinds.astype(int)] + 0.3 * rng.normal(size=(n_patches, FEATURE_DIM))
+    coords = 256 * np.stack([np.arange(n_patches), np.zeros(n_patches)], axis=1)
+    with BagWriter(path, dim=FEATURE_DIM, attributes=attributes) as writer:
+        writer.append(features.astype(np.float16), coords.astype(np.int32))
+
+
+def make_study(
+    folder: Path,
+    *,
+    n_cases: int = 30,
+    n_genes: int = 17,
+    n_patches: tuple[int, int] = (7, 23),
+    classes: tuple[str, ...] = CLASSES,
+    gene_signal: float = 2.0,
+    image_signal: float = 0.6,
+    obs: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> CohortSource:
+    """Write `genes.h5ad` and `features/` with one bag a case, named as the case.
+
+    Parameters
+    ----------
+    folder
+        Where to write them.
+    n_cases, n_genes, n_patches, classes
+        Size of the study; the classes come in turn.
+    gene_signal
+        Distance of the classes in standard deviations, in a third of the genes.
+    image_signal
+        By how much the share of the second kind of patches grows from the first to the last class.
+    obs
+        More columns of the cohort.
+    seed
+        Of everything that is drawn.
+
+    Returns
+    -------
+    Where it stands.
+    """
+    rng = np.random.default_rng(seed)
+    adata = make_cohort(
+        folder / "genes.h5ad",
+        n_cases=n_cases,
+        n_genes=n_genes,
+        classes=classes,
+        declared="log",
+        signal=gene_signal,
+        obs=obs,
+        seed=seed,
+    )
+    features = folder / "features"
+    features.mkdir()
+    for case in range(n_cases):
+        position = (case % len(classes)) / (len(classes) - 1) - 0.5
+        share = 0.5 + image_signal * position
+        size = int(rng.integers(*n_patches))
+        make_bag(features / f"P{case:02d}.h5", size, share, rng=rng, encoder="untrained")
+    return CohortSource(adata=adata, features=features)
