@@ -15,6 +15,7 @@ COORDS_SHA256 = "coords_sha256"
 ENCODER = "encoder"
 ENCODER_WEIGHTS = "encoder_weights_sha256"
 EXTRACTION_SHA256 = "extraction_sha256"
+EXTRACTION_CONFIG = "extraction_config"
 SLIDE_FINGERPRINT = "slide_fingerprint"
 
 UNS = "gimp"

@@ -144,11 +144,57 @@ def test_predictions_are_told_in_one_line(gimp, calls):
     assert result.stdout == "out/p.csv: 11 cases\n"
 
 
+@pytest.fixture
+def extracted(monkeypatch):
+    """What `extract_for` was given; one of its slides fails."""
+    seen = []
+
+    def stand_in(*positional, **named):
+        seen.append((positional, named))
+        return SimpleNamespace(failures=("one",))
+
+    monkeypatch.setattr("gimp_plugin.prediction.extract_for", stand_in)
+    return seen
+
+
+def test_new_slides_are_extracted_first_and_a_failure_is_4(gimp, calls, extracted):
+    result = gimp(
+        *("predict", "--adata", "g", "--slides", "new", "--slides", "b.svs", "-o", "out/p.csv"),
+        *("--weights", "w.pth", "--slide-mpp", "0.25", "--offline", "--device", "cpu"),
+    )
+
+    ((positional, named),) = extracted
+    assert positional == (Path("runs/finetune"), (Path("new"), Path("b.svs")))
+    assert named == {
+        "output": Path("out/p_features"),
+        "runtime": Runtime(device="cpu"),
+        "weights": Path("w.pth"),
+        "slide_mpp": 0.25,
+        "offline": True,
+    }
+    ((_, source), _), *_ = calls
+    assert source.features == Path("out/p_features")
+    assert (result.exit_code, result.stdout) == (4, "out/p.csv: 11 cases\n")
+
+
+def test_bags_of_new_slides_go_where_features_says(gimp, calls, extracted):
+    gimp("predict", "--adata", "g", "--slides", "new", "--features", "here")
+
+    (_, named), *_ = extracted
+    assert named["output"] == Path("here")
+
+
+def test_nothing_is_extracted_without_new_slides(gimp, calls, extracted):
+    assert gimp("predict", "--adata", "g").exit_code == 0
+    assert extracted == []
+
+
 @pytest.mark.parametrize("name", ["pretrain", "finetune", "predict"])
 def test_no_option_is_lost_on_the_way(name):
     taken = {*CohortSource.__dataclass_fields__, *Runtime.__dataclass_fields__}
     taken |= {*given.MODEL_OPTIONS, *given.STAGE_OPTIONS, "preset"}
     own = {"output", "start", "run", "missing", "min_gene_coverage"}
+    own |= {"slides", "weights", "slide_mpp", "offline"}
 
     exposed = {param.name for param in load(name).params if param.expose_value}
 

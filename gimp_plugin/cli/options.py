@@ -234,6 +234,20 @@ overwrite = click.option(
 )
 offline = click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
 
+weights = click.option(
+    "--weights",
+    type=FILE,
+    show_default="the encoder's own",
+    help="Weights file of the patch encoder; its sha256 is noted.",
+)
+slide_mpp = click.option(
+    "--slide-mpp",
+    type=float,
+    default=0.0,
+    show_default="none",
+    help="Microns per pixel of slides that do not state theirs; it never overrides.",
+)
+
 hardware = all_of(device, precision, num_workers)
 runtime = all_of(hardware, seed, overwrite)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,21 @@ from gimp_plugin.cli import options
 @options.inputs(from_run=True)
 @options.missing("keep")
 @click.option(
+    "--slides",
+    type=options.FILE,
+    multiple=True,
+    help="Slides, or folders of slides, to extract first, as the run's own slides were; may be "
+    "repeated. Their bags go to --features, by default a folder beside the output.",
+)
+@options.weights
+@options.slide_mpp
+@options.offline
+@click.option(
     "--min-gene-coverage",
     type=click.FloatRange(0, 1),
     default=0.95,
     show_default=True,
-    help="Least share of the model's genes that the cohort must have.",
+    help="Least share of the run's genes that the cohort must have.",
 )
 @options.hardware
 @options.overwrite
@@ -32,8 +43,13 @@ def command(
     Genes are found by name; those that are missing count as average.
     """
     from gimp_plugin.cli.given import cohort_source, runtime
+    from gimp_plugin.cli.outcome import PARTLY_DONE
     from gimp_plugin.prediction import predict
 
+    n_failed = 0
+    if given["slides"]:
+        given["features"] = given["features"] or output.with_name(f"{output.stem}_features")
+        n_failed = _extract(run, given)
     result = predict(
         run,
         cohort_source(given),
@@ -43,3 +59,22 @@ def command(
         min_gene_coverage=min_gene_coverage,
     )
     click.echo(f"{result.path}: {result.n_cases} cases")
+    if n_failed:
+        click.get_current_context().exit(PARTLY_DONE)
+
+
+def _extract(run: Path, given: Mapping[str, Any]) -> int:
+    """Make the bags of new slides; the number of slides that failed."""
+    from gimp_plugin.cli.given import runtime
+    from gimp_plugin.prediction import extract_for
+
+    result = extract_for(
+        run,
+        given["slides"],
+        output=given["features"],
+        runtime=runtime(given),
+        weights=given["weights"],
+        slide_mpp=given["slide_mpp"],
+        offline=given["offline"],
+    )
+    return len(result.failures)

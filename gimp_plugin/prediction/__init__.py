@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gimp_plugin.prediction.new_slides import extract_for
 from gimp_plugin.prediction.predict import PredictionResult, predict
 
-__all__ = ["PredictionResult", "predict"]
+__all__ = ["PredictionResult", "extract_for", "predict"]

@@ -55,6 +55,8 @@ class RunRecord:
         Cases by part (`train`, `val`) of this run and of every run it came from.
     source
         Where its inputs were, as the user gave them.
+    extraction
+        How its bags were made, as they say themselves; empty when they do not.
     metrics
         Content of `metrics.json`.
     """
@@ -70,6 +72,7 @@ class RunRecord:
     parts: dict[str, str]
     trained_on: dict[str, list[str]]
     source: dict[str, Any]
+    extraction: dict[str, Any]
     metrics: dict[str, Any]
 
     @property
@@ -122,6 +125,7 @@ def read_run(path: Path) -> RunRecord:
         parts={row["case_id"]: row["split"] for row in read_csv(path / SPLITS)},
         trained_on=_read_json(path / CASES),
         source=provenance["source"],
+        extraction=provenance.get("extraction", {}),
         metrics=_read_json(path / METRICS),
     )
 

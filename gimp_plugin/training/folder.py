@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ import torch
 from safetensors.torch import save
 
 import gimp_plugin
+from gimp_plugin import keys
 from gimp_plugin.assembly.build import components_of
 from gimp_plugin.cohort.splits import write_splits
 from gimp_plugin.cohort.transform import COLUMNS
@@ -87,6 +89,7 @@ def provenance(plan: Plan) -> dict[str, Any]:
     """Where the inputs were, and what the run was made with."""
     return {
         "source": source_to_dict(plan.source),
+        "extraction": _extraction(plan),
         "runtime": asdict(plan.runtime),
         "threads": torch.get_num_threads(),
         "components": components_of(plan.config.model),
@@ -96,6 +99,13 @@ def provenance(plan: Plan) -> dict[str, Any]:
             **{name: version(name) for name in PACKAGES},
         },
     }
+
+
+def _extraction(plan: Plan) -> dict[str, Any]:
+    """How the bags were made, so that new slides can be read the same way."""
+    bag = next((bag for case in plan.study.cases for bag in case.bags), None)
+    stored = bag and bag.attributes.get(keys.EXTRACTION_CONFIG)
+    return json.loads(stored) if stored else {}
 
 
 def _gene_rows(plan: Plan, model: GimpModel) -> list[dict[str, Any]]:

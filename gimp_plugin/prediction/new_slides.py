@@ -1,0 +1,91 @@
+"""Bags of new slides, made as those that a run was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.errors import CheckpointError, SlideError
+from gimp_plugin.slides.extraction import ExtractionResult, extract_features
+from gimp_plugin.storage.runs import RunRecord, read_run
+
+
+def extract_for(
+    run: Path,
+    slides: Sequence[Path],
+    *,
+    output: Path,
+    runtime: Runtime,
+    weights: Path | None = None,
+    slide_mpp: float = 0.0,
+    offline: bool = False,
+) -> ExtractionResult:
+    """Extract the features of slides as a run's own bags were extracted.
+
+    Parameters
+    ----------
+    run
+        The run.
+    slides
+        Slide files and folders of slides.
+    output
+        Folder of the bags.
+    runtime
+        Device and precision.
+    weights
+        Weights file of the patch encoder, where it does not find its own.
+    slide_mpp
+        Resolution of slides that do not state theirs; 0 when unknown.
+    offline
+        Do not download weights.
+
+    Returns
+    -------
+    What became of each slide.
+
+    Raises
+    ------
+    CheckpointError
+        If the run does not know how its bags were made.
+    SlideError
+        If no slide could be read.
+    """
+    config = extraction_config(read_run(run), weights=weights, slide_mpp=slide_mpp)
+    result = extract_features(slides, config, output=output, runtime=runtime, offline=offline)
+    if result.failures and not (result.done or result.kept):
+        problem = f"none of {len(result.failures)} slides could be read"
+        raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says why")
+    return result
+
+
+def extraction_config(
+    record: RunRecord, *, weights: Path | None = None, slide_mpp: float = 0.0
+) -> ExtractionConfig:
+    """Configuration that a run's bags were made with.
+
+    Parameters
+    ----------
+    record
+        The run.
+    weights, slide_mpp
+        What is not part of it.
+
+    Returns
+    -------
+    The configuration.
+
+    Raises
+    ------
+    CheckpointError
+        If the run has no slides, or its bags did not say how they were made.
+    """
+    if not record.extraction:
+        problem = f"run {str(record.path)!r} does not know how its bags were made"
+        hint = "extract the slides yourself, and give the folder as --features"
+        raise CheckpointError(problem, hint=hint)
+    known = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp"}
+    stored = {key: value for key, value in record.extraction.items() if key in known}
+    stored |= {"weights": str(weights or ""), "slide_mpp": slide_mpp}
+    return ExtractionConfig.from_dict(stored)
