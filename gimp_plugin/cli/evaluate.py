@@ -1,0 +1,145 @@
+"""`gimp evaluate`: what predictions are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gimp_plugin.cli import options
+
+if TYPE_CHECKING:
+    from gimp_plugin.evaluation import Evaluation
+
+DEFAULT = Path("predictions.csv")
+PATTERN_CHARACTERS = frozenset("*?[")
+
+
+@click.command("evaluate", short_help="Compare predictions with the labels; prints tables.")
+@click.argument("predictions", nargs=-1, type=options.FILE)
+@click.option(
+    "--part",
+    type=options.Choice(["test", "new", "train", "val"]),
+    show_default="test, or new where there is no test",
+    help="Part to evaluate; train and val only show how well the model fits.",
+)
+@click.option(
+    "--model",
+    "run",
+    metavar="RUN",
+    type=options.FILE,
+    help="Run that made the predictions: refuse cases that it was trained on.",
+)
+@click.option(
+    "--compare",
+    "others",
+    metavar="FILE|PATTERN",
+    multiple=True,
+    help="Another system's predictions of the same patients, to test against; a quoted pattern "
+    "for its folds or seeds. May be repeated.",
+)
+@options.seed
+@options.as_json
+@click.option(
+    "-o",
+    "--output",
+    type=options.FILE,
+    callback=lambda _ctx, _param, path: path and options.check_output(path, folder=False),
+    help="File to write as well: JSON when it ends in .json, else Markdown.",
+)
+@options.overwrite
+def command(
+    *,
+    predictions: tuple[Path, ...],
+    part: str | None,
+    run: Path | None,
+    others: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Compare predictions with the labels, by patient and with intervals.
+
+    PREDICTIONS are the tables of one system, by default predictions.csv. Tables of the same
+    patients are seeds, whose probabilities are averaged; tables of different patients are folds.
+    """
+    from gimp_plugin.evaluation import evaluate
+
+    found = evaluate(
+        predictions or (DEFAULT,),
+        part=part,
+        model=run,
+        others=[tables_of(each) for each in others],
+        seed=seed,
+    )
+    if output is not None:
+        write(output, as_text(found, as_json=output.suffix == ".json"), overwrite=overwrite)
+    click.echo(as_text(found, as_json=as_json), nl=False)
+
+
+def as_text(found: Evaluation, *, as_json: bool) -> str:
+    """Give an evaluation as JSON or Markdown."""
+    import json
+
+    if as_json:
+        return json.dumps(found.to_dict(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return found.to_markdown()
+
+
+def tables_of(given: str) -> list[Path]:
+    """Tables that a file name or a pattern stands for.
+
+    Parameters
+    ----------
+    given
+        What the user gave to `--compare`.
+
+    Returns
+    -------
+    The file, or those that fit the pattern, sorted.
+
+    Raises
+    ------
+    MissingFileError
+        If no file fits the pattern.
+    """
+    import glob
+
+    from gimp_plugin.errors import MissingFileError
+
+    if Path(given).exists() or not PATTERN_CHARACTERS & set(given):
+        return [Path(given)]
+    found = sorted(glob.glob(given))  # noqa: PTH207  # a pattern may also be absolute
+    if not found:
+        raise MissingFileError(f"no file fits --compare {given!r}")
+    return [Path(name) for name in found]
+
+
+def write(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write an evaluation, unless something else stands there.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    text
+        Its content.
+    overwrite
+        Replace what stands there.
+
+    Raises
+    ------
+    StaleOutputError
+        If a file with another content stands there.
+    """
+    from gimp_plugin.errors import StaleOutputError
+    from gimp_plugin.storage.atomic import write_text
+
+    if path.exists() and path.read_bytes() == text.encode():
+        return
+    if path.exists() and not overwrite:
+        problem = f"{str(path)!r} is there already and says something else"
+        raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
+    write_text(path, text)

@@ -1,0 +1,201 @@
+"""From tables of predictions to the patients of one part: seeds averaged, folds side by side."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.errors import EvaluationError, listed
+from gimp_plugin.evaluation.patients import Patients, averaged, select, together
+from gimp_plugin.storage.predictions import Predictions, read_predictions
+
+FEW = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """Patients to evaluate.
+
+    Parameters
+    ----------
+    part
+        Part of the splits that they come from.
+    patients
+        All of them, seeds averaged.
+    by_seed
+        All of them as each seed predicts them; empty with one seed.
+    n_unlabelled
+        Cases of the part that were left out because they have no label.
+    warnings
+        What the reader of a number should know.
+    """
+
+    part: str
+    patients: Patients
+    by_seed: tuple[Patients, ...]
+    n_unlabelled: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Fold:
+    """Tables that predict the same patients, one a seed."""
+
+    seeds: list[Patients]
+    paths: list[Path]
+    n_unlabelled: int
+
+
+def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
+    """Read tables and bring their patients together.
+
+    Tables of the same patients are seeds: their probabilities are averaged. Tables of different
+    patients are folds. A table may also hold several folds, told apart by a column `fold`.
+
+    Parameters
+    ----------
+    paths
+        Tables of one system.
+    part
+        Part to evaluate; by default `test`, or `new` where there is no test.
+
+    Returns
+    -------
+    The patients.
+
+    Raises
+    ------
+    EvaluationError
+        If the part is empty, has no labels or lacks a class, or the tables do not fit together.
+    """
+    tables = [read_predictions(path) for path in paths]
+    _check_classes(tables)
+    part = part or _headline(tables)
+    folds = _folds(tables, part)
+    seeds = [[one.seeds[place] for one in folds] for place in range(len(folds[0].seeds))]
+    patients = together([averaged(one.seeds) for one in folds])
+    return Gathered(
+        part=part,
+        patients=patients,
+        by_seed=tuple(map(together, seeds)) if len(seeds) > 1 else (),
+        n_unlabelled=sum(one.n_unlabelled for one in folds),
+        warnings=tuple(_few_cases(patients, part)),
+    )
+
+
+def _headline(tables: Sequence[Predictions]) -> str:
+    """Part that a headline may come from."""
+    found = Counter(split for table in tables for split in table.splits)
+    for part in (keys.TEST, keys.NEW):
+        if found[part]:
+            return part
+    counts = ", ".join(f"{count} {part}" for part, count in found.items())
+    problem = f"{_named(tables)} has no test and no new case, only {counts}"
+    hint = "a model is not judged by what it was fitted on; to see the fit, ask for --part train"
+    raise EvaluationError(problem, hint=hint)
+
+
+def _folds(tables: Sequence[Predictions], part: str) -> list[_Fold]:
+    """Tables by the patients that they predict."""
+    folds: dict[frozenset[str], _Fold] = {}
+    for table in tables:
+        patients, n_unlabelled = select(table, part)
+        if not len(patients):
+            raise _nothing_to_evaluate(table, part, n_unlabelled)
+        same = frozenset(map(same_case, patients.case_ids))
+        fold = folds.setdefault(same, _Fold([], [], n_unlabelled))
+        fold.seeds.append(patients)
+        fold.paths.append(table.path)
+    found = list(folds.values())
+    _check_disjoint(folds)
+    _check_seeds(found)
+    for fold in found:
+        _check_every_class(fold, part)
+    return found if len(found) == 1 else [_numbered(one, str(k)) for k, one in enumerate(found)]
+
+
+def _numbered(fold: _Fold, number: str) -> _Fold:
+    """Name the folds of a table by its number, so that those of two tables stay apart."""
+    seeds = [
+        replace(one, folds=tuple(f"{number} {own}".strip() for own in one.folds))
+        for one in fold.seeds
+    ]
+    return replace(fold, seeds=seeds)
+
+
+def _nothing_to_evaluate(table: Predictions, part: str, n_unlabelled: int) -> EvaluationError:
+    """Error for a part without cases or without labels."""
+    where = repr(str(table.path))
+    if n_unlabelled:
+        problem = f"none of the {n_unlabelled} {part} cases in {where} has a label"
+        hint = "predict with a cohort that has the --label-key column"
+        return EvaluationError(problem, hint=hint)
+    counts = ", ".join(f"{count} {name}" for name, count in Counter(table.splits).items())
+    return EvaluationError(f"{where} has no {part} case", hint=f"it has {counts}")
+
+
+def _check_classes(tables: Sequence[Predictions]) -> None:
+    """Refuse tables of different classes."""
+    for table in tables[1:]:
+        if table.classes != tables[0].classes:
+            raise EvaluationError(
+                f"{str(tables[0].path)!r} has the classes {listed(tables[0].classes)}, "
+                f"{str(table.path)!r} has {listed(table.classes)}"
+            )
+
+
+def _check_disjoint(folds: dict[frozenset[str], _Fold]) -> None:
+    """Refuse tables that share some patients but not all."""
+    seen: dict[str, Path] = {}
+    for patients, fold in folds.items():
+        shared = sorted(patients & seen.keys())
+        if shared:
+            problem = (
+                f"{str(seen[shared[0]])!r} and {str(fold.paths[0])!r} share {len(shared)} cases "
+                f"but not all: {listed(shared)}"
+            )
+            hint = "tables of one system hold either the same patients (seeds) or others (folds)"
+            raise EvaluationError(problem, hint=hint)
+        seen |= dict.fromkeys(patients, fold.paths[0])
+
+
+def _check_seeds(folds: Sequence[_Fold]) -> None:
+    """Refuse folds with different numbers of seeds."""
+    fewest, most = (pick(folds, key=lambda one: len(one.paths)) for pick in (min, max))
+    if len(fewest.paths) != len(most.paths):
+        problem = (
+            f"the patients of {str(fewest.paths[0])!r} are predicted by {len(fewest.paths)} "
+            f"seeds, those of {str(most.paths[0])!r} by {len(most.paths)}"
+        )
+        raise EvaluationError(problem, hint="give as many seeds for every fold")
+
+
+def _check_every_class(fold: _Fold, part: str) -> None:
+    """Refuse a fold in which a class does not occur."""
+    patients = fold.seeds[0]
+    for name in patients.fold_names:
+        present = set(patients.labels[patients.of_fold(name)].tolist())
+        absent = [one for place, one in enumerate(patients.classes) if place not in present]
+        if absent:
+            where = f"{str(fold.paths[0])!r}{f', fold {name}' if name else ''}"
+            problem = f"class {listed(absent)} has no {part} case in {where}"
+            hint = "draw the splits stratified by class, or evaluate all folds together"
+            raise EvaluationError(problem, hint=hint)
+
+
+def _few_cases(patients: Patients, part: str) -> Iterator[str]:
+    """Warn of classes that a number can hardly be computed from."""
+    for place, name in enumerate(patients.classes):
+        count = int((patients.labels == place).sum())
+        if count < FEW:
+            cases = "case" if count == 1 else "cases"
+            yield f"class {name!r} has {count} {part} {cases}: too few to say much about it"
+
+
+def _named(tables: Sequence[Predictions]) -> str:
+    """Tables as a message names them."""
+    return listed((str(table.path) for table in tables), limit=2)

@@ -1,0 +1,159 @@
+"""Metrics of patients, each under many weightings of the patients at once.
+
+A metric takes patients and weights of shape (draw, case) and gives one value a draw. Weights of 1
+give the estimate, the counts of a bootstrap draw give a bootstrap value: there is one definition
+for both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.evaluation.patients import Patients
+from gimp_plugin.evaluation.ranking import each_auc, weighted_auc
+
+Floats = NDArray[np.float64]
+Metric = Callable[[Patients, Floats], Floats]
+
+N_BINS = 10
+TINY = float(np.finfo(np.float64).eps)
+
+
+def accuracy(patients: Patients, weights: Floats) -> Floats:
+    """Share of patients whose class is predicted."""
+    return _mean((patients.predicted == patients.labels).astype(float), weights)
+
+
+def balanced_accuracy(patients: Patients, weights: Floats) -> Floats:
+    """Mean over the classes of the share of their patients that is found."""
+    true, _, both = _counts(patients, weights)
+    return (both / true).mean(axis=1)
+
+
+def macro_f1(patients: Patients, weights: Floats) -> Floats:
+    """Mean over the classes of F1, the harmonic mean of precision and sensitivity."""
+    true, predicted, both = _counts(patients, weights)
+    return (2 * both / (true + predicted)).mean(axis=1)
+
+
+def auc(patients: Patients, weights: Floats) -> Floats:
+    """AUC of each fold, averaged by the size of the fold.
+
+    With two classes it is that of the second class, with more the mean of each class against the
+    others. Probabilities of different folds come from different models and are not compared.
+
+    Returns
+    -------
+    Shape (draw,).
+    """
+    return _by_fold(patients, weights, pooled_auc)
+
+
+def pooled_auc(patients: Patients, weights: Floats) -> Floats:
+    """AUC over all patients, as if one model had predicted them all."""
+    return np.mean(
+        [
+            weighted_auc(patients.probabilities[:, place], patients.labels == place, weights)
+            for place in _ranked_classes(patients)
+        ],
+        axis=0,
+    )
+
+
+def brier(patients: Patients, weights: Floats) -> Floats:
+    """Mean squared error of the probabilities: 0 to 1 with two classes, 0 to 2 with more.
+
+    With two classes the error of the second is taken, with more the sum over the classes.
+
+    Returns
+    -------
+    Shape (draw,).
+    """
+    squared = (patients.probabilities - _one_hot(patients.labels, patients)) ** 2
+    binary = len(patients.classes) == 2
+    return _mean(squared[:, 1] if binary else squared.sum(axis=1), weights)
+
+
+def log_loss(patients: Patients, weights: Floats) -> Floats:
+    """Mean of -log of the probability of the true class, in nats; finite also for probability 0."""
+    true = patients.probabilities[np.arange(len(patients)), patients.labels]
+    return _mean(-np.log(np.maximum(true, TINY)), weights)
+
+
+def calibration_error(patients: Patients, weights: Floats) -> Floats:
+    """Expected calibration error of the most likely class, in ten bins of equal width.
+
+    Bins hold probabilities (0, .1], (.1, .2], ... It grows by chance as patients become fewer, and
+    under the bootstrap once more, so it has no interval.
+
+    Returns
+    -------
+    Shape (draw,).
+    """
+    confidence = patients.probabilities.max(axis=1)
+    correct = patients.probabilities.argmax(axis=1) == patients.labels
+    bins = np.ceil(confidence * N_BINS).astype(int).clip(1, N_BINS) - 1
+    gaps = weights @ (np.eye(N_BINS)[bins] * (correct - confidence)[:, None])
+    return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+def swapped_auc(patients: Patients, probabilities: Floats) -> Floats:
+    """AUC, folds averaged by size, of many tables of probabilities for the same patients.
+
+    Parameters
+    ----------
+    patients
+        Labels and folds.
+    probabilities
+        Shape (draw, case, class).
+
+    Returns
+    -------
+    Shape (draw,).
+    """
+    total = np.zeros(len(probabilities))
+    for name in patients.fold_names:
+        within = patients.of_fold(name)
+        aucs = [
+            each_auc(probabilities[:, within, place], patients.labels[within] == place)
+            for place in _ranked_classes(patients)
+        ]
+        total += np.mean(aucs, axis=0) * within.sum()
+    return total / len(patients)
+
+
+def _ranked_classes(patients: Patients) -> range:
+    """Classes whose AUCs are averaged: the second of two, or all."""
+    n_classes = len(patients.classes)
+    return range(1, 2) if n_classes == 2 else range(n_classes)
+
+
+def _by_fold(patients: Patients, weights: Floats, metric: Metric) -> Floats:
+    """Mean of a metric over the folds, by their size."""
+    total = np.zeros(len(weights))
+    for name in patients.fold_names:
+        within = patients.of_fold(name)
+        own = weights[:, within]
+        total += metric(patients.where(within), own) * own.sum(axis=1)
+    return total / weights.sum(axis=1)
+
+
+def _mean(values: Floats, weights: Floats) -> Floats:
+    """Weighted mean of one value a patient."""
+    return weights @ values / weights.sum(axis=1)
+
+
+def _counts(patients: Patients, weights: Floats) -> tuple[Floats, Floats, Floats]:
+    """Patients of each class, predicted as it, and both; each of shape (draw, class)."""
+    true, predicted = (
+        _one_hot(values, patients) for values in (patients.labels, patients.predicted)
+    )
+    return weights @ true, weights @ predicted, weights @ (true * predicted)
+
+
+def _one_hot(values: NDArray[np.int64], patients: Patients) -> Floats:
+    """Class indices as rows of an identity matrix."""
+    return np.eye(len(patients.classes))[values]

@@ -1,0 +1,177 @@
+"""What is evaluated: patients with a true class and predicted probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.errors import EvaluationError, listed
+from gimp_plugin.storage.predictions import Predictions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patients:
+    """Labelled patients, one row each.
+
+    Parameters
+    ----------
+    case_ids
+        The patients.
+    classes
+        Class names; the second is the positive class of two.
+    labels, predicted
+        True and predicted class of each patient, as indices.
+    probabilities
+        Shape (case, class).
+    folds
+        Fold that each patient was predicted in.
+    modalities
+        Halves that each prediction was made from.
+    """
+
+    case_ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    probabilities: NDArray[np.float64]
+    folds: tuple[str, ...]
+    modalities: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Count the patients."""
+        return len(self.case_ids)
+
+    @property
+    def fold_names(self) -> tuple[str, ...]:
+        """Folds, in the order of their first patient."""
+        return tuple(dict.fromkeys(self.folds))
+
+    def of_fold(self, name: str) -> NDArray[np.bool_]:
+        """Tell which patients belong to a fold."""
+        return np.array([fold == name for fold in self.folds])
+
+    def where(self, chosen: Sequence[bool] | NDArray[np.bool_]) -> Self:
+        """Take some of the patients, in their order."""
+        rows = np.flatnonzero(chosen)
+        return type(self)(
+            case_ids=tuple(self.case_ids[row] for row in rows),
+            classes=self.classes,
+            labels=self.labels[rows],
+            predicted=self.predicted[rows],
+            probabilities=self.probabilities[rows],
+            folds=tuple(self.folds[row] for row in rows),
+            modalities=tuple(self.modalities[row] for row in rows),
+        )
+
+
+def select(table: Predictions, part: str) -> tuple[Patients, int]:
+    """Labelled patients of one part of a table; several rows of one patient are averaged.
+
+    Parameters
+    ----------
+    table
+        Predictions.
+    part
+        `test`, `new`, `train` or `val`.
+
+    Returns
+    -------
+    The patients, and the number of rows left out because they have no label.
+    """
+    within = np.array([split == part for split in table.splits])
+    labelled = within & (table.labels >= 0)
+    rows = Patients(
+        case_ids=table.case_ids,
+        classes=table.classes,
+        labels=table.labels,
+        predicted=table.predicted,
+        probabilities=table.probabilities,
+        folds=table.folds,
+        modalities=table.modalities,
+    ).where(labelled)
+    return averaged([rows]), int((within & ~labelled).sum())
+
+
+def together(parts: Sequence[Patients]) -> Patients:
+    """Lay several sets of patients end to end."""
+    first = parts[0]
+    return Patients(
+        case_ids=tuple(case_id for one in parts for case_id in one.case_ids),
+        classes=first.classes,
+        labels=np.concatenate([one.labels for one in parts]),
+        predicted=np.concatenate([one.predicted for one in parts]),
+        probabilities=np.concatenate([one.probabilities for one in parts]),
+        folds=tuple(fold for one in parts for fold in one.folds),
+        modalities=tuple(modality for one in parts for modality in one.modalities),
+    )
+
+
+def averaged(parts: Sequence[Patients]) -> Patients:
+    """Average the probabilities of rows that belong to one patient, over all the sets.
+
+    A patient with one row keeps its predicted class; of several rows it is the class with the
+    highest mean probability. TCGA patients are told apart by their first 12 characters.
+
+    Parameters
+    ----------
+    parts
+        Sets of rows, for instance one a seed.
+
+    Returns
+    -------
+    Each patient once, in the order of the first row.
+
+    Raises
+    ------
+    EvaluationError
+        If two rows of a patient have different labels or folds.
+    """
+    rows = together(parts)
+    row_of: dict[str, int] = {}
+    owner = np.array(
+        [row_of.setdefault(same_case(case_id), len(row_of)) for case_id in rows.case_ids], dtype=int
+    )
+    firsts = np.unique(owner, return_index=True)[1]
+    if len(firsts) == len(rows):
+        return rows
+    _check_agreement(rows, owner, firsts)
+    sizes = np.bincount(owner)
+    means = np.zeros((len(firsts), len(rows.classes)))
+    np.add.at(means, owner, rows.probabilities)
+    means /= sizes[:, None]
+    return Patients(
+        case_ids=tuple(rows.case_ids[first] for first in firsts),
+        classes=rows.classes,
+        labels=rows.labels[firsts],
+        predicted=np.where(sizes > 1, means.argmax(axis=1), rows.predicted[firsts]),
+        probabilities=means,
+        folds=tuple(rows.folds[first] for first in firsts),
+        modalities=tuple(
+            _union([rows.modalities[row] for row in np.flatnonzero(owner == patient)])
+            for patient in range(len(firsts))
+        ),
+    )
+
+
+def _check_agreement(rows: Patients, owner: NDArray[np.int64], firsts: NDArray[np.int64]) -> None:
+    """Refuse rows of one patient that contradict each other."""
+    folds = np.array(rows.folds)
+    for what, values in (("labels", rows.labels), ("folds", folds)):
+        differ = values != values[firsts][owner]
+        if differ.any():
+            cases = dict.fromkeys(rows.case_ids[row] for row in np.flatnonzero(differ))
+            raise EvaluationError(
+                f"{len(cases)} cases have different {what} in different rows: {listed(cases)}"
+            )
+
+
+def _union(modalities: Sequence[str]) -> str:
+    """Halves that any of several predictions was made from."""
+    distinct = set(modalities)
+    return modalities[0] if len(distinct) == 1 else keys.BOTH

@@ -1,0 +1,173 @@
+"""Intervals and tests; the unit is the patient everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from gimp_plugin.evaluation.metrics import Metric, swapped_auc
+from gimp_plugin.evaluation.patients import Patients
+
+Floats = NDArray[np.float64]
+
+N_DRAWS = 2000
+N_SWAPS = 10_000
+BLOCK = 250
+CONFIDENCE = 0.95
+
+
+def wilson(n_hits: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson's score interval).
+
+    Parameters
+    ----------
+    n_hits, n
+        Hits, and tries; at least one.
+
+    Returns
+    -------
+    Lower and upper end, within 0 to 1.
+
+    Examples
+    --------
+    >>> low, high = wilson(189, 190)
+    >>> round(low, 3), round(high, 3)
+    (0.971, 0.999)
+    """
+    found = binomtest(n_hits, n).proportion_ci(CONFIDENCE, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def bootstrap(
+    patients: Patients, metrics: Mapping[str, Metric], *, seed: int, n_draws: int = N_DRAWS
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals by drawing patients with replacement.
+
+    Each class keeps its number of patients within each fold, so that no draw lacks a class. All
+    metrics are computed on the same draws.
+
+    Parameters
+    ----------
+    patients
+        At least one of each class in each fold.
+    metrics
+        What to compute, by name.
+    seed
+        Of the draws.
+    n_draws
+        Number of draws.
+
+    Returns
+    -------
+    Lower and upper end by name. A metric that is the same in every draw, as an AUC of 1 is, has an
+    interval without width.
+    """
+    values: dict[str, list[Floats]] = {name: [] for name in metrics}
+    for weights in draws(patients, seed=seed, n_draws=n_draws):
+        for name, metric in metrics.items():
+            values[name].append(metric(patients, weights))
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    ends = {name: np.quantile(np.concatenate(each), tails) for name, each in values.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
+
+
+def draws(patients: Patients, *, seed: int, n_draws: int) -> Iterator[Floats]:
+    """How often each patient is drawn, in blocks of shape (draw, case)."""
+    rng = np.random.default_rng(seed)
+    strata = [
+        np.flatnonzero(patients.of_fold(name) & (patients.labels == place))
+        for name in patients.fold_names
+        for place in range(len(patients.classes))
+    ]
+    for start in range(0, n_draws, BLOCK):
+        weights = np.zeros((min(BLOCK, n_draws - start), len(patients)))
+        for members in strata:
+            shares = np.full(members.size, 1 / max(1, members.size))
+            weights[:, members] = rng.multinomial(members.size, shares, size=len(weights))
+        yield weights
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Two-sided exact p of McNemar's test, that two systems are right equally often.
+
+    Parameters
+    ----------
+    first, second
+        Whether each system is right about each patient.
+
+    Returns
+    -------
+    The p-value; 1 where they are never of different opinion.
+
+    Examples
+    --------
+    >>> right = np.ones(190, bool)
+    >>> mcnemar(right, np.arange(190) >= 4)  # four patients more
+    0.125
+    """
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    if not only_first + only_second:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second).pvalue)
+
+
+def swap_test(
+    patients: Patients, other: Floats, *, seed: int, n_swaps: int = N_SWAPS
+) -> tuple[float, float]:
+    """Permutation test for the AUC of two systems on the same patients.
+
+    Where the systems do not differ, it is of no account which of them gave a patient which
+    probabilities: these are swapped within randomly chosen patients.
+
+    Parameters
+    ----------
+    patients
+        The patients, and what the first system gives them.
+    other
+        What the second system gives them, shape (case, class).
+    seed
+        Of the swaps.
+    n_swaps
+        Number of random swaps.
+
+    Returns
+    -------
+    AUC of the first less that of the second, and the two-sided p, at least 1 / (n_swaps + 1).
+    """
+    rng = np.random.default_rng(seed)
+    both = np.stack([patients.probabilities, other])
+    observed = _difference(patients, both[None])[0]
+    n_as_large = 0
+    for start in range(0, n_swaps, BLOCK):
+        swapped = rng.random((min(BLOCK, n_swaps - start), len(patients))) < 0.5
+        drawn = np.where(swapped[:, None, :, None], both[None, ::-1], both[None])
+        as_large = np.abs(_difference(patients, drawn)) >= abs(observed) - 1e-12
+        n_as_large += int(as_large.sum())
+    return float(observed), (1 + n_as_large) / (1 + n_swaps)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979), in the order given.
+
+    Returns
+    -------
+    As many values, none above 1.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values)
+    adjusted = np.empty(len(p_values))
+    left = np.arange(len(p_values), 0, -1)
+    adjusted[order] = np.maximum.accumulate(np.asarray(p_values, float)[order] * left)
+    return [float(value) for value in adjusted.clip(max=1.0)]
+
+
+def _difference(patients: Patients, both: Floats) -> Floats:
+    """AUC of the first system less that of the second; `both` is (draw, system, case, class)."""
+    return swapped_auc(patients, both[:, 0]) - swapped_auc(patients, both[:, 1])

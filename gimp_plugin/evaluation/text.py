@@ -1,0 +1,80 @@
+"""Numbers and tables as a person reads them, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def number(value: float) -> str:
+    """Give three decimals.
+
+    Returns
+    -------
+    The text.
+
+    Examples
+    --------
+    >>> number(0.97349)
+    '0.973'
+    """
+    return f"{value:.3f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Give both ends of an interval; nothing where there is none.
+
+    Returns
+    -------
+    The text.
+
+    Examples
+    --------
+    >>> interval(0.9712, 0.9991), interval(None, None)
+    ('0.971-0.999', '')
+    """
+    return "" if low is None or high is None else f"{number(low)}-{number(high)}"
+
+
+def p_value(value: float) -> str:
+    """Give a p-value with two digits that count.
+
+    Returns
+    -------
+    The text.
+
+    Examples
+    --------
+    >>> p_value(0.03412), p_value(0.00009), p_value(1.0)
+    ('0.034', '9e-05', '1')
+    """
+    return f"{value:.2g}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Lay out a Markdown table whose columns also stand in line as plain text.
+
+    The first column is text, the others are numbers and stand to the right.
+
+    Parameters
+    ----------
+    header
+        Names of the columns.
+    rows
+        As many cells each.
+
+    Returns
+    -------
+    Lines without a line break at the end.
+
+    Examples
+    --------
+    >>> print(table(["class", "cases"], [["LUAD", "7"]]))
+    | class | cases |
+    | ----- | ----: |
+    | LUAD  |     7 |
+    """
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (header, *rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
