@@ -171,12 +171,25 @@ def coords_attributes(slide: SlideFile, plan: SlidePlan, *, stride: int) -> dict
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Where two configurations differ, as `key: ours, theirs`.
+    """Where two configurations differ.
+
+    Parameters
+    ----------
+    ours, theirs
+        What `configuration` gave, here and for a bag that was found.
+
+    Returns
+    -------
+    Keys and both values, for a message.
 
     Examples
     --------
     >>> differences({"mpp": 0.5, "stride": 256}, {"mpp": 0.25, "stride": 256})
     'mpp is 0.25 there and 0.5 here'
     """
-    names = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    return ", ".join(f"{key} is {theirs.get(key)!r} there and {ours.get(key)!r} here" for key in names)
+    pairs = {key: (theirs.get(key), ours.get(key)) for key in sorted(ours.keys() | theirs.keys())}
+    return ", ".join(
+        f"{key} is {there!r} there and {here!r} here"
+        for key, (there, here) in pairs.items()
+        if there != here
+    )

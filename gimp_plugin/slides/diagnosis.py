@@ -57,6 +57,15 @@ def fingerprint(path: Path) -> str:
 
     Reading a slide of gigabytes as a whole would take longer than opening it; what is written
     anew differs in its size or in more than one place.
+
+    Parameters
+    ----------
+    path
+        A slide file, or a folder of DICOM files.
+
+    Returns
+    -------
+    Hexadecimal sha256.
     """
     digest = hashlib.sha256()
     for part in slide_parts(path):
@@ -82,7 +91,7 @@ def _mode(path: Path) -> int:
     except OSError as error:
         problem = f"{str(path)!r} cannot be reached: {error.strerror}"
         if path.is_symlink():
-            problem = f"{str(path)!r} is a link to {os.readlink(path)!r}: {error.strerror}"
+            problem = f"{str(path)!r} is a link to {str(path.readlink())!r}: {error.strerror}"
         raise SlideError(problem, hint="check the link or the file") from error
 
 

@@ -74,7 +74,7 @@ class PatchEncoder(Protocol):
         ...
 
     def module(self) -> nn.Module:
-        """Build the network: uint8 patches (batch, height, width, 3) in, (batch, dim) floats out."""
+        """Build the network: uint8 (batch, height, width, 3) in, floats (batch, dim) out."""
         ...
 
 
@@ -181,7 +181,7 @@ def efficientnet_lite0(*, weights: Path | None = None, offline: bool = False) ->
         input_size=224,
         weights_sha256=digest,
         licence="Apache-2.0" if weights is None else "unknown (a file of the user)",
-        preprocessing="(pixel - 127) / 128, resized to 224 px (bilinear, antialiased) in the network",
+        preprocessing="(pixel - 127) / 128, resized to 224 px in the network (bilinear, antialias)",
         build=build,
     )
 

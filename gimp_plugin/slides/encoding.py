@@ -35,7 +35,8 @@ class Encoding:
         self.device = device_of(runtime)
         self.precision = precision_of(runtime)
         module = encoder.module().eval().requires_grad_(requires_grad=False)
-        self._module = module.to(self.device, memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
+        self._module = module.to(self.device)
 
     @property
     def batch_size(self) -> int:

@@ -20,6 +20,7 @@ from gimp_plugin.slides.encoders import PatchEncoder
 from gimp_plugin.slides.finding import SlideFile, find_slides
 from gimp_plugin.slides.folder import BagFolder
 from gimp_plugin.slides.reading import SlideReaders
+from gimp_plugin.slides.resolutions import given_mpps
 from gimp_plugin.storage.tables import Failure
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def extract_features(
     folder = BagFolder(output, configuration, overwrite=runtime.overwrite)
     folder.check(found)
     ledger = _Ledger(folder)
-    lacking = _lacking(found, ledger)
+    mpps = given_mpps(found, config, slide_mpps or {})
+    lacking = _lacking(found, ledger, mpps=mpps)
     if lacking:
         with SlideReaders() as readers:
             from gimp_plugin.slides.encoding import Encoding  # torch; the readers start meanwhile
@@ -121,7 +123,7 @@ def extract_features(
                 Encoding(encoder, runtime),
                 folder=folder,
                 config=config,
-                mpps=slide_mpps or {},
+                mpps=mpps,
                 batch_size=batch_size,
                 timeout_s=slide_timeout_s,
             )
@@ -179,14 +181,17 @@ class _Ledger:
         )
 
 
-def _lacking(slides: Sequence[SlideFile], ledger: _Ledger) -> list[SlideFile]:
+def _lacking(
+    slides: Sequence[SlideFile], ledger: _Ledger, *, mpps: Mapping[str, float]
+) -> list[SlideFile]:
     """Slides whose bags are to be made; the others are done, or cannot be slides."""
     lacking = []
     for slide in slides:
         try:
             check_file(slide.path)
             made = ledger.folder.bag(slide).exists()
-            current = made and ledger.folder.holds(slide, fingerprint(slide.path))
+            mpp = mpps[slide.slide_id]
+            current = made and ledger.folder.holds(slide, fingerprint(slide.path), mpp=mpp)
         except (SlideError, StaleOutputError, OSError) as error:
             ledger.fail(slide, error)
             continue
@@ -222,10 +227,7 @@ def _started(
     busy: list[SlideFile],
     open_: ExitStack,
 ) -> Iterator[StartedSlide]:
-    """Start slides one by one; those of other processes are put aside in `busy`.
-
-    What is started is closed with `open_` at the latest.
-    """
+    """Start slides one by one, to be closed with `open_`; those of other processes go to `busy`."""
     for slide in slides:
         try:
             started = maker.start(slide)

@@ -78,6 +78,15 @@ def find_slides(paths: Sequence[Path]) -> list[SlideFile]:
 def slide_name(path: Path) -> str:
     """File name less its slide suffix only.
 
+    Parameters
+    ----------
+    path
+        A slide.
+
+    Returns
+    -------
+    The name, other dots included.
+
     Examples
     --------
     >>> slide_name(Path("slides/TCGA-05-4244-01Z-00-DX1.d4ff32cd.svs"))
@@ -146,7 +155,7 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 
 
 def _named(slides: Iterable[Path], root: Path) -> Iterator[SlideFile]:
-    """Slides with their ids; those that would clash carry a hash of their relative path."""
+    """Name the slides; those that would clash carry a hash of their relative path."""
     named = [(slide, slide_name(slide)) for slide in slides]
     counts = Counter(_folded(name) for _, name in named)
     for slide, name in named:

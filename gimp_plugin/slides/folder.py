@@ -88,7 +88,7 @@ class BagFolder:
             if not isinstance(errors[slide_id], DamagedBagError):
                 raise _not_ours(self.path / f"{slide_id}{SUFFIX}", errors[slide_id].problem)
 
-    def holds(self, slide: SlideFile, fingerprint: str) -> bool:
+    def holds(self, slide: SlideFile, fingerprint: str, *, mpp: float) -> bool:
         """Whether the bag of a slide is complete and current.
 
         Parameters
@@ -97,6 +97,8 @@ class BagFolder:
             The slide.
         fingerprint
             Of the slide as it is now.
+        mpp
+            What the user says of its resolution; 0 for nothing.
 
         Returns
         -------
@@ -105,7 +107,7 @@ class BagFolder:
         Raises
         ------
         StaleOutputError
-            If it was made from another slide of that name.
+            If it was made from another slide of that name, or with another resolution given.
         """
         path = self.bag(slide)
         if not path.exists():
@@ -117,12 +119,10 @@ class BagFolder:
             return False
         if info.attributes.get(keys.EXTRACTION_SHA256) != self._hash:
             return False  # `check` has let it pass: it is to be overwritten
-        if info.attributes.get(keys.SLIDE_FINGERPRINT) == fingerprint:
-            return True
-        if self._overwrite:
-            return False
-        problem = f"{str(path)!r} was made from another slide than {str(slide.path)!r}"
-        raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
+        problem = _other_input(info, slide, fingerprint=fingerprint, mpp=mpp)
+        if problem and not self._overwrite:
+            raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
+        return not problem
 
     @contextmanager
     def locked(self, slide: SlideFile) -> Iterator[None]:
@@ -161,6 +161,17 @@ class BagFolder:
         )
         hint = "choose another --output, or use --overwrite with all of its slides"
         raise StaleOutputError(problem, hint=hint)
+
+
+def _other_input(info: BagInfo, slide: SlideFile, *, fingerprint: str, mpp: float) -> str:
+    """What a bag was made from that is no longer so, or nothing."""
+    if info.attributes.get(keys.SLIDE_FINGERPRINT) != fingerprint:
+        return f"{str(info.path)!r} was made from another slide than {str(slide.path)!r}"
+    there = info.attributes.get("slide_mpp_x")
+    given = info.attributes.get("slide_mpp_source") == "given"
+    if given and mpp and there != mpp:
+        return f"{str(info.path)!r} was made with --slide-mpp {there:g}, now it is {mpp:g}"
+    return ""
 
 
 def _not_ours(path: Path, reason: str) -> StaleOutputError:

@@ -88,7 +88,7 @@ def choose_geometry(
     nearest = min(range(len(ratios)), key=lambda level: abs(ratios[level] - 1))
     finer = [level for level, ratio in enumerate(ratios) if ratio < 1]
     if ratios[0] > MAX_ENLARGEMENT:
-        problem = f"the slide's finest level has mpp={mpp:g}, coarser than the target {target_mpp:g}"
+        problem = f"the slide's finest level has mpp={mpp:g}, the target is {target_mpp:g}"
         raise SlideError(problem, hint=f"give --mpp {mpp:g}, for all slides alike")
     if abs(ratios[nearest] - 1) <= NATIVE_TOLERANCE:
         level, read, scale = nearest, patch_size, float(downsamples[nearest])
@@ -107,7 +107,9 @@ def choose_geometry(
     )
 
 
-def patch_grid(*, width: int, height: int, geometry: Geometry) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def patch_grid(
+    *, width: int, height: int, geometry: Geometry
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Columns' x and rows' y of all patches that lie wholly inside a slide.
 
     Parameters

@@ -62,7 +62,7 @@ class BagMaker:
     config
         What decides them.
     mpps
-        Resolution of single slides where they do not state it.
+        What the user says of each slide's resolution; 0 for nothing.
     batch_size
         Patches a batch; 0 chooses by the device.
     timeout_s
@@ -106,11 +106,10 @@ class BagMaker:
         with ExitStack() as resources:
             resources.enter_context(self._folder.locked(slide))
             now, print_ = state(slide.path), fingerprint(slide.path)
-            if self._folder.holds(slide, print_):
+            mpp = self._mpps[slide.slide_id]
+            if self._folder.holds(slide, print_, mpp=mpp):
                 return None
-            request = request_for(
-                slide, self._config, mpps=self._mpps, batch_size=self._batch_size
-            )
+            request = request_for(slide, self._config, slide_mpp=mpp, batch_size=self._batch_size)
             reading = self._readers.read(request, timeout_s=self._timeout_s)
             resources.enter_context(closing(reading))
             return StartedSlide(
@@ -173,7 +172,7 @@ class BagMaker:
 
 
 def request_for(
-    slide: SlideFile, config: ExtractionConfig, *, mpps: Mapping[str, float], batch_size: int
+    slide: SlideFile, config: ExtractionConfig, *, slide_mpp: float, batch_size: int
 ) -> ReadRequest:
     """What shall be read from a slide.
 
@@ -183,8 +182,8 @@ def request_for(
         The slide.
     config
         What decides its bag.
-    mpps
-        Resolution of single slides where they do not state it; before the configuration's.
+    slide_mpp
+        Its resolution where it does not state it; 0 when unknown.
     batch_size
         Patches a batch; 0 gives the plan only.
 
@@ -199,7 +198,7 @@ def request_for(
         stride=config.stride or config.patch_size,
         tissue=config.tissue,
         min_tissue=config.min_tissue,
-        slide_mpp=mpps.get(slide.slide_id, config.slide_mpp),
+        slide_mpp=slide_mpp,
         batch_size=batch_size,
     )
 

@@ -142,8 +142,8 @@ def load_exactly(
     )
     wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
     if wrong:
-        problem = f"the weights do not fit {type(module).__name__}: missing, extra or of another shape"
-        raise CheckpointError(f"{problem}: {listed(wrong)}", hint="give weights of this network")
+        problem = f"weights that are missing, extra or of another shape: {listed(wrong)}"
+        raise CheckpointError(problem, hint="give weights of this network")
     module.load_state_dict({name: used[name] for name in wanted if name in used}, strict=False)
 
 
@@ -169,6 +169,6 @@ def load_in_order(
     used = [value for name, value in weights.items() if name not in unused]
     wanted = module.state_dict()
     if [value.shape for value in used] != [value.shape for value in wanted.values()]:
-        problem = f"the weights do not fit {type(module).__name__}: {len(used)} tensors of other shapes"
+        problem = f"{len(used)} weights do not have the shapes of {type(module).__name__}'s"
         raise CheckpointError(problem, hint="give weights of this network")
     module.load_state_dict(dict(zip(wanted, used, strict=True)))

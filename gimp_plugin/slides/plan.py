@@ -155,7 +155,9 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
     )
 
 
-def read_batches(source: Source, plan: SlidePlan, *, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+def read_batches(
+    source: Source, plan: SlidePlan, *, batch_size: int
+) -> Iterator[NDArray[np.uint8]]:
     """Pixels of the planned patches, in order.
 
     Parameters
@@ -215,4 +217,5 @@ def read_patch(source: Source, corner: tuple[int, int], *, geometry: Geometry) -
 
     method = getattr(cv2, geometry.interpolation.removeprefix("cv2."))
     size = (geometry.patch_size, geometry.patch_size)
-    return cv2.resize(np.ascontiguousarray(pixels), size, interpolation=method)
+    resized = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=method)
+    return np.asarray(resized, np.uint8)

@@ -122,7 +122,9 @@ class Reading:
         How long it may keep this process waiting, in total.
     """
 
-    def __init__(self, path: str, connection: socket.socket, status: int, *, timeout_s: float) -> None:
+    def __init__(
+        self, path: str, connection: socket.socket, status: int, *, timeout_s: float
+    ) -> None:
         self._path = path
         self._connection = connection
         self._status: int | None = status
@@ -203,4 +205,5 @@ def _signal_name(number: int) -> str:
 def _dead_readers() -> ResourceError:
     """Error for processes that are not there any more."""
     problem = "the process that reads slides has ended"
-    return ResourceError(problem, hint="out of memory? else see: python -m gimp_plugin.slides.worker 0")
+    hint = "out of memory? else see: python -m gimp_plugin.slides.worker"
+    return ResourceError(problem, hint=hint)

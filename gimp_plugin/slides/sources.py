@@ -61,7 +61,9 @@ class Source(Protocol):
         """What the slide says of itself."""
         ...
 
-    def read(self, corner: tuple[int, int], size: tuple[int, int], *, level: int) -> NDArray[np.uint8]:
+    def read(
+        self, corner: tuple[int, int], size: tuple[int, int], *, level: int
+    ) -> NDArray[np.uint8]:
         """Read pixels.
 
         Parameters
@@ -105,7 +107,9 @@ class OpenSlideSource:
             power=_number(properties.get("openslide.objective-power")),
         )
 
-    def read(self, corner: tuple[int, int], size: tuple[int, int], *, level: int) -> NDArray[np.uint8]:
+    def read(
+        self, corner: tuple[int, int], size: tuple[int, int], *, level: int
+    ) -> NDArray[np.uint8]:
         """Read pixels; what the scanner left out is white."""
         pixels = np.asarray(self._handle.read_region(corner, level, size))
         alpha = pixels[..., 3]
@@ -138,7 +142,9 @@ class ToolboxSource:
             power=_number(info.objective_power),
         )
 
-    def read(self, corner: tuple[int, int], size: tuple[int, int], *, level: int) -> NDArray[np.uint8]:
+    def read(
+        self, corner: tuple[int, int], size: tuple[int, int], *, level: int
+    ) -> NDArray[np.uint8]:
         """Read pixels through the reader's own level."""
         pixels = np.asarray(self._reader.read_rect(corner, size, resolution=level, units="level"))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] < 3:
@@ -271,5 +277,3 @@ def _number(value: Any) -> float | None:
 def _first_line(text: str) -> str:
     """First line of a reader's message."""
     return text.splitlines()[0][:300] if text else "no reason given"
-
-

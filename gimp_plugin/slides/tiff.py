@@ -15,7 +15,9 @@ from gimp_plugin.errors import SlideError
 
 TILE_OR_STRIP_OFFSETS = (324, 273)
 BYTE_COUNTS = {324: 325, 273: 279}
-ITEM_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}  # fmt: skip
+ITEM_SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
+"""Bytes of a number by the TIFF's code of its type; offsets and counts have no other type."""
+
 MAX_PAGES = 4096
 MAX_ITEMS = 50_000_000
 
@@ -80,7 +82,7 @@ def check_whole(path: Path) -> None:
 
 def _ends(file: BinaryIO, head: bytes) -> Iterator[int]:
     """Where each page's tags and pixels end."""
-    layout = _Layout(order="<" if head[:1] == b"I" else ">", big=head[2:3] == b"+" or head[3:4] == b"+")
+    layout = _Layout(order="<" if head[:1] == b"I" else ">", big=b"+" in head[2:4])
     start = 8 if layout.big else 4
     (page,) = struct.unpack_from(layout.offset, head, start)
     pages: set[int] = set()

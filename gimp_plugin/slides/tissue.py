@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,16 +63,41 @@ def tissue_mask(source: Source, *, mpp: float, method: str) -> TissueMask:
     -------
     The mask, empty where the picture has too little contrast to hold both tissue and glass.
     """
-    from tiatoolbox.tools.tissuemask import MorphologicalMasker, OtsuTissueMasker
-
+    masks = toolbox_masks()
     picture = thumbnail(source, mpp=mpp)
-    masker = MorphologicalMasker(mpp=MASK_MPP) if method == "morphological" else OtsuTissueMasker()
+    masker = (
+        masks.MorphologicalMasker(mpp=MASK_MPP)
+        if method == "morphological"
+        else masks.OtsuTissueMasker()
+    )
     (mask,) = masker.fit_transform(picture[None])
     if not _contrasts(picture, mask):
         mask = np.zeros_like(mask)
     height, width = mask.shape
     scale = (width / source.info.width, height / source.info.height)
     return TissueMask(mask, float(masker.threshold), scale)
+
+
+@functools.cache
+def toolbox_masks() -> ModuleType:
+    """TIAToolbox's module of masks, without the package around it.
+
+    Importing `tiatoolbox.tools` brings its models, registration and graphs as well: 8 s and 600 MB
+    that no mask needs.
+
+    Returns
+    -------
+    The module `tissuemask`.
+    """
+    import tiatoolbox
+
+    path = Path(tiatoolbox.__file__).with_name("tools") / "tissuemask.py"
+    spec = importlib.util.spec_from_file_location("gimp_plugin.slides._toolbox_masks", path)
+    if spec is None or spec.loader is None or not path.exists():
+        return importlib.import_module("tiatoolbox.tools.tissuemask")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def thumbnail(source: Source, *, mpp: float, target_mpp: float = MASK_MPP) -> NDArray[np.uint8]:
@@ -89,16 +119,17 @@ def thumbnail(source: Source, *, mpp: float, target_mpp: float = MASK_MPP) -> ND
     import cv2
 
     info = source.info
-    fine = [level for level, scale in enumerate(info.downsamples) if mpp * scale <= target_mpp * 1.01]
-    level = max(fine, key=lambda level: info.downsamples[level], default=0)
-    scale = info.downsamples[level]
+    scales = info.downsamples
+    fine = [level for level, scale in enumerate(scales) if mpp * scale <= target_mpp * 1.01]
+    level = max(fine, key=lambda level: scales[level], default=0)
+    scale = scales[level]
     width, height = max(1, int(info.width / scale)), max(1, int(info.height / scale))
     factor = max(1.0, target_mpp / (mpp * scale))
     small_width, small_height = max(1, round(width / factor)), max(1, round(height / factor))
     n_strips = max(1, min(small_height, -(-width * height // MAX_STRIP_PIXELS)))
     edges = np.linspace(0, small_height, n_strips + 1).round().astype(int)
     strips = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         top, bottom = (round(edge * height / small_height) for edge in (start, stop))
         strip = source.read((0, round(top * scale)), (width, bottom - top), level=level)
         size = (small_width, int(stop - start))
@@ -166,7 +197,8 @@ def tissue_share(
     rows, columns = mask.mask.shape
     x0, x1 = _edges(left, size, mask.scale[0], columns)
     y0, y1 = _edges(top, size, mask.scale[1], rows)
-    tissue = sums[np.ix_(y1, x1)] - sums[np.ix_(y0, x1)] - sums[np.ix_(y1, x0)] + sums[np.ix_(y0, x0)]
+    above, below = sums[y0], sums[y1]
+    tissue = below[:, x1] - below[:, x0] - above[:, x1] + above[:, x0]
     return tissue / ((y1 - y0)[:, None] * (x1 - x0)[None])
 
 

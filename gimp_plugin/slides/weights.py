@@ -176,7 +176,12 @@ class _Progress:
         from tqdm import tqdm
 
         self._file = file
-        self._bar = tqdm(total=megabytes * 1_000_000, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+        self._bar = tqdm(
+            total=megabytes * 1_000_000,
+            unit="B",
+            unit_scale=True,
+            disable=sys.stderr is None or not sys.stderr.isatty(),
+        )
 
     def write(self, data: bytes) -> None:
         """Write on, and show it."""

@@ -1,4 +1,4 @@
-"""Messages between the extraction and the processes that read slides: JSON and arrays, no pickle."""
+"""Messages between the extraction and its readers: JSON and arrays, no pickle."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def send(
     payload = memoryview(b"")
     if array is not None:
         content[_ARRAY] = [array.dtype.str, list(array.shape)]
-        payload = memoryview(np.ascontiguousarray(array).reshape(-1)).cast("B")
+        payload = _bytes_of(np.ascontiguousarray(array))
     head = json.dumps(content).encode()
     connection.sendall(_SIZES.pack(len(head), len(payload)) + head)
     connection.sendall(payload)
@@ -107,11 +107,16 @@ def receive(
     if layout is None:
         return message, None
     array = np.empty(layout[1], np.dtype(layout[0]))
-    view = memoryview(array.reshape(-1)).cast("B")
+    view = _bytes_of(array)
     if len(view) != n_payload:
         raise EOFError
     _fill(connection, view, patience)
     return message, array
+
+
+def _bytes_of(array: NDArray[Any]) -> memoryview:
+    """Memory of a contiguous array."""
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # is a buffer
 
 
 def _exactly(connection: socket.socket, size: int, patience: Patience) -> bytearray:

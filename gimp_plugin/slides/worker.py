@@ -22,11 +22,18 @@ from gimp_plugin.slides import wire
 from gimp_plugin.slides.plan import ReadRequest, make_plan, read_batches
 from gimp_plugin.slides.sources import open_source
 from gimp_plugin.slides.tiff import check_whole
+from gimp_plugin.slides.tissue import toolbox_masks
 
 MEMORY_LIMIT = 4 << 30
 """Bytes that reading one slide may take on top of the imported readers."""
 
-IMPORTS = ("numpy", "cv2", "openslide", "torch", "tiatoolbox.wsicore.wsireader", "tiatoolbox.tools.tissuemask")
+IMPORTS = (
+    "numpy",
+    "cv2",
+    "openslide",
+    "torch",
+    "tiatoolbox.wsicore.wsireader",
+)
 JOB_SECONDS = 60.0
 
 
@@ -72,8 +79,9 @@ def serve(connection: socket.socket) -> None:
         answer = {"kind": type(error).__name__, "problem": error.problem, "hint": error.hint}
         wire.send(connection, {"error": answer})
     except MemoryError:
-        answer = {"kind": "SlideError", "problem": f"needs more than {MEMORY_LIMIT >> 30} GiB to read"}
-        wire.send(connection, {"error": answer | {"hint": "is it a pyramid?"}})
+        problem = f"the slide needs more than {MEMORY_LIMIT >> 30} GiB to read"
+        answer = {"kind": "SlideError", "problem": problem, "hint": "convert it to a pyramid"}
+        wire.send(connection, {"error": answer})
 
 
 def _read(request: ReadRequest, connection: socket.socket) -> None:
@@ -113,7 +121,7 @@ def _supervise(connection: int, status: int) -> None:
 
 
 def _serve_and_exit(descriptor: int) -> None:
-    """Serve one job in this process, and end the process without any cleaning up of the parent's."""
+    """Serve one job, and end this process without the cleaning up that is its parent's."""
     code = 1
     try:
         _limit_memory()
@@ -146,6 +154,7 @@ def _import_readers(control: socket.socket) -> bool:
         importlib.import_module(name)
         if poll.poll(0):
             return False
+    toolbox_masks()
     importlib.import_module("cv2").setNumThreads(1)
     return True
 

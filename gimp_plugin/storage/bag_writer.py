@@ -22,6 +22,12 @@ CHUNK = 512
 """Rows of a chunk: the unit of writing, whatever the size of the batches that come in."""
 
 
+def bytes_of_bag(n_patches: int, dim: int) -> int:
+    """Bytes that a bag takes on the disk, at most: whole chunks, their index and attributes."""
+    n_chunks = -(-n_patches // CHUNK)
+    return n_chunks * (CHUNK * (2 * dim + 8) + 128) + 2**16
+
+
 class BagWriter:
     """Write one bag, batch after batch; the file stands under its name only when it is complete.
 
@@ -126,8 +132,7 @@ class BagWriter:
 
     def _reserve(self) -> None:
         """Take the room on the disk, so that a full disk is an error here and no crash later."""
-        n_chunks = -(-self._expected // CHUNK)
-        needed = n_chunks * (CHUNK * (2 * self.dim + 8) + 128) + 2**16
+        needed = bytes_of_bag(self._expected, self.dim)
         try:
             os.posix_fallocate(self._file.id.get_vfd_handle(), 0, needed)
         except OSError as error:

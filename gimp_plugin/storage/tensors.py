@@ -110,5 +110,5 @@ def _calls(file: BinaryIO) -> bool:
 def _damaged(path: Path) -> CheckpointError:
     """Error for a file that is no longer what it was."""
     size, digest = path.stat().st_size, sha256_file(path)
-    problem = f"weights file {str(path)!r} is damaged or of another kind ({size} bytes, sha256 {digest})"
+    problem = f"{str(path)!r} is damaged or holds no weights ({size} bytes, sha256 {digest})"
     return CheckpointError(problem, hint="download it again")

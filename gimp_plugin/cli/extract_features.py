@@ -1,0 +1,182 @@
+"""`gimp extract-features`: one bag of patch features for each slide."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gimp_plugin.cli import options
+from gimp_plugin.cli.outcome import PARTLY_DONE
+from gimp_plugin.config import ExtractionConfig
+
+if TYPE_CHECKING:
+    from gimp_plugin.slides.extraction import ExtractionResult
+    from gimp_plugin.slides.forecast import Forecast
+
+NOTHING_DONE = 3
+DEFAULT = ExtractionConfig()
+
+
+@click.command("extract-features", short_help="Read slides; writes a bag of features for each.")
+@click.argument("slides", nargs=-1, required=True, type=options.FILE)
+@click.option(
+    "--patch-encoder",
+    metavar="NAME",
+    default=DEFAULT.patch_encoder,
+    show_default=True,
+    help="Patch encoder; 'gimp plugins' lists them.",
+)
+@click.option(
+    "--weights",
+    type=options.FILE,
+    show_default="the encoder's own",
+    help="Weights file for the encoder.",
+)
+@click.option(
+    "--mpp", type=float, default=DEFAULT.mpp, show_default=True, help="Target, microns per pixel."
+)
+@click.option(
+    "--slide-mpp",
+    type=float,
+    metavar="FLOAT",
+    help="Microns per pixel of slides that do not state theirs; never overrides.",
+)
+@click.option(
+    "--slide-table", type=options.FILE, help="CSV slide_id,mpp: the same, slide by slide."
+)
+@click.option(
+    "--patch-size",
+    type=int,
+    default=DEFAULT.patch_size,
+    show_default=True,
+    help="Side of a patch in pixels at --mpp.",
+)
+@click.option(
+    "--stride",
+    type=int,
+    show_default="the patch size",
+    help="Step between patches in pixels at --mpp.",
+)
+@click.option(
+    "--tissue",
+    type=options.Choice(["otsu", "morphological"]),
+    default=DEFAULT.tissue,
+    show_default=True,
+    help="Tissue mask of TIAToolbox.",
+)
+@click.option(
+    "--min-tissue",
+    type=float,
+    default=DEFAULT.min_tissue,
+    show_default=True,
+    help="Least share of tissue in a patch.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    show_default="32, 256 on CUDA",
+    help="Patches a batch.",
+)
+@click.option(
+    "--slide-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=600.0,
+    show_default=True,
+    help="Seconds that reading one slide may keep the encoder waiting.",
+)
+@click.option("--dry-run", is_flag=True, help="Print patches, bytes and hours; write nothing.")
+@options.device
+@options.precision
+@options.overwrite
+@options.offline
+@options.as_json
+@options.output("features")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    slides: tuple[Path, ...],
+    slide_table: Path | None,
+    batch_size: int | None,
+    slide_timeout: float,
+    dry_run: bool,
+    offline: bool,
+    as_json: bool,
+    output: Path,
+    **given: Any,
+) -> None:
+    """Cut the tissue of SLIDES into patches and encode them.
+
+    SLIDES are slide files, or folders that are searched for slides; a folder of DICOM files is one
+    slide. Bags that are complete are kept; slides that fail are listed in failures.csv and tried
+    again next time.
+    """
+    from gimp_plugin.cli.given import runtime
+    from gimp_plugin.slides.resolutions import read_slide_mpps
+
+    config = ExtractionConfig.from_dict(_config_values(given))
+    how: dict[str, Any] = {
+        "runtime": runtime(given),
+        "slide_mpps": read_slide_mpps(slide_table) if slide_table else {},
+        "batch_size": batch_size or 0,
+        "slide_timeout_s": slide_timeout,
+        "offline": offline,
+    }
+    if dry_run:
+        from gimp_plugin.slides.forecast import forecast
+
+        _show_forecast(forecast(slides, config, **how), as_json=as_json)
+        return
+    from gimp_plugin.slides.extraction import extract_features
+
+    result = extract_features(slides, config, output=output, **how)
+    _show(result, as_json=as_json)
+    if result.failures:
+        ctx.exit(PARTLY_DONE if result.done or result.kept else NOTHING_DONE)
+
+
+def _config_values(given: dict[str, Any]) -> dict[str, Any]:
+    """Options that are fields of the configuration."""
+    fields = ExtractionConfig.__dataclass_fields__
+    values = {key: value for key, value in given.items() if key in fields and value is not None}
+    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
+def _show(result: ExtractionResult, *, as_json: bool) -> None:
+    """Print what became of the slides."""
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=1, sort_keys=True))
+        return
+    counts = (
+        (len(result.done), "slides done"),
+        (len(result.kept), "slides done before"),
+        (len(result.failures), "slides failed"),
+    )
+    parts = [f"{count} {what}" for count, what in counts if count]
+    if result.done:
+        speed = result.n_patches / result.seconds
+        parts.append(f"{result.n_patches} patches, {speed:.0f} patches/s")
+    elif not result.failures:
+        parts.insert(0, "nothing to do")
+    click.echo(f"{result.output}: {', '.join(parts)}")
+    if result.failures:
+        click.echo(f"failures are listed in {result.output / 'failures.csv'}", err=True)
+
+
+def _show_forecast(expected: Forecast, *, as_json: bool) -> None:
+    """Print what an extraction would do."""
+    if as_json:
+        click.echo(json.dumps(asdict(expected), indent=1, sort_keys=True))
+        return
+    for slide_id, count in expected.n_patches.items():
+        click.echo(f"{slide_id}: {count} patches")
+    for slide_id, reason in expected.failures.items():
+        click.echo(f"{slide_id}: fails: {reason}")
+    click.echo(
+        f"{sum(expected.n_patches.values())} patches, {expected.n_bytes / 1e6:.1f} MB, "
+        f"about {expected.hours:.2f} hours"
+    )

@@ -1,0 +1,103 @@
+"""What an extraction would do: patches, bytes and hours, without writing anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.errors import SlideError
+from gimp_plugin.slides.diagnosis import check_file
+from gimp_plugin.slides.encoding import Encoding
+from gimp_plugin.slides.extraction import SLIDE_TIMEOUT_S, find_encoder
+from gimp_plugin.slides.finding import find_slides
+from gimp_plugin.slides.making import request_for
+from gimp_plugin.slides.reading import SlideReaders
+from gimp_plugin.slides.resolutions import given_mpps
+from gimp_plugin.storage.bag_writer import bytes_of_bag
+
+TRIALS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an extraction would do.
+
+    Parameters
+    ----------
+    n_patches
+        Patches of each slide that can be read.
+    failures
+        Why each other slide cannot.
+    n_bytes
+        Bytes of all bags.
+    hours
+        Time of the encoder alone, from a batch of noise.
+    """
+
+    n_patches: dict[str, int]
+    failures: dict[str, str]
+    n_bytes: int
+    hours: float
+
+
+def forecast(
+    slides: Sequence[Path],
+    config: ExtractionConfig,
+    *,
+    runtime: Runtime,
+    slide_mpps: Mapping[str, float] | None = None,
+    batch_size: int = 0,
+    slide_timeout_s: float = SLIDE_TIMEOUT_S,
+    offline: bool = False,
+) -> Forecast:
+    """Look at slides and time the encoder; bags that are there already count as well.
+
+    Parameters
+    ----------
+    slides, config, runtime, slide_mpps, batch_size, slide_timeout_s, offline
+        As for `extract_features`.
+
+    Returns
+    -------
+    What it would do.
+    """
+    found = find_slides(slides)
+    encoder = find_encoder(config, offline=offline)
+    mpps = given_mpps(found, config, slide_mpps or {})
+    n_patches, failures = {}, {}
+    with SlideReaders() as readers:
+        encoding = Encoding(encoder, runtime)
+        for slide in found:
+            try:
+                check_file(slide.path)
+                mpp = mpps[slide.slide_id]
+                request = request_for(slide, config, slide_mpp=mpp, batch_size=0)
+                with closing(readers.read(request, timeout_s=slide_timeout_s)) as reading:
+                    n_patches[slide.slide_id] = len(reading.plan().coords)
+            except SlideError as error:
+                failures[slide.slide_id] = str(error)
+    total = sum(n_patches.values())
+    return Forecast(
+        n_patches=n_patches,
+        failures=failures,
+        n_bytes=sum(bytes_of_bag(count, encoder.dim) for count in n_patches.values()),
+        hours=total * _seconds_a_patch(encoding, config, batch_size=batch_size) / 3600,
+    )
+
+
+def _seconds_a_patch(encoding: Encoding, config: ExtractionConfig, *, batch_size: int) -> float:
+    """Time that the encoder takes for a patch, once warm."""
+    n_patches = batch_size or encoding.batch_size
+    shape = (n_patches, config.patch_size, config.patch_size, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    encoding(noise)
+    start = time.perf_counter()
+    for _ in range(TRIALS):
+        encoding(noise)
+    return (time.perf_counter() - start) / (TRIALS * n_patches)
