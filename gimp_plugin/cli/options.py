@@ -238,14 +238,12 @@ weights = click.option(
     "--weights",
     type=FILE,
     show_default="the encoder's own",
-    help="Weights file of the patch encoder; its sha256 is noted.",
+    help="Weights file of the patch encoder.",
 )
 slide_mpp = click.option(
     "--slide-mpp",
     type=float,
-    default=0.0,
-    show_default="none",
-    help="Microns per pixel of slides that do not state theirs; it never overrides.",
+    help="Microns per pixel of slides that do not state theirs; never overrides.",
 )
 
 hardware = all_of(device, precision, num_workers)

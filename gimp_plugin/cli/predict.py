@@ -74,7 +74,7 @@ def _extract(run: Path, given: Mapping[str, Any]) -> int:
         output=given["features"],
         runtime=runtime(given),
         weights=given["weights"],
-        slide_mpp=given["slide_mpp"],
+        slide_mpp=given["slide_mpp"] or 0.0,
         offline=given["offline"],
     )
     return len(result.failures)
