@@ -138,10 +138,8 @@ class GroupMSA(nn.Module):
         self.dim = dim
         self.layout = gene_layout(n_genes, n_groups=n_groups, n_fragments=n_fragments)
         size = self.layout.fragment_size
-        n_matrices = self.layout.n_fragments if projection == "per_fragment" else 1
-        self.projection = nn.Parameter(
-            torch.empty(n_matrices, size, dim).uniform_(-(size**-0.5), size**-0.5)
-        )
+        shape = (size, dim) if projection == "shared" else (self.layout.n_fragments, size, dim)
+        self.projection = nn.Parameter(torch.empty(shape).uniform_(-(size**-0.5), size**-0.5))
         self.fragment_tokens = _tokens(self.layout.n_fragments, dim)
         self.group_tokens = _tokens(self.layout.n_groups, dim)
         self.cls_token = _tokens(1, dim)
