@@ -246,6 +246,16 @@ def test_a_reader_that_leaves_is_nobodys_error():
     assert (process.returncode, process.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_letter_is_nobodys_error(encoding):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    process = subprocess.run([*GIMP, "plugins"], env=environment, capture_output=True, check=False)
+
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert b"attention, independent of batch mates" in process.stdout
+
+
 def test_closed_streams_are_nobodys_error():
     process = subprocess.run(
         f"{sys.executable} -m gimp_plugin plugins >&- 2>&-", shell=True, check=False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -63,4 +64,6 @@ def cli() -> None:
 def run() -> None:
     """Run the command line as a process of its own."""
     outcome.end_at_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a letter is no error
+        sys.stdout.reconfigure(errors="backslashreplace")
     cli(prog_name="gimp")

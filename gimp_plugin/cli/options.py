@@ -32,7 +32,7 @@ class Choice(click.Choice[str]):
         return f"{super().get_invalid_choice_message(value, ctx)}{_nearest(value, self.choices)}"
 
 
-class Device(click.ParamType[str]):
+class Device(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
 
     name = "device"
