@@ -1,4 +1,4 @@
-"""How a command ends: one message on stderr and an exit code (docs/reference/exit-codes.md)."""
+"""How a command ends: one message on stderr and an exit code (docs/reference/cli.md)."""
 
 from __future__ import annotations
 
