@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -39,7 +41,7 @@ def convolve(
     [20.0, 31.0, 2.0]
     """
     n_patches, reach = x.shape[1], weight.shape[1] - 1
-    n_filled = -n_patches % BLOCK
+    n_filled = max(1, ceil(n_patches / BLOCK)) * BLOCK - n_patches
     padded = functional.pad(x, (0, 0, 0, 0, reach // 2, reach // 2 + n_filled))
     windows = padded.unfold(1, BLOCK + reach, BLOCK)
     out = einsum(windows, _banded(weight), "b block h d j, h i j -> b block i h d")
