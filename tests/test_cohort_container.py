@@ -127,6 +127,15 @@ def test_a_matrix_without_values_on_disk_is_refused(path: Path) -> None:
     assert "'X'" in refusal(path)
 
 
+@pytest.mark.parametrize("structure", [b"TREE", b"HEAP", b"SNOD", b"GCOL"])
+def test_a_damaged_structure_is_refused(path: Path, structure: bytes) -> None:
+    path.write_bytes(path.read_bytes().replace(structure, b"XXXX", 1))
+
+    message = refusal(path)
+
+    assert "damaged" in message or "cannot be read" in message
+
+
 def test_damaged_bytes_are_refused(tmp_path: Path) -> None:
     path = make_cohort(tmp_path / "g.h5ad")
     rewrite_dense(path, chunks=(13, 7), fletcher32=True)

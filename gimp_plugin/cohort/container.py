@@ -10,12 +10,14 @@ from typing import Any
 import h5py
 
 from gimp_plugin import keys
-from gimp_plugin.errors import BagError, CohortError, SafetyError
+from gimp_plugin.errors import BagError, CohortError, GimpError, SafetyError
 from gimp_plugin.storage.hdf5 import MAX_EXPANSION, opened
 
 _FREE_BYTES = 1 << 30
 _ROOT_VERSIONS = ("0.1.0", None)
 _HINT = "give an AnnData file, .h5ad"
+_DAMAGE = (OSError, RuntimeError, SystemError, TypeError, ValueError, LookupError)
+"""What h5py raises when the structure of a file does not hold."""
 
 
 @contextmanager
@@ -40,12 +42,19 @@ def opened_cohort(path: Path) -> Iterator[h5py.File]:
     SafetyError
         If it has links or external storage, or claims far more values than it holds.
     CohortError
-        If it is truncated, not HDF5, not an AnnData file, or from a newer anndata.
+        If it is truncated, damaged, not HDF5, not an AnnData file, or from a newer anndata; also
+        when reading within the context comes upon damage.
     """
     with _hdf5(path) as file:
-        _check_safe(file, path)
-        _check_anndata(file, path)
-        yield file
+        try:
+            _check_safe(file, path)
+            _check_anndata(file, path)
+            yield file
+        except GimpError:
+            raise
+        except _DAMAGE as error:
+            problem = f"{str(path)!r} is damaged: {str(error) or type(error).__name__}"
+            raise CohortError(problem, hint="make or copy it again") from error
 
 
 def attribute(element: h5py.Group | h5py.Dataset, name: str) -> Any:

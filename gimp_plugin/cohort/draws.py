@@ -55,7 +55,7 @@ def _fold_parts(
     patients: Sequence[str], classes: Sequence[str], parts: Sequence[str], seed: int
 ) -> dict[str, str]:
     """Part of the patients that fall into the first folds, a fold for each part."""
-    from sklearn.model_selection import StratifiedKFold  # noqa: PLC0415  # half a second
+    from sklearn.model_selection import StratifiedKFold  # half a second
 
     if not patients:
         return {}

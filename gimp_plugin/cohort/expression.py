@@ -150,7 +150,7 @@ def _read_ids(file: h5py.File, table: str) -> tuple[str, ...]:
 
 def _read_element(file: h5py.File, name: str) -> Any:
     """Read a table or a column by anndata; what it cannot read is named."""
-    from anndata.io import read_elem  # noqa: PLC0415  # a second that --help need not wait
+    from anndata.io import read_elem  # a second that --help need not wait
 
     try:
         return read_elem(file[name])

@@ -55,7 +55,7 @@ def read_matrix(
     except MemoryError as error:
         problem = f"{_at(element)} of {shape[0]} cases and {shape[1]} genes exceeds the memory"
         raise ResourceError(problem, hint="use a machine with more memory") from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         problem = f"{_at(element)} is damaged: {error}"
         raise CohortError(problem, hint="make or copy it again") from error
 
