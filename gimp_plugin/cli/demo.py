@@ -1,0 +1,31 @@
+"""`gimp demo`: everything at once on a small cohort that is made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gimp_plugin.cli import options
+
+
+@click.command("demo", short_help="Try everything on a small made-up cohort; takes minutes.")
+@click.argument("folder", metavar="[DIR]", type=options.FILE, default=Path("gimp-demo"))
+@options.device
+@options.seed
+def command(*, folder: Path, **given: Any) -> None:
+    """Make a cohort and go all the way from slides to an evaluation table, controls included.
+
+    Writes into DIR, by default gimp-demo. The slides are mosaics of one real H&E picture, the
+    expression is simulated. Needs neither network nor GPU, but the packages of gimp-plugin[demo].
+    """
+    options.check_output(folder, folder=True)
+
+    from gimp_plugin.cli.given import runtime
+    from gimp_plugin.studies.demo import run_demo
+    from gimp_plugin.studies.demo.report import closing
+
+    found = run_demo(folder, runtime=runtime(given))
+    click.echo(found.table)
+    click.echo(closing(found.folder, seconds=found.seconds), nl=False)

@@ -1,0 +1,3 @@
+"""Studies: whole experiments made of the rooms below."""
+
+from __future__ import annotations

@@ -1,0 +1,119 @@
+"""The arms of the demonstration: one model with both halves, and its controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin import keys
+from gimp_plugin.config import CohortSource, GimpConfig, Runtime, load_preset
+from gimp_plugin.prediction import predict
+from gimp_plugin.studies.demo.cohort import SHUFFLED, DemoFiles
+from gimp_plugin.training import finetune, pretrain
+
+BUDGET: dict[str, Any] = {
+    "model.dim": 64,
+    "model.n_heads": 4,
+    "model.n_landmarks": 16,
+    "genes.epochs": 20,
+    "pretrain.epochs": 10,
+    "finetune.epochs": 20,
+    "finetune.patience": 8,
+}
+"""The recommended preset, cut down equally for all arms so that the demonstration takes minutes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way to classify the patients.
+
+    Parameters
+    ----------
+    name
+        As the table shows it.
+    folder
+        Name of its run folders and its table of predictions.
+    modalities
+        Halves that the model has.
+    label_key
+        Column that it is trained on.
+    """
+
+    name: str
+    folder: str
+    modalities: str
+    label_key: str = keys.LABEL
+
+
+BOTH = Arm(name="slides + genes", folder="slides-genes", modalities=keys.BOTH)
+ARMS = (
+    BOTH,
+    Arm(name="slides only", folder="slides", modalities=keys.SLIDES),
+    Arm(name="genes only", folder="genes", modalities=keys.GENES),
+    Arm(
+        name="control: training labels shuffled",
+        folder="shuffled",
+        modalities=keys.BOTH,
+        label_key=SHUFFLED,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """What an arm left behind.
+
+    Parameters
+    ----------
+    run
+        The fine-tuned run.
+    predictions
+        Its table of predictions.
+    """
+
+    run: Path
+    predictions: Path
+
+
+def run_arm(
+    arm: Arm, files: DemoFiles, *, features: Path, runtime: Runtime, changes: dict[str, Any]
+) -> ArmResult:
+    """Pre-train, fine-tune and predict; what is complete and current is not done again.
+
+    Parameters
+    ----------
+    arm
+        What to run.
+    files
+        The cohort.
+    features
+        Folder of its bags.
+    runtime
+        Device, precision and seed.
+    changes
+        Settings that differ from the recommended preset, by dotted name.
+
+    Returns
+    -------
+    The fine-tuned run and its predictions.
+    """
+    runs = files.folder / "runs" / arm.folder
+    predictions = files.folder / "predictions" / f"{arm.folder}.csv"
+    config = arm_config(arm, changes)
+    source = CohortSource(
+        adata=files.adata,
+        features=features,
+        label_key=arm.label_key,
+        splits=str(files.splits),
+    )
+    pretrain(source, config, output=runs / "pretrain", runtime=runtime)
+    start = str(runs / "pretrain")
+    finetune(source, config, start=start, output=runs / "finetune", runtime=runtime)
+    predict(runs / "finetune", source, output=predictions, runtime=runtime)
+    return ArmResult(runs / "finetune", predictions)
+
+
+def arm_config(arm: Arm, changes: dict[str, Any]) -> GimpConfig:
+    """Configuration of an arm."""
+    return load_preset("recommended", changes | {"model.modalities": arm.modalities})

@@ -1,0 +1,212 @@
+"""The demonstration cohort: who its patients are, and the files that say so.
+
+Half of what tells the two classes apart is in the tissue, half in the genes: a patient's class is
+decided by the sum of two independent numbers. One sets the share of stroma in the slide, the other
+the activity of some genes. Whoever knows one of them exactly reaches an AUC of about .83.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.splits import Splits, write_splits
+from gimp_plugin.errors import StaleOutputError, listed
+from gimp_plugin.storage.atomic import clean_partials, sha256_json, whole_file, write_json
+from gimp_plugin.studies.demo.genes import SCALE, draw_expression, gene_names
+from gimp_plugin.studies.demo.svs import write_svs
+from gimp_plugin.studies.demo.tissue import draw_slide, h_and_e_picture
+
+logger = logging.getLogger(__name__)
+
+CLASSES = ("quiet", "restless")
+SHUFFLED = "label_shuffled"
+STROMA_MEAN, STROMA_STEP, STROMA_RANGE = 0.5, 0.18, (0.05, 0.95)
+PARTS = (keys.TRAIN, keys.TRAIN, keys.TRAIN, keys.VAL, keys.TEST, keys.TEST)
+"""Parts of the patients of a class, dealt out in turn."""
+
+SIMULATED = (
+    "A demonstration, not a finding: the slides are mosaics of one real H&E picture, patients, "
+    "classes and gene expression are simulated."
+)
+STAMP = "demo.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patients:
+    """The patients, before anything of them is written.
+
+    Parameters
+    ----------
+    case_ids
+        Their names, which are also those of their slides.
+    stroma_shares
+        What their slides show.
+    activities
+        What some of their genes follow.
+    labels
+        Class of each.
+    parts
+        Split of each.
+    shuffled
+        Control: in train and val half of each class has the other label; in test the true one.
+    """
+
+    case_ids: tuple[str, ...]
+    stroma_shares: NDArray[np.float64]
+    activities: NDArray[np.float64]
+    labels: tuple[str, ...]
+    parts: tuple[str, ...]
+    shuffled: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFiles:
+    """Where the demonstration cohort lies.
+
+    Parameters
+    ----------
+    folder
+        Holds everything.
+    """
+
+    folder: Path
+
+    @property
+    def slides(self) -> Path:
+        """Folder of the slides."""
+        return self.folder / "slides"
+
+    @property
+    def adata(self) -> Path:
+        """Expression and labels."""
+        return self.folder / "genes.h5ad"
+
+    @property
+    def splits(self) -> Path:
+        """Part of each patient."""
+        return self.folder / "splits.csv"
+
+
+def draw_patients(n_cases: int, *, seed: int) -> Patients:
+    """Draw patients, half of them of each class.
+
+    Parameters
+    ----------
+    n_cases
+        Number of patients.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    The patients.
+    """
+    rng = np.random.default_rng(seed)
+    tissue, activity = rng.normal(size=(2, n_cases))
+    order = np.argsort(tissue + activity)
+    label = np.zeros(n_cases, int)
+    label[order[n_cases // 2 :]] = 1
+    part, shuffled = np.empty(n_cases, object), label.copy()
+    for place in (0, 1):
+        members = rng.permutation(np.flatnonzero(label == place))
+        part[members] = [PARTS[turn % len(PARTS)] for turn in range(members.size)]
+        for name in (keys.TRAIN, keys.VAL):
+            shuffled[members[part[members] == name][::2]] = 1 - place
+    return Patients(
+        case_ids=tuple(f"DEMO-{number:03d}" for number in range(1, n_cases + 1)),
+        stroma_shares=np.clip(STROMA_MEAN + STROMA_STEP * tissue, *STROMA_RANGE),
+        activities=activity,
+        labels=tuple(CLASSES[place] for place in label),
+        parts=tuple(part),
+        shuffled=tuple(CLASSES[place] for place in shuffled),
+    )
+
+
+def write_cohort(folder: Path, *, n_cases: int, seed: int) -> DemoFiles:
+    """Write slides, genes, labels and splits; what is there already stays.
+
+    Parameters
+    ----------
+    folder
+        Where they go.
+    n_cases
+        Number of patients.
+    seed
+        Of everything that is drawn.
+
+    Returns
+    -------
+    Where everything lies.
+
+    Raises
+    ------
+    StaleOutputError
+        If the folder holds something else.
+    """
+    files = DemoFiles(folder)
+    patients = draw_patients(n_cases, seed=seed)
+    picture = h_and_e_picture()
+    made_from = {
+        "n_cases": n_cases,
+        "seed": seed,
+        "picture_sha256": sha256_json(picture[::10].tolist()),
+        "simulated": SIMULATED,
+    }
+    _claim(folder, made_from)
+    wanted = {case_id: files.slides / f"{case_id}.svs" for case_id in patients.case_ids}
+    lacking = [place for place, path in enumerate(wanted.values()) if not path.exists()]
+    for place in tqdm(lacking, desc="slides", unit="slide", disable=None):
+        rng = np.random.default_rng([seed, place])
+        slide = draw_slide(picture, stroma_share=float(patients.stroma_shares[place]), rng=rng)
+        write_svs(wanted[patients.case_ids[place]], slide)
+    if not files.adata.exists():
+        _write_genes(files.adata, patients, seed=seed)
+    if not files.splits.exists():
+        parts = dict(zip(patients.case_ids, patients.parts, strict=True))
+        write_splits(files.splits, Splits(parts=parts, source="demonstration"))
+    logger.info("%d slides: %d written, the others were there", n_cases, len(lacking))
+    return files
+
+
+def _claim(folder: Path, made_from: dict[str, Any]) -> None:
+    """Make a folder the demonstration's, or find that it is; refuse any other."""
+    stamp = folder / STAMP
+    found = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
+    if found == made_from:
+        for path in (folder, folder / "slides"):
+            clean_partials(path)
+        return
+    hint = "choose another folder"
+    if found is not None:
+        raise StaleOutputError(f"{str(folder)!r} holds another demonstration", hint=hint)
+    others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if others:
+        raise StaleOutputError(f"{str(folder)!r} holds other files: {listed(others)}", hint=hint)
+    write_json(stamp, made_from)
+
+
+def _write_genes(path: Path, patients: Patients, *, seed: int) -> None:
+    """Write expression and labels as AnnData."""
+    import anndata  # seconds
+    import pandas as pd
+
+    values = draw_expression(patients.activities, rng=np.random.default_rng([seed, 1 << 20]))
+    columns = {keys.LABEL: patients.labels, SHUFFLED: patients.shuffled}
+    index = pd.Index(patients.case_ids, dtype=object)
+    adata = anndata.AnnData(
+        values,
+        obs=pd.DataFrame(columns, index=index, dtype=object),
+        var=pd.DataFrame(index=pd.Index(gene_names(), dtype=object)),
+        uns={keys.UNS: {keys.SCALE: SCALE}, "note": SIMULATED},
+    )
+    with whole_file(path) as temporary:
+        adata.write_h5ad(temporary)

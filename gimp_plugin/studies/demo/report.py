@@ -1,0 +1,78 @@
+"""What the demonstration says at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from gimp_plugin.evaluation import Evaluation
+from gimp_plugin.evaluation.result import METHODS, TESTS
+from gimp_plugin.evaluation.text import p_value, table
+from gimp_plugin.studies.demo.cohort import SIMULATED
+
+PLACES = {
+    "slides/": "the slides (open one with OpenSlide or QuPath)",
+    "genes.h5ad": "expression and labels (open it with scanpy)",
+    "splits.csv": "who trains, validates and tests",
+    "features/": "a bag of patch features for each slide",
+    "runs/": "pre-trained and fine-tuned runs of each arm, with a model card each",
+    "predictions/": "a table of predictions for each arm",
+    "evaluation.md": "the table above",
+}
+COMMANDS = """\
+    gimp extract-features slides/                 # writes features/
+    gimp pretrain --adata genes.h5ad              # reads features/, writes runs/pretrain/
+    gimp finetune --adata genes.h5ad              # reads runs/pretrain/, writes runs/finetune/
+    gimp predict  --adata genes.h5ad              # reads runs/finetune/, writes predictions.csv
+    gimp evaluate                                 # reads predictions.csv"""
+
+
+def as_markdown(evaluations: Mapping[str, Evaluation]) -> str:
+    """Give one row an arm.
+
+    Parameters
+    ----------
+    evaluations
+        By name of the arm; the first one was compared with the others, in their order.
+
+    Returns
+    -------
+    A table in Markdown with a note before and after.
+    """
+    header = ["arm", "test cases", "accuracy (95 %)", "AUC (95 %)", "AUC less than the first by, p"]
+    rows = zip(evaluations.items(), ("", *_differences(evaluations)), strict=True)
+    cells = (
+        [name, str(one.n_cases), str(one.metrics["accuracy"]), str(one.metrics["auc"]), difference]
+        for (name, one), difference in rows
+    )
+    return f"{SIMULATED}\n\n{table(header, cells)}\n\n{METHODS}. {TESTS}.\n"
+
+
+def closing(folder: Path, *, seconds: float) -> str:
+    """Say where everything lies and what to do next.
+
+    Parameters
+    ----------
+    folder
+        Of the demonstration.
+    seconds
+        How long it took.
+
+    Returns
+    -------
+    Some lines.
+    """
+    width = max(map(len, PLACES))
+    places = "\n".join(f"    {name.ljust(width)}  {text}" for name, text in PLACES.items())
+    return (
+        f"Everything lies in {folder} ({seconds:.0f} s):\n\n{places}\n\n"
+        "On your own slides and genes (matched by name, by a column slide_id of obs, or by "
+        f"--slide-table):\n\n{COMMANDS}\n"
+    )
+
+
+def _differences(evaluations: Mapping[str, Evaluation]) -> Iterator[str]:
+    """AUC of the first arm less that of each other, with the adjusted p."""
+    first = next(iter(evaluations.values()))
+    for one in first.comparisons:
+        yield f"{one.auc_difference:.3f}, {p_value(one.auc_p_holm)}"

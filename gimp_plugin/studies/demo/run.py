@@ -1,0 +1,123 @@
+"""The demonstration from beginning to end: slides and genes in, an evaluation table out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.errors import SlideError
+from gimp_plugin.evaluation import Evaluation, evaluate
+from gimp_plugin.slides.extraction import extract_features, find_encoder
+from gimp_plugin.storage.atomic import write_text
+from gimp_plugin.studies.demo.arms import ARMS, BUDGET, ArmResult, run_arm
+from gimp_plugin.studies.demo.cohort import write_cohort
+from gimp_plugin.studies.demo.report import as_markdown
+
+logger = logging.getLogger(__name__)
+
+N_CASES = 100
+PATCH_ENCODER = "efficientnet-lite0"
+TABLE = "evaluation.md"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """What the demonstration found.
+
+    Parameters
+    ----------
+    folder
+        Where everything lies.
+    evaluations
+        What each arm reaches on the test cases, by the arm's name.
+    table
+        The evaluation table, in Markdown.
+    seconds
+        How long it took.
+    """
+
+    folder: Path
+    evaluations: Mapping[str, Evaluation]
+    table: str
+    seconds: float
+
+
+def run_demo(
+    folder: Path,
+    *,
+    runtime: Runtime | None = None,
+    n_cases: int = N_CASES,
+    patch_encoder: str = PATCH_ENCODER,
+    changes: Mapping[str, Any] | None = None,
+) -> DemoResult:
+    """Make a cohort, and run everything that `gimp` does on it, with its controls.
+
+    The same call goes on where it was interrupted, and a complete demonstration is only evaluated
+    again.
+
+    Parameters
+    ----------
+    folder
+        Where everything goes; new, empty, or an earlier demonstration.
+    runtime
+        Device, precision and seed.
+    n_cases
+        Patients, a slide each.
+    patch_encoder
+        Name of a registered patch encoder.
+    changes
+        Settings beside `arms.BUDGET`, by dotted name.
+
+    Returns
+    -------
+    The evaluations.
+
+    Raises
+    ------
+    ResourceError
+        If the patch encoder's packages are not installed.
+    StaleOutputError
+        If the folder holds something else.
+    SlideError
+        If a slide cannot be read.
+    """
+    start, runtime = time.monotonic(), runtime or Runtime()
+    extraction = ExtractionConfig(patch_encoder=patch_encoder)
+    find_encoder(extraction, offline=True)  # what is lacking is said before anything is written
+    logger.info("1/3 cohort of %d patients in %s", n_cases, folder)
+    files = write_cohort(folder, n_cases=n_cases, seed=runtime.seed)
+    logger.info("2/3 patch features, by %s", patch_encoder)
+    features = folder / "features"
+    extracted = extract_features([files.slides], extraction, output=features, runtime=runtime)
+    if extracted.failures:
+        failed = extracted.failures[0]
+        raise SlideError(f"{failed.item}: {failed.message}", hint="remove the slide and try again")
+    results = {}
+    for number, arm in enumerate(ARMS, start=1):
+        logger.info("3/3 training and prediction, arm %d of %d: %s", number, len(ARMS), arm.name)
+        results[arm.name] = run_arm(
+            arm, files, features=features, runtime=runtime, changes={**BUDGET, **(changes or {})}
+        )
+    evaluations = _evaluations(results, seed=runtime.seed)
+    table = as_markdown(evaluations)
+    write_text(folder / TABLE, table)
+    return DemoResult(
+        folder=folder, evaluations=evaluations, table=table, seconds=time.monotonic() - start
+    )
+
+
+def _evaluations(results: Mapping[str, ArmResult], *, seed: int) -> dict[str, Evaluation]:
+    """Evaluate all arms on the test cases, the first one also against the others."""
+    first, *others = results
+    rivals = [results[name].predictions for name in others]
+    return {
+        name: evaluate(
+            one.predictions, model=one.run, others=rivals if name == first else (), seed=seed
+        )
+        for name, one in results.items()
+    }
