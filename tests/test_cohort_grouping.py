@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.grouping import file_order, random_order
@@ -10,6 +10,7 @@ def test_the_file_order_changes_nothing() -> None:
     assert file_order(["C", "A", "B"], values=None).tolist() == [0, 1, 2]
 
 
+@settings(deadline=None)
 @given(n_genes=st.integers(1, 40), seed=st.integers(0, 9), data=st.data())
 def test_a_random_order_belongs_to_the_genes_and_the_seed(
     n_genes: int, seed: int, data: st.DataObject
