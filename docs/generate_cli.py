@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from gimp_plugin.cli.commands import every
 from gimp_plugin.cli.main import cli
 
+EVERYWHERE = {"--config", "--verbose", "--quiet"}
 PAGE = Path(__file__).parent / "reference" / "cli.md"
 
 INTRODUCTION = """\
@@ -19,6 +21,9 @@ INTRODUCTION = """\
 
 `gimp COMMAND [OPTIONS]`; the same as `gimp-plugin` and `python -m gimp_plugin`. Results go to
 stdout, everything else to stderr. Given again, an unfinished command goes on where it stopped.
+
+Every command also takes `--config FILE.toml` (below), `-v, --verbose` (twice for tracebacks),
+`-q, --quiet` and `-h, --help`.
 
 ## Settings files
 
@@ -57,17 +62,20 @@ dim = 128
 def page() -> str:
     """The whole page."""
     sections = [INTRODUCTION]
-    with click.Context(cli, info_name="gimp") as parent:
+    with cli.make_context("gimp", [], resilient_parsing=True) as parent:
         sections += [section(name, command, parent) for name, command in every()]
     return "\n".join(sections)
 
 
 def section(name: str, command: click.Command, parent: click.Context) -> str:
     """What one command does, and its options."""
+    own = [param for param in command.params if not EVERYWHERE & set(param.opts)]
     with click.Context(command, info_name=name, parent=parent) as ctx:
         usage = " ".join(["gimp", name, *command.collect_usage_pieces(ctx)])
-        records = [param.get_help_record(ctx) for param in command.get_params(ctx)]
+        records = [param.get_help_record(ctx) for param in own]
     lines = [f"## gimp {name}", "", "```text", usage, "```", "", *paragraphs(command), ""]
+    if not any(records):
+        return "\n".join(lines)
     lines += ["| option | meaning |", "| --- | --- |"]
     lines += [f"| `{cell(names)}` | {cell(text)} |" for names, text in filter(None, records)]
     return "\n".join(lines) + "\n"
@@ -75,7 +83,7 @@ def section(name: str, command: click.Command, parent: click.Context) -> str:
 
 def paragraphs(command: click.Command) -> Iterator[str]:
     """Help text; what click is told not to wrap stays as it is."""
-    for number, block in enumerate((command.help or "").split("\n\n")):
+    for number, block in enumerate(inspect.cleandoc(command.help or "").split("\n\n")):
         yield from [""] if number else []
         kept = block.startswith("\b")
         yield from ["```text", block.removeprefix("\b\n"), "```"] if kept else [block]

@@ -10,7 +10,7 @@ from gimp_plugin.cli import options
 @click.command("config", short_help="Print a settings file for --config to start from.")
 @options.preset
 def command(preset: str | None) -> None:
-    r"""Print all settings of a preset as a TOML file that every command takes as --config.
+    """Print all settings of a preset as a TOML file that every command takes as --config.
 
     A settings file holds what you want to change:
 
@@ -21,7 +21,7 @@ def command(preset: str | None) -> None:
 
     The command line wins over the file, the file over the preset. Unknown tables, keys and options
     are refused. Paths are relative to the folder that the command runs in.
-    """
+    """  # noqa: D301  # click's mark for lines that are not to be wrapped
     from gimp_plugin.cli.given import gimp_config
     from gimp_plugin.cli.toml import to_toml
 
