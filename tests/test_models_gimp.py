@@ -203,3 +203,18 @@ def test_a_full_step_keeps_300_mib_of_activations_a_bag():
 
     assert loss.isfinite()
     assert 100 < sum(kept.values()) / 2**20 < 300
+
+
+@pytest.mark.parametrize("aggregator", ["nystrom", "nystrom-reference"])
+def test_a_step_in_bfloat16_is_close_to_one_in_float32(aggregator):
+    model, batch = make_model(small_config(aggregator=aggregator)).eval(), make_batch()
+    masked = make_mask(batch["valid"])
+    expected = model.encode_slides(**batch, masked=masked)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        encoded = model.encode_slides(**batch, masked=masked)
+    masked_l1(encoded.reconstructed, encoded.target).backward()
+
+    error = (encoded.cls_img - expected.cls_img).abs().mean()
+    assert 0 < error < 0.03 * expected.cls_img.abs().mean()
+    assert model.patches.projection.weight.grad.isfinite().all()

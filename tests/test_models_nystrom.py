@@ -6,7 +6,9 @@ import pytest
 import torch
 from nystrom_attention import NystromAttention as PackageAttention
 
+from gimp_plugin.models import nystrom
 from gimp_plugin.models.nystrom import NystromAttention
+from gimp_plugin.models.pinv import apply_pinv
 from tests.model_factory import draw, prefix
 
 SIZE = {"dim_head": 8, "heads": 5, "num_landmarks": 64}
@@ -202,12 +204,19 @@ def test_it_works_without_a_convolution():
     assert attention(draw(1, 4, 39)).isfinite().all()
 
 
-def test_in_bfloat16_the_pseudo_inverse_stays_in_float32():
+def test_in_bfloat16_the_pseudo_inverse_stays_in_float32(monkeypatch):
     attention = make_attention(num_landmarks=40).float()
-    x = draw(1, 80, 39).float()
+    x, dtypes = draw(1, 80, 39).float(), []
     expected = attention(x)
 
+    def spied(among_landmarks, summary, *, n_iterations):
+        dtypes.extend((among_landmarks.dtype, (among_landmarks @ summary).dtype))
+        return apply_pinv(among_landmarks, summary, n_iterations=n_iterations)
+
+    monkeypatch.setattr(nystrom, "apply_pinv", spied)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = attention(x)
 
+    assert dtypes == [torch.float32, torch.float32]
+    assert out.dtype == torch.bfloat16
     assert (out - expected).abs().mean() < 0.02 * expected.abs().mean()

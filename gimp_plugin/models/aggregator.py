@@ -135,9 +135,11 @@ class ReferenceAggregator(NystromAggregator):
 
     def _aggregate(self, x: Float[Tensor, "batch patch dim"]) -> Float[Tensor, "batch patch dim"]:
         """Run the package on bags of one length, one bag a call."""
-        for layer in self.layers:
-            alone = partial(_package_forward, layer.attention)
-            x = x + torch.func.vmap(alone, randomness="different")(layer.norm(x))
+        # Without autocast, under which vmap leaves the convolution's weights behind.
+        with torch.autocast(x.device.type, enabled=False):
+            for layer in self.layers:
+                alone = partial(_package_forward, layer.attention)
+                x = x + torch.func.vmap(alone, randomness="different")(layer.norm(x))
         return x
 
 
