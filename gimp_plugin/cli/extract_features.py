@@ -78,7 +78,7 @@ DEFAULT = ExtractionConfig()
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    show_default="32, 256 on CUDA",
+    show_default="16, 256 on CUDA",
     help="Patches a batch.",
 )
 @click.option(

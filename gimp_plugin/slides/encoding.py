@@ -16,7 +16,7 @@ from gimp_plugin.slides.encoders import PatchEncoder
 
 logger = logging.getLogger(__name__)
 
-CPU_BATCH, CUDA_BATCH = 32, 256
+CPU_BATCH, CUDA_BATCH = 16, 256
 
 
 class Encoding:

@@ -130,7 +130,7 @@ class ToolboxSource:
     def __init__(self, reader: Any) -> None:
         self._reader = reader
         info = reader.info
-        mpp_x, mpp_y = (None, None) if info.mpp is None else map(_number, info.mpp)
+        mpp_x, mpp_y = _plausible(*((None, None) if info.mpp is None else map(_number, info.mpp)))
         self.info = SlideInfo(
             reader=f"tiatoolbox.{type(reader).__name__}",
             vendor=str(info.vendor or "unknown"),
@@ -139,7 +139,7 @@ class ToolboxSource:
             downsamples=tuple(float(value) for value in info.level_downsamples),
             mpp_x=mpp_x,
             mpp_y=mpp_y,
-            power=_number(info.objective_power),
+            power=None,  # these readers may have guessed it from the resolution
         )
 
     def read(
@@ -153,7 +153,10 @@ class ToolboxSource:
         return pixels[..., :3]
 
     def close(self) -> None:
-        """Nothing to close: these readers open their files for each read."""
+        """Close the slide's files, where the reader keeps them open."""
+        tiff = getattr(self._reader, "tiff", None)
+        if tiff is not None:
+            tiff.close()
 
 
 def open_source(path: Path) -> closing[Source]:
@@ -180,7 +183,11 @@ def open_source(path: Path) -> closing[Source]:
         except Exception as error:  # noqa: BLE001  # a decoder may raise anything on a bad file
             reasons.append(f"{type(error).__name__}: {error}")
             continue
-        _check_size(path, source.info)
+        try:
+            _check_size(path, source.info)
+        except SlideError:
+            source.close()
+            raise
         return closing(source)
     raise SlideError(
         f"no reader opens {str(path)!r}: {_first_line(reasons[-1])}",
@@ -260,9 +267,14 @@ def _stated_mpp(properties: Mapping[str, str]) -> tuple[float | None, float | No
     pixels = [_number(properties.get(f"tiff.{axis}Resolution")) for axis in "XY"]
     if microns is None or not all(pixels):
         return None, None
-    guess_x, guess_y = (microns / value for value in pixels if value)
-    plausible = all(MIN_MPP <= value <= MAX_MPP for value in (guess_x, guess_y))
-    return (guess_x, guess_y) if plausible else (None, None)
+    return _plausible(*(microns / value for value in pixels if value))
+
+
+def _plausible(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, float | None]:
+    """Give a resolution that may come from a printer's or screen's tags, or None for those."""
+    if all(value is not None and MIN_MPP <= value <= MAX_MPP for value in (mpp_x, mpp_y)):
+        return mpp_x, mpp_y
+    return None, None
 
 
 def _number(value: Any) -> float | None:

@@ -46,7 +46,7 @@ def main(descriptor: int) -> None:
         Of the control socket; one byte on it says that the readers are
         imported, then each job is one byte with a socket and a pipe for the job.
     """
-    control = socket.socket(fileno=descriptor)
+    control = _stream(descriptor)
     if not _import_readers(control):
         return
     control.sendall(b"r")
@@ -125,7 +125,7 @@ def _serve_and_exit(descriptor: int) -> None:
     code = 1
     try:
         _limit_memory()
-        serve(socket.socket(fileno=descriptor))
+        serve(_stream(descriptor))
         code = 0
     except (BrokenPipeError, ConnectionResetError, EOFError, TimeoutError):
         code = 0  # the extraction has left
@@ -133,6 +133,11 @@ def _serve_and_exit(descriptor: int) -> None:
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
+
+
+def _stream(descriptor: int) -> socket.socket:
+    """Socket of an inherited descriptor."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
 
 
 def _limit_memory() -> None:

@@ -1,0 +1,124 @@
+"""Where tissue is found, and how much of it a patch holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gimp_plugin.slides.geometry import choose_geometry
+from gimp_plugin.slides.sources import SlideInfo
+from gimp_plugin.slides.tissue import (
+    NoTissueError,
+    TissueMask,
+    thumbnail,
+    tissue_mask,
+    tissue_patches,
+    tissue_share,
+    toolbox_masks,
+)
+from tests.slide_factory import draw_tissue
+
+GEOMETRY = choose_geometry(mpp=0.5, downsamples=[1], target_mpp=0.5, patch_size=256, stride=256)
+
+
+class Picture:
+    """A slide of one level, in memory."""
+
+    def __init__(self, pixels):
+        self.pixels = pixels
+        self.n_read = 0
+        height, width = pixels.shape[:2]
+        self.info = SlideInfo(
+            reader="memory", vendor="test", width=width, height=height, downsamples=(1.0,),
+            mpp_x=0.5, mpp_y=0.5, power=None,
+        )  # fmt: skip
+
+    def read(self, corner, size, *, level):
+        self.n_read += 1
+        (x, y), (width, height) = corner, size
+        return self.pixels[y : y + height, x : x + width]
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("method", ["otsu", "morphological"])
+def test_the_mask_covers_the_tissue(method):
+    source = Picture(draw_tissue((3000, 2000), tissue=[(500, 400, 1200, 900)]))
+
+    found = tissue_mask(source, mpp=0.5, method=method)
+
+    rows, columns = np.nonzero(found.mask)
+    x, y = columns / found.scale[0], rows / found.scale[1]
+    assert 460 <= x.min() <= 560
+    assert 1640 <= x.max() <= 1760
+    assert 360 <= y.min() <= 460
+    assert found.mask.mean() == pytest.approx(1200 * 900 / 6e6, rel=0.15)
+
+
+@pytest.mark.parametrize("grey", [0, 128, 243, 255])
+def test_a_slide_of_one_colour_holds_no_tissue(grey):
+    source = Picture(np.full((2000, 3000, 3), grey, np.uint8))
+
+    assert not tissue_mask(source, mpp=0.5, method="otsu").mask.any()
+
+
+def test_noise_on_glass_is_no_tissue():
+    noise = np.random.default_rng(0).normal(240, 4, (2000, 3000, 3)).astype(np.uint8)
+
+    assert not tissue_mask(Picture(noise), mpp=0.5, method="otsu").mask.any()
+
+
+def test_strips_give_the_same_picture_as_one_read(monkeypatch):
+    source = Picture(draw_tissue((3000, 2000)))
+    whole = thumbnail(source, mpp=0.5)
+    monkeypatch.setattr("gimp_plugin.slides.tissue.MAX_STRIP_PIXELS", 500_000)
+
+    strips = thumbnail(source, mpp=0.5)
+
+    assert source.n_read == 1 + 12
+    assert strips.shape == whole.shape == (125, 188, 3)
+    assert np.abs(strips.astype(int) - whole).max() <= 30  # edges of strips fall between pixels
+    assert np.abs(strips.astype(int) - whole).mean() < 1
+
+
+def test_the_share_of_tissue_is_that_of_a_loop():
+    mask = TissueMask(np.random.default_rng(0).random((31, 43)) < 0.5, 100.0, (1 / 16, 1 / 16))
+    left, top = np.arange(0, 43 * 16 - 64, 64), np.arange(0, 31 * 16 - 64, 64)
+
+    share = tissue_share(mask, left=left, top=top, size=64)
+
+    expected = [
+        [mask.mask[y // 16 : y // 16 + 4, x // 16 : x // 16 + 4].mean() for x in left] for y in top
+    ]
+    np.testing.assert_allclose(share, expected)
+
+
+def test_patches_hold_the_least_share_of_tissue():
+    mask = TissueMask(np.zeros((32, 48), bool), 100.0, (1 / 16, 1 / 16))
+    mask.mask[:, 4:16] = True  # three quarters of the first column of patches
+
+    def corners(min_tissue):
+        found, _ = tissue_patches(
+            mask, width=768, height=512, geometry=GEOMETRY, min_tissue=min_tissue
+        )
+        return found.tolist()
+
+    assert corners(0.75) == [[0, 0], [0, 256]]
+    assert corners(0.0) == [[0, 0], [0, 256]]
+    with pytest.raises(NoTissueError, match="the fullest patch holds 75%"):
+        corners(0.76)
+
+
+def test_a_slide_smaller_than_a_patch_says_so():
+    mask = TissueMask(np.ones((7, 7), bool), 100.0, (1 / 16, 1 / 16))
+
+    with pytest.raises(NoTissueError, match=r"\(100 x 100\) is smaller than one patch \(256"):
+        tissue_patches(mask, width=100, height=100, geometry=GEOMETRY, min_tissue=0.25)
+
+
+def test_masks_are_those_of_tiatoolbox():
+    masks = toolbox_masks()
+
+    assert {"OtsuTissueMasker", "MorphologicalMasker"} <= vars(masks).keys()
+    assert masks.__file__.endswith("tiatoolbox/tools/tissuemask.py")
