@@ -92,6 +92,7 @@ def _aligned(patients: Patients, name: str, other: Patients) -> Patients:
     if differ.size:
         cases = listed(patients.case_ids[row] for row in differ)
         raise EvaluationError(f"{name!r} has other labels for {differ.size} cases: {cases}")
-    if len(set(zip(patients.folds, aligned.folds, strict=True))) != len(patients.fold_names):
+    matches = set(zip(patients.folds, aligned.folds, strict=True))
+    if not len(matches) == len(patients.fold_names) == len(aligned.fold_names):
         raise EvaluationError(f"{name!r} has its patients in other folds than the evaluated")
     return aligned

@@ -1,0 +1,139 @@
+"""`gimp evaluate`: what it prints and writes, and how it refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from gimp_plugin.cli.main import cli
+from tests.prediction_factory import draw_patients, make_table, rows_of
+
+
+@pytest.fixture
+def gimp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_table(tmp_path / "predictions.csv", rows_of(draw_patients(41)))
+    make_table(tmp_path / "other-0.csv", rows_of(draw_patients(41, seed=5)))
+    return lambda *words: CliRunner().invoke(cli, ["evaluate", *words])
+
+
+def test_without_arguments_predictions_csv_is_evaluated(gimp):
+    result = gimp()
+
+    assert result.exit_code == 0
+    assert result.stdout.startswith("predictions.csv: 41 test cases (21 LUAD, 20 LUSC)")
+    assert "| AUC (LUSC positive)" in result.stdout
+    assert result.stderr == ""
+
+
+def test_json_is_for_programs(gimp):
+    result = gimp("--json")
+
+    found = json.loads(result.stdout)
+    assert (found["part"], found["n_cases"], found["n_unlabelled"]) == ("test", 41, 0)
+    assert found["metrics"]["accuracy"]["value"] == pytest.approx(0.8, abs=0.2)
+
+
+def test_an_evaluation_is_written_as_json_or_markdown_by_its_name(gimp, tmp_path):
+    assert gimp("-o", "e.json").exit_code == 0
+    assert gimp("--json", "-o", "e.md").exit_code == 0
+
+    assert json.loads((tmp_path / "e.json").read_text())["n_cases"] == 41
+    assert (tmp_path / "e.md").read_text() == gimp().stdout
+
+
+def test_the_same_evaluation_may_be_written_again(gimp):
+    assert [gimp("-o", "e.md").exit_code for _ in range(2)] == [0, 0]
+
+
+def test_another_file_is_not_replaced_without_overwrite(gimp, tmp_path):
+    (tmp_path / "e.md").write_text("mine")
+
+    refused = gimp("-o", "e.md")
+
+    assert refused.exit_code == 3
+    assert "'e.md'" in refused.stderr
+    assert (tmp_path / "e.md").read_text() == "mine"
+    assert gimp("-o", "e.md", "--overwrite").exit_code == 0
+    assert (tmp_path / "e.md").read_text() != "mine"
+
+
+def test_a_folder_as_output_is_a_wrong_usage(gimp, tmp_path):
+    result = gimp("-o", str(tmp_path))
+
+    assert result.exit_code == 2
+
+
+def test_another_system_is_compared(gimp):
+    result = gimp("--compare", "other-0.csv")
+
+    assert result.exit_code == 0
+    assert "| other-0.csv" in result.stdout
+    assert "McNemar" in result.stdout
+
+
+def test_a_pattern_stands_for_the_tables_of_one_system(gimp, tmp_path):
+    make_table(tmp_path / "other-1.csv", rows_of(draw_patients(41, seed=6)))
+
+    found = json.loads(gimp("--json", "--compare", "other-*.csv").stdout)
+
+    assert [one["other"] for one in found["comparisons"]] == ["other-0.csv and 1 more"]
+
+
+def test_a_pattern_that_fits_nothing_is_refused(gimp):
+    result = gimp("--compare", "nothing-*.csv")
+
+    assert result.exit_code == 3
+    assert "nothing-*.csv" in result.stderr
+
+
+def test_only_training_cases_are_refused_unless_asked_for_by_name(gimp, tmp_path):
+    """Row 94 of the bad inputs."""
+    make_table(tmp_path / "fit.csv", rows_of(draw_patients(21), split="train"))
+    before = sorted(tmp_path.iterdir())
+
+    refused, asked = gimp("fit.csv", "-o", "e.md"), gimp("fit.csv", "--part", "train")
+
+    assert refused.exit_code == 3
+    assert refused.stdout == ""
+    assert "'fit.csv' has no test and no new case, only 21 train" in refused.stderr
+    assert "--part train" in refused.stderr
+    assert sorted(tmp_path.iterdir()) == before
+    assert asked.exit_code == 0
+    assert "FITTED ON THESE CASES" in asked.stdout
+
+
+def test_a_damaged_cell_is_named_with_file_row_and_column(gimp, tmp_path):
+    path = tmp_path / "predictions.csv"
+    path.write_text(path.read_text().replace(",test,", ",tst,", 1))
+
+    result = gimp()
+
+    assert result.exit_code == 3
+    assert "'predictions.csv', row 2, column 'split': 'tst'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_table_is_named(gimp):
+    result = gimp("nowhere.csv")
+
+    assert result.exit_code == 3
+    assert "nowhere.csv" in result.stderr
+
+
+def test_an_unknown_part_offers_the_nearest(gimp):
+    result = gimp("--part", "tset")
+
+    assert result.exit_code == 2
+    assert "test" in result.stderr
+
+
+def test_few_cases_are_a_warning_on_stderr(gimp, tmp_path):
+    make_table(tmp_path / "few.csv", rows_of(draw_patients(9)))
+
+    result = gimp("few.csv")
+
+    assert result.exit_code == 0
+    assert "class 'LUSC' has 4 test cases" in result.stderr
