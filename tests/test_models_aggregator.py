@@ -95,7 +95,8 @@ def test_a_case_without_patches_is_cls_alone():
 
     cls_img, _ = aggregator(draw(2, 5, 20), torch.tensor([[False] * 5, [True] * 5]))
 
-    alone, _ = aggregator(draw(1, 0, 20), torch.zeros(1, 0, dtype=torch.bool))
+    nothing = torch.zeros(1, 0, dtype=torch.bool)
+    alone, _ = aggregator(draw(1, 0, 20), nothing, slide=nothing.long(), rows=nothing)
     torch.testing.assert_close(cls_img[:1], alone, rtol=0, atol=1e-13)
 
 

@@ -105,9 +105,10 @@ class NystromAggregator(nn.Module):
 class ReferenceAggregator(NystromAggregator):
     """The same layers computed by the unmodified package under vmap: slow, and an oracle.
 
-    It equals `NystromAggregator` with `segments="front_pad"` and `cls_convolution=True`, apart from
-    its convolution, which runs over all slides of a case as if they were one. Weights are
-    interchangeable; it takes what the configuration says of segments and of CLS for the package's.
+    It equals `NystromAggregator` with `segments="front_pad"` and `cls_convolution=True`, whatever
+    the configuration says of these two; weights are interchangeable. Its convolution runs over all
+    slides of a case as if they were one, and is torch's, whose gradient is wrong on some CPUs for
+    some lengths (see `convolve`).
 
     Parameters
     ----------
