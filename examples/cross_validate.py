@@ -5,8 +5,8 @@
 
 `obs` of the cohort holds the fold of each case. For each fold and arm the script prints the `gimp`
 commands and runs them; what is finished is not done again. At the end it prints one row an arm:
-accuracy with its Wilson interval, and the AUC, computed per fold and averaged by size, with its
-bootstrap interval over patients.
+accuracy with its Wilson interval, the AUC, computed per fold and averaged by size, with its
+bootstrap interval over patients, and a paired test of each arm against the first.
 
 The arms are the model with both halves from each of its three starts (pre-trained, gene
 pre-training only, nothing), each half alone, a few random genes with and without slides, and two
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ from gimp_plugin.storage.tables import write_csv
 SETTINGS = """\
 [model]
 dim = {dim}
-n_landmarks = 64
+n_heads = 4
+n_landmarks = 32
 
 [genes]
 epochs = {epochs}
@@ -67,7 +69,9 @@ class Study:
         """Print a `gimp` command and run it."""
         words = [str(argument) for argument in arguments]
         print("$ gimp", shlex.join(words), flush=True)
-        cli.main(words, prog_name="gimp", standalone_mode=False)
+        code = cli.main(words, prog_name="gimp", standalone_mode=False)
+        if code:
+            sys.exit(code)
 
     def common(self, fold: object, adata: Path | None = None) -> list[object]:
         """Options of every training."""
@@ -78,7 +82,9 @@ class Study:
         ]
 
 
-def finetuned(study: Study, fold: object, arm: str, *options: object, adata: Path | None = None) -> Path:
+def finetuned(
+    study: Study, fold: object, arm: str, *options: object, adata: Path | None = None
+) -> Path:
     """Fine-tune one arm and predict the cohort; give the table of predictions."""
     adata = adata or study.adata
     run, table = study.out / f"runs/{fold}/{arm}", study.out / f"predictions/{arm}-{fold}.csv"
@@ -196,15 +202,39 @@ def main() -> None:
     study = Study(args.adata, args.features, args.out, args.label_key, args.fold_key, args.seed)
     obs = anndata.read_h5ad(args.adata, backed="r").obs
     folds = sorted(obs[args.fold_key].unique())
-    rows, started = [], time.process_time()
-    for name, predictions_of in arms(study, few_genes(study, n_genes=10)).items():
-        evaluation = evaluate([predictions_of(fold) for fold in folds])
-        rows.append((name, evaluation))
-    print(f"\n{'arm':36s} {'n':>4s}  accuracy (95 %)         AUC (95 %)")
-    for name, evaluation in rows:
-        print(f"{name:36s} {evaluation}")
-    print(f"dim {args.dim}, epochs {args.pretrain_epochs} + {args.epochs}, one seed")
-    print(f"CPU hours: {(time.process_time() - started) / 3600:.2f}")
+    started = time.process_time()
+    tables = {
+        name: [predictions_of(fold) for fold in folds]
+        for name, predictions_of in arms(study, few_genes(study, n_genes=10)).items()
+    }
+    print(f"\n{table_of(tables)}\n")
+    print(f"The same for all arms: dim {args.dim}, 4 heads, 32 landmarks, windows of 500 patches,")
+    print(
+        f"{args.pretrain_epochs} epochs of pre-training and {args.epochs} of fine-tuning, one seed."
+    )
+    print(f"CPU hours of this call: {(time.process_time() - started) / 3600:.2f}")
+
+
+def table_of(tables: dict[str, list[Path]]) -> str:
+    """Write one row an arm: accuracy and AUC with their intervals, and the test of the AUC.
+
+    p is that of a permutation test of the difference in AUC to the first arm, on the same
+    patients, adjusted by Holm's method for all tests against that arm.
+
+    Returns
+    -------
+    A table in Markdown.
+    """
+    names = list(tables)
+    first = evaluate(tables[names[0]], others=[tables[name] for name in names[1:]])
+    tests = dict(zip(names[1:], first.comparisons, strict=True))
+    lines = ["| arm | n | accuracy (95 %) | AUC (95 %) | p, AUC |", "|---|---|---|---|---|"]
+    for name, paths in tables.items():
+        found = evaluate(paths)
+        p_value = f"{tests[name].auc_p_holm:.3f}" if name in tests else ""
+        scores = f"{found.metrics['accuracy']} | {found.metrics['auc']}"
+        lines.append(f"| {name} | {found.n_cases} | {scores} | {p_value} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -102,6 +102,10 @@ class SafetyError(GimpError, ValueError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Nearest of the known names, as the end of an error message.
 
+    Returns
+    -------
+    Nothing when no name is near.
+
     Examples
     --------
     >>> did_you_mean("nystrm", ["nystrom", "abmil"])
@@ -115,6 +119,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def listed(names: Iterable[object], *, limit: int = 5) -> str:
     """First few names and the number of the others.
+
+    Returns
+    -------
+    One line.
 
     Examples
     --------

@@ -92,15 +92,17 @@ def test_the_same_command_again_has_nothing_to_do_and_changes_no_file(study, pre
     assert everything(pretrained) == before
 
 
-def test_another_configuration_or_cohort_is_refused_with_the_difference(study, pretrained, tmp_path):
+def test_another_configuration_or_cohort_is_refused_with_the_difference(
+    study, pretrained, tmp_path
+):
     before = everything(pretrained)
     other = make_cohort(tmp_path / "other.h5ad", n_cases=30, n_genes=17, declared="log", seed=5)
 
+    longer, source = tiny_config(pretrain__epochs=5), replace(study, adata=other)
     with pytest.raises(StaleOutputError, match=r"config\.pretrain\.epochs: 2 -> 5"):
-        config = tiny_config(pretrain__epochs=5)
-        pretrain(study, config, output=pretrained, runtime=Runtime())
+        pretrain(study, longer, output=pretrained, runtime=Runtime())
     with pytest.raises(StaleOutputError, match=r"inputs\.expression"):
-        pretrain(replace(study, adata=other), tiny_config(), output=pretrained, runtime=Runtime())
+        pretrain(source, tiny_config(), output=pretrained, runtime=Runtime())
 
     assert everything(pretrained) == before
 
@@ -182,9 +184,7 @@ def test_a_run_predicts_without_slides_or_genes_when_it_was_trained_to(study, tm
     (tmp_path / "slides.csv").write_text(
         "slide_id,case_id\n" + "".join(f"P{n:02d},P{n:02d}\n" for n in range(30))
     )
-    source = replace(
-        study, adata=tmp_path / "fewer.h5ad", slide_table=tmp_path / "slides.csv"
-    )
+    source = replace(study, adata=tmp_path / "fewer.h5ad", slide_table=tmp_path / "slides.csv")
 
     predict(tmp_path / "f", source, output=tmp_path / "t.csv", runtime=Runtime())
 
@@ -227,7 +227,7 @@ def test_new_cases_are_marked_new(study, tmp_path):
 
 def test_splits_that_leak_from_the_run_are_refused_with_the_cases(study, pretrained, tmp_path):
     trained = runs.read_run(pretrained).trained_on["train"]
-    parts = {case: "train" for case in (f"P{n:02d}" for n in range(30))}
+    parts = dict.fromkeys((f"P{n:02d}" for n in range(30)), "train")
     parts |= dict.fromkeys(trained[:6], "val") | dict.fromkeys(trained[6:10], "test")
     table = tmp_path / "splits.csv"
     table.write_text("case_id,split\n" + "".join(f"{c},{p}\n" for c, p in parts.items()))
@@ -277,7 +277,9 @@ def test_bags_of_two_encoders_are_refused_before_training_with_both_named(study,
     make_bag(study.features / "P07.h5", 9, 0.5, rng=rng, encoder="resnet50")
     before = everything(tmp_path)
 
-    with pytest.raises(BagError, match=r"11-d of 'untrained'.*P07\.h5.*11-d of 'resnet50'") as caught:
+    with pytest.raises(
+        BagError, match=r"11-d of 'untrained'.*P07\.h5.*11-d of 'resnet50'"
+    ) as caught:
         pretrain(study, tiny_config(), output=tmp_path / "p", runtime=Runtime())
 
     assert caught.value.exit_code == 3
@@ -305,7 +307,9 @@ def test_predictions_of_another_run_are_not_replaced_unasked(study, tmp_path):
     predict(tmp_path / "a", study, output=table, runtime=Runtime())
     before = table.read_bytes()
 
-    assert predict(tmp_path / "a", study, output=table, runtime=Runtime()).outcome == "nothing to do"
+    assert (
+        predict(tmp_path / "a", study, output=table, runtime=Runtime()).outcome == "nothing to do"
+    )
     with pytest.raises(StaleOutputError, match=r"t\.csv"):
         predict(tmp_path / "b", study, output=table, runtime=Runtime())
     assert table.read_bytes() == before

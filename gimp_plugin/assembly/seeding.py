@@ -12,6 +12,10 @@ import torch
 def derived(seed: int, *parts: object) -> int:
     """Seed for one purpose, from the run's seed and what names the purpose.
 
+    Returns
+    -------
+    An unsigned 32-bit integer.
+
     Examples
     --------
     >>> derived(0, "pretrain", 1, 2) == derived(0, "pretrain", 1, 2)

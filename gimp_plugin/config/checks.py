@@ -55,7 +55,7 @@ def require_range(
     name: str, value: float | None, *, low: float, high: float, open_low: bool = False
 ) -> None:
     """Refuse a number outside of low..high; None passes."""
-    if value is None or (low < value if open_low else low <= value) and value <= high:
+    if value is None or ((low < value if open_low else low <= value) and value <= high):
         return
     bracket = "(" if open_low else "["
     raise ConfigError(f"{name} = {value!r} is out of range, expected {bracket}{low:g}, {high:g}]")

@@ -91,7 +91,9 @@ class ModelConfig(Settings):
         if self.dim % self.n_heads:
             raise ConfigError(f"dim = {self.dim} is no multiple of n_heads = {self.n_heads}")
         if self.convolution_taps and self.convolution_taps % 2 == 0:
-            raise ConfigError(f"convolution_taps = {self.convolution_taps} is even, expected an odd number")
+            raise ConfigError(
+                f"convolution_taps = {self.convolution_taps} is even, expected an odd number"
+            )
 
     @property
     def has_slides(self) -> bool:

@@ -148,7 +148,11 @@ class FinetuneConfig(Optimisation):
         super(FinetuneConfig, self).__post_init__()
         require_range("patch_share_high", self.patch_share_high, low=0.0, high=1.0, open_low=True)
         require_range(
-            "patch_share_low", self.patch_share_low, low=0.0, high=self.patch_share_high, open_low=True
+            "patch_share_low",
+            self.patch_share_low,
+            low=0.0,
+            high=self.patch_share_high,
+            open_low=True,
         )
         require_range("max_patches", self.max_patches, low=1, high=LARGE)
         require_range("gene_dropout", self.gene_dropout, low=0.0, high=0.95)

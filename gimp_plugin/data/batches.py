@@ -35,7 +35,7 @@ class Batch:
         Index of the patch that each one is a copy of, shape (batch, patch).
     """
 
-    case: Int[Tensor, "batch"]
+    case: Int[Tensor, " batch"]
     features: Float[Tensor, "batch patch feature"]
     valid: Bool[Tensor, "batch patch"]
     slide: Int[Tensor, "batch patch"]

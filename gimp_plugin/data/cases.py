@@ -73,6 +73,10 @@ class Patches:
 def generator(seed: int, epoch: int, case_id: str) -> np.random.Generator:
     """Randomness of one case in one epoch, whatever the order or process it is loaded in.
 
+    Returns
+    -------
+    A generator of its own.
+
     Examples
     --------
     >>> generator(0, 1, "a").integers(100) == generator(0, 1, "a").integers(100)

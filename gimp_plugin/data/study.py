@@ -156,7 +156,7 @@ def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> 
     The source; only `layer`, `scale`, `slide_table`, `splits` and `fold` may still be None.
     """
     inherited = dict(of or {})
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, default in DEFAULTS.to_dict().items():
         if getattr(source, name) is None:
             value = inherited.get(name, default)
@@ -216,7 +216,9 @@ def _one_encoder(bags: Sequence[BagInfo]) -> tuple[int, str]:
             f"bags of different encoders are mixed: {str(first[0].path)!r} is {_spelled(one)} "
             f"(as are {len(first) - 1} more), {str(second[0].path)!r} is {_spelled(two)}"
         )
-        raise BagError(problem, hint="extract all slides with one encoder, or give another --features")
+        raise BagError(
+            problem, hint="extract all slides with one encoder, or give another --features"
+        )
     return next(iter(by_maker), (0, ""))
 
 
@@ -224,4 +226,3 @@ def _spelled(maker: tuple[int, str]) -> str:
     """Encoder and dimension as a user reads them."""
     dim, encoder = maker
     return f"{dim}-d of {encoder!r}" if encoder else f"{dim}-d of an unnamed encoder"
-

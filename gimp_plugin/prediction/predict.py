@@ -115,7 +115,14 @@ def predict(
         if not _is_stale(output, made_from, overwrite=runtime.overwrite):
             logger.info("%s is complete and current: nothing to do", output)
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
-        rows = _rows(record, model, study, cases, runtime, min_gene_coverage)
+        rows = _rows(
+            record,
+            model,
+            study,
+            cases,
+            runtime=runtime,
+            min_gene_coverage=min_gene_coverage,
+        )
         output.unlink(missing_ok=True)  # so that no old table ever stands beside a new sidecar
         write_json(_sidecar(output), made_from)
         write_predictions(output, rows, classes=record.classes)
@@ -127,6 +134,7 @@ def _rows(
     model: GimpModel,
     study: Study,
     cases: list[Case],
+    *,
     runtime: Runtime,
     min_gene_coverage: float,
 ) -> list[dict[str, Any]]:
@@ -209,14 +217,16 @@ def _probabilities(
 def _predictable(study: Study, record: RunRecord) -> tuple[list[Case], list[Exclusion]]:
     """Cases that the run can predict, and those that lack a half it cannot do without."""
     model, settings = record.config.model, record.config.finetune
-    needed = []
+    needed: list[str] = []
     if model.has_slides and (not model.has_genes or not settings.image_dropout):
-        needed.append(("slides", lambda case: case.has_slides))
+        needed.append("slides")
     if model.has_genes and (not model.has_slides or not settings.gene_dropout):
-        needed.append(("genes", lambda case: case.has_genes))
-    kept, left_out = [], []
+        needed.append("genes")
+    kept: list[Case] = []
+    left_out: list[Exclusion] = []
     for case in study.cases:
-        lacking = [name for name, has in needed if not has(case)]
+        has = {"slides": case.has_slides, "genes": case.has_genes}
+        lacking = [half for half in needed if not has[half]]
         if lacking:
             reason = f"no {lacking[0]}, and the run was not trained to do without"
             left_out.append(Exclusion(case.case_id, "", "prediction", reason))

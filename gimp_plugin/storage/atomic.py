@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -50,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole: sorted keys, one item a line, so that equal values are equal bytes."""
+    """Write a JSON file whole, with sorted keys, so that equal values are equal bytes."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
@@ -62,6 +61,10 @@ def sha256_file(path: Path) -> str:
 
 def sha256_json(value: Any) -> str:
     """Hash of a value's canonical JSON.
+
+    Returns
+    -------
+    64 hexadecimal digits.
 
     Examples
     --------

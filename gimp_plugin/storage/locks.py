@@ -35,7 +35,9 @@ def held(path: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             problem = f"another process is writing to {str(path.parent)!r}"
-            raise LockedError(problem, hint="wait for it to end, or choose another output") from error
+            raise LockedError(
+                problem, hint="wait for it to end, or choose another output"
+            ) from error
         yield
     finally:
         os.close(descriptor)

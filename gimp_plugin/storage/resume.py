@@ -48,7 +48,7 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
     state
         Everything else, as JSON can hold it.
     """
-    from safetensors.torch import save_file  # noqa: PLC0415  # torch is slow to import
+    from safetensors.torch import save_file  # torch is slow to import
 
     number = 1 + max((int(path.name) for path in _checkpoints(folder)), default=0)
     temporary = folder / f".{number:08d}.partial"
@@ -75,7 +75,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
     -------
     The checkpoint, or None when there is none.
     """
-    from safetensors.torch import load_file  # noqa: PLC0415  # torch is slow to import
+    from safetensors.torch import load_file  # torch is slow to import
 
     for path in reversed(_checkpoints(folder)):
         try:

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from gimp_plugin.config import GimpConfig
-from gimp_plugin.errors import CheckpointError, ConfigError, MissingFileError, StaleOutputError, listed
+from gimp_plugin.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingFileError,
+    StaleOutputError,
+    listed,
+)
 from gimp_plugin.keys import FORMAT, FORMAT_VERSION, RUN_FORMAT, RUN_FORMAT_VERSION
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.tables import read_csv

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gimp_plugin.assembly.build import build_model
+from gimp_plugin.assembly.device import accelerator_of
 from gimp_plugin.assembly.load import check_bags, load_run, transform_of
 from gimp_plugin.cohort.splits import Splits
 from gimp_plugin.config import CohortSource, GimpConfig, ModelConfig, Runtime
@@ -18,7 +19,6 @@ from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.locks import held
-from gimp_plugin.assembly.device import accelerator_of
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
 from gimp_plugin.training.loop import Tools

@@ -166,7 +166,7 @@ class FinetuneStage(Stage):
 
     def _kept_halves(
         self, members: Sequence[Case], epoch: int
-    ) -> tuple[Bool[Tensor, "batch"], Bool[Tensor, "batch"]]:
+    ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
         """Halves that each case shows in this step; never none of both."""
         own = _own_halves(members, torch.device("cpu"))
         draws = torch.stack(

@@ -253,9 +253,7 @@ class _Fit:
         """Progress bar of an epoch, on a terminal only."""
         name = f"{self.stage.name} {self.progress.epoch + 1}/{self.settings.epochs}"
         done = self.progress.step
-        return tqdm(
-            batches, desc=name, total=self.n_steps, initial=done, disable=None, leave=False
-        )
+        return tqdm(batches, desc=name, total=self.n_steps, initial=done, disable=None, leave=False)
 
     @property
     def _patience_with_loss(self) -> int:

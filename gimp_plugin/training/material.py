@@ -58,7 +58,7 @@ class Material:
         return torch.where(rows[:, None] >= 0, self.genes[rows.clamp(min=0)], 0.0)
 
 
-def labels_of(cases: Sequence[Case]) -> Int[Tensor, "batch"]:
+def labels_of(cases: Sequence[Case]) -> Int[Tensor, " batch"]:
     """Class indices of some cases."""
     return torch.tensor([case.label for case in cases])
 
@@ -66,13 +66,13 @@ def labels_of(cases: Sequence[Case]) -> Int[Tensor, "batch"]:
 @torch.no_grad()
 def encoded_genes(
     model: GimpModel, material: Material, cases: Sequence[Case], device: torch.device
-) -> Float[Tensor, "batch dim"] | None:
+) -> Float[Tensor, "batch dim"]:
     """CLS_ge of some cases, from a gene encoder that does not train.
 
     Parameters
     ----------
     model
-        A model with a gene encoder, or without one.
+        A model with a gene encoder.
     material
         Where the genes are.
     cases
@@ -82,10 +82,8 @@ def encoded_genes(
 
     Returns
     -------
-    One embedding a case, or None for a model without genes.
+    One embedding a case.
     """
-    if model.gene_encoder is None:
-        return None
     was_training = model.gene_encoder.training
     model.gene_encoder.eval()
     parts = [

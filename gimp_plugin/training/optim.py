@@ -41,6 +41,10 @@ def adamw(module: nn.Module, settings: Optimisation, *, lr: float) -> torch.opti
 def peak_lr(settings: Optimisation, dim: int) -> float:
     """Learning rate of a stage; where it is 0, the larger the model the smaller.
 
+    Returns
+    -------
+    The peak of the schedule.
+
     Examples
     --------
     >>> peak_lr(Optimisation(), 512), peak_lr(Optimisation(), 128)

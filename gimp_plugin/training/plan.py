@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import gimp_plugin
+from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.cohort.split_checks import check_ancestry, check_splits
 from gimp_plugin.cohort.splits import Splits, draw_splits, read_splits, splits_from_column
 from gimp_plugin.cohort.transform import GeneTransform
@@ -19,7 +20,6 @@ from gimp_plugin.data.study import Study
 from gimp_plugin.keys import TRAIN, VAL
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage.atomic import sha256_json
-from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.training.material import Material
 
 logger = logging.getLogger(__name__)
@@ -115,9 +115,7 @@ def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
         splits = draw_splits(labels, seed=seed)
     elif source.splits.startswith("obs:"):
         column = source.splits.removeprefix("obs:")
-        splits = splits_from_column(
-            study.cohort.obs, column, source.fold, labels=labels, seed=seed
-        )
+        splits = splits_from_column(study.cohort.obs, column, source.fold, labels=labels, seed=seed)
     else:
         splits = read_splits(Path(source.splits), fold=source.fold).within(labels)
     return checked_splits(splits, labels)

@@ -67,10 +67,12 @@ class PretrainStage(Stage):
         for part in (model.patches, model.aggregator, model.decoder):
             part.requires_grad_(True)
         model.to(device)
-        self.cls_ge = {
-            part: encoded_genes(model, material, cases, device)
-            for part, cases in (("train", material.train), ("val", material.val))
-        }
+        self.cls_ge: dict[str, Tensor] = {}
+        if model.gene_encoder is not None:
+            self.cls_ge = {
+                part: encoded_genes(model, material, cases, device)
+                for part, cases in (("train", material.train), ("val", material.val))
+            }
         self.median: float | None = None
 
     def train(self, mode: bool = True) -> PretrainStage:  # noqa: FBT001, FBT002  # nn.Module's
@@ -147,7 +149,9 @@ class PretrainStage(Stage):
         )
         for batch in batches:
             members = [cases[index] for index in batch.case.tolist()]
-            yield Step([case.case_id for case in members], self._inputs(batch, members, part, epoch))
+            yield Step(
+                [case.case_id for case in members], self._inputs(batch, members, part, epoch)
+            )
 
     def _inputs(
         self, batch: Batch, members: Sequence[Case], part: str, epoch: int
@@ -158,7 +162,7 @@ class PretrainStage(Stage):
             for case in members
         ]
         masked = draw_mask(batch.valid, self.settings.mask_ratio, generators, source=batch.source)
-        moved, cls_ge = batch.to(self.device), self.cls_ge[part]
+        moved, cls_ge = batch.to(self.device), self.cls_ge.get(part)
         return {
             "batch": moved,
             "masked": masked.to(self.device, non_blocking=True),

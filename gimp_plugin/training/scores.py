@@ -9,7 +9,7 @@ from torch.nn import functional
 
 
 def classification_scores(
-    logits: Float[Tensor, "batch class"], labels: Int[Tensor, "batch"]
+    logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"]
 ) -> dict[str, float]:
     """Cross-entropy, accuracy and balanced accuracy of a set of cases.
 
