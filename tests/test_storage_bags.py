@@ -103,12 +103,17 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path, rows):
 
 
 def test_an_error_leaves_nothing_behind(tmp_path, rows):
-    with (
-        pytest.raises(ZeroDivisionError),
-        BagWriter(tmp_path / "a.h5", dim=DIM, attributes={}) as bag,
-    ):
-        bag.append(*rows)
-        1 / 0  # noqa: B018
+    def broken_batches():
+        yield rows
+        raise KeyboardInterrupt
+
+    def write():
+        with BagWriter(tmp_path / "a.h5", dim=DIM, attributes={}) as bag:
+            for batch in broken_batches():
+                bag.append(*batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
 
     assert list(tmp_path.iterdir()) == []
 

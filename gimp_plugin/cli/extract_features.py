@@ -95,9 +95,7 @@ DEFAULT = ExtractionConfig()
 @options.offline
 @options.as_json
 @options.output("features")
-@click.pass_context
 def command(
-    ctx: click.Context,
     *,
     slides: tuple[Path, ...],
     slide_table: Path | None,
@@ -136,7 +134,9 @@ def command(
     result = extract_features(slides, config, output=output, **how)
     _show(result, as_json=as_json)
     if result.failures:
-        ctx.exit(PARTLY_DONE if result.done or result.kept else NOTHING_DONE)
+        click.get_current_context().exit(
+            PARTLY_DONE if result.done or result.kept else NOTHING_DONE
+        )
 
 
 def _config_values(given: dict[str, Any]) -> dict[str, Any]:

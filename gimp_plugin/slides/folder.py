@@ -6,12 +6,12 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from gimp_plugin import keys
-from gimp_plugin.errors import ConfigError, ResourceError, StaleOutputError
+from gimp_plugin.errors import ConfigError, LockedError, ResourceError, StaleOutputError
 from gimp_plugin.slides.description import CONFIGURATION, differences
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.storage.atomic import clean_partials, sha256_json
@@ -22,6 +22,8 @@ from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failur
 
 logger = logging.getLogger(__name__)
 
+LOCK = ".lock"
+
 
 class BagFolder:
     """A folder that holds bags of one configuration.
@@ -29,7 +31,7 @@ class BagFolder:
     Parameters
     ----------
     path
-        The folder; it is made when it is missing.
+        The folder; it is made when the first bag is.
     configuration
         What decides its bags, slides apart.
     overwrite
@@ -48,16 +50,14 @@ class BagFolder:
         self._configuration = dict(configuration)
         self._hash = sha256_json(self._configuration)
         self._overwrite = overwrite
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            problem = f"{str(path)!r} is a file, expected a folder"
-            raise ConfigError(problem, hint="choose another --output") from error
-        except OSError as error:
-            raise _not_writable(path) from error
-        if not os.access(path, os.W_OK | os.X_OK):
-            raise _not_writable(path)
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+        if not there.is_dir():
+            problem = f"{str(there)!r} is a file, expected a folder"
+            raise ConfigError(problem, hint="choose another --output")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ResourceError(f"cannot write in {str(there)!r}", hint="choose another --output")
         clean_partials(path)
+        self._clean_locks()
 
     def bag(self, slide: SlideFile) -> Path:
         """Where the bag of a slide stands."""
@@ -78,7 +78,7 @@ class BagFolder:
             and may be overwritten, or if a file of another kind stands where a bag shall.
         """
         wanted = {slide.slide_id for slide in slides}
-        bags, errors = scan_bags(self.path)
+        bags, errors = scan_bags(self.path) if self.path.exists() else ([], {})
         for info in bags:
             if keys.EXTRACTION_SHA256 in info.attributes:
                 self._check_configuration(info, wanted)
@@ -132,7 +132,7 @@ class BagFolder:
         ------
         None, while the lock is held.
         """
-        path = self.path / f".{slide.slide_id}.lock"
+        path = self.path / f".{slide.slide_id}{LOCK}"
         with held(path):
             try:
                 yield
@@ -148,6 +148,12 @@ class BagFolder:
         others = [Failure(**row) for row in read_csv(path)] if path.exists() else []
         rows = [*failures, *(row for row in others if row.item not in ours)]
         write_failures(self.path, sorted(rows, key=lambda row: row.item))
+
+    def _clean_locks(self) -> None:
+        """Remove the locks of killed processes: those that nobody holds."""
+        for path in self.path.glob(f".*{LOCK}"):
+            with suppress(LockedError), held(path):
+                path.unlink(missing_ok=True)
 
     def _check_configuration(self, info: BagInfo, wanted: set[str]) -> None:
         """Refuse a bag of another configuration."""
@@ -178,8 +184,3 @@ def _not_ours(path: Path, reason: str) -> StaleOutputError:
     """Error for a file of somebody else where a bag shall stand."""
     problem = f"{str(path)!r} is not ours to replace: {reason}"
     return StaleOutputError(problem, hint="move it away, or choose another --output")
-
-
-def _not_writable(path: Path) -> ResourceError:
-    """Error for a folder that cannot be written."""
-    return ResourceError(f"cannot write in {str(path)!r}", hint="choose another --output")

@@ -1,0 +1,441 @@
+"""Extraction as a whole: what is made, what is kept, and what interruptions leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from gimp_plugin import keys
+from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.errors import (
+    ConfigError,
+    GimpError,
+    MissingFileError,
+    ResourceError,
+    StaleOutputError,
+)
+from gimp_plugin.slides import making
+from gimp_plugin.slides.encoders import untrained
+from gimp_plugin.slides.encoding import Encoding
+from gimp_plugin.slides.extraction import extract_features
+from gimp_plugin.storage.bags import list_bags, read_coords, read_features, read_info
+from gimp_plugin.storage.tables import read_csv
+from tests.slide_factory import make_slide
+from tests.slide_readers import borrow, shared_readers
+
+CONFIG = ExtractionConfig(patch_encoder="untrained", patch_size=96)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    borrow(monkeypatch)
+
+
+def slides(*names, **options):
+    for seed, name in enumerate(names):
+        make_slide(Path("slides") / f"{name}.svs", seed=seed, **options)
+    return [Path("slides")]
+
+
+def extract(paths, *, config=CONFIG, output="features", **options):
+    return extract_features(paths, config, output=Path(output), **options)
+
+
+def contents(folder):
+    """Bytes of all files of a folder, hidden ones too."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}  # fmt: skip
+
+
+def test_a_bag_holds_the_features_of_each_patch_of_a_slide():
+    pixels = make_slide(Path("a.svs"))
+
+    result = extract([Path("a.svs")])
+
+    (bag,) = list_bags(Path("features"))
+    coords = read_coords(bag)
+    patches = np.stack([pixels[y : y + 96, x : x + 96] for x, y in coords])
+    expected = Encoding(untrained(), Runtime(device="cpu"))(patches).astype(np.float16)
+    assert (result.done, result.n_patches) == (("a",), len(coords))
+    np.testing.assert_array_equal(read_features(bag), expected)
+    assert bag.encoder == "untrained@untrained"
+
+
+def test_a_bag_says_how_it_was_made():
+    make_slide(Path("sub/a.1.svs"), mpp=0.252, levels=(1, 4), power=40)
+    config = ExtractionConfig(patch_encoder="untrained", patch_size=64, stride=48, min_tissue=0.5)
+
+    extract([Path("sub")], config=config)
+
+    (bag,) = list_bags(Path("features"))
+    told = bag.attributes
+    assert told.items() >= {
+        "encoder": "untrained", "encoder_weights_sha256": "untrained", "untrained": True,
+        "target_mpp": 0.5, "slide_mpp_x": 0.252, "slide_mpp_source": "slide", "slide_power": 40.0,
+        "vendor": "aperio", "resampled": True, "interpolation": "cv2.INTER_AREA",
+        "patch_size": 64, "patch_size_read": 127, "patch_size_level0": 127, "stride": 48,
+        "stride_level0": 95, "tissue_mask": "otsu", "min_tissue": 0.5, "slide_id": "a.1",
+        "slide_name": "a.1.svs", "slide_width": 1100, "precision": "fp32",
+    }.items()  # fmt: skip
+    assert {
+        "order",
+        "preprocessing",
+        "versions",
+        "slide_fingerprint",
+        "extraction_sha256",
+    } <= told.keys()
+    assert str(Path.cwd()) not in json.dumps(told)
+
+
+def test_coords_carry_what_clam_and_trident_look_for():
+    extract(slides("a", power=20))
+
+    with h5py.File("features/a.h5") as file:
+        told = dict(file["coords"].attrs)
+
+    assert {
+        "patch_level",
+        "downsample",
+        "downsampled_level_dim",
+        "level_dim",
+        "save_path",
+    } <= told.keys()
+    assert (told["patch_size"], told["patch_size_level0"], told["overlap"]) == (96, 96, 0)
+    assert (told["level0_magnification"], told["target_magnification"]) == (20, 20)
+    assert (told["name"], told["level0_width"], told["level0_height"]) == ("a", 1100, 900)
+
+
+def test_complete_is_the_last_word_of_a_bag():
+    extract(slides("a"))
+
+    assert read_info(Path("features/a.h5")).attributes[keys.COMPLETE] is True
+
+
+def test_the_same_call_again_does_nothing():
+    paths = slides("a", "b")
+    extract(paths)
+    before = {path: path.stat().st_mtime_ns for path in Path("features").iterdir()}
+
+    again = extract(paths)
+
+    assert (again.done, again.kept, again.failures) == ((), ("a", "b"), ())
+    assert {path: path.stat().st_mtime_ns for path in Path("features").iterdir()} == before
+
+
+def test_bytes_do_not_depend_on_batches_or_on_the_time():
+    paths = slides("a")
+
+    extract(paths, output="one", batch_size=7)
+    extract(paths, output="two", batch_size=100)
+
+    assert contents("one") == contents("two")
+
+
+def test_one_bad_slide_does_not_stop_the_others_and_is_tried_again():
+    paths = slides("a", "b", "c")
+    good = Path("slides/b.svs").read_bytes()
+    Path("slides/b.svs").write_bytes(b"")
+
+    first = extract(paths)
+    (row,) = read_csv(Path("features/failures.csv"))
+    Path("slides/b.svs").write_bytes(good)
+    second = extract(paths)
+
+    assert (first.done, [failure.item for failure in first.failures]) == (("a", "c"), ["b"])
+    assert (row["item"], row["stage"], row["error"]) == ("b", "read", "SlideError")
+    assert "slides/b.svs" in row["message"]
+    assert "empty file" in row["message"]
+    assert (second.done, second.kept, second.failures) == (("b",), ("a", "c"), ())
+    assert not Path("features/failures.csv").exists()
+
+
+def test_failures_of_other_slides_stay_listed():
+    slides("a")
+    Path("slides/b.svs").write_bytes(b"")
+    Path("slides/c.svs").write_bytes(b"")
+    extract([Path("slides")])
+
+    extract([Path("slides/a.svs"), Path("slides/c.svs")])
+
+    assert [row["item"] for row in read_csv(Path("features/failures.csv"))] == ["b", "c"]
+
+
+def test_bags_of_another_configuration_are_never_mixed_in():
+    paths = slides("a", "b")
+    extract(paths[:1])
+    before = contents("features")
+    other = ExtractionConfig(patch_encoder="untrained", patch_size=80)
+
+    with pytest.raises(StaleOutputError, match="patch_size is 96 there and 80 here") as caught:
+        extract(paths, config=other)
+
+    assert caught.value.exit_code == 3
+    assert contents("features") == before
+
+
+def test_overwrite_replaces_the_bags_at_hand_and_no_others():
+    slides("a", "b")
+    extract([Path("slides")])
+    other = ExtractionConfig(patch_encoder="untrained", patch_size=80)
+    Path("features/notes.txt").write_text("mine")
+
+    with pytest.raises(StaleOutputError, match=r"b\.h5"):
+        extract([Path("slides/a.svs")], config=other, runtime=Runtime(overwrite=True))
+    result = extract([Path("slides")], config=other, runtime=Runtime(overwrite=True))
+
+    assert result.done == ("a", "b")
+    assert {bag.attributes["patch_size"] for bag in list_bags(Path("features"))} == {80}
+    assert Path("features/notes.txt").read_text() == "mine"
+
+
+def test_a_file_that_is_not_ours_is_not_replaced():
+    paths = slides("a")
+    Path("features").mkdir()
+    with h5py.File("features/a.h5", "w") as file:
+        file["features"], file["coords"] = np.ones((3, 5)), np.ones((3, 2))
+    before = contents("features")
+
+    for overwrite in (False, True):
+        with pytest.raises(StaleOutputError, match=r"a\.h5.*not ours"):
+            extract(paths, runtime=Runtime(overwrite=overwrite))
+
+    assert contents("features") == before
+
+
+@pytest.mark.parametrize("content", [b"hello", b"\x89HDF\r\n\x1a\nxxx"])
+def test_what_is_no_bag_is_not_replaced_either(content):
+    paths = slides("a")
+    Path("features").mkdir()
+    Path("features/a.h5").write_bytes(content)
+
+    with pytest.raises(StaleOutputError, match="not ours to replace"):
+        extract(paths, runtime=Runtime(overwrite=True))
+
+
+def test_a_damaged_bag_is_made_again(caplog):
+    paths = slides("a", "b")
+    extract(paths)
+    before = contents("features")
+    os.truncate("features/a.h5", 3000)
+
+    result = extract(paths)
+
+    assert (result.done, result.kept) == (("a",), ("b",))
+    assert "truncated" in caplog.text
+    assert contents("features") == before
+
+
+def test_a_slide_that_is_another_now_is_not_taken_for_the_old_one():
+    paths = slides("a")
+    extract(paths)
+    before = contents("features")
+    make_slide(Path("slides/a.svs"), seed=77)
+
+    refused = extract(paths)
+    kept = contents("features")
+    replaced = extract(paths, runtime=Runtime(overwrite=True))
+
+    assert [failure.error for failure in refused.failures] == ["StaleOutputError"]
+    assert kept["a.h5"] == before["a.h5"]
+    assert replaced.done == ("a",)
+
+
+def test_a_resolution_that_is_given_anew_is_not_ignored():
+    paths = slides("a", mpp=None)
+    given = [
+        extract(
+            paths, config=ExtractionConfig(patch_encoder="untrained", patch_size=96, slide_mpp=mpp)
+        )
+        for mpp in (0.5, 0.5, 0.25)
+    ]
+
+    assert (given[0].done, given[1].kept) == (("a",), ("a",))
+    assert "--slide-mpp 0.5, now it is 0.25" in given[2].failures[0].message
+
+
+def test_a_table_gives_the_resolution_of_single_slides():
+    paths = slides("a", "b", mpp=None)
+
+    result = extract(paths, slide_mpps={"b": 0.5})
+
+    assert (result.done, [failure.item for failure in result.failures]) == (("b",), ["a"])
+
+
+def test_a_slide_that_changes_while_it_is_read_fails(monkeypatch):
+    paths = slides("a")
+    states = iter([((1, 1),), ((1, 2),)])
+    monkeypatch.setattr(making, "state", lambda _: next(states))
+
+    result = extract(paths)
+
+    assert "changed while it was read" in result.failures[0].message
+    assert not Path("features/a.h5").exists()
+
+
+def test_features_that_are_not_finite_fail_the_slide_with_their_place(monkeypatch):
+    paths = slides("a", "b")
+    calls = iter([np.full((10_000, 32), np.nan, np.float32)])
+    original = Encoding.__call__
+    monkeypatch.setattr(
+        Encoding,
+        "__call__",
+        lambda self, patches: next(calls, original(self, patches))[: len(patches)],
+    )
+
+    result = extract(paths)
+
+    assert result.done == ("b",)
+    assert result.failures[0].stage == "encode"
+    assert "patch at (" in result.failures[0].message
+    assert sorted(os.listdir("features")) == ["b.h5", "failures.csv"]
+
+
+def test_a_full_disk_stops_with_earlier_bags_whole(monkeypatch):
+    paths = slides("a", "b")
+    allocate, left = os.posix_fallocate, iter([True])
+
+    def full_after_the_first(*arguments):
+        if not next(left, False):
+            raise OSError(28, "No space left on device")
+        allocate(*arguments)
+
+    monkeypatch.setattr(os, "posix_fallocate", full_after_the_first)
+    with pytest.raises(ResourceError, match=r"no room for 'features/b\.h5'"):
+        extract(paths)
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+
+    assert os.listdir("features") == ["a.h5"]
+    assert extract(paths).kept == ("a",)
+
+
+def test_slides_of_one_name_get_a_bag_each():
+    make_slide(Path("slides/one/a.svs"), seed=1)
+    make_slide(Path("slides/two/a.svs"), seed=2)
+
+    result = extract([Path("slides")])
+
+    one, two = list_bags(Path("features"))
+    assert result.done == (one.slide_id, two.slide_id)
+    assert one.fingerprint != two.fingerprint
+
+
+def test_an_output_that_is_a_file_is_refused():
+    paths = slides("a")
+    Path("features").write_text("mine")
+
+    with pytest.raises(ConfigError, match="is a file, expected a folder"):
+        extract(paths)
+
+
+def test_an_unknown_encoder_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match="did you mean 'resnet50'"):
+        extract(slides("a"), config=ExtractionConfig(patch_encoder="resnet5"))
+
+
+def test_without_slides_nothing_is_made():
+    Path("slides").mkdir()
+
+    with pytest.raises(MissingFileError):
+        extract([Path("slides")])
+
+    assert not Path("features").exists()
+
+
+def test_what_a_killed_process_left_is_removed():
+    paths = slides("a")
+    Path("features").mkdir()
+    Path("features/.a.h5.999999999.partial").write_text("half")
+    Path("features/.b.lock").touch()
+
+    extract(paths)
+
+    assert os.listdir("features") == ["a.h5"]
+
+
+def in_a_fork(work):
+    """Run something in a copy of this process, everything being imported already."""
+    shared_readers()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = work() or 0
+        except GimpError as error:
+            code = error.exit_code
+        finally:
+            os._exit(code)
+    return pid
+
+
+def test_two_processes_on_one_folder_share_the_slides():
+    paths = slides(*"abcdef")
+    extract(paths, output="alone")
+
+    def work(name):
+        result = extract(paths)
+        Path(name).write_text(json.dumps(result.to_dict()))
+
+    forks = [in_a_fork(lambda name=name: work(name)) for name in ("one.json", "two.json")]
+    codes = [os.waitpid(pid, 0)[1] for pid in forks]
+
+    results = [json.loads(Path(name).read_text()) for name in ("one.json", "two.json")]
+    assert codes == [0, 0]
+    assert sorted(results[0]["done"] + results[1]["done"]) == list("abcdef")
+    assert all(sorted(one["done"] + one["kept"]) == list("abcdef") for one in results)
+    assert contents("features") == contents("alone")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_at_any_moment_the_same_call_ends_with_the_same_bytes(capsys):
+    """The rows of a killed run are never seen; what it had finished is not made again."""
+    paths = slides(*"abc", size_px=(1300, 1100))
+    moments = random.Random(0)
+    began, whole = duration(lambda: extract(paths, output="whole"), "whole")
+    expected = contents("whole")
+
+    unfinished = 0
+    for trial in range(20):
+        output = f"trial{trial}"
+        pid = in_a_fork(lambda output=output: extract(paths, output=output) and None)
+        wait_for_output(output)
+        time.sleep(moments.uniform(0, whole - began))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        found = contents(output)
+        unfinished += found != expected
+        assert all(found[name] == expected[name] for name in found if not name.startswith("."))
+
+        extract(paths, output=output)
+
+        assert contents(output) == expected
+        shutil.rmtree(output)
+    with capsys.disabled():
+        print(f"\nkilled 20 times, {unfinished} left an unfinished output")  # noqa: T201
+    assert unfinished >= 10
+
+
+def duration(work, output):
+    """Seconds until the first output and until the end, in a fork."""
+    start = time.monotonic()
+    pid = in_a_fork(lambda: work() and None)
+    wait_for_output(output)
+    began = time.monotonic() - start
+    assert os.waitpid(pid, 0)[1] == 0
+    return began, time.monotonic() - start
+
+
+def wait_for_output(output):
+    deadline = time.monotonic() + 60
+    while not (Path(output).exists() and any(Path(output).iterdir())):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
