@@ -39,6 +39,11 @@ def gimp(*arguments):
     return CliRunner().invoke(cli, ["extract-features", *map(str, arguments)])
 
 
+def names(folder="."):
+    """Names of what lies in a folder, hidden files too."""
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 def hashes(folder):
     """Every file below a folder with the hash of its bytes; what is no file with its kind."""
     return {
@@ -125,7 +130,7 @@ def test_a_bad_slide_is_listed_and_the_others_are_done(write, reason):
     assert f"bad failed: {row['message']}" in result.stderr
     assert "Traceback" not in result.stderr
     assert [bag.slide_id for bag in list_bags(Path("features"))] == ["good"]
-    assert sorted(os.listdir("features")) == ["failures.csv", "good.h5"]
+    assert names("features") == ["failures.csv", "good.h5"]
     assert hashes("slides") == before
 
 
@@ -151,7 +156,7 @@ def test_row_40_missing_weights_are_code_3():
 
     assert result.exit_code == 3
     assert "no weights file 'none.pth'" in result.stderr
-    assert sorted(os.listdir()) == ["a.svs"]
+    assert names() == ["a.svs"]
 
 
 def test_row_40_corrupt_weights_are_code_3_with_their_hash():
@@ -188,7 +193,7 @@ def test_without_weights_it_is_code_5_before_any_slide_is_opened():
     assert result.exit_code == 5
     for remedy in ("https://download.pytorch.org", "--weights FILE", "efficientnet-lite0"):
         assert remedy in result.stderr
-    assert os.listdir() == ["a.svs"]
+    assert names() == ["a.svs"]
 
 
 def test_a_pickle_that_carries_code_is_code_7():
@@ -239,7 +244,7 @@ def test_wrong_options_are_code_2(arguments, message):
 
     assert result.exit_code == 2
     assert message in result.stderr
-    assert os.listdir() == ["a.svs"]
+    assert names() == ["a.svs"]
 
 
 def test_a_second_run_has_nothing_to_do():
@@ -276,7 +281,7 @@ def test_a_dry_run_writes_nothing():
     assert told["n_patches"] == {"a": 12}
     assert told["n_bytes"] > 12 * 32 * 2
     assert told["hours"] > 0
-    assert sorted(os.listdir()) == ["a.svs", "b.svs"]
+    assert names() == ["a.svs", "b.svs"]
 
 
 def test_a_slide_table_gives_resolutions():
@@ -338,7 +343,8 @@ def test_an_interrupted_command_ends_within_seconds_and_leaves_nothing(number, c
     deadline = time.monotonic() + 100
     while not list(Path().glob("features/.*.partial")) and time.monotonic() < deadline:
         time.sleep(0.01)
-    readers = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if is_ours(pid, process.pid)]  # fmt: skip
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    readers = [pid for pid in pids if is_ours(pid, process.pid)]
 
     process.send_signal(number)
     start = time.monotonic()
@@ -347,7 +353,7 @@ def test_an_interrupted_command_ends_within_seconds_and_leaves_nothing(number, c
     assert time.monotonic() - start < 5
     assert process.returncode == code
     assert "the same command goes on where it stopped" in stderr
-    assert os.listdir("features") == []
+    assert names("features") == []
     assert len(readers) == 1
     assert [pid for pid in readers if is_running(pid)] == []
 

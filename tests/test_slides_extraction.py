@@ -51,9 +51,15 @@ def extract(paths, *, config=CONFIG, output="features", **options):
     return extract_features(paths, config, output=Path(output), **options)
 
 
+def names(folder="."):
+    """Names of what lies in a folder, hidden files too."""
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
 def contents(folder):
     """Bytes of all files of a folder, hidden ones too."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}  # fmt: skip
+    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_a_bag_holds_the_features_of_each_patch_of_a_slide():
@@ -296,7 +302,7 @@ def test_features_that_are_not_finite_fail_the_slide_with_their_place(monkeypatc
     assert result.done == ("b",)
     assert result.failures[0].stage == "encode"
     assert "patch at (" in result.failures[0].message
-    assert sorted(os.listdir("features")) == ["b.h5", "failures.csv"]
+    assert names("features") == ["b.h5", "failures.csv"]
 
 
 def test_a_full_disk_stops_with_earlier_bags_whole(monkeypatch):
@@ -313,7 +319,7 @@ def test_a_full_disk_stops_with_earlier_bags_whole(monkeypatch):
         extract(paths)
     monkeypatch.setattr(os, "posix_fallocate", allocate)
 
-    assert os.listdir("features") == ["a.h5"]
+    assert names("features") == ["a.h5"]
     assert extract(paths).kept == ("a",)
 
 
@@ -358,7 +364,7 @@ def test_what_a_killed_process_left_is_removed():
 
     extract(paths)
 
-    assert os.listdir("features") == ["a.h5"]
+    assert names("features") == ["a.h5"]
 
 
 def in_a_fork(work):
