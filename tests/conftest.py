@@ -12,7 +12,12 @@ from jaxtyping import install_import_hook
 from tests import shape_checks
 
 # Shapes are checked where tensors are computed; the hook must stand before those are imported.
-CHECKED_ROOMS = ("gimp_plugin.models", "gimp_plugin.training", "gimp_plugin.prediction")
+CHECKED_ROOMS = (
+    "gimp_plugin.models",
+    "gimp_plugin.training",
+    "gimp_plugin.prediction",
+    "gimp_plugin.slides.networks",
+)
 install_import_hook(CHECKED_ROOMS, f"{shape_checks.__name__}.checked")
 
 

@@ -137,6 +137,12 @@ def test_the_fingerprint_of_a_folder_covers_its_files(tmp_path):
     assert fingerprint(tmp_path) != before
 
 
+def test_a_slide_that_is_gone_is_named(tmp_path):
+    for look in (fingerprint, state):
+        with pytest.raises(SlideError, match=r"gone\.svs' cannot be read: No such file"):
+            look(tmp_path / "gone.svs")
+
+
 def test_a_change_is_seen_by_size_or_time(tmp_path):
     path = tmp_path / "a.svs"
     path.write_bytes(b"12")

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import h5py
@@ -23,10 +24,12 @@ from gimp_plugin.errors import (
     ResourceError,
     StaleOutputError,
 )
-from gimp_plugin.slides import making
+from gimp_plugin.slides import extraction, making
 from gimp_plugin.slides.encoders import untrained
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.extraction import extract_features
+from gimp_plugin.slides.finding import SlideFile
+from gimp_plugin.slides.folder import BagFolder
 from gimp_plugin.storage.bags import list_bags, read_coords, read_features, read_info
 from gimp_plugin.storage.tables import read_csv
 from tests.slide_factory import make_slide
@@ -334,6 +337,14 @@ def test_slides_of_one_name_get_a_bag_each():
     assert one.fingerprint != two.fingerprint
 
 
+@pytest.mark.parametrize("name", ["x" * 251, "文" * 83, "- ü (1)"])
+def test_odd_and_long_names_work(name):
+    paths = slides(name)
+
+    assert extract(paths).done == (name,)
+    assert names("features") == [f"{name}.h5"]
+
+
 def test_an_output_that_is_a_file_is_refused():
     paths = slides("a")
     Path("features").write_text("mine")
@@ -398,6 +409,50 @@ def test_two_processes_on_one_folder_share_the_slides():
     assert sorted(results[0]["done"] + results[1]["done"]) == list("abcdef")
     assert all(sorted(one["done"] + one["kept"]) == list("abcdef") for one in results)
     assert contents("features") == contents("alone")
+
+
+@pytest.mark.parametrize("made_there", [False, True])
+def test_a_slide_that_another_process_holds_is_waited_for(monkeypatch, caplog, made_there):
+    paths = slides("a", "b")
+    extract(paths, output="other")
+    folder = BagFolder(Path("features"), {}, overwrite=False)
+    elsewhere = ExitStack()
+    elsewhere.enter_context(folder.locked(SlideFile(Path("slides/a.svs"), "a")))
+
+    def wait(_seconds):
+        if made_there:
+            shutil.copy("other/a.h5", "features/a.h5")
+        elsewhere.close()
+
+    caplog.set_level("INFO")
+    monkeypatch.setattr(extraction.time, "sleep", wait)
+
+    result = extract(paths)
+
+    assert result.done == (("b",) if made_there else ("a", "b"))
+    assert result.kept == (("a",) if made_there else ())
+    assert "a: another process works on it, waiting" in caplog.text
+    assert contents("features") == contents("other")
+
+
+def test_slides_that_go_while_others_are_done_are_listed(monkeypatch):
+    paths = slides("a", "b")
+    monkeypatch.setattr(
+        extraction, "check_file", lambda path: path.name == "a.svs" and path.unlink()
+    )
+
+    result = extract(paths)
+
+    assert result.done == ("b",)
+    assert "slides/a.svs' cannot be read: No such file" in result.failures[0].message
+
+
+def test_pixels_that_are_not_square_are_told(monkeypatch, caplog):
+    monkeypatch.setattr("gimp_plugin.slides.plan.MPP_WARNING", -1.0)
+
+    extract(slides("a"))
+
+    assert "a: mpp=0.5 in x, 0.5 in y" in caplog.text
 
 
 @pytest.mark.slow

@@ -58,6 +58,21 @@ def test_errors_come_over_by_name(readers, tmp_path):
     assert "--slide-mpp" in caught.value.hint
 
 
+def test_what_a_decoder_raises_comes_over_as_the_slides_fault():
+    def broken(connection):
+        worker.wire.receive = lambda *_: ({"path": "a.svs"}, None)
+        worker.ReadRequest = lambda **_: 1 / 0
+        serve(connection)
+
+    serve = worker.serve
+    reading, supervisor = scripted(broken)
+
+    with closing(reading), pytest.raises(SlideError, match="cannot be read: ZeroDivisionError"):
+        reading.plan()
+
+    os.waitpid(supervisor, 0)
+
+
 def test_a_truncated_slide_is_told_before_it_is_opened(readers, tmp_path):
     make_slide(tmp_path / "a.svs")
     os.truncate(tmp_path / "a.svs", 10_000)

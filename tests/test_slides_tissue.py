@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gimp_plugin.errors import SlideError
 from gimp_plugin.slides.geometry import choose_geometry
 from gimp_plugin.slides.sources import SlideInfo
 from gimp_plugin.slides.tissue import (
@@ -115,6 +116,15 @@ def test_a_slide_smaller_than_a_patch_says_so():
 
     with pytest.raises(NoTissueError, match=r"\(100 x 100\) is smaller than one patch \(256"):
         tissue_patches(mask, width=100, height=100, geometry=GEOMETRY, min_tissue=0.25)
+
+
+@pytest.mark.parametrize(("limit", "message"), [("MAX_GRID", "6 x 3"), ("MAX_PATCHES", "18 pa")])
+def test_more_patches_than_a_bag_holds_are_refused(monkeypatch, limit, message):
+    mask = TissueMask(np.ones((48, 96), bool), 100.0, (1 / 16, 1 / 16))
+    monkeypatch.setattr(f"gimp_plugin.slides.tissue.{limit}", 17)
+
+    with pytest.raises(SlideError, match=message):
+        tissue_patches(mask, width=1536, height=768, geometry=GEOMETRY, min_tissue=0.25)
 
 
 def test_masks_are_those_of_tiatoolbox():

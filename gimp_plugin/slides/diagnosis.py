@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gimp_plugin.errors import SlideError
@@ -49,7 +51,8 @@ def check_file(path: Path) -> None:
         raise SlideError(f"{str(path)!r} is an empty file (0 bytes)", hint="copy it again")
     if not os.access(path, os.R_OK):
         raise SlideError(f"{str(path)!r} may not be read", hint="check its permissions")
-    _check_head(path)
+    with _naming(path):
+        _check_head(path)
 
 
 def fingerprint(path: Path) -> str:
@@ -68,20 +71,38 @@ def fingerprint(path: Path) -> str:
     Hexadecimal sha256.
     """
     digest = hashlib.sha256()
-    for part in slide_parts(path):
-        size = part.stat().st_size
-        digest.update(f"{part.name if path.is_dir() else ''}:{size};".encode())
-        step = max(SAMPLE_BYTES, (size - SAMPLE_BYTES) // (N_SAMPLES - 1))
-        with part.open("rb") as file:
-            for start in range(0, size, step):
-                file.seek(start)
-                digest.update(file.read(SAMPLE_BYTES))
+    with _naming(path):
+        for part in slide_parts(path):
+            name, size = part.name if path.is_dir() else "", part.stat().st_size
+            digest.update(f"{name}:{size};".encode())
+            for sample in _samples(part, size):
+                digest.update(sample)
     return digest.hexdigest()
 
 
 def state(path: Path) -> tuple[tuple[int, int], ...]:
     """Size and time of change of a slide's files: equal before and after means not touched."""
-    return tuple((part.stat().st_size, part.stat().st_mtime_ns) for part in slide_parts(path))
+    with _naming(path):
+        return tuple((part.stat().st_size, part.stat().st_mtime_ns) for part in slide_parts(path))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be read into an error about the slide."""
+    try:
+        yield
+    except OSError as error:
+        problem = f"{str(path)!r} cannot be read: {error.strerror or error}"
+        raise SlideError(problem, hint="has it been moved? else check the disk") from error
+
+
+def _samples(part: Path, size: int) -> Iterator[bytes]:
+    """Pieces of a file at equal distances, the first and the last among them."""
+    step = max(SAMPLE_BYTES, (size - SAMPLE_BYTES) // (N_SAMPLES - 1))
+    with part.open("rb") as file:
+        for start in range(0, size, step):
+            file.seek(start)
+            yield file.read(SAMPLE_BYTES)
 
 
 def _mode(path: Path) -> int:

@@ -159,15 +159,12 @@ class _Ledger:
         self.kept: list[str] = []
         self.failures: list[Failure] = []
 
-    def fail(self, slide: SlideFile, error: Exception) -> None:
+    def fail(self, slide: SlideFile, error: GimpError) -> None:
         """Note and tell that a slide failed."""
-        kind = type(error).__name__
-        hint = f" ({error.hint})" if isinstance(error, GimpError) and error.hint else ""
-        problem = error.problem if isinstance(error, GimpError) else str(error)
-        message = problem if str(slide.path) in problem else f"{str(slide.path)!r}: {problem}"
-        logger.error("%s failed: %s%s", slide.slide_id, message, hint)
-        stage = STAGES.get(kind, "read")
-        self.failures.append(Failure(slide.slide_id, stage, kind, f"{message}{hint}"))
+        kind, where = type(error).__name__, repr(str(slide.path))
+        message = str(error) if where in error.problem else f"{where}: {error}"
+        logger.error("%s failed: %s", slide.slide_id, message)
+        self.failures.append(Failure(slide.slide_id, STAGES.get(kind, "read"), kind, message))
 
     def result(self, *, seconds: float) -> ExtractionResult:
         """Sum up."""
@@ -192,7 +189,7 @@ def _lacking(
             made = ledger.folder.bag(slide).exists()
             mpp = mpps[slide.slide_id]
             current = made and ledger.folder.holds(slide, fingerprint(slide.path), mpp=mpp)
-        except (SlideError, StaleOutputError, OSError) as error:
+        except (SlideError, StaleOutputError) as error:
             ledger.fail(slide, error)
             continue
         if current:

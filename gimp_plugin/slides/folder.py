@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -132,7 +133,8 @@ class BagFolder:
         ------
         None, while the lock is held.
         """
-        path = self.path / f".{slide.slide_id}{LOCK}"
+        name = hashlib.sha256(slide.slide_id.encode()).hexdigest()[:16]  # the id may be too long
+        path = self.path / f".{name}{LOCK}"
         with held(path):
             try:
                 yield

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from gimp_plugin.errors import SlideError
 from gimp_plugin.slides.geometry import Geometry, patch_grid, scan_order
 from gimp_plugin.slides.sources import Source
+from gimp_plugin.storage.bags import MAX_PATCHES
 
 MASK_MPP = 8.0
 """Resolution of masks, as TIAToolbox's 1.25x."""
 
 MAX_STRIP_PIXELS = 32_000_000
+MAX_GRID = 50_000_000
 MIN_CONTRAST = 12.0
 """Grey levels between tissue and glass: a mask on less separates noise from noise."""
 
@@ -161,17 +163,25 @@ def tissue_patches(
     ------
     NoTissueError
         If no patch is left.
+    SlideError
+        If there are more patches than any bag holds.
     """
     left, top = patch_grid(width=width, height=height, geometry=geometry)
     if not (len(left) and len(top)):
         size = geometry.patch_size_level0
         problem = f"the slide ({width} x {height}) is smaller than one patch ({size} x {size})"
         raise NoTissueError(problem, hint="lower --patch-size, or leave it out")
+    if len(left) * len(top) > MAX_GRID:
+        problem = f"{len(left)} x {len(top)} patches are too many to choose from"
+        raise SlideError(problem, hint="raise --stride")
     share = tissue_share(mask, left=left, top=top, size=geometry.patch_size_level0)
     rows, columns, n_regions = scan_order((share >= min_tissue) & (share > 0))
     if not len(rows):
         problem = f"no tissue found: the fullest patch holds {share.max():.0%}"
         raise NoTissueError(problem, hint="blank? else lower --min-tissue, or try another --tissue")
+    if len(rows) > MAX_PATCHES:
+        problem = f"{len(rows)} patches hold tissue, a bag has {MAX_PATCHES} at most"
+        raise SlideError(problem, hint="raise --stride")
     return np.stack([left[columns], top[rows]], axis=1).astype(np.int32), n_regions
 
 

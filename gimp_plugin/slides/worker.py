@@ -17,7 +17,7 @@ import socket
 import sys
 from pathlib import Path
 
-from gimp_plugin.errors import GimpError
+from gimp_plugin.errors import GimpError, SlideError
 from gimp_plugin.slides import wire
 from gimp_plugin.slides.plan import ReadRequest, make_plan, read_batches
 from gimp_plugin.slides.sources import open_source
@@ -35,6 +35,8 @@ IMPORTS = (
     "tiatoolbox.wsicore.wsireader",
 )
 JOB_SECONDS = 60.0
+GONE = (BrokenPipeError, ConnectionResetError, EOFError, TimeoutError)
+"""What the end of the extraction looks like from here."""
 
 
 def main(descriptor: int) -> None:
@@ -46,21 +48,21 @@ def main(descriptor: int) -> None:
         Of the control socket; one byte on it says that the readers are
         imported, then each job is one byte with a socket and a pipe for the job.
     """
-    control = _stream(descriptor)
-    if not _import_readers(control):
-        return
-    control.sendall(b"r")
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are not waited for
-    while True:
-        byte, descriptors, *_ = socket.recv_fds(control, 1, 2)
-        if not byte:
+    with _stream(descriptor) as control:
+        if not _import_readers(control):
             return
-        if os.fork() == 0:
-            control.close()
-            _supervise(*descriptors)
-            os._exit(0)
-        for each in descriptors:
-            os.close(each)
+        control.sendall(b"r")
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # supervisors are not waited for
+        while True:
+            byte, descriptors, *_ = socket.recv_fds(control, 1, 2)
+            if not byte:
+                return
+            if os.fork() == 0:
+                control.close()
+                _supervise(*descriptors)
+                os._exit(0)
+            for each in descriptors:
+                os.close(each)
 
 
 def serve(connection: socket.socket) -> None:
@@ -75,13 +77,22 @@ def serve(connection: socket.socket) -> None:
     connection.settimeout(None)
     try:
         _read(ReadRequest(**request), connection)
-    except GimpError as error:
-        answer = {"kind": type(error).__name__, "problem": error.problem, "hint": error.hint}
-        wire.send(connection, {"error": answer})
+    except GONE:
+        raise
     except MemoryError:
         problem = f"the slide needs more than {MEMORY_LIMIT >> 30} GiB to read"
-        answer = {"kind": "SlideError", "problem": problem, "hint": "convert it to a pyramid"}
-        wire.send(connection, {"error": answer})
+        _refuse(connection, SlideError(problem, hint="convert it to a pyramid"))
+    except GimpError as error:
+        _refuse(connection, error)
+    except Exception as error:  # noqa: BLE001  # a decoder may raise anything on a bad file
+        problem = f"the slide cannot be read: {type(error).__name__}: {error}"
+        _refuse(connection, SlideError(problem, hint="damaged: copy or download it again"))
+
+
+def _refuse(connection: socket.socket, error: GimpError) -> None:
+    """Tell the extraction why a slide is not read."""
+    told = {"kind": type(error).__name__, "problem": error.problem, "hint": error.hint}
+    wire.send(connection, {"error": told})
 
 
 def _read(request: ReadRequest, connection: socket.socket) -> None:
@@ -125,10 +136,11 @@ def _serve_and_exit(descriptor: int) -> None:
     code = 1
     try:
         _limit_memory()
-        serve(_stream(descriptor))
+        with _stream(descriptor) as connection:
+            serve(connection)
         code = 0
-    except (BrokenPipeError, ConnectionResetError, EOFError, TimeoutError):
-        code = 0  # the extraction has left
+    except GONE:
+        code = 0
     except BaseException:  # noqa: BLE001  # the last stop before the process ends
         sys.excepthook(*sys.exc_info())
     finally:

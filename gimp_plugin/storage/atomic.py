@@ -31,7 +31,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}{PARTIAL}")
+    start = os.fsdecode(os.fsencode(path.name)[:200])  # a file name has 255 bytes at most
+    temporary = path.with_name(f".{start}.{os.getpid()}{PARTIAL}")
     try:
         yield temporary
         _sync(temporary)
