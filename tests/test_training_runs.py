@@ -365,3 +365,22 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(study, tmp_path):
         pretrain(study, tiny_config(), output=tmp_path / "p", runtime=Runtime(device="cuda:99"))
 
     assert not (tmp_path / "p").exists()
+
+
+def test_the_slide_table_of_a_run_is_not_applied_to_other_features(study, tmp_path):
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id\n" + "".join(f"P{n:02d},P{n:02d}\n" for n in range(30)))
+    source = replace(study, slide_table=table)
+    finetune(source, tiny_config(), start="genes", output=tmp_path / "f", runtime=Runtime())
+    new = tmp_path / "new"
+    new.mkdir()
+    (study.features / "P03.h5").rename(new / "TCGA-05-4244-01Z-00-DX1.h5")
+    make_cohort(
+        tmp_path / "new.h5ad", n_cases=1, n_genes=17, declared="log", case_ids=["TCGA-05-4244"]
+    )
+
+    other = replace(study, adata=tmp_path / "new.h5ad", features=new, slide_table=None)
+    predict(tmp_path / "f", other, output=tmp_path / "t.csv", runtime=Runtime())
+
+    (row,) = read_csv(tmp_path / "t.csv")
+    assert (row["case_id"], row["modalities"]) == ("TCGA-05-4244", "slides+genes")

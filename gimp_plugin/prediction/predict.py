@@ -71,7 +71,8 @@ def predict(
     run
         A fine-tuned run.
     source
-        Where the cases are; what is None is taken from the run.
+        Where the cases are; what is None is taken from the run. Its slide table goes with its own
+        features: other features need a table of their own, if any.
     output
         The table to write. Beside it, `<output>.json` says what it was made from.
     runtime
@@ -100,7 +101,7 @@ def predict(
     if record.kind != "finetune":
         problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
         raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
-    source = replace(with_defaults(source, of=record.source), missing=missing)
+    source = replace(with_defaults(source, of=_inherited(record, source)), missing=missing)
     study = prepare(source, modalities=record.config.model.modalities, labelled=False)
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
     cases, left_out = _predictable(study, record)
@@ -127,6 +128,11 @@ def predict(
         write_json(_sidecar(output), made_from)
         write_predictions(output, rows, classes=record.classes)
     return PredictionResult(output, "done", len(cases), exclusions)
+
+
+def _inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
+    """What the run says of the inputs, as far as it holds for these features."""
+    return record.source if given.features is None else record.source | {"slide_table": None}
 
 
 def _rows(

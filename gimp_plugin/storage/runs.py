@@ -107,7 +107,8 @@ def read_run(path: Path) -> RunRecord:
         If it is no run, is unfinished or damaged, or was written in a format we cannot read.
     """
     if not path.is_dir():
-        raise MissingFileError(f"run {str(path)!r} does not exist", hint="give the folder of a run")
+        hint = "make it with gimp pretrain or gimp finetune, or give another"
+        raise MissingFileError(f"run {str(path)!r} does not exist", hint=hint)
     stored = _read_json(path / CONFIG)
     _check_format(path, stored)
     provenance = _read_json(path / PROVENANCE)
