@@ -62,7 +62,7 @@ def test_a_seeded_block_repeats_and_leaves_the_generator_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("interrupted_at", [2, 5, 7, 11])
+@pytest.mark.parametrize("interrupted_at", [2, 5, 7, 9])
 def test_a_run_that_stopped_at_any_step_ends_with_the_same_bytes(
     tmp_path, monkeypatch, interrupted_at
 ):
