@@ -13,13 +13,16 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import openslide
 import pytest
 import torch
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
-from gimp_plugin.storage.bags import list_bags
+from gimp_plugin.storage.bags import list_bags, read_coords, read_features
 from gimp_plugin.storage.tables import read_csv
+from tests.resnet_factory import layer3_mean, seeded_resnet50
 from tests.slide_factory import make_slide
 from tests.slide_readers import borrow
 
@@ -147,6 +150,25 @@ def test_only_bad_slides_are_code_3_and_leave_earlier_bags_alone():
     assert result.stdout == "features: 1 slides failed\n"
     assert after.pop(Path("failures.csv"))
     assert after == before
+
+
+def test_resnet50_is_torchvisions_up_to_layer3_on_the_pixels_of_the_slide():
+    network = seeded_resnet50()
+    torch.save(network.state_dict(), "seeded.pth")
+    make_slide(Path("a.svs"), mpp=0.499)
+
+    result = gimp("a.svs", "--weights", "seeded.pth")
+
+    (bag,) = list_bags(Path("features"))
+    with openslide.OpenSlide("a.svs") as slide:
+        regions = [slide.read_region(corner, 0, (256, 256)) for corner in read_coords(bag).tolist()]
+    expected = layer3_mean(network, np.stack([np.asarray(each)[..., :3] for each in regions]))
+    digest = hashlib.sha256(Path("seeded.pth").read_bytes()).hexdigest()
+    assert result.exit_code == 0
+    assert (bag.dim, bag.encoder) == (1024, f"resnet50@{digest[:12]}")
+    assert expected.std() > 0.05
+    half_of_a_step = 2.0**-11  # of float16, relative
+    np.testing.assert_allclose(read_features(bag), expected, atol=1e-5, rtol=half_of_a_step)
 
 
 def test_row_40_missing_weights_are_code_3():

@@ -10,8 +10,6 @@ import urllib.request
 import numpy as np
 import pytest
 import torch
-import torchvision
-from torch.nn import functional
 
 from gimp_plugin.config import Runtime
 from gimp_plugin.errors import (
@@ -25,6 +23,7 @@ from gimp_plugin.plugins import registry
 from gimp_plugin.slides import encoders, weights
 from gimp_plugin.slides.encoders import Encoder
 from gimp_plugin.slides.encoding import Encoding
+from tests.resnet_factory import layer3_mean, seeded_resnet50
 
 CPU = Runtime(device="cpu", precision="fp32")
 PATCHES = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
@@ -32,22 +31,7 @@ PATCHES = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def resnet():
-    """A ResNet50 of torchvision with seeded weights, its batch norms as after training."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.random.fork_rng(devices=[]):
-        network = torchvision.models.resnet50(weights=None)
-    state = {name: draw(name, value, generator) for name, value in network.state_dict().items()}
-    network.load_state_dict(state)
-    return network.eval()
-
-
-def draw(name, value, generator):
-    if not value.is_floating_point():
-        return value
-    drawn = torch.randn(value.shape, generator=generator)
-    if name.endswith(("running_var", "bn1.weight", "bn2.weight", "bn3.weight")):
-        return drawn.abs() / 4 + 0.5
-    return drawn / max(1, value[0].numel()) ** 0.5 if value.ndim > 1 else drawn / 10
+    return seeded_resnet50()
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +45,6 @@ def resnet_file(resnet, tmp_path_factory):
 def empty_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "torch" / "hub" / "checkpoints" / "resnet50-0676ba61.pth"
-
-
-def layer3_mean(network, patches):
-    """Features by torchvision's own modules, normalised as its documentation says."""
-    pixels = torch.from_numpy(patches).permute(0, 3, 1, 2).float() / 255
-    mean, std = (
-        torch.tensor(v).view(1, 3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    )
-    with torch.no_grad():
-        hidden = network.maxpool(network.relu(network.bn1(network.conv1((pixels - mean) / std))))
-        hidden = network.layer3(network.layer2(network.layer1(hidden)))
-        return functional.adaptive_avg_pool2d(hidden, 1).flatten(1).numpy()
 
 
 def test_resnet50_equals_torchvision_up_to_layer3(resnet, resnet_file):

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 
 from gimp_plugin import keys
-from gimp_plugin.errors import BagError, MissingFileError, ResourceError, SafetyError
+from gimp_plugin.errors import (
+    BagError,
+    LockedError,
+    MissingFileError,
+    ResourceError,
+    SafetyError,
+)
 from gimp_plugin.storage.bags import (
     BagWriter,
     list_bags,
@@ -236,6 +242,36 @@ def test_wrong_shapes_and_types_are_refused(tmp_path, features, coords, message)
 
     assert "odd.h5" in str(caught.value)
     assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("limit", ["MAX_PATCHES", "MAX_DIM"])
+def test_sizes_that_no_slide_has_are_refused(tmp_path, rows, monkeypatch, limit):
+    path = write_bag(tmp_path / "a.h5", *rows)
+    monkeypatch.setattr(f"gimp_plugin.storage.bags.{limit}", 6)
+
+    with pytest.raises(BagError, match=r"a\.h5.*shape \(1234, 7\), at most"):
+        read_info(path)
+
+
+def test_a_group_is_no_dataset(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_group("features")
+
+    with pytest.raises(BagError, match="a group 'features' where a dataset"):
+        read_info(tmp_path / "a.h5")
+
+
+def test_a_file_that_is_being_written_is_left_to_its_writer(tmp_path, rows, monkeypatch):
+    path = write_bag(tmp_path / "a.h5", *rows)
+
+    def busy(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(h5py, "File", busy)
+
+    with pytest.raises(LockedError, match="open for writing") as caught:
+        read_info(path)
+    assert caught.value.exit_code == 6
 
 
 def test_a_file_without_features_says_what_it_has(tmp_path):
