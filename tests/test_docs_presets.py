@@ -16,18 +16,18 @@ ROW = re.compile(
 )
 
 
-def documented(preset: str) -> dict[str, list[str]]:
+def documented(preset):
     """Lines of TOML by table, as the page has them."""
-    sections = PAGE.read_text(encoding="utf-8").split("\n### `[")[1:]
+    page = PAGE.read_text(encoding="utf-8")
     return {
         section.partition("]")[0]: [
             f"{row['setting']} = {row[preset]}" for row in ROW.finditer(section)
         ]
-        for section in sections
+        for section in page.split("\n### `[")[1:]
     }
 
 
-def shipped(preset: str) -> dict[str, list[str]]:
+def shipped(preset):
     """Lines of TOML by table, as `gimp config` prints them."""
     tables = load_preset(preset).to_dict()
     return {name: to_toml({name: table}).splitlines()[1:] for name, table in tables.items()}
