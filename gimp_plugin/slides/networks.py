@@ -6,12 +6,14 @@ Normalisation is part of the network, so that patches travel as bytes and no cal
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gimp_plugin.errors import CheckpointError, listed
 
@@ -60,6 +62,7 @@ class TruncatedResNet50(nn.Module):
         for name in names:
             self.layers.add_module(name, getattr(whole, name))
         load_exactly(self.layers, weights, unused=("layer4.", "fc."))
+        fold_batch_norms(self)
 
     def forward(
         self, patches: UInt8[Tensor, "batch height width 3"]
@@ -81,6 +84,7 @@ class EfficientNetLite0(nn.Module):
             self.network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
         self.normalise = Normalise([127.0] * 3, [128.0] * 3)
         load_in_order(self.network, weights, unused=("_fc.weight", "_fc.bias"))
+        fold_batch_norms(self)
 
     def forward(
         self, patches: UInt8[Tensor, "batch height width 3"]
@@ -172,3 +176,23 @@ def load_in_order(
         problem = f"{len(used)} weights do not have the shapes of {type(module).__name__}'s"
         raise CheckpointError(problem, hint="give weights of this network")
     module.load_state_dict(dict(zip(wanted, used, strict=True)))
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm into the convolution in front of it: the same function, in less time.
+
+    On a CPU the norms take a fifth of these networks' time. An activation that is part of the
+    norm, as in timm, stays. Module and weights are changed in place.
+
+    Parameters
+    ----------
+    module
+        In evaluation mode or about to be: the running averages are taken as they are.
+    """
+    for parent in [*module.modules()]:
+        children = [*parent.named_children()]
+        for (name, first), (next_name, second) in pairwise(children):
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                folded = fuse_conv_bn_eval(first.eval(), second.eval())
+                setattr(parent, name, folded)
+                setattr(parent, next_name, getattr(second, "act", nn.Identity()))
