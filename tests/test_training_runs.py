@@ -384,3 +384,15 @@ def test_the_slide_table_of_a_run_is_not_applied_to_other_features(study, tmp_pa
 
     (row,) = read_csv(tmp_path / "t.csv")
     assert (row["case_id"], row["modalities"]) == ("TCGA-05-4244", "slides+genes")
+
+
+def test_keeping_slides_of_unknown_cases_leaves_them_out_of_training(study, tmp_path):
+    (study.features / "P03.h5").unlink()
+    make_bag(study.features / "X99.h5", 9, 0.5, rng=np.random.default_rng(0), encoder="untrained")
+    source = replace(study, missing="keep")
+
+    finetune(source, tiny_config(), start="genes", output=tmp_path / "f", runtime=Runtime())
+
+    rows = read_csv(tmp_path / "f" / "exclusions.csv")
+    assert [(row["case_id"], row["step"]) for row in rows] == [("X99", "labels")]
+    assert "P03" in runs.read_run(tmp_path / "f").parts

@@ -25,6 +25,8 @@ from gimp_plugin.storage.tables import Exclusion
 
 logger = logging.getLogger(__name__)
 
+NO_LABEL = "no label: its case is not in the cohort"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
@@ -129,7 +131,10 @@ def prepare(
             gene_row=rows.get(case_id, -1) if "genes" in modalities else -1,
         )
         for case_id, own in slides.items()
+        if case_id in labels or not labelled
     )
+    unlabelled = [case_id for case_id in slides if labelled and case_id not in labels]
+    exclusions += tuple(Exclusion(case_id, "", "labels", NO_LABEL) for case_id in unlabelled)
     feature_dim, encoder = _one_encoder([bag for case in cases for bag in case.bags])
     return Study(
         cohort=cohort,

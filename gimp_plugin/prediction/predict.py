@@ -21,7 +21,7 @@ from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import CheckpointError, PairingError, StaleOutputError, listed
 from gimp_plugin.models.gimp import GimpModel
-from gimp_plugin.storage.atomic import sha256_file, write_json
+from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.predictions import write_predictions
 from gimp_plugin.storage.runs import RunRecord
@@ -113,6 +113,7 @@ def predict(
         "excluded": [[one.case_id, one.slide_id, one.step, one.reason] for one in exclusions],
     }
     with held(output.parent / f".{output.name}.lock"):
+        clean_partials(output.parent)
         if not _is_stale(output, made_from, overwrite=runtime.overwrite):
             logger.info("%s is complete and current: nothing to do", output)
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
