@@ -17,7 +17,8 @@ BUDGET: dict[str, Any] = {
     "model.n_heads": 4,
     "model.n_landmarks": 16,
     "genes.epochs": 20,
-    "pretrain.epochs": 10,
+    "pretrain.epochs": 25,
+    "pretrain.lr": 3e-3,
     "finetune.epochs": 20,
     "finetune.patience": 8,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-N_GENES = 901
-N_INFORMATIVE = 90
-N_NUISANCE = 240
+N_GENES = 601
+N_INFORMATIVE = 200
+N_NUISANCE = 120
 SCALE = "log2"
 
 
@@ -19,9 +19,9 @@ def gene_names() -> list[str]:
 def draw_expression(
     activity: NDArray[np.float64], *, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw log2 expression of which a tenth of the genes follows each case's activity.
+    """Draw log2 expression of which a third of the genes follows each case's activity.
 
-    A quarter of the genes follows something that has nothing to do with the class, as the age of
+    A fifth of the genes follows something that has nothing to do with the class, as the age of
     the sample or its purity would; the rest is noise.
 
     Parameters

@@ -20,7 +20,7 @@ from gimp_plugin.studies.demo.report import as_markdown
 
 logger = logging.getLogger(__name__)
 
-N_CASES = 100
+N_CASES = 120
 PATCH_ENCODER = "efficientnet-lite0"
 TABLE = "evaluation.md"
 

@@ -25,10 +25,10 @@ FIELD = 256
 GRID = 6
 """Fields along a slide's side."""
 NESTS: Corners = ((0, 744), (0, 384))
-STROMA: Corners = ((250, 744), (700, 744))
+STROMA: Corners = ((250, 744), (715, 744))
 """Where the top-left corner of a field may lie: rows, columns."""
 GLASS = (240, 246)
-STAIN_SPREAD = 0.06
+STAIN_SPREAD = 0.05
 
 
 def h_and_e_picture() -> Pixels:
