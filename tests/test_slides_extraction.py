@@ -35,6 +35,9 @@ from gimp_plugin.storage.tables import read_csv
 from tests.slide_factory import make_slide
 from tests.slide_readers import borrow, shared_readers
 
+# Python 3.12 and later warn of any fork beside threads; these forks compute nothing on them.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
 CONFIG = ExtractionConfig(patch_encoder="untrained", patch_size=96)
 
 

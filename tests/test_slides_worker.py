@@ -16,6 +16,9 @@ from gimp_plugin.slides.plan import SlidePlan
 from tests.slide_factory import make_slide
 from tests.test_slides_plan import plan_and_pixels, request
 
+# Python 3.12 and later warn of any fork beside threads; these forks compute nothing on them.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
 
 @pytest.fixture
 def ends():

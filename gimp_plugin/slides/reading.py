@@ -20,6 +20,9 @@ from gimp_plugin.slides import wire
 from gimp_plugin.slides.plan import ReadRequest, SlidePlan
 from gimp_plugin.slides.tissue import NoTissueError
 
+SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""Readers fork, which is safe without threads, and the cores belong to the encoder."""
+
 ERRORS = {error.__name__: error for error in (SlideError, NoTissueError)}
 
 
@@ -35,10 +38,11 @@ class SlideReaders:
         self._ready = False
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gimp_plugin.slides.worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "gimp_plugin.slides.worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                env=os.environ | SINGLE_THREAD,
                 start_new_session=True,  # Ctrl-C is for the extraction, which ends them in order
             )
 
