@@ -162,7 +162,8 @@ class _Ledger:
     def fail(self, slide: SlideFile, error: GimpError) -> None:
         """Note and tell that a slide failed."""
         kind, where = type(error).__name__, repr(str(slide.path))
-        message = str(error) if where in error.problem else f"{where}: {error}"
+        message = str(error).replace(repr(str(slide.path.absolute())), where)
+        message = message if where in message else f"{where}: {message}"
         logger.error("%s failed: %s", slide.slide_id, message)
         self.failures.append(Failure(slide.slide_id, STAGES.get(kind, "read"), kind, message))
 

@@ -152,7 +152,7 @@ class BagMaker:
                     raise SlideError(problem, hint="run the command again when it is whole")
         seconds = time.monotonic() - start
         logger.info(
-            "%s: %d patches in %d tissue regions, %.1f s (%.0f patches/s)",
+            "%s: %d patches, tissue regions: %d, %.1f s (%.0f patches/s)",
             slide.slide_id, len(plan.coords), plan.n_regions, seconds, len(plan.coords) / seconds,
         )  # fmt: skip
         return len(plan.coords)
