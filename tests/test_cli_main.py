@@ -264,8 +264,9 @@ def test_closed_streams_are_nobodys_error():
     assert process.returncode == 0
 
 
-def test_logging_and_warnings_are_as_before_after_a_command(gimp):
+def test_logging_and_warnings_are_as_before_after_a_command(gimp, monkeypatch):
     root = logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.INFO)  # what a command would not choose by itself
     before = (root.level, list(root.handlers), warnings.showwarning)
 
     assert gimp("plugins").exit_code == 0

@@ -29,6 +29,7 @@ def example(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(example, tmp_path, capsys):
     source = make_study(tmp_path, n_cases=40, obs={"fold": [case // 2 % 2 for case in range(40)]})
     arguments = (source.adata, source.features, tmp_path / "study", "--dim", 16)

@@ -60,8 +60,10 @@ def test_patience_is_used_up_by_waiting_in_total(ends):
     one, other = ends
     patience = wire.Patience(0.3)
     for _ in range(2):
-        threading.Timer(0.1, wire.send, (one, {})).start()
+        timer = threading.Timer(0.1, wire.send, (one, {}))
+        timer.start()
         wire.receive(other, patience)
+        timer.join()
 
     assert 0 < patience.left < 0.15
 

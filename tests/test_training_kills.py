@@ -53,7 +53,7 @@ def check_readable(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_twenty_kills_break_no_file_and_change_no_byte(tmp_path):
     FORKED.set_forkserver_preload(["gimp_plugin.training", "scanpy", "tests.test_training_kills"])
     source = make_study(tmp_path, n_cases=40)

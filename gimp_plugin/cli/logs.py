@@ -44,11 +44,16 @@ class Formatter(logging.Formatter):
 
 
 @contextmanager
-def attached() -> Iterator[None]:
+def attached(verbosity: int = 0) -> Iterator[None]:
     """Log to stderr while a command runs, and leave logging as it was.
 
     TIAToolbox takes the root logger over when it has no handler, and sends every library's INFO
     lines to stdout; so ours stands there before it is imported.
+
+    Parameters
+    ----------
+    verbosity
+        As in `set_verbosity`.
 
     Yields
     ------
@@ -60,7 +65,7 @@ def attached() -> Iterator[None]:
     handler.setFormatter(Formatter())
     root.addHandler(handler)
     logging.captureWarnings(capture=True)
-    set_verbosity(0)
+    set_verbosity(verbosity)
     try:
         yield
     finally:
@@ -95,7 +100,8 @@ def verbosity_options() -> list[click.Option]:
 
         def add(ctx: click.Context, _param: click.Parameter, times: int) -> None:
             ctx.meta[VERBOSITY] = ctx.meta.get(VERBOSITY, 0) + sign * times
-            set_verbosity(ctx.meta[VERBOSITY])
+            if times and any(isinstance(one, Handler) for one in logging.getLogger().handlers):
+                set_verbosity(ctx.meta[VERBOSITY])
 
         return click.Option(
             [f"-{name[0]}", f"--{name}"], count=True, expose_value=False, callback=add, help=text

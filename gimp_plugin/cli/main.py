@@ -36,7 +36,7 @@ class Gimp(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; whatever it raises becomes a message and an exit code."""
-        with logs.attached():
+        with logs.attached(ctx.meta.get(logs.VERBOSITY, 0)):
             try:
                 result = super().invoke(ctx)
                 if sys.stdout is not None:
