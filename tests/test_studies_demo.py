@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import anndata
 import numpy as np
 import openslide
@@ -11,7 +13,10 @@ from sklearn.metrics import roc_auc_score
 
 from gimp_plugin import keys
 from gimp_plugin.cli.main import cli
-from gimp_plugin.errors import ResourceError, StaleOutputError
+from gimp_plugin.errors import ResourceError, SlideError, StaleOutputError
+from gimp_plugin.slides.extraction import ExtractionResult
+from gimp_plugin.storage.tables import Failure
+from gimp_plugin.studies import demo
 from gimp_plugin.studies.demo import run_demo, tissue
 from gimp_plugin.studies.demo.arms import ARMS, arm_config
 from gimp_plugin.studies.demo.cohort import CLASSES, draw_patients, write_cohort
@@ -35,7 +40,7 @@ def picture():
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    return write_cohort(tmp_path_factory.mktemp("demo") / "cohort", n_cases=5, seed=0)
+    return write_cohort(tmp_path_factory.mktemp("demo") / "cohort", n_cases=12, seed=0)
 
 
 def content(folder):
@@ -174,7 +179,7 @@ def test_equal_pictures_are_equal_bytes(tmp_path):
 def test_the_cohort_declares_its_scale_and_that_it_is_simulated(cohort):
     adata = anndata.read_h5ad(cohort.adata)
 
-    assert adata.shape == (5, N_GENES)
+    assert adata.shape == (12, N_GENES)
     assert adata.uns["gimp"]["scale"] == "log2"
     assert "simulated" in adata.uns["note"]
     assert list(adata.obs_names) == sorted(path.stem for path in cohort.slides.iterdir())
@@ -183,7 +188,7 @@ def test_the_cohort_declares_its_scale_and_that_it_is_simulated(cohort):
 def test_a_cohort_that_is_there_stays_byte_for_byte(cohort):
     before = content(cohort.folder)
 
-    write_cohort(cohort.folder, n_cases=5, seed=0)
+    write_cohort(cohort.folder, n_cases=12, seed=0)
 
     assert content(cohort.folder) == before
 
@@ -192,20 +197,21 @@ def test_a_slide_that_is_lacking_is_written_again_the_same(cohort):
     before = content(cohort.folder)
     next(iter(sorted(cohort.slides.iterdir()))).unlink()
 
-    write_cohort(cohort.folder, n_cases=5, seed=0)
+    write_cohort(cohort.folder, n_cases=12, seed=0)
 
     assert content(cohort.folder) == before
 
 
 def test_another_demonstration_in_the_folder_is_refused(cohort):
     with pytest.raises(StaleOutputError, match="another demonstration"):
-        write_cohort(cohort.folder, n_cases=5, seed=1)
+        write_cohort(cohort.folder, n_cases=12, seed=1)
 
 
-def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path):
+@pytest.mark.parametrize("words", [["demo"], ["demo", "-v"]])
+def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, words):
     (tmp_path / "thesis.tex").write_text("mine")
 
-    result = CliRunner().invoke(cli, ["demo", str(tmp_path)])
+    result = CliRunner().invoke(cli, [*words, str(tmp_path)])
 
     assert result.exit_code == 3
     assert "'thesis.tex'" in result.stderr
@@ -224,6 +230,17 @@ def test_without_the_packages_of_the_demo_nothing_is_written(tmp_path, monkeypat
     assert not (tmp_path / "demo").exists()
 
 
+def test_a_slide_that_cannot_be_read_ends_the_demonstration(cohort, monkeypatch):
+    failure = Failure("DEMO-003", "read", "SlideError", "'DEMO-003.svs' is truncated")
+    failed = ExtractionResult(
+        output=cohort.folder, done=(), kept=(), failures=(failure,), n_patches=0, seconds=0.0
+    )
+    monkeypatch.setattr(demo.run, "extract_features", lambda *_, **__: failed)
+
+    with pytest.raises(SlideError, match=r"DEMO-003\.svs"):
+        run_demo(cohort.folder, n_cases=12, patch_encoder="untrained")
+
+
 def test_all_arms_have_the_same_budget():
     configs = [arm_config(arm, TINY).to_dict() for arm in ARMS]
 
@@ -234,16 +251,23 @@ def test_all_arms_have_the_same_budget():
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_the_demonstration_ends_with_a_table_and_goes_on_with_nothing_to_do(tmp_path):
+def test_the_demonstration_ends_with_a_table_and_goes_on_with_nothing_to_do(tmp_path, monkeypatch):
     folder = tmp_path / "demo"
+    tiny = functools.partial(run_demo, n_cases=12, patch_encoder="untrained", changes=TINY)
+    monkeypatch.setattr(demo, "run_demo", tiny)
 
-    first = run_demo(folder, n_cases=12, patch_encoder="untrained", changes=TINY)
+    printed = CliRunner().invoke(cli, ["demo", str(folder)])
     before = content(folder)
-    again = run_demo(folder, n_cases=12, patch_encoder="untrained", changes=TINY)
+    again = tiny(folder)
 
-    assert list(first.evaluations) == [arm.name for arm in ARMS]
-    assert {one.n_cases for one in first.evaluations.values()} == {4}
-    assert first.table.startswith("A demonstration, not a finding")
-    assert [row.count("|") for row in first.table.splitlines()[2:8]] == [7] * 6
-    assert again.table == first.table == (folder / "evaluation.md").read_text()
+    table = (folder / "evaluation.md").read_text()
+    assert printed.exit_code == 0
+    assert printed.stdout.startswith(table)
+    assert table.startswith("A demonstration, not a finding")
+    assert [row.count("|") for row in table.splitlines()[2:8]] == [7] * 6
+    assert "(done, " in printed.stdout
+    assert "gimp pretrain --adata genes.h5ad" in printed.stdout
+    assert (again.outcome, again.table) == ("nothing to do", table)
+    assert list(again.evaluations) == [arm.name for arm in ARMS]
+    assert {one.n_cases for one in again.evaluations.values()} == {4}
     assert content(folder) == before

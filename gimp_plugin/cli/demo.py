@@ -33,7 +33,7 @@ def command(*, folder: Path, **given: Any) -> None:
     with quieter():
         found = run_demo(folder, runtime=runtime(given))
     click.echo(found.table)
-    click.echo(closing(found.folder, seconds=found.seconds), nl=False)
+    click.echo(closing(found.folder, outcome=found.outcome, seconds=found.seconds), nl=False)
 
 
 @contextmanager

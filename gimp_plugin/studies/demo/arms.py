@@ -12,13 +12,14 @@ from gimp_plugin.prediction import predict
 from gimp_plugin.studies.demo.cohort import SHUFFLED, DemoFiles
 from gimp_plugin.training import finetune, pretrain
 
+DONE, NOTHING = "done", "nothing to do"
 BUDGET: dict[str, Any] = {
     "model.dim": 64,
     "model.n_heads": 4,
     "model.n_landmarks": 16,
     "genes.epochs": 20,
-    "pretrain.epochs": 25,
-    "pretrain.lr": 3e-3,
+    "pretrain.epochs": 30,
+    "pretrain.lr": 6e-3,
     "finetune.epochs": 20,
     "finetune.patience": 8,
 }
@@ -71,10 +72,13 @@ class ArmResult:
         The fine-tuned run.
     predictions
         Its table of predictions.
+    outcome
+        `done`, or `nothing to do` when everything was complete and current.
     """
 
     run: Path
     predictions: Path
+    outcome: str
 
 
 def run_arm(
@@ -108,11 +112,13 @@ def run_arm(
         label_key=arm.label_key,
         splits=str(files.splits),
     )
-    pretrain(source, config, output=runs / "pretrain", runtime=runtime)
-    start = str(runs / "pretrain")
-    finetune(source, config, start=start, output=runs / "finetune", runtime=runtime)
-    predict(runs / "finetune", source, output=predictions, runtime=runtime)
-    return ArmResult(runs / "finetune", predictions)
+    start, run = runs / "pretrain", runs / "finetune"
+    outcomes = {
+        pretrain(source, config, output=start, runtime=runtime).outcome,
+        finetune(source, config, start=str(start), output=run, runtime=runtime).outcome,
+        predict(run, source, output=predictions, runtime=runtime).outcome,
+    }
+    return ArmResult(run, predictions, DONE if DONE in outcomes else NOTHING)
 
 
 def arm_config(arm: Arm, changes: dict[str, Any]) -> GimpConfig:

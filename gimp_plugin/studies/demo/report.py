@@ -50,13 +50,15 @@ def as_markdown(evaluations: Mapping[str, Evaluation]) -> str:
     return f"{SIMULATED}\n\n{table(header, cells)}\n\n{NOTES}\n"
 
 
-def closing(folder: Path, *, seconds: float) -> str:
+def closing(folder: Path, *, outcome: str, seconds: float) -> str:
     """Say where everything lies and what to do next.
 
     Parameters
     ----------
     folder
         Of the demonstration.
+    outcome
+        `done` or `nothing to do`.
     seconds
         How long it took.
 
@@ -67,7 +69,7 @@ def closing(folder: Path, *, seconds: float) -> str:
     width = max(map(len, PLACES))
     places = "\n".join(f"    {name.ljust(width)}  {text}" for name, text in PLACES.items())
     return (
-        f"Everything lies in {folder} ({seconds:.0f} s):\n\n{places}\n\n"
+        f"Everything lies in {folder} ({outcome}, {seconds:.0f} s):\n\n{places}\n\n"
         "On your own slides and genes (matched by name, by a column slide_id of obs, or by "
         f"--slide-table):\n\n{COMMANDS}\n"
     )

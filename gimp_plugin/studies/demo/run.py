@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from gimp_plugin.errors import SlideError
 from gimp_plugin.evaluation import Evaluation, evaluate
 from gimp_plugin.slides.extraction import extract_features, find_encoder
 from gimp_plugin.storage.atomic import write_text
-from gimp_plugin.studies.demo.arms import ARMS, BUDGET, ArmResult, run_arm
+from gimp_plugin.studies.demo.arms import ARMS, BUDGET, DONE, NOTHING, ArmResult, run_arm
 from gimp_plugin.studies.demo.cohort import write_cohort
 from gimp_plugin.studies.demo.report import as_markdown
 
@@ -37,6 +38,8 @@ class DemoResult:
         What each arm reaches on the test cases, by the arm's name.
     table
         The evaluation table, in Markdown.
+    outcome
+        `done`, or `nothing to do` when everything but the evaluation was there.
     seconds
         How long it took.
     """
@@ -44,6 +47,7 @@ class DemoResult:
     folder: Path
     evaluations: Mapping[str, Evaluation]
     table: str
+    outcome: str
     seconds: float
 
 
@@ -98,17 +102,37 @@ def run_demo(
         failed = extracted.failures[0]
         raise SlideError(f"{failed.item}: {failed.message}", hint="remove the slide and try again")
     results = {}
+    budget = {**BUDGET, **(changes or {})}
     for number, arm in enumerate(ARMS, start=1):
         logger.info("3/3 training and prediction, arm %d of %d: %s", number, len(ARMS), arm.name)
-        results[arm.name] = run_arm(
-            arm, files, features=features, runtime=runtime, changes={**BUDGET, **(changes or {})}
-        )
+        with _one_thread():
+            results[arm.name] = run_arm(
+                arm, files, features=features, runtime=runtime, changes=budget
+            )
     evaluations = _evaluations(results, seed=runtime.seed)
     table = as_markdown(evaluations)
     write_text(folder / TABLE, table)
+    worked = extracted.done or any(one.outcome == DONE for one in results.values())
     return DemoResult(
-        folder=folder, evaluations=evaluations, table=table, seconds=time.monotonic() - start
+        folder=folder,
+        evaluations=evaluations,
+        table=table,
+        outcome=DONE if worked else NOTHING,
+        seconds=time.monotonic() - start,
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: with so small a model, more of them only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _evaluations(results: Mapping[str, ArmResult], *, seed: int) -> dict[str, Evaluation]:
