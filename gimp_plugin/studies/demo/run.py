@@ -13,10 +13,10 @@ from typing import Any
 from gimp_plugin.config import ExtractionConfig, Runtime
 from gimp_plugin.errors import SlideError
 from gimp_plugin.evaluation import Evaluation, evaluate
-from gimp_plugin.slides.extraction import extract_features, find_encoder
+from gimp_plugin.slides.extraction import ExtractionResult, extract_features, find_encoder
 from gimp_plugin.storage.atomic import write_text
 from gimp_plugin.studies.demo.arms import ARMS, BUDGET, DONE, NOTHING, ArmResult, run_arm
-from gimp_plugin.studies.demo.cohort import write_cohort
+from gimp_plugin.studies.demo.cohort import DemoFiles, write_cohort
 from gimp_plugin.studies.demo.report import as_markdown
 
 logger = logging.getLogger(__name__)
@@ -96,16 +96,12 @@ def run_demo(
     logger.info("1/3 cohort of %d patients in %s", n_cases, folder)
     files = write_cohort(folder, n_cases=n_cases, seed=runtime.seed)
     logger.info("2/3 patch features, by %s", patch_encoder)
-    features = folder / "features"
-    extracted = extract_features([files.slides], extraction, output=features, runtime=runtime)
-    if extracted.failures:
-        failed = extracted.failures[0]
-        raise SlideError(f"{failed.item}: {failed.message}", hint="remove the slide and try again")
-    results = {}
-    budget = {**BUDGET, **(changes or {})}
-    for number, arm in enumerate(ARMS, start=1):
-        logger.info("3/3 training and prediction, arm %d of %d: %s", number, len(ARMS), arm.name)
-        with _one_thread():
+    features, budget = folder / "features", {**BUDGET, **(changes or {})}
+    with _one_thread():
+        extracted = _extracted(files, extraction, output=features, runtime=runtime)
+        results = {}
+        for number, arm in enumerate(ARMS, start=1):
+            logger.info("3/3 training and prediction, %d of %d: %s", number, len(ARMS), arm.name)
             results[arm.name] = run_arm(
                 arm, files, features=features, runtime=runtime, changes=budget
             )
@@ -124,7 +120,12 @@ def run_demo(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Compute in one thread: with so small a model, more of them only wait for each other."""
+    """Compute in one thread.
+
+    Slides are read in a process beside it, and with so small a model more threads only wait for
+    each other: on a busy machine of two cores they took twice as long. One thread also gives the
+    same numbers whatever the number of cores.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -133,6 +134,17 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _extracted(
+    files: DemoFiles, config: ExtractionConfig, *, output: Path, runtime: Runtime
+) -> ExtractionResult:
+    """Make the bags; all slides are our own, so none may fail."""
+    found = extract_features([files.slides], config, output=output, runtime=runtime)
+    if found.failures:
+        failed = found.failures[0]
+        raise SlideError(f"{failed.item}: {failed.message}", hint="remove the slide and try again")
+    return found
 
 
 def _evaluations(results: Mapping[str, ArmResult], *, seed: int) -> dict[str, Evaluation]:
