@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 
@@ -20,6 +21,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """Collect what TIAToolbox left open here, where it is ignored, and not in some later test."""
+    yield
+    gc.collect()
+
+
 REAL = Path(__file__).parents[2] / "shared" / "data" / "real_slides"
 
 

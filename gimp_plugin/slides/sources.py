@@ -154,9 +154,10 @@ class ToolboxSource:
 
     def close(self) -> None:
         """Close the slide's files, where the reader keeps them open."""
-        tiff = getattr(self._reader, "tiff", None)
-        if tiff is not None:
-            tiff.close()
+        for name in ("_zarr_store", "tiff"):  # TIAToolbox closes neither
+            file = getattr(self._reader, name, None)
+            if file is not None:
+                file.close()
 
 
 def open_source(path: Path) -> closing[Source]:
