@@ -55,6 +55,7 @@ def make_cohort(
     case_ids: Sequence[str] | None = None,
     gene_ids: Sequence[str] | None = None,
     obs: Mapping[str, Any] | None = None,
+    genes: Mapping[str, Any] | None = None,
     signal: float = 2.0,
     seed: int = 0,
 ) -> Path:
@@ -78,8 +79,8 @@ def make_cohort(
         Name of a layer to store them in; X is then left empty.
     case_ids, gene_ids
         Names instead of the usual ones.
-    obs
-        More columns beside `label`.
+    obs, genes
+        More columns beside `label`, and columns of the genes.
 
     Returns
     -------
@@ -99,7 +100,7 @@ def make_cohort(
     adata = anndata.AnnData(
         None if layer else values,
         obs=pd.DataFrame({"label": list(labels), **(obs or {})}, index=list(case_ids)),
-        var=pd.DataFrame(index=list(gene_ids)),
+        var=pd.DataFrame(dict(genes or {}), index=list(gene_ids)),
     )
     if layer:
         adata.layers[layer] = values
@@ -117,6 +118,7 @@ def cohort_in_memory(
     case_ids: Sequence[str] | None = None,
     gene_ids: Sequence[str] | None = None,
     obs: Mapping[str, Any] | None = None,
+    genes: Mapping[str, Any] | None = None,
 ) -> Cohort:
     """Make a cohort of given values without a file."""
     import pandas as pd
@@ -132,6 +134,7 @@ def cohort_in_memory(
         scale=scale,
         scale_guessed=False,
         obs=pd.DataFrame(dict(obs or {}), index=list(case_ids)),
+        genes=pd.DataFrame(dict(genes or {}), index=list(gene_ids)),
     )
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,19 +16,16 @@ from gimp_plugin import keys
 from gimp_plugin.cohort.container import attribute, opened_cohort
 from gimp_plugin.cohort.labels import labels_of as labels_of  # noqa: PLC0414
 from gimp_plugin.cohort.matrix import read_matrix
+from gimp_plugin.cohort.names import GENE_COLUMNS, NOUN, check_one_kind, checked_names
 from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.cohort.values import Table, check_finite, resolve_scale
-from gimp_plugin.errors import CohortError, ConfigError, did_you_mean, listed
+from gimp_plugin.errors import CohortError, ConfigError, did_you_mean
 
 if TYPE_CHECKING:
+    import anndata
     import pandas as pd
 
 logger = logging.getLogger(__name__)
-
-_REMEDY = {
-    "obs": "keep one row a case, or make the names unique",
-    "var": "add up or leave out the repeated genes",
-}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,6 +46,8 @@ class Cohort:
         Whether neither the user nor the file told the scale.
     obs
         What else is known of the cases; its index is `case_ids`.
+    genes
+        What else is known of the genes (`cohort.names.GENE_COLUMNS`); its index is `gene_ids`.
     warnings
         What the user was warned of.
     """
@@ -61,12 +59,65 @@ class Cohort:
     scale: str
     scale_guessed: bool
     obs: pd.DataFrame
+    genes: pd.DataFrame
     warnings: tuple[str, ...] = ()
 
     def rows_of(self, case_ids: Iterable[str]) -> NDArray[np.int64]:
         """Row numbers of some cases, in their order; KeyError for a case that is not there."""
         row = {case_id: index for index, case_id in enumerate(self.case_ids)}
         return np.array([row[case_id] for case_id in case_ids], dtype=np.int64)
+
+    @classmethod
+    def from_anndata(
+        cls, adata: anndata.AnnData, *, layer: str | None = None, scale: str | None = None
+    ) -> Cohort:
+        """Take a cohort from an AnnData in memory, under the same rules as from a file.
+
+        Parameters
+        ----------
+        adata
+            Cases by genes. It is only read.
+        layer
+            Layer to take instead of X.
+        scale
+            Scale of the values; else as `uns["gimp"]["scale"]` declares for X, else guessed.
+
+        Returns
+        -------
+        The cohort; `path` is `AnnData`.
+
+        Raises
+        ------
+        CohortError
+            As for `read_cohort`.
+        ConfigError
+            If `scale` is not the name of a scale.
+        """
+        from scipy.sparse import issparse
+
+        _check_scale_name(scale)
+        path = Path("AnnData")
+        case_ids = checked_names(adata.obs_names, table="obs", path=str(path))
+        gene_ids = checked_names(adata.var_names, table="var", path=str(path))
+        if layer is not None and layer not in adata.layers:
+            problem = f"the AnnData has no layer {layer!r}{did_you_mean(layer, adata.layers)}"
+            raise CohortError(problem, hint=f"it has {', '.join(adata.layers) or 'none'}")
+        values = adata.X if layer is None else adata.layers[layer]
+        if values is None:
+            raise CohortError("the AnnData has no X", hint="give layer=")
+        values = np.asarray(values.toarray() if issparse(values) else values)
+        if values.dtype.kind not in "fiu":
+            raise CohortError(f"the AnnData holds {values.dtype}, expected numbers")
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+        declared = scale or (adata.uns.get(keys.UNS, {}).get(keys.SCALE) if layer is None else None)
+        _check_scale_name(declared)
+        where = "the AnnData" if layer is None else f"layer {layer!r} of the AnnData"
+        known = [name for name in GENE_COLUMNS if name in adata.var]
+        table = Table(values=values, case_ids=case_ids, gene_ids=gene_ids, where=where)
+        return _checked(
+            table, path=path, obs=adata.obs.copy(), genes=adata.var[known].copy(), declared=declared
+        )
 
 
 def read_cohort(path: Path, *, layer: str | None = None, scale: str | None = None) -> Cohort:
@@ -100,52 +151,68 @@ def read_cohort(path: Path, *, layer: str | None = None, scale: str | None = Non
     ConfigError
         If `scale` is not the name of a scale.
     """
-    if scale is not None and scale not in SCALES:
-        problem = f"--scale {scale!r} is unknown{did_you_mean(scale, SCALES)}"
-        raise ConfigError(problem, hint=f"choose from {', '.join(SCALES)}")
+    _check_scale_name(scale)
     with opened_cohort(path) as file:
         case_ids, gene_ids = _read_ids(file, "obs"), _read_ids(file, "var")
         values = read_matrix(file, (len(case_ids), len(gene_ids)), layer=layer)
-        obs = _read_element(file, "obs")
+        obs, genes = _read_element(file, "obs"), _read_genes(file, gene_ids)
         declared = scale or (_declared_scale(file) if layer is None else None)
     where = f"{str(path)!r}" if layer is None else f"layer {layer!r} of {str(path)!r}"
     table = Table(values=values, case_ids=case_ids, gene_ids=gene_ids, where=where)
+    return _checked(table, path=path, obs=obs, genes=genes, declared=declared)
+
+
+def _checked(
+    table: Table, *, path: Path, obs: pd.DataFrame, genes: pd.DataFrame, declared: str | None
+) -> Cohort:
+    """Cohort of values that are finite and on a known scale."""
+    check_one_kind(table.gene_ids, str(path))
     check_finite(table)
-    found, warnings = resolve_scale(table, declared)
+    scale, warnings = resolve_scale(table, declared)
     for warning in warnings:
         logger.warning("%s", warning)
-    obs.index = list(case_ids)
+    obs.index, genes.index = list(table.case_ids), list(table.gene_ids)
     return Cohort(
         path=path,
-        case_ids=case_ids,
-        gene_ids=gene_ids,
-        values=values,
-        scale=found,
+        case_ids=tuple(table.case_ids),
+        gene_ids=tuple(table.gene_ids),
+        values=table.values,
+        scale=scale,
         scale_guessed=declared is None,
         obs=obs,
+        genes=genes,
         warnings=tuple(warnings),
     )
 
 
+def _check_scale_name(scale: str | None) -> None:
+    """Refuse a scale that does not exist."""
+    if scale is not None and scale not in SCALES:
+        problem = f"--scale {scale!r} is unknown{did_you_mean(scale, SCALES)}"
+        raise ConfigError(problem, hint=f"choose from {', '.join(SCALES)}")
+
+
 def _read_ids(file: h5py.File, table: str) -> tuple[str, ...]:
-    """Names of the cases or the genes: some, none empty, none twice."""
-    noun = {"obs": "cases", "var": "genes"}[table]
+    """Names of the cases or the genes."""
     index = attribute(file[table], "_index")
     if not isinstance(index, str) or index not in file[table]:
+        noun = NOUN[table]
         raise CohortError(f"{file.filename!r}: {table!r} has no index with the names of the {noun}")
-    found = _read_element(file, f"{table}/{index}")
-    ids = tuple("" if name is None or name != name else str(name) for name in found)  # noqa: PLR0124
-    where = f"{table}_names of {file.filename!r}"
-    if not ids:
-        raise CohortError(f"{file.filename!r} has 0 {noun}", hint="give a cohort with values")
-    if "" in ids:
-        problem = f"{where}: entry {ids.index('')} is empty, expected a name"
-        raise CohortError(problem, hint=f"name all {noun}")
-    repeated = [name for name, count in Counter(ids).items() if count > 1]
-    if repeated:
-        problem = f"{where} are not unique: {len(repeated)} appear more than once: "
-        raise CohortError(problem + listed(repeated), hint=_REMEDY[table])
-    return ids
+    return checked_names(
+        _read_element(file, f"{table}/{index}"), table=table, path=str(file.filename)
+    )
+
+
+def _read_genes(file: h5py.File, gene_ids: Sequence[str]) -> pd.DataFrame:
+    """Columns of `var` that we know."""
+    import pandas as pd
+
+    columns = {
+        name: np.asarray(_read_element(file, f"var/{name}"))
+        for name in GENE_COLUMNS
+        if name in file["var"]
+    }
+    return pd.DataFrame(columns, index=list(gene_ids))
 
 
 def _read_element(file: h5py.File, name: str) -> Any:

@@ -83,6 +83,21 @@ def tcga_slide_kind(slide_id: str) -> str | None:
     return "dx" if found["kind"].upper() == "DX" else "frozen"
 
 
+def is_ensembl(gene_id: str) -> bool:
+    """Whether a gene is named by its Ensembl id.
+
+    Returns
+    -------
+    False for symbols and any other name.
+
+    Examples
+    --------
+    >>> is_ensembl("ENSG00000141510.18"), is_ensembl("ENSGR0000002586"), is_ensembl("TP53")
+    (True, True, False)
+    """
+    return _ENSEMBL.match(gene_id) is not None
+
+
 def gene_without_version(gene_id: str) -> str:
     """Ensembl id less its version; a copy on Y stays apart.
 

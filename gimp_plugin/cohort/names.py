@@ -1,0 +1,100 @@
+"""Names of cases and genes: what they must be, and by what other names a gene is known."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from gimp_plugin.cohort.ids import is_ensembl
+from gimp_plugin.errors import CohortError, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOUN = {"obs": "cases", "var": "genes"}
+GENE_NAME = "gene_name"
+OTHER_NAMES = (GENE_NAME, "gene_symbols", "gene_symbol", "symbol", "feature_name", "gene_ids")
+"""Columns of `var` that bear another name of the gene: ours, then those of scanpy and CELLxGENE."""
+GENE_COLUMNS = (*OTHER_NAMES, "gene_type", "chromosome", "start", "end", "strand")
+"""Columns of `var` that are read; others are of no account."""
+
+_REMEDY = {
+    "obs": "keep one row a case; several samples a patient: gimp import-genes --case-key",
+    "var": "gimp import-genes --duplicate-genes sum, mean or first makes one gene of them",
+}
+
+
+def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[str, ...]:
+    """Names of the cases or the genes as text: some, none empty, none twice.
+
+    Parameters
+    ----------
+    names
+        The index of `obs` or `var`.
+    table
+        `obs` or `var`.
+    path
+        The file, for messages.
+
+    Returns
+    -------
+    The names.
+
+    Raises
+    ------
+    CohortError
+        If there is no name, or one is empty or repeated.
+    """
+    ids = tuple("" if name is None or name != name else str(name) for name in names)  # noqa: PLR0124
+    noun, where = NOUN[table], f"{table}_names of {path!r}"
+    if not ids:
+        raise CohortError(f"{path!r} has 0 {noun}", hint="give a cohort with values")
+    if "" in ids:
+        problem = f"{where}: entry {ids.index('')} is empty, expected a name"
+        raise CohortError(problem, hint=f"name all {noun}")
+    repeated = [name for name, count in Counter(ids).items() if count > 1]
+    if repeated:
+        problem = f"{where} are not unique: {len(repeated)} appear more than once: "
+        raise CohortError(problem + listed(repeated), hint=_REMEDY[table])
+    return ids
+
+
+def check_one_kind(gene_ids: Sequence[str], path: str) -> None:
+    """Refuse a cohort whose genes are named by Ensembl ids here and otherwise there.
+
+    Raises
+    ------
+    CohortError
+        If there are both: how many of each, and the first ones.
+    """
+    ensembl = [name for name in gene_ids if is_ensembl(name)]
+    if 0 < len(ensembl) < len(gene_ids):
+        others = [name for name in gene_ids if not is_ensembl(name)]
+        problem = (
+            f"var_names of {path!r} mix {len(ensembl)} Ensembl ids ({listed(ensembl, limit=3)}) "
+            f"and {len(others)} other names ({listed(others, limit=3)})"
+        )
+        hint = "gimp import-genes --gene-ids ensembl or symbols keeps those of one kind"
+        raise CohortError(problem, hint=hint)
+
+
+def other_names(genes: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Names of each gene besides its id, from the columns that bear some.
+
+    Parameters
+    ----------
+    genes
+        Table of the genes, one row each.
+
+    Returns
+    -------
+    Names of each gene, none empty, in the order of `OTHER_NAMES`.
+    """
+    columns = [genes[name].tolist() for name in OTHER_NAMES if name in genes]
+    if not columns:
+        return [()] * len(genes)
+    return [
+        tuple(dict.fromkeys(name for name in row if isinstance(name, str) and name.strip()))
+        for row in zip(*columns, strict=True)
+    ]
