@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from gimp_plugin.assembly.seeding import seeded
+from gimp_plugin.cohort.grouping import split_name
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
@@ -86,7 +87,8 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
     """
     used = {"trainer": config.trainer, "fusion": config.fusion, "head": config.head}
     if config.has_genes:
-        used |= {"gene-encoder": config.gene_encoder, "gene-grouping": config.gene_grouping}
+        grouping, _ = split_name(config.gene_grouping)
+        used |= {"gene-encoder": config.gene_encoder, "gene-grouping": grouping}
     if config.has_slides:
         used |= {"aggregator": config.aggregator}
     found = {kind: registry().component(kind, name) for kind, name in used.items()}

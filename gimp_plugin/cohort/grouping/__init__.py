@@ -1,0 +1,14 @@
+"""Orders of the genes: neighbours in an order share a fragment, and fragments a group.
+
+A grouping is a function of the gene ids that gives a permutation: entry i is the index, in
+`gene_ids`, of the gene that the model reads at place i. It is called as `grouping(gene_ids, *,
+seed, genes, expression, argument)`: the seed of the run; the cohort's table of the genes (`var`),
+whose index is `gene_ids`; the standardised values of the training cases, shape (case, gene), or
+None; and what the user wrote behind the colon in `NAME:ARGUMENT`. It ignores what it does not need.
+"""
+
+from __future__ import annotations
+
+from gimp_plugin.cohort.grouping.basic import file_order, random_order, split_name
+
+__all__ = ["file_order", "random_order", "split_name"]
