@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 _BARCODE = re.compile(
     r"^(?P<case>TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})"
@@ -13,6 +14,13 @@ _BARCODE = re.compile(
 )
 _ENSEMBL = re.compile(r"^ENS[A-Z]*\d{6,}")
 _VERSION = re.compile(r"\.\d+")
+_OLD_Y_COPY = re.compile(r"ENSGR(\d{10})")
+_ALIQUOT = re.compile(
+    r"^(?P<case>TCGA-[A-Z0-9]{2}-[A-Z0-9]{4})(?![A-Z0-9])"
+    r"(?:-(?P<code>\d{2})(?P<vial>[A-Z])?(?![A-Z0-9])"
+    r"(?:-\d{2}[A-Z]?(?:-(?P<plate>[A-Z0-9]{4}))?(?![A-Z0-9]))?)?",
+    re.IGNORECASE,
+)
 
 
 def same_case(case_id: str) -> str:
@@ -98,8 +106,26 @@ def is_ensembl(gene_id: str) -> bool:
     return _ENSEMBL.match(gene_id) is not None
 
 
+def is_y_copy(gene_id: str) -> bool:
+    """Whether a gene is the copy on Y of a gene on X, by its Ensembl id.
+
+    Returns
+    -------
+    False also for names that do not say.
+
+    Examples
+    --------
+    >>> is_y_copy("ENSG00000002586.20_PAR_Y"), is_y_copy("ENSGR0000002586.13"), is_y_copy("CD99")
+    (True, True, False)
+    """
+    return is_ensembl(gene_id) and (gene_id.endswith("_PAR_Y") or gene_id.startswith("ENSGR"))
+
+
 def gene_without_version(gene_id: str) -> str:
     """Ensembl id less its version; a copy on Y stays apart.
+
+    Copies on Y were written with an R, `ENSGR0000002586`, before GENCODE 25; they get today's
+    spelling.
 
     Returns
     -------
@@ -109,5 +135,45 @@ def gene_without_version(gene_id: str) -> str:
     --------
     >>> gene_without_version("ENSG00000002586.20_PAR_Y"), gene_without_version("AC005150.1")
     ('ENSG00000002586_PAR_Y', 'AC005150.1')
+    >>> gene_without_version("ENSGR0000002586.13")
+    'ENSG00000002586_PAR_Y'
     """
-    return _VERSION.sub("", gene_id) if _ENSEMBL.match(gene_id) else gene_id
+    if not _ENSEMBL.match(gene_id):
+        return gene_id
+    bare = _VERSION.sub("", gene_id)
+    old_copy = _OLD_Y_COPY.fullmatch(bare)
+    return f"ENSG0{old_copy[1]}_PAR_Y" if old_copy else bare
+
+
+@dataclass(frozen=True, slots=True)
+class Aliquot:
+    """What a TCGA barcode says of a sample; what it does not say is None or empty."""
+
+    case_id: str
+    code: int | None
+    vial: str
+    plate: str
+
+
+def tcga_aliquot(name: str) -> Aliquot | None:
+    """Parts of a TCGA barcode that tell one sample of a case from another.
+
+    Dots instead of hyphens, as R writes column names, are taken for hyphens.
+
+    Returns
+    -------
+    The parts, in capitals, or None for any other name.
+
+    Examples
+    --------
+    >>> tcga_aliquot("TCGA-05-4244-01A-01R-1107-07")
+    Aliquot(case_id='TCGA-05-4244', code=1, vial='A', plate='1107')
+    >>> tcga_aliquot("TCGA.05.4244.11"), tcga_aliquot("C3L-00001")
+    (Aliquot(case_id='TCGA-05-4244', code=11, vial='', plate=''), None)
+    """
+    found = _ALIQUOT.match(name.replace(".", "-"))
+    if found is None:
+        return None
+    code = int(found["code"]) if found["code"] else None
+    vial, plate = ((found[part] or "").upper() for part in ("vial", "plate"))
+    return Aliquot(found["case"].upper(), code, vial, plate)
