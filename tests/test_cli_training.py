@@ -26,7 +26,7 @@ ANYTHING = {
     "--slide-samples": ("all", "all"),
     "--slide-kind": ("dx", "dx"),
     "--splits": ("obs:fold", "obs:fold"),
-    "--fold": ("2", 2),
+    "--fold": ("r1f0", "r1f0"),
     "--missing": ("error", "error"),
 }
 
@@ -87,6 +87,17 @@ def test_every_input_reaches_the_source(gimp, calls):
     fields = {name.strip("-").replace("-", "_"): value for name, (_, value) in ANYTHING.items()}
     assert source == CohortSource(**fields)
     assert set(fields) == set(CohortSource.__dataclass_fields__)
+
+
+def test_a_fold_is_text_in_a_settings_file_and_in_python_too(gimp, calls, tmp_path):
+    (tmp_path / "s.toml").write_text("[options]\nsplits = 'obs:fold'\nfold = 2\n")
+
+    assert gimp("pretrain", "--adata", "g", "--config", "s.toml").exit_code == 0
+
+    ((source, _), _), *_ = calls
+    assert source.fold == "2"
+    assert CohortSource(adata=Path("g"), fold=2).fold == "2"
+    assert CohortSource(adata=Path("g")).fold is None
 
 
 def test_what_the_work_runs_on_reaches_the_runtime(gimp, calls):

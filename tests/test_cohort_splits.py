@@ -103,12 +103,11 @@ def table_of(labels: dict[str, str], folds: list[Any]) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("kind", [int, float, str, "category"])
-@pytest.mark.parametrize("fold", [2, "2"], ids=["number", "text"])
-def test_a_value_of_a_column_is_the_test_part(kind: Any, fold: int | str) -> None:
+def test_a_value_of_a_column_is_the_test_part(kind: Any) -> None:
     labels = labels_of_sizes({"a": 25, "b": 50})
     obs = table_of(labels, [case % 5 for case in range(75)]).astype({"fold": kind})
 
-    splits = splits_from_column(obs, "fold", fold, labels=labels, seed=0)
+    splits = splits_from_column(obs, "fold", "2", labels=labels, seed=0)
 
     assert splits.of("test") == tuple(obs.index[2::5])
     assert counts(splits, "val", labels) == {"a": 4, "b": 8}
@@ -121,21 +120,21 @@ def test_only_cases_with_a_class_are_split() -> None:
     obs = table_of(labels, [case % 2 for case in range(20)])
     del labels["a03"]
 
-    assert list(splits_from_column(obs, "fold", 1, labels=labels, seed=0).parts) == list(labels)
+    assert list(splits_from_column(obs, "fold", "1", labels=labels, seed=0).parts) == list(labels)
 
 
 def test_an_unknown_column_offers_the_nearest() -> None:
     labels = labels_of_sizes({"a": 5})
 
     with pytest.raises(SplitError, match="no column 'folds', did you mean 'fold'"):
-        splits_from_column(table_of(labels, [0] * 5), "folds", 0, labels=labels, seed=0)
+        splits_from_column(table_of(labels, [0] * 5), "folds", "0", labels=labels, seed=0)
 
 
 def test_an_unknown_value_names_the_known_ones() -> None:
     labels = labels_of_sizes({"a": 6})
 
     with pytest.raises(SplitError, match=r"no fold '7'.*'0', '1'"):
-        splits_from_column(table_of(labels, [0, 1] * 3), "fold", 7, labels=labels, seed=0)
+        splits_from_column(table_of(labels, [0, 1] * 3), "fold", "7", labels=labels, seed=0)
 
 
 def test_several_folds_of_a_column_need_a_choice() -> None:
@@ -152,7 +151,7 @@ def test_cases_without_a_fold_are_listed() -> None:
 
     with pytest.raises(SplitError, match="2 cases have no value: 'a01', 'a04'"):
         splits_from_column(
-            table_of(labels, [0, None, 1, 0, None, 1]), "fold", 0, labels=labels, seed=0
+            table_of(labels, [0, None, 1, 0, None, 1]), "fold", "0", labels=labels, seed=0
         )
 
 
@@ -160,7 +159,7 @@ def test_a_patient_with_samples_in_two_folds_is_refused() -> None:
     labels = dict.fromkeys(["TCGA-05-0001-01A", "TCGA-05-0001-01B", "x", "y"], "a")
 
     with pytest.raises(SplitError, match="1 patient is in two parts"):
-        splits_from_column(table_of(labels, [0, 1, 0, 1]), "fold", 0, labels=labels, seed=0)
+        splits_from_column(table_of(labels, [0, 1, 0, 1]), "fold", "0", labels=labels, seed=0)
 
 
 # ---- from a table
@@ -176,13 +175,13 @@ def test_without_a_fold_column_it_is_fold_0(tmp_path: Path) -> None:
     path = write(tmp_path, "case_id,split\nA,train\nB,val\n")
 
     assert read_splits(path).parts == {"A": "train", "B": "val"}
-    assert read_splits(path, fold=0).fold == "0"
+    assert read_splits(path, fold="0").fold == "0"
 
 
 def test_one_of_several_folds_is_read(tmp_path: Path) -> None:
     path = write(tmp_path, "case_id,fold,split\nA,0,train\nA,1,test\nB,1,val\n")
 
-    assert read_splits(path, fold=1).parts == {"A": "test", "B": "val"}
+    assert read_splits(path, fold="1").parts == {"A": "test", "B": "val"}
 
 
 def test_several_folds_need_a_choice(tmp_path: Path) -> None:
@@ -222,7 +221,7 @@ def test_a_wrong_table_is_refused_and_left_alone(
     path = write(tmp_path, contents)
 
     with pytest.raises(SplitError) as caught:
-        read_splits(path, fold=0)
+        read_splits(path, fold="0")
 
     assert message in str(caught.value)
     assert "splits.csv" in str(caught.value)
@@ -246,7 +245,7 @@ def test_a_table_reads_back_as_written(
 
     write_splits(path, Splits(parts=parts, source="here", fold=str(fold)))
 
-    again = read_splits(path, fold=fold)
+    again = read_splits(path, fold=str(fold))
     assert again.parts == dict(sorted(parts.items()))
     assert again.fold == str(fold)
 

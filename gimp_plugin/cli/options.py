@@ -152,9 +152,10 @@ def splits(*, from_run: bool) -> Decorator:
             "--splits",
             metavar="FILE|obs:COLUMN",
             show_default=f"as in the run, else {default}" if from_run else default,
-            help="CSV case_id,fold,split, or a column whose value --fold is the test part.",
+            help="CSV case_id,fold,split or splits of CLAM or SurvPath; or a column whose value "
+            "--fold is the test part.",
         ),
-        click.option("--fold", type=int, help="Fold to take where there are several."),
+        click.option("--fold", metavar="NAME", help="Fold to take where there are several."),
     )
 
 

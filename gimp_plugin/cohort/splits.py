@@ -101,7 +101,7 @@ def draw_splits(labels: Mapping[str, str], *, seed: int) -> Splits:
 
 
 def splits_from_column(
-    obs: pd.DataFrame, column: str, fold: int | str | None, *, labels: Mapping[str, str], seed: int
+    obs: pd.DataFrame, column: str, fold: str | None, *, labels: Mapping[str, str], seed: int
 ) -> Splits:
     """Make one value of a column the test part, and draw a fifth of the rest as val.
 
@@ -149,7 +149,7 @@ def splits_from_column(
     return Splits(parts=parts, source=f"{source}, fold {chosen}", fold=chosen)
 
 
-def read_splits(path: Path, *, fold: int | str | None = None) -> Splits:
+def read_splits(path: Path, *, fold: str | None = None) -> Splits:
     """Read one fold of a CSV `case_id,fold,split`; without the column fold it is fold 0.
 
     Parameters
@@ -196,7 +196,7 @@ def write_splits(path: Path, splits: Splits) -> None:
     write_csv(path, rows, columns=COLUMNS)
 
 
-def _chosen_fold(folds: Iterable[str], fold: int | str | None, source: str) -> str:
+def _chosen_fold(folds: Iterable[str], fold: str | None, source: str) -> str:
     """Name of the fold to take."""
     names = sorted(set(folds))
     if fold is None and len(names) > 1:

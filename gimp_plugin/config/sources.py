@@ -72,7 +72,7 @@ class CohortSource(Settings):
     layer, scale
         Layer to take instead of X, and its scale where the cohort does not declare it.
     splits, fold
-        A CSV `case_id,fold,split` or `obs:<column>`, and the fold to take.
+        A table of splits or `obs:<column>`, and the fold to take; a number stands for its text.
     missing
         What becomes of cases that lack a half: `drop`, `keep` or `error`.
     slide_samples
@@ -88,13 +88,15 @@ class CohortSource(Settings):
     layer: str | None = None
     scale: str | None = None
     splits: str | None = None
-    fold: int | None = None
+    fold: str | None = None
     missing: str | None = None
     slide_samples: str | None = None
     slide_kind: str | None = None
 
     def __post_init__(self) -> None:
-        """Check the choices."""
+        """Check the choices; a fold is text."""
+        if self.fold is not None:
+            object.__setattr__(self, "fold", str(self.fold))  # frozen
         require_choice("missing", self.missing or "drop", ("drop", "keep", "error"))
         require_choice("slide_samples", self.slide_samples or "all", ("tumour", "all"))
         require_choice("slide_kind", self.slide_kind or "all", ("dx", "frozen", "all"))
