@@ -63,7 +63,7 @@ def test_a_layer_of_memory_has_its_own_scale(path: Path) -> None:
 def test_what_a_file_may_not_have_memory_may_not_have(path: Path) -> None:
     adata = anndata.read_h5ad(path)
     adata.X[2, 1] = np.nan
-    with pytest.raises(CohortError, match="1 of 15 values in the AnnData are NaN.*'P02'.*'G001'"):
+    with pytest.raises(CohortError, match=r"1 of 15 values in the AnnData are NaN.*'P02'.*'G001'"):
         Cohort.from_anndata(adata)
     with pytest.raises(CohortError, match="no layer 'rwa'"):
         Cohort.from_anndata(adata, layer="rwa")

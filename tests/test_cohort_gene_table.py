@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gimp_plugin.cohort.transform import COLUMNS, GeneTransform
+from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows, transform_of_rows
+from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.errors import CheckpointError
 from gimp_plugin.storage.tables import read_csv, write_csv
 from tests.cohort_factory import cohort_in_memory, draw_values
@@ -28,8 +29,8 @@ def test_the_gene_table_brings_back_every_bit(
     path: Path = tmp_path_factory.mktemp("run") / "genes.csv"
     transform = fitted(9, seed=seed, clip=clip)
 
-    write_csv(path, transform.to_rows(groups=[0, 0, 0, 0, 1, 1, 1, 2, 2]), columns=COLUMNS)
-    again = GeneTransform.from_rows(read_csv(path)[::-1], scale="fpkm", clip=clip)
+    write_csv(path, gene_rows(transform, groups=[0, 0, 0, 0, 1, 1, 1, 2, 2]), columns=COLUMNS)
+    again = transform_of_rows(read_csv(path)[::-1], scale="fpkm", clip=clip)
 
     assert again.gene_ids == transform.gene_ids
     assert np.array_equal(again.mean, transform.mean)
@@ -43,14 +44,14 @@ def test_the_gene_table_brings_back_every_bit(
     [(1, "order", "0"), (2, "mean", "nan"), (0, "std", "0"), (1, "std", "x"), (1, "id", "G000")],
 )
 def test_a_damaged_gene_table_is_refused(place: int, column: str, value: str) -> None:
-    rows = fitted(3).to_rows(groups=[0, 0, 0])
+    rows = gene_rows(fitted(3), groups=[0, 0, 0])
     rows[place][column] = value
 
     with pytest.raises(CheckpointError, match="gene table of the run is damaged"):
-        GeneTransform.from_rows(rows, scale="log")
+        transform_of_rows(rows, scale="log")
 
 
 def test_a_gene_table_without_a_column_or_a_row_is_refused() -> None:
     for rows in ([], [{"id": "G0", "order": "0", "mean": "1"}]):
         with pytest.raises(CheckpointError, match="damaged"):
-            GeneTransform.from_rows(rows, scale="log")
+            transform_of_rows(rows, scale="log")

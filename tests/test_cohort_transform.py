@@ -22,7 +22,7 @@ def cohort_of(n_genes: int = 9, *, scale: str = "log", seed: int = 0) -> Cohort:
 
 def with_genes(cohort: Cohort, order: list[int], gene_ids: list[str] | None = None) -> Cohort:
     gene_ids = gene_ids or [cohort.gene_ids[gene] for gene in order]
-    return replace(cohort, values=cohort.values[:, order], gene_ids=tuple(gene_ids))
+    return cohort_in_memory(cohort.values[:, order], scale=cohort.scale, gene_ids=list(gene_ids))
 
 
 def with_another_case(cohort: Cohort, case_id: str) -> Cohort:
@@ -267,3 +267,84 @@ def test_linear_values_pass_where_the_training_was_linear() -> None:
 def test_an_order_that_loses_a_gene_is_refused() -> None:
     with pytest.raises(CohortError, match="no permutation of 3 genes"):
         GeneTransform.fit(cohort_of(3), TRAIN).permuted(np.array([0, 1, 1]))
+
+
+def named(symbols: list[str], gene_ids: list[str], order: list[int]) -> Cohort:
+    values = cohort_of(len(symbols)).values[:, order]
+    return cohort_in_memory(
+        values,
+        gene_ids=[gene_ids[gene] for gene in order],
+        genes={"gene_name": [symbols[gene] for gene in order]},
+    )
+
+
+def test_a_model_of_ensembl_ids_reads_symbols_and_the_other_way_round() -> None:
+    symbols = [f"SYM{number}" for number in range(9)]
+    order = [3, 1, 0, 2, 8, 7, 5, 4, 6]
+    by_id, by_symbol = (named(symbols, ids, list(range(9))) for ids in (ENSEMBL, symbols))
+    shuffled = (named(symbols, ids, order) for ids in (symbols, ENSEMBL))
+
+    for trained, given_ in zip((by_id, by_symbol), shuffled, strict=True):
+        transform = GeneTransform.fit(trained, TRAIN)
+        values, coverage = transform.apply(given_)
+
+        assert coverage == 1.0
+        assert np.array_equal(values, transform.apply(trained)[0])
+
+
+def test_a_symbol_of_two_genes_matches_neither() -> None:
+    by_id = named(["A", "B", "B", "C"], ENSEMBL[:4], [0, 1, 2, 3])
+    by_symbol = with_genes(by_id, [0, 1, 3], ["A", "B", "C"])
+
+    match = GeneTransform.fit(by_id, TRAIN).match(by_symbol)
+
+    assert match.missing == (ENSEMBL[1], ENSEMBL[2])
+    assert match.columns.tolist() == [0, -1, -1, 2]
+
+
+def test_a_symbol_means_the_copy_on_x() -> None:
+    ids = ["ENSG00000002586.20", "ENSG00000002586.20_PAR_Y", "ENSG00000000003.15"]
+    by_id = named(["CD99", "CD99", "TSPAN6"], ids, [0, 1, 2])
+    by_symbol = with_genes(by_id, [2, 0], ["TSPAN6", "CD99"])
+
+    match = GeneTransform.fit(by_id, TRAIN).match(by_symbol)
+
+    assert match.columns.tolist() == [1, -1, 0]
+
+
+def test_the_totals_of_counts_are_of_the_genes_of_the_training() -> None:
+    cohort = cohort_of(9, scale="counts")
+    transform = GeneTransform.fit(cohort, TRAIN)
+    wider = cohort_in_memory(
+        np.hstack([cohort.values[:, ::-1], 1000 * cohort.values[:, :2]]),
+        scale="counts",
+        gene_ids=[*cohort.gene_ids[::-1], "NEW1", "NEW2"],
+    )
+
+    assert np.array_equal(transform.apply(wider)[0], transform.apply(cohort)[0])
+
+
+def test_a_selection_of_counts_keeps_its_totals() -> None:
+    cohort = cohort_of(9, scale="counts")
+    every = GeneTransform.fit(cohort, TRAIN)
+    few = every.selected(np.array([7, 2, 4]))
+
+    values = few.apply(cohort)[0]
+
+    assert np.array_equal(values, every.apply(cohort)[0][:, [7, 2, 4]])
+    assert sorted(few.unselected) == ["G000", "G001", "G003", "G005", "G006", "G008"]
+    assert every.selected(np.arange(9)).unselected == ()
+
+
+@pytest.mark.parametrize("places", [[], [0, 0], [9], [-1]])
+def test_a_selection_of_no_or_repeated_genes_is_refused(places: list[int]) -> None:
+    with pytest.raises(CohortError, match="no distinct places of 9 genes"):
+        GeneTransform.fit(cohort_of(), TRAIN).selected(np.array(places, dtype=np.int64))
+
+
+def test_log_values_called_counts_are_refused_where_the_training_was_counts() -> None:
+    cohort = cohort_of(9, scale="counts")
+    logged = replace(cohort, values=np.log2(cohort.values + 1))
+
+    with pytest.raises(CohortError, match="said to be on 'counts', but looks like 'log'"):
+        GeneTransform.fit(cohort, TRAIN).apply(logged)

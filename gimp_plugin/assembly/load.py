@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from gimp_plugin.assembly.build import build_model
+from gimp_plugin.cohort.gene_table import transform_of_rows
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.errors import CheckpointError
 from gimp_plugin.models.gimp import GimpModel
@@ -36,9 +37,10 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
         If a component that it needs is not registered.
     """
     record = read_run(path)
+    transform = transform_of(record)
     model = build_model(
         record.config.model,
-        n_genes=len(record.gene_rows),
+        n_genes=0 if transform is None else len(transform.gene_ids),
         feature_dim=record.feature_dim,
         n_classes=len(record.classes),
         seed=0,
@@ -56,7 +58,7 @@ def transform_of(record: RunRecord) -> GeneTransform | None:
     """Gene transform that was fitted on a run's training cases; None for a run without genes."""
     if not record.gene_rows:
         return None
-    return GeneTransform.from_rows(record.gene_rows, scale=record.scale)
+    return transform_of_rows(record.gene_rows, scale=record.scale)
 
 
 def check_bags(record: RunRecord, *, feature_dim: int, encoder: str) -> None:

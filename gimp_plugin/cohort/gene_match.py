@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gimp_plugin.cohort.ids import gene_without_version
+from gimp_plugin.cohort.ids import gene_without_version, is_y_copy
 from gimp_plugin.errors import CohortError, listed
 
-RULE = "genes are matched by their exact id, then by their Ensembl id without version"
+RULE = (
+    "genes are matched by their exact id, then by their Ensembl id without version, then by the "
+    "other names that either side gives them (column gene_name)"
+)
+Names = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,8 +43,16 @@ class GeneMatch:
         return (len(self.columns) - len(self.missing)) / len(self.columns)
 
 
-def match_genes(wanted: Sequence[str], present: Sequence[str]) -> GeneMatch:
-    """Match genes by exact id, then Ensembl ids without their versions.
+def match_genes(
+    wanted: Sequence[str],
+    present: Sequence[str],
+    *,
+    wanted_names: Names | None = None,
+    present_names: Names | None = None,
+) -> GeneMatch:
+    """Match genes by exact id, then Ensembl ids without their versions, then other names.
+
+    A name that several genes of one side bear tells none of them apart, so it matches none.
 
     Parameters
     ----------
@@ -48,6 +60,8 @@ def match_genes(wanted: Sequence[str], present: Sequence[str]) -> GeneMatch:
         Ids of the model's genes, in its order.
     present
         Ids of the cohort's genes.
+    wanted_names, present_names
+        Other names of each gene, for instance its symbol beside an Ensembl id.
 
     Returns
     -------
@@ -61,6 +75,23 @@ def match_genes(wanted: Sequence[str], present: Sequence[str]) -> GeneMatch:
     """
     column_of = {gene_id: column for column, gene_id in enumerate(present)}
     columns = [column_of.get(gene_id, -1) for gene_id in wanted]
+    _match_versions(columns, wanted, present)
+    if wanted_names is not None or present_names is not None:
+        _match_names(
+            columns,
+            _all_names(wanted, wanted_names),
+            _all_names(present, present_names),
+        )
+    taken = set(columns)
+    return GeneMatch(
+        columns=np.array(columns, dtype=np.int64),
+        missing=tuple(name for name, at in zip(wanted, columns, strict=True) if at < 0),
+        extra=tuple(gene_id for column, gene_id in enumerate(present) if column not in taken),
+    )
+
+
+def _match_versions(columns: list[int], wanted: Sequence[str], present: Sequence[str]) -> None:
+    """Fill in what is the same but for the version of an Ensembl id."""
     taken = set(columns)
     without_version: dict[str, list[int]] = defaultdict(list)
     for column, gene_id in enumerate(present):
@@ -77,8 +108,36 @@ def match_genes(wanted: Sequence[str], present: Sequence[str]) -> GeneMatch:
         if candidates:
             columns[place] = candidates[0]
             taken.add(candidates[0])
-    return GeneMatch(
-        columns=np.array(columns, dtype=np.int64),
-        missing=tuple(name for name, at in zip(wanted, columns, strict=True) if at < 0),
-        extra=tuple(gene_id for column, gene_id in enumerate(present) if column not in taken),
-    )
+
+
+def _match_names(columns: list[int], wanted: Names, present: Names) -> None:
+    """Fill in what has a name in common, where that name is one gene's on either side."""
+    taken = set(columns)
+    column_of = _told_apart(present)
+    place_of = _told_apart(wanted)
+    for place, names in enumerate(wanted):
+        if columns[place] >= 0:
+            continue
+        found = {column_of[name] for name in names if name in column_of and name in place_of}
+        if len(found) == 1 and not found & taken:
+            columns[place] = found.pop()
+            taken.add(columns[place])
+
+
+def _all_names(ids: Sequence[str], names: Names | None) -> Names:
+    """Id without version, and other names, of each gene; a copy on Y leaves its symbol to X."""
+    others = names if names is not None else [()] * len(ids)
+    stable = [gene_without_version(gene_id) for gene_id in ids]
+    return [
+        (gene_id,) if is_y_copy(gene_id) else (gene_id, *map(gene_without_version, other))
+        for gene_id, other in zip(stable, others, strict=True)
+    ]
+
+
+def _told_apart(names: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Place of the one gene that bears each name; names of several genes are left out."""
+    places: dict[str, set[int]] = defaultdict(set)
+    for place, own in enumerate(names):
+        for name in own:
+            places[name].add(place)
+    return {name: min(found) for name, found in places.items() if len(found) == 1}

@@ -74,7 +74,9 @@ def guess_scale(values: NDArray[np.float32], *, where: str = "the cohort") -> st
     raise CohortError(f"{problem} {LOG_CEILING:g} for log, not above {LINEAR_FLOOR:g}", hint=hint)
 
 
-def log_scale(values: NDArray[np.float32], scale: str) -> NDArray[np.float32]:
+def log_scale(
+    values: NDArray[np.float32], scale: str, *, totals: NDArray[np.float64] | None = None
+) -> NDArray[np.float32]:
     """Values on a log scale, each case on its own.
 
     Counts are brought to a sum of a million a case and then take log(1 + x); FPKM, FPKM-UQ, TPM
@@ -87,14 +89,16 @@ def log_scale(values: NDArray[np.float32], scale: str) -> NDArray[np.float32]:
         Expression, shape (case, gene).
     scale
         One of `SCALES`.
+    totals
+        Sum of each case's counts, where `values` are not all of its genes.
 
     Returns
     -------
     A new array of the same shape, or `values` itself where nothing is to be done.
     """
     if scale == COUNTS:
-        totals = values.sum(axis=1, keepdims=True, dtype=np.float64)
-        per_million = values * (_TARGET_SUM / np.where(totals > 0, totals, 1.0))
+        totals = values.sum(axis=1, dtype=np.float64) if totals is None else totals
+        per_million = values * (_TARGET_SUM / np.where(totals > 0, totals, 1.0))[:, None]
         return np.log1p(per_million).astype(np.float32)
     if scale in LINEAR:
         return np.log1p(values, dtype=np.float32)

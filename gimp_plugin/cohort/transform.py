@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.cohort.gene_match import RULE, GeneMatch, match_genes
-from gimp_plugin.cohort.scales import LINEAR, LINEAR_FLOOR, LOG_CEILING, log_scale, row_blocks
-from gimp_plugin.errors import CheckpointError, CohortError, listed
+from gimp_plugin.cohort.names import other_names
+from gimp_plugin.cohort.scales import (
+    COUNTS,
+    LINEAR,
+    LINEAR_FLOOR,
+    LOG_CEILING,
+    is_whole,
+    log_scale,
+    row_blocks,
+)
+from gimp_plugin.errors import CohortError, listed
 
 STD_FLOOR = 1e-3
 CLIP = 10.0
 _HIGH_GENES = 10
-COLUMNS = ("id", "order", "mean", "std", "group")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,6 +40,10 @@ class GeneTransform:
         Of the training cases on the log scale, one value a gene; `std` is at least 1e-3.
     scale
         Scale of the cohort that it was fitted on.
+    names
+        Another name of each gene, its symbol for instance; empty where none is known.
+    unselected
+        Genes of a training on counts that the model does not read, but that its totals count.
     clip
         Largest absolute value that the transform gives.
     """
@@ -40,6 +52,8 @@ class GeneTransform:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     scale: str
+    names: tuple[str, ...] = ()
+    unselected: tuple[str, ...] = ()
     clip: float = CLIP
 
     @classmethod
@@ -72,10 +86,49 @@ class GeneTransform:
         mean = _mean_log(cohort, rows, center=np.zeros(len(cohort.gene_ids)), power=1)
         variance = _mean_log(cohort, rows, center=mean, power=2)
         std = np.maximum(np.sqrt(variance), STD_FLOOR)
-        return cls(gene_ids=cohort.gene_ids, mean=mean, std=std, scale=cohort.scale, clip=clip)
+        return cls(
+            gene_ids=cohort.gene_ids,
+            mean=mean,
+            std=std,
+            scale=cohort.scale,
+            names=tuple(next(iter(own), "") for own in other_names(cohort.genes)),
+            clip=clip,
+        )
+
+    def selected(self, places: NDArray[np.int64]) -> Self:
+        """Leave the model some of the genes, for instance the most variable ones.
+
+        Parameters
+        ----------
+        places
+            Present places of the genes to take, in their new order; none twice.
+
+        Returns
+        -------
+        A transform that gives the same values for those genes.
+
+        Raises
+        ------
+        CohortError
+            If a place is none, or is taken twice.
+        """
+        n_genes = len(self.gene_ids)
+        inside = places.size and places.min() >= 0 and places.max() < n_genes
+        if not inside or len(np.unique(places)) != len(places):
+            raise CohortError(f"the genes taken are no distinct places of {n_genes} genes")
+        kept = set(places.tolist())
+        left = [name for place, name in enumerate(self.gene_ids) if place not in kept]
+        return replace(
+            self,
+            gene_ids=tuple(self.gene_ids[place] for place in places),
+            mean=self.mean[places],
+            std=self.std[places],
+            names=tuple(self.names[place] for place in places) if self.names else (),
+            unselected=(*self.unselected, *left) if self.scale == COUNTS else (),
+        )
 
     def permuted(self, order: NDArray[np.int64]) -> Self:
-        """Put the genes into another order, for instance that of a registered grouping.
+        """Put all genes into another order, for instance that of a registered grouping.
 
         Parameters
         ----------
@@ -93,20 +146,25 @@ class GeneTransform:
         """
         if not np.array_equal(np.sort(order), np.arange(len(self.gene_ids))):
             raise CohortError(f"the gene order is no permutation of {len(self.gene_ids)} genes")
-        gene_ids = tuple(self.gene_ids[place] for place in order)
-        return replace(self, gene_ids=gene_ids, mean=self.mean[order], std=self.std[order])
+        return self.selected(order)
 
     def match(self, cohort: Cohort) -> GeneMatch:
         """Find the model's genes in a cohort: which are missing, which are extra."""
-        return match_genes(self.gene_ids, cohort.gene_ids)
+        return match_genes(
+            self.gene_ids,
+            cohort.gene_ids,
+            wanted_names=[(name,) if name else () for name in self.names] or None,
+            present_names=other_names(cohort.genes),
+        )
 
     def apply(
         self, cohort: Cohort, *, min_coverage: float = 0.95
     ) -> tuple[NDArray[np.float32], float]:
         """Give a cohort's genes as the model reads them.
 
-        Genes are found by name, so their order in the cohort is of no account. A missing gene is
-        0, which is the training mean; genes that the model does not know are left out.
+        Genes are found by name (`gene_match`), so their order is of no account. A missing gene is
+        0, which is the training mean; genes that the training did not know are left out, of the
+        total of a case's counts as well.
 
         Parameters
         ----------
@@ -131,69 +189,22 @@ class GeneTransform:
         found = match.columns >= 0
         columns, mean, std = match.columns[found], self.mean[found], self.std[found]
         self._check_magnitude(cohort, columns, mean)
+        counted = self._counted(cohort, columns)
         values = np.zeros((len(cohort.case_ids), len(self.gene_ids)), dtype=np.float32)
         for rows in row_blocks(cohort.values):
-            logs = log_scale(cohort.values[rows], cohort.scale)[:, columns]
+            block, totals = cohort.values[rows], None
+            if self.scale == COUNTS:
+                totals = block[:, counted].sum(axis=1, dtype=np.float64)
+            logs = log_scale(block[:, columns], cohort.scale, totals=totals)
             values[rows, found] = np.clip((logs - mean) / std, -self.clip, self.clip)
         return values, match.coverage
 
-    def to_rows(self, *, groups: Sequence[int]) -> list[dict[str, Any]]:
-        """Rows of `genes.csv`; numbers are written so that they read back bit for bit.
-
-        Parameters
-        ----------
-        groups
-            Group of each gene, in the order of the model.
-
-        Returns
-        -------
-        One row a gene, with the keys of `COLUMNS`.
-        """
-        return [
-            {"id": gene_id, "order": place, "mean": repr(mean), "std": repr(std), "group": group}
-            for place, (gene_id, mean, std, group) in enumerate(
-                zip(self.gene_ids, self.mean.tolist(), self.std.tolist(), groups, strict=True)
-            )
-        ]
-
-    @classmethod
-    def from_rows(
-        cls, rows: Sequence[Mapping[str, Any]], *, scale: str, clip: float = CLIP
-    ) -> Self:
-        """Read what `to_rows` gave, from the rows of a `genes.csv`.
-
-        Parameters
-        ----------
-        rows
-            One row a gene, in any order.
-        scale, clip
-            As in the constructor; they stand in the run's configuration.
-
-        Returns
-        -------
-        The transform.
-
-        Raises
-        ------
-        CheckpointError
-            If a column or a gene is missing or repeated, or a number is none.
-        """
-        try:
-            ordered = sorted(rows, key=lambda row: int(row["order"]))
-            places = [int(row["order"]) for row in ordered]
-            gene_ids = tuple(str(row["id"]) for row in ordered)
-            mean = np.array([float(row["mean"]) for row in ordered])
-            std = np.array([float(row["std"]) for row in ordered])
-        except (KeyError, ValueError, TypeError) as error:
-            problem = f"the gene table of the run is damaged: {error!r}"
-            raise CheckpointError(
-                problem, hint=f"it has the columns {', '.join(COLUMNS)}"
-            ) from error
-        whole = places == list(range(len(places))) and len(set(gene_ids)) == len(gene_ids)
-        if not (whole and places and np.isfinite(mean).all() and (std >= STD_FLOOR).all()):
-            problem = "the gene table of the run is damaged: genes are missing, repeated or no"
-            raise CheckpointError(f"{problem} numbers", hint="use an undamaged run")
-        return cls(gene_ids=gene_ids, mean=mean, std=std, scale=scale, clip=clip)
+    def _counted(self, cohort: Cohort, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Columns of a cohort that the total of a case's counts is made of."""
+        if not self.unselected:
+            return np.sort(columns)
+        others = match_genes(self.unselected, cohort.gene_ids).columns
+        return np.union1d(columns, others[others >= 0])
 
     def _check_scale(self, cohort: Cohort) -> None:
         """Refuse a cohort on another scale than the training's."""
@@ -218,18 +229,23 @@ class GeneTransform:
     def _check_magnitude(
         self, cohort: Cohort, columns: NDArray[np.int64], mean: NDArray[np.float64]
     ) -> None:
-        """Refuse log values under the name of a linear scale: the highest genes tell."""
-        high = np.expm1(mean) > LINEAR_FLOOR
-        if self.scale not in LINEAR or high.sum() < _HIGH_GENES:
-            return
-        found = float(cohort.values[:, columns[high]].max())
-        if found <= LOG_CEILING:
-            problem = (
-                f"{str(cohort.path)!r} is said to be on {self.scale!r}, but looks like 'log': the "
-                f"{int(high.sum())} genes with a training mean above {LINEAR_FLOOR:g} reach "
-                f"{found:g} at most"
-            )
-            raise CohortError(problem, hint="give the values before the logarithm")
+        """Refuse log values under the name of another scale: the highest genes tell."""
+        if self.scale == COUNTS:
+            found = float(cohort.values[:, columns].max())
+            if found > LOG_CEILING or is_whole(cohort.values[:, columns]):
+                return
+            told = "its values are no whole numbers and"
+        else:
+            high = np.expm1(mean) > LINEAR_FLOOR
+            if self.scale not in LINEAR or high.sum() < _HIGH_GENES:
+                return
+            found = float(cohort.values[:, columns[high]].max())
+            if found > LOG_CEILING:
+                return
+            told = f"the {int(high.sum())} genes with a training mean above {LINEAR_FLOOR:g}"
+        problem = f"{str(cohort.path)!r} is said to be on {self.scale!r}, but looks like 'log': "
+        hint = "give the values before the logarithm"
+        raise CohortError(f"{problem}{told} reach {found:g} at most", hint=hint)
 
 
 def _mean_log(

@@ -20,7 +20,10 @@ class ModelConfig(Settings):
     modalities
         The halves that the model has: `slides+genes`, `slides` or `genes`.
     gene_encoder, aggregator, fusion, head, gene_grouping, trainer
-        Names of registered components.
+        Names of registered components; that of a gene grouping may have an argument behind a
+        colon, as in `gmt:sets.gmt`.
+    n_top_genes
+        Read the most variable genes of the training cases only, that many; 0 reads all.
     dim, n_heads
         Hidden dimension d and attention heads, in both encoders.
     n_groups, n_fragments
@@ -53,6 +56,7 @@ class ModelConfig(Settings):
     head: str = "linear"
     gene_grouping: str = "file-order"
     trainer: str = "gimp"
+    n_top_genes: int = 0
     dim: int = 512
     n_heads: int = 8
     n_groups: int = 0
@@ -84,7 +88,7 @@ class ModelConfig(Settings):
         require_choice("feature_norm", self.feature_norm, ("layer", "none"))
         for name in ("dim", "n_heads", "n_layers", "n_landmarks", "pinv_iterations"):
             require_range(name, getattr(self, name), low=1, high=LARGE)
-        for name in ("n_groups", "n_fragments", "convolution_taps"):
+        for name in ("n_top_genes", "n_groups", "n_fragments", "convolution_taps"):
             require_range(name, getattr(self, name), low=0, high=LARGE)
         for name in ("attention_dropout", "embedding_dropout", "head_dropout"):
             require_range(name, getattr(self, name), low=0.0, high=0.95)

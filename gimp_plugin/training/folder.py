@@ -16,8 +16,8 @@ from safetensors.torch import save
 import gimp_plugin
 from gimp_plugin import keys
 from gimp_plugin.assembly.build import components_of
+from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows
 from gimp_plugin.cohort.splits import write_splits
-from gimp_plugin.cohort.transform import COLUMNS
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.group_msa import GroupMSA
 from gimp_plugin.storage import runs
@@ -117,4 +117,4 @@ def _gene_rows(plan: Plan, model: GimpModel) -> list[dict[str, Any]]:
         n_groups, n_fragments, fragment_size = encoder.layout
         n_in_group = fragment_size * n_fragments // n_groups
     places = range(len(plan.transform.gene_ids))
-    return plan.transform.to_rows(groups=[place // n_in_group for place in places])
+    return gene_rows(plan.transform, groups=[place // n_in_group for place in places])

@@ -12,6 +12,8 @@ import torch
 
 import gimp_plugin
 from gimp_plugin.assembly.device import precision_of
+from gimp_plugin.cohort.grouping import split_name
+from gimp_plugin.cohort.selection import variable_genes
 from gimp_plugin.cohort.split_checks import check_ancestry, check_splits
 from gimp_plugin.cohort.splits import Splits, draw_splits, read_splits, splits_from_column
 from gimp_plugin.cohort.transform import GeneTransform
@@ -66,7 +68,11 @@ class Plan:
             "feature_dim": self.study.feature_dim,
             "encoder": self.study.encoder,
             "scale": "" if self.transform is None else self.transform.scale,
-            "inputs": {**self.study.fingerprint(), "splits": sha256_json(parts)},
+            "inputs": {
+                **self.study.fingerprint(),
+                "genes": "" if self.transform is None else sha256_json(self.transform.gene_ids),
+                "splits": sha256_json(parts),
+            },
             "start": dict(self.start),
         }
 
@@ -144,12 +150,46 @@ def with_this_run(
 def fitted_transform(
     study: Study, splits: Splits, config: GimpConfig, *, seed: int
 ) -> GeneTransform | None:
-    """Gene transform fitted on the training cases, its genes in the grouping's order."""
+    """Gene transform fitted on the training cases: what the model reads, in its grouping's order.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    splits
+        Which of them are training cases; no other has a say.
+    config
+        Selection and grouping of the genes.
+    seed
+        For groupings that draw.
+
+    Returns
+    -------
+    The transform; None for a model without genes.
+
+    Raises
+    ------
+    CohortError
+        If the selection or the grouping cannot be had from this cohort.
+    """
     if not config.model.has_genes:
         return None
-    transform = GeneTransform.fit(study.cohort, splits.of(TRAIN))
-    grouping = registry().load("gene-grouping", config.model.gene_grouping)
-    return transform.permuted(grouping(transform.gene_ids, seed=seed))
+    cohort = study.cohort
+    training = [case.case_id for case in study.cases if case.has_genes]
+    training = [case_id for case_id in training if splits.parts.get(case_id) == TRAIN]
+    transform, genes = GeneTransform.fit(cohort, training), cohort.genes
+    if config.model.n_top_genes:
+        chosen = variable_genes(cohort, training, n_top_genes=config.model.n_top_genes)
+        transform, genes = transform.selected(chosen), genes.iloc[chosen]
+    name, argument = split_name(config.model.gene_grouping)
+    order = registry().load("gene-grouping", name)(
+        transform.gene_ids,
+        seed=seed,
+        genes=genes,
+        expression=transform.apply(cohort)[0][cohort.rows_of(training)],
+        argument=argument,
+    )
+    return transform.permuted(order)
 
 
 def source_to_dict(source: CohortSource) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""The gene table of a run, `genes.csv`: which genes its model reads, in which order, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gimp_plugin.cohort.transform import CLIP, STD_FLOOR, GeneTransform
+from gimp_plugin.errors import CheckpointError
+
+COLUMNS = ("id", "order", "mean", "std", "group", "name")
+
+
+def gene_rows(transform: GeneTransform, *, groups: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of `genes.csv`; numbers are written so that they read back bit for bit.
+
+    Parameters
+    ----------
+    transform
+        What the model reads genes with.
+    groups
+        Group of each gene, in the order of the model.
+
+    Returns
+    -------
+    One row a gene, with the keys of `COLUMNS`; of one that the model does not read, but that
+    counts in the totals, the id alone.
+    """
+    names = transform.names or ("",) * len(transform.gene_ids)
+    mean, std = transform.mean.tolist(), transform.std.tolist()
+    rows = [
+        dict(
+            zip(COLUMNS, (gene_id, place, repr(own_mean), repr(own_std), group, name), strict=True)
+        )
+        for place, (gene_id, own_mean, own_std, group, name) in enumerate(
+            zip(transform.gene_ids, mean, std, groups, names, strict=True)
+        )
+    ]
+    return rows + [dict.fromkeys(COLUMNS, "") | {"id": name} for name in transform.unselected]
+
+
+def transform_of_rows(
+    rows: Sequence[Mapping[str, Any]], *, scale: str, clip: float = CLIP
+) -> GeneTransform:
+    """Read what `gene_rows` gave.
+
+    Parameters
+    ----------
+    rows
+        Rows of a `genes.csv`, in any order.
+    scale, clip
+        As in `GeneTransform`; they stand in the run's configuration.
+
+    Returns
+    -------
+    The transform.
+
+    Raises
+    ------
+    CheckpointError
+        If a column or a gene is missing or repeated, or a number is none.
+    """
+    try:
+        unselected = tuple(str(row["id"]) for row in rows if row["order"] == "")
+        ordered = sorted(
+            (row for row in rows if row["order"] != ""), key=lambda row: int(row["order"])
+        )
+        places = [int(row["order"]) for row in ordered]
+        gene_ids = tuple(str(row["id"]) for row in ordered)
+        mean = np.array([float(row["mean"]) for row in ordered])
+        std = np.array([float(row["std"]) for row in ordered])
+        names = tuple(str(row.get("name", "")) for row in ordered)
+    except (KeyError, ValueError, TypeError) as error:
+        problem = f"the gene table of the run is damaged: {error!r}"
+        raise CheckpointError(problem, hint=f"it has the columns {', '.join(COLUMNS)}") from error
+    whole = places == list(range(len(places))) and len(set(gene_ids)) == len(gene_ids)
+    if not (whole and places and np.isfinite(mean).all() and (std >= STD_FLOOR).all()):
+        problem = "the gene table of the run is damaged: genes are missing, repeated or no numbers"
+        raise CheckpointError(problem, hint="use an undamaged run")
+    return GeneTransform(
+        gene_ids=gene_ids,
+        mean=mean,
+        std=std,
+        scale=scale,
+        names=names,
+        unselected=unselected,
+        clip=clip,
+    )
