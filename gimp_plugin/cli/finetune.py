@@ -30,6 +30,7 @@ NO_RUN = ("genes", "none")
 @options.preset
 @options.modalities
 @options.gene_encoder
+@options.gene_grouping
 @options.aggregator
 @options.head
 @options.training

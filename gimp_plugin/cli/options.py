@@ -185,11 +185,11 @@ modalities = click.option(
 )
 
 
-def component(kind: str, summary: str) -> Decorator:
+def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
     """Name of a registered component, looked up when the command runs."""
     return click.option(
         f"--{kind}",
-        metavar="NAME",
+        metavar=metavar,
         show_default="as in the preset",
         help=f"{summary}; 'gimp plugins' lists them.",
     )
@@ -198,6 +198,7 @@ def component(kind: str, summary: str) -> Decorator:
 gene_encoder = component("gene-encoder", "Gene encoder")
 aggregator = component("aggregator", "Aggregator of a bag")
 head = component("head", "Classification head")
+gene_grouping = component("gene-grouping", "Order of the genes", metavar="NAME[:ARGUMENT]")
 
 training = all_of(
     click.option("--epochs", type=int, show_default="as in the preset", help="Epochs, at most."),

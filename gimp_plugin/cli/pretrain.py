@@ -17,6 +17,7 @@ from gimp_plugin.cli import options
 @options.preset
 @options.modalities
 @options.gene_encoder
+@options.gene_grouping
 @options.aggregator
 @options.training
 @options.runtime

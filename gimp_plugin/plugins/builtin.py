@@ -63,6 +63,25 @@ COMPONENTS: tuple[ComponentRow, ...] = (
     ),
     ("gene-grouping", "file-order", f"{GROUPING}:file_order", "genes in the order of the cohort"),
     ("gene-grouping", "random", f"{GROUPING}:random_order", "genes shuffled by the seed"),
+    (
+        "gene-grouping",
+        "chromosome",
+        f"{GROUPING}:chromosome_order",
+        "genes as they lie on the genome",
+    ),
+    ("gene-grouping", "biotype", f"{GROUPING}:biotype_order", "genes of one biotype together"),
+    (
+        "gene-grouping",
+        "gmt",
+        f"{GROUPING}:gene_set_order",
+        "gmt:FILE, genes of one set of a GMT file together",
+    ),
+    (
+        "gene-grouping",
+        "coexpression",
+        f"{GROUPING}:coexpression_order",
+        "genes that rise and fall together in the training cases",
+    ),
 )
 
 
