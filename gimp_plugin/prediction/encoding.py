@@ -1,0 +1,101 @@
+"""What a run's model makes of cases, one case at a time, each with all its patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from gimp_plugin.assembly.device import device_of, precision_of
+from gimp_plugin.config import Runtime
+from gimp_plugin.data.batches import Batch, every_patch, load
+from gimp_plugin.data.cases import Case
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.storage.runs import RunRecord
+
+Given = Callable[[Tensor | None, Tensor | None, Tensor, Tensor], Tensor]
+"""What is made of CLS_img, CLS_ge (None where missing) and whether each is there, shape (1,)."""
+
+
+def each_case(
+    record: RunRecord,
+    model: GimpModel,
+    cases: Sequence[Case],
+    *,
+    genes: Tensor | None,
+    give: Given,
+    runtime: Runtime,
+    title: str,
+) -> Iterator[tuple[Case, Tensor]]:
+    """Encode cases, each alone, so that no result depends on which others are asked for.
+
+    Parameters
+    ----------
+    record, model
+        A run and its model, which is moved to the device.
+    cases
+        The cases; the slides of those that have some are read.
+    genes
+        Standardised expression by `Case.gene_row`, shape (row, gene); None to do without.
+    give
+        What to make of the two halves, for instance `model.classify`.
+    runtime
+        Device, precision and loader processes.
+    title
+        Of the progress bar.
+
+    Yields
+    ------
+    Each case and what `give` gave for it, less the batch dimension, on the CPU.
+    """
+    device = device_of(runtime)
+    model.to(device).eval()
+    mixed = precision_of(runtime) == "bf16"
+    batches = _batches(record, cases, device=device, num_workers=runtime.num_workers)
+    pairs = zip(cases, batches, strict=True)
+    for case, batch in tqdm(pairs, desc=title, total=len(cases), disable=None):
+        has_genes = genes is not None and case.has_genes
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            cls_img = cls_ge = None
+            if batch is not None and case.has_slides:
+                moved = batch.to(device)
+                encoded = model.encode_slides(moved.features, moved.valid, slide=moved.slide)
+                cls_img = encoded.cls_img
+            if genes is not None and has_genes:
+                cls_ge = model.encode_genes(genes[case.gene_row][None].to(device))
+            halves = [torch.tensor([here], device=device) for here in (case.has_slides, has_genes)]
+            result = give(cls_img, cls_ge, *halves)
+        yield case, result[0].cpu()
+
+
+def needed_halves(record: RunRecord) -> tuple[str, ...]:
+    """Halves that a run was not trained to do without: `slides`, `genes`, both or none."""
+    model, settings = record.config.model, record.config.finetune
+    tuned = record.kind == "finetune"
+    needed = []
+    if model.has_slides and not (model.has_genes and tuned and settings.image_dropout):
+        needed.append("slides")
+    if model.has_genes and not (model.has_slides and tuned and settings.gene_dropout):
+        needed.append("genes")
+    return tuple(needed)
+
+
+def _batches(
+    record: RunRecord, cases: Sequence[Case], *, device: torch.device, num_workers: int
+) -> Iterator[Batch | None]:
+    """Patches of each case, where any case has some."""
+    if not any(case.has_slides for case in cases):
+        yield from [None] * len(cases)
+        return
+    yield from load(
+        cases,
+        [[index] for index in range(len(cases))],
+        every_patch,
+        feature_dim=record.feature_dim,
+        seed=0,
+        epoch=0,
+        num_workers=num_workers,
+        pin_memory=device.type == "cuda",
+    )
