@@ -1,0 +1,108 @@
+"""`gimp check`: what is wrong with a cohort, before a model finds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gimp_plugin.cli import options
+
+if TYPE_CHECKING:
+    from gimp_plugin.cohort.audit import Audit
+
+
+@click.command("check", short_help="Look for leaks and faults in a cohort; prints a page.")
+@click.option("--adata", type=options.FILE, required=True, help="Gene cohort, .h5ad.")
+@click.option("--features", type=options.FILE, help="Folder of bags, to be checked as well.")
+@click.option(
+    "--splits",
+    metavar="FILE|obs:COLUMN",
+    help="CSV case_id,fold,split, or a column of folds, to be checked as well.",
+)
+@click.option("--fold", metavar="NAME", show_default="all", help="Fold of the splits to check.")
+@click.option(
+    "--slide-table",
+    type=options.FILE,
+    show_default="obs column slide_id, equal names, TCGA barcodes",
+    help="CSV slide_id,case_id.",
+)
+@click.option("--label-key", metavar="COLUMN", show_default="label", help="Column of obs.")
+@click.option(
+    "--site-key",
+    metavar="COLUMN",
+    show_default="tissue_source_site, site, or the site of TCGA ids",
+    help="Column of obs with the hospital.",
+)
+@click.option("--layer", metavar="NAME", show_default="X", help="Layer with the expression values.")
+@click.option(
+    "--scale",
+    metavar="NAME",
+    show_default="as the cohort declares",
+    help="Scale of the values, as for gimp pretrain.",
+)
+@click.option(
+    "--model", metavar="RUN", type=options.FILE, help="Run whose genes the cohort should have."
+)
+@options.as_json
+@click.option(
+    "-o",
+    "--output",
+    type=options.FILE,
+    callback=lambda _ctx, _param, path: path and options.check_output(path, folder=False),
+    help="File to write as well: JSON when it ends in .json, else Markdown.",
+)
+@options.overwrite
+def command(
+    *,
+    adata: Path,
+    features: Path | None,
+    splits: str | None,
+    fold: str | None,
+    slide_table: Path | None,
+    label_key: str | None,
+    site_key: str | None,
+    layer: str | None,
+    scale: str | None,
+    model: Path | None,
+    as_json: bool,
+    output: Path | None,
+    overwrite: bool,
+) -> None:
+    """Look for leaks and faults in a cohort, and change nothing.
+
+    Prints a line a check (ok, FINDING or skipped), then what was found, why it matters and what to
+    do. Ends with 0 when nothing was found, with 4 when there are findings, and with 3 when the
+    cohort or the folder of features cannot be read at all.
+    """
+    from gimp_plugin.cli.evaluate import write
+    from gimp_plugin.cli.outcome import PARTLY_DONE
+    from gimp_plugin.cohort.audit import audit
+
+    found = audit(
+        adata,
+        features=features,
+        splits=splits,
+        fold=fold,
+        slide_table=slide_table,
+        label_key=label_key,
+        site_key=site_key,
+        layer=layer,
+        scale=scale,
+        model=model,
+    )
+    if output is not None:
+        write(output, as_text(found, as_json=output.suffix == ".json"), overwrite=overwrite)
+    click.echo(as_text(found, as_json=as_json), nl=False)
+    if found.findings:
+        click.get_current_context().exit(PARTLY_DONE)
+
+
+def as_text(found: Audit, *, as_json: bool) -> str:
+    """Give an audit as JSON or Markdown."""
+    import json
+
+    if as_json:
+        return json.dumps(found.to_dict(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return found.to_markdown()

@@ -1,0 +1,9 @@
+"""What can be wrong with a cohort, looked for before a model finds it."""
+
+from __future__ import annotations
+
+from gimp_plugin.cohort.audit.examine import audit
+from gimp_plugin.cohort.audit.findings import FINDING, OK, SKIPPED, Finding
+from gimp_plugin.cohort.audit.report import Audit
+
+__all__ = ["FINDING", "OK", "SKIPPED", "Audit", "Finding", "audit"]

@@ -1,0 +1,194 @@
+"""Values that cannot be trusted, or that are on another scale than they seem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.subject import Subject
+from gimp_plugin.cohort.scales import (
+    LINEAR_FLOOR,
+    LOG_CEILING,
+    LOGARITHMIC,
+    SCALES,
+    STANDARDISED,
+    row_blocks,
+)
+from gimp_plugin.cohort.values import Table, resolve_scale
+from gimp_plugin.errors import CohortError, did_you_mean
+
+FINITE, SCALE, ONE_SCALE = "finite values", "scale", "cases on one scale"
+SILENT, LIBRARY = "silent cases", "library size"
+_MANY_GENES = 20
+_OUTLYING = 7.0
+_LEAST_FACTOR = 2.0
+
+
+def check_finite(subject: Subject) -> Finding:
+    """Look for NaN and infinite values."""
+    cases = np.zeros(len(subject.case_ids), dtype=np.int64)
+    first: tuple[int, int] | None = None
+    for genes, block in subject.blocks(~subject.finite_genes):
+        bad = ~np.isfinite(block)
+        cases += bad.sum(axis=1)
+        case, gene = int(bad.any(axis=1).argmax()), 0
+        gene = int(genes[bad[case].argmax()])
+        if first is None or (case, gene) < first:
+            first = (case, gene)
+    if first is None:
+        return ok(FINITE, f"all of {subject.values.size:,} values")
+    n_bad, n_cases = int(cases.sum()), int((cases > 0).sum())
+    n_genes = int((~subject.finite_genes).sum())
+    return finding(
+        FINITE,
+        f"{counted(n_bad, 'value')} NaN or infinite, in {counted(n_cases, 'case')} and "
+        f"{counted(n_genes, 'gene')}; the first is of case {subject.case_ids[first[0]]!r}, gene "
+        f"{subject.gene_ids[first[1]]!r}",
+        why="training and prediction refuse such a table; the other checks leave these genes out",
+        remedy="leave the genes or the cases out, or impute on purpose (gimp import-genes)",
+        n_values=n_bad,
+        n_cases=n_cases,
+        n_genes=n_genes,
+    )
+
+
+def check_scale(subject: Subject) -> Finding:
+    """Compare the values with the scale that is declared, or that they look like."""
+    why = "the transform of the values depends on their scale; a wrong one spoils every gene"
+    declared = subject.declared
+    if declared is not None and declared not in SCALES:
+        found = f"the file declares the unknown scale {declared!r}{did_you_mean(declared, SCALES)}"
+        return finding(SCALE, found, why=why, remedy=f"declare one of {', '.join(SCALES)}")
+    if not subject.finite_genes.any():
+        return skipped(SCALE, "no gene has finite values only")
+    genes = np.flatnonzero(subject.finite_genes)
+    whole = len(genes) == len(subject.gene_ids)
+    table = Table(
+        values=subject.values if whole else subject.values[:, genes],
+        case_ids=subject.case_ids,
+        gene_ids=[subject.gene_ids[gene] for gene in genes],
+        where=subject.name,
+    )
+    try:
+        scale, warnings = resolve_scale(table, declared)
+    except CohortError as error:
+        n_below = sum(int((block < 0).sum()) for _, block in subject.blocks(subject.finite_genes))
+        count = f" ({counted(n_below, 'value')} below 0)" if n_below else ""
+        found, remedy = f"{error.problem}{count}", error.hint or ""
+        return finding(SCALE, found, why=why, remedy=remedy, n_negative=n_below, declared=declared)
+    if declared is None:
+        found = f"looks like {scale}, not declared; --scale or gimp import-genes --scale says it"
+        return ok(SCALE, found, scale=scale, declared=None)
+    doubts = [warning for warning in warnings if "logged already" in warning]
+    if doubts:
+        remedy = "declare the scale it is on, for instance --scale log"
+        return finding(SCALE, doubts[0], why=why, remedy=remedy, scale=scale, declared=declared)
+    return ok(SCALE, f"{scale}, as declared", scale=scale, declared=declared)
+
+
+def check_one_scale(subject: Subject) -> Finding:
+    """Look for cases on another scale than most: linear among logarithmic, or not standardised."""
+    low, high = _extremes(subject)
+    usual = float(np.median(high))
+    if usual <= LOG_CEILING:
+        odd = np.flatnonzero(high > LINEAR_FLOOR)
+        kind = f"above {LINEAR_FLOOR:g}, where half of the cases stay below {usual:.3g}"
+    elif usual > LINEAR_FLOOR:
+        odd = np.flatnonzero((high <= LOG_CEILING) & (high > 0))
+        kind = f"of at most {LOG_CEILING:g}, where half of the cases exceed {usual:.3g}"
+    else:
+        odd, kind = np.array([], dtype=np.int64), ""
+    what = "have a maximum"
+    if not len(odd) and (low < 0).mean() > 0.5 and subject.finite_genes.sum() >= _MANY_GENES:
+        odd, what, kind = np.flatnonzero(low >= 0), "have no negative value", "where most have some"
+    if not len(odd):
+        return ok(ONE_SCALE, f"maxima of the cases from {high.min():.3g} to {high.max():.3g}")
+    names = _names(subject, odd)
+    return finding(
+        ONE_SCALE,
+        f"{counted(len(odd), 'case')} {what} {kind}: {named(names)}",
+        why="cases of two scales in one table differ in every gene, whatever their tissue",
+        remedy="bring the cases to one scale before they are put together, or leave these out",
+        cases=names[:100],
+    )
+
+
+def check_silent(subject: Subject) -> Finding:
+    """Look for cases that are 0 in every gene."""
+    silent = [
+        rows.start + int(row)
+        for rows in row_blocks(subject.values)
+        for row in np.flatnonzero(~subject.values[rows].any(axis=1))
+    ]
+    if not silent:
+        return ok(SILENT, "none")
+    names = _names(subject, silent)
+    return finding(
+        SILENT,
+        f"{counted(len(silent), 'case')} with 0 in every gene: {named(names)}",
+        why="an empty profile says that the measurement failed, and nothing of the tumour",
+        remedy="leave the case out",
+        cases=names[:100],
+    )
+
+
+def check_library(subject: Subject) -> Finding:
+    """Look for cases whose total, or mean on a log scale, lies far from that of the others."""
+    totals = np.zeros(len(subject.case_ids))
+    below = 0
+    for _, block in subject.blocks(subject.finite_genes):
+        totals += block.sum(axis=1, dtype=np.float64)
+        below += int((block < 0).sum())
+    if below or subject.declared == STANDARDISED:
+        return skipped(LIBRARY, "the values are standardised")
+    alive = totals > 0
+    if alive.sum() < _MANY_GENES:
+        return skipped(LIBRARY, f"fewer than {_MANY_GENES} cases")
+    logarithmic = subject.declared in LOGARITHMIC or float(_extremes(subject)[1].max()) <= 50
+    means = totals / max(1, int(subject.finite_genes.sum()))
+    sizes = means if logarithmic else np.log2(np.where(alive, means, 1.0))
+    odd = np.flatnonzero(alive & _outlying(sizes, alive, least=np.log2(_LEAST_FACTOR)))
+    word = "mean" if logarithmic else "total"
+    shown = totals if word == "total" else means
+    span = f"{word}s of the cases from {shown[alive].min():.4g} to {shown[alive].max():.4g}"
+    if not len(odd):
+        return ok(LIBRARY, span)
+    names = _names(subject, odd)
+    return finding(
+        LIBRARY,
+        f"{counted(len(odd), 'case')} with an outlying {word}: {named(names)} ({span})",
+        why="a case that is low or high in all genes was measured otherwise than the others",
+        remedy="look at the quality of these samples, and leave them out if it is poor",
+        cases=names[:100],
+    )
+
+
+def _outlying(
+    sizes: NDArray[np.float64], alive: NDArray[np.bool_], *, least: float
+) -> NDArray[np.bool_]:
+    """Cases more than 7 robust standard deviations, and a factor of two, from the median."""
+    middle = np.median(sizes[alive])
+    spread = 1.4826 * float(np.median(np.abs(sizes[alive] - middle)))
+    return np.asarray(np.abs(sizes - middle) > max(least, _OUTLYING * spread))
+
+
+def _extremes(subject: Subject) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Lowest and highest finite value of each case, 0 where it has none."""
+    n_cases = len(subject.case_ids)
+    low, high = np.empty(n_cases, dtype=np.float32), np.empty(n_cases, dtype=np.float32)
+    for rows in row_blocks(subject.values):
+        block = subject.values[rows]
+        finite = np.isfinite(block)
+        low[rows] = np.where(finite, block, np.inf).min(axis=1)
+        high[rows] = np.where(finite, block, -np.inf).max(axis=1)
+    empty = ~np.isfinite(low)
+    low[empty], high[empty] = 0, 0
+    return low, high
+
+
+def _names(subject: Subject, rows: Sequence[int] | NDArray[np.int64]) -> list[str]:
+    """Names of some cases."""
+    return [subject.case_ids[row] for row in rows]

@@ -1,0 +1,98 @@
+"""What a check says: a verdict, what it saw, why that matters and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+OK = "ok"
+FINDING = "finding"
+SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """Outcome of one check.
+
+    Parameters
+    ----------
+    check
+        Name of the check.
+    verdict
+        `ok`, `finding` or `skipped`.
+    found
+        What was seen, with numbers and names; for a skipped check the reason.
+    why
+        Why a finding matters.
+    remedy
+        What to do about it.
+    numbers
+        The same for programs: plain values.
+    """
+
+    check: str
+    verdict: str
+    found: str
+    why: str = ""
+    remedy: str = ""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values, for JSON."""
+        return {
+            "check": self.check,
+            "verdict": self.verdict,
+            "found": self.found,
+            "why": self.why,
+            "remedy": self.remedy,
+            "numbers": dict(self.numbers),
+        }
+
+
+def ok(check: str, found: str, **numbers: Any) -> Finding:
+    """Nothing wrong."""
+    return Finding(check=check, verdict=OK, found=found, numbers=numbers)
+
+
+def finding(check: str, found: str, *, why: str, remedy: str, **numbers: Any) -> Finding:
+    """Something to look at."""
+    return Finding(
+        check=check, verdict=FINDING, found=found, why=why, remedy=remedy, numbers=numbers
+    )
+
+
+def skipped(check: str, reason: str) -> Finding:
+    """Nothing could be said."""
+    return Finding(check=check, verdict=SKIPPED, found=reason)
+
+
+def named(names: Sequence[str], *, limit: int = 5) -> str:
+    """First few names and the number of the others.
+
+    Returns
+    -------
+    One line.
+
+    Examples
+    --------
+    >>> named(["a", "b", "c"], limit=2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Number of things, in words that agree.
+
+    Returns
+    -------
+    One line.
+
+    Examples
+    --------
+    >>> counted(1, "gene"), counted(2, "class", "classes")
+    ('1 gene', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

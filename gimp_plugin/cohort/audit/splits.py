@@ -1,0 +1,161 @@
+"""Splits that leak or cannot be used, seen together with the values of the cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.subject import Subject
+from gimp_plugin.cohort.split_checks import check_splits
+from gimp_plugin.cohort.splits import Splits, read_splits, splits_from_column
+from gimp_plugin.cohort.tables import read_table
+from gimp_plugin.errors import GimpError, SplitError
+from gimp_plugin.keys import CASE_ID, PARTS
+
+CHECK, TWINS = "splits", "one sample in two parts"
+OF_COLUMN = "obs:"
+
+WHY = "a case that is known from training makes the figures about new patients too good"
+REMEDY = "put all rows of a sample into one part, or leave the doubtful ones out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twins:
+    """Rows of the cohort that show one sample, and by what that is seen.
+
+    Parameters
+    ----------
+    rows
+        Groups of rows.
+    by
+        `expression` or `slides`.
+    """
+
+    rows: Sequence[Sequence[int]]
+    by: str
+
+
+def check_all_splits(
+    subject: Subject, given: str | None, *, fold: str | None, twins: Sequence[Twins]
+) -> list[Finding]:
+    """Check one fold of some splits, or all of them.
+
+    Parameters
+    ----------
+    subject
+        The cohort.
+    given
+        What the user gave as `--splits`: a table, or `obs:` and a column.
+    fold
+        Fold to look at; None looks at all.
+    twins
+        Rows that show one sample.
+
+    Returns
+    -------
+    The verdicts.
+    """
+    if given is None:
+        return [skipped(CHECK, "no --splits was given"), skipped(TWINS, "no --splits was given")]
+    try:
+        folds = _folds(subject, given, fold)
+        splits = [_read(subject, given, name) for name in folds]
+    except GimpError as error:
+        why = "training refuses these splits"
+        told = finding(CHECK, error.problem, why=why, remedy=error.hint or "correct the splits")
+        return [told, skipped(TWINS, "the splits cannot be used")]
+    return [_usable(subject, splits), _twins(subject, splits, twins)]
+
+
+def _folds(subject: Subject, given: str, fold: str | None) -> list[str | None]:
+    """Folds to look at, None for the only one."""
+    if fold is not None:
+        return [fold]
+    if given.startswith(OF_COLUMN):
+        column = given.removeprefix(OF_COLUMN)
+        known = [str(name) for name in subject.obs.columns]
+        cells = subject.column(column).tolist() if column in known else []
+        return sorted({cell for cell in cells if cell is not None}) or [None]
+    rows = read_table(
+        Path(given), required=(CASE_ID, "split"), optional=("fold",), error=SplitError
+    )
+    folds = sorted({row["fold"] for row in rows if "fold" in row})
+    return list(folds) or [None]
+
+
+def _read(subject: Subject, given: str, fold: str | None) -> Splits:
+    """Splits of one fold, with every case of the cohort that they know."""
+    if not given.startswith(OF_COLUMN):
+        return read_splits(Path(given), fold=fold)
+    obs = subject.obs.set_axis(list(subject.case_ids), axis=0)
+    labels = _labels(subject)
+    return splits_from_column(obs, given.removeprefix(OF_COLUMN), fold, labels=labels, seed=0)
+
+
+def _usable(subject: Subject, splits: Sequence[Splits]) -> Finding:
+    """Refusals and warnings of training, as findings."""
+    problems: list[str] = []
+    labels = _labels(subject)
+    for each in splits:
+        try:
+            problems += check_splits(each.within(labels) if labels else each, labels)
+        except SplitError as error:
+            problems.append(error.problem)
+        absent = sorted(set(each.parts) - set(each.within(subject.case_ids).parts))
+        strangers = [name for name in absent if name not in set(subject.case_ids)]
+        if strangers and len(strangers) == len(each.parts):
+            problems.append(f"{each.source}: none of its cases is in the cohort")
+    problems = list(dict.fromkeys(problems))
+    sizes = ", ".join(f"{part} {len(splits[0].of(part)):,}" for part in PARTS)
+    found = f"{counted(len(splits), 'fold')}; {sizes}" + (" in the first" if splits[1:] else "")
+    if not problems:
+        return ok(CHECK, found, n_folds=len(splits))
+    return finding(
+        CHECK,
+        "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else ""),
+        why="splits that lack a part or a class, or overlap, give figures that mean little",
+        remedy="draw the splits again, stratified by class and by patient",
+        problems=problems[:100],
+        n_folds=len(splits),
+    )
+
+
+def _twins(subject: Subject, splits: Sequence[Splits], twins: Sequence[Twins]) -> Finding:
+    """Look for one sample in two parts, under two names."""
+    found: list[str] = []
+    pairs: dict[str, list[list[str]]] = {}
+    for each in splits:
+        parts = _parts_by_row(subject, each)
+        for kind in twins:
+            for rows in kind.rows:
+                inside = {row: parts[row] for row in rows if row in parts}
+                if len(set(inside.values())) < 2:
+                    continue
+                names = [f"{subject.case_ids[row]} ({part})" for row, part in inside.items()]
+                found.append(f"{' = '.join(names[:3])} in fold {each.fold} by {kind.by}")
+                pairs.setdefault(each.fold, []).append(names)
+    if not found:
+        return ok(TWINS, f"none in {counted(len(splits), 'fold')}")
+    return finding(
+        TWINS,
+        f"{counted(len(found), 'time')}: {named(found)}",
+        why=WHY,
+        remedy=REMEDY,
+        folds={fold: groups[:100] for fold, groups in pairs.items()},
+    )
+
+
+def _parts_by_row(subject: Subject, splits: Splits) -> dict[int, str]:
+    """Part of each row of the cohort that has one."""
+    parts: Mapping[str, str] = splits.within(subject.case_ids).parts
+    return {row: parts[name] for row, name in enumerate(subject.case_ids) if name in parts}
+
+
+def _labels(subject: Subject) -> dict[str, str]:
+    """Class of each case that has one."""
+    if subject.labels is None:
+        return {}
+    pairs = zip(subject.case_ids, subject.labels, strict=True)
+    return {case_id: label for case_id, label in pairs if label is not None}

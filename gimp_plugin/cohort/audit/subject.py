@@ -1,0 +1,169 @@
+"""The cohort under audit: read without the refusals of `read_cohort`, which become findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.container import attribute, opened_cohort
+from gimp_plugin.cohort.labels import is_missing, text_of
+from gimp_plugin.cohort.matrix import read_matrix
+from gimp_plugin.errors import CohortError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BLOCK_VALUES = 1 << 21
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Subject:
+    """A cohort as its file has it, faults included.
+
+    Parameters
+    ----------
+    name
+        Name of the file.
+    case_ids, gene_ids
+        Names of the rows and columns; they may be repeated or empty.
+    values
+        Expression, shape (case, gene); it may hold NaN.
+    obs
+        What else is known of the cases, row by row.
+    declared
+        Scale that the user or the file names, as it is spelled there.
+    label_key
+        Column of `obs` with the classes.
+    """
+
+    name: str
+    case_ids: tuple[str, ...]
+    gene_ids: tuple[str, ...]
+    values: NDArray[np.float32]
+    obs: pd.DataFrame
+    declared: str | None = None
+    label_key: str = keys.LABEL
+
+    @cached_property
+    def finite_genes(self) -> NDArray[np.bool_]:
+        """Genes whose values are all finite."""
+        found = np.empty(len(self.gene_ids), dtype=bool)
+        for genes, block in self.blocks():
+            found[genes] = np.isfinite(block).all(axis=0)
+        return found
+
+    @cached_property
+    def varying_genes(self) -> NDArray[np.bool_]:
+        """Genes that are finite and not the same in all cases."""
+        found = np.empty(len(self.gene_ids), dtype=bool)
+        with np.errstate(invalid="ignore"):
+            for genes, block in self.blocks():
+                found[genes] = np.ptp(block, axis=0) > 0
+        return found & self.finite_genes
+
+    @cached_property
+    def labels(self) -> NDArray[np.object_] | None:
+        """Class of each case as text, None where it is missing; None without such a column."""
+        if self.label_key not in self.obs.columns:
+            return None
+        return self.column(self.label_key)
+
+    def column(self, name: str) -> NDArray[np.object_]:
+        """Give a column of `obs` as text, None where a cell is empty."""
+        cells = self.obs[name].tolist()
+        texts: list[Any] = [None if is_missing(cell) else text_of(cell) for cell in cells]
+        return np.array(texts, dtype=object)
+
+    def blocks(
+        self, genes: NDArray[np.bool_] | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Give the columns of some genes and their values, a few million at a time."""
+        columns = np.arange(len(self.gene_ids)) if genes is None else np.flatnonzero(genes)
+        step = max(1, _BLOCK_VALUES // max(1, len(self.case_ids)))
+        for start in range(0, len(columns), step):
+            chosen = columns[start : start + step]
+            yield chosen, self.values[:, chosen]
+
+
+def read_subject(
+    path: Path, *, layer: str | None = None, scale: str | None = None, label_key: str = keys.LABEL
+) -> Subject:
+    """Read a cohort for its audit.
+
+    Parameters
+    ----------
+    path
+        An AnnData file, .h5ad. It is only read.
+    layer
+        Layer to take instead of X.
+    scale
+        Scale of the values, when the user names it.
+    label_key
+        Column of `obs` with the classes.
+
+    Returns
+    -------
+    The cohort, with whatever is wrong with its values and names.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    SafetyError
+        If it has links or external storage, or claims more than it holds.
+    CohortError
+        If it cannot be read at all: damaged, no cohort, no cases or genes, no such layer.
+    """
+    with opened_cohort(path) as file:
+        case_ids, gene_ids = _names(file, "obs"), _names(file, "var")
+        values = read_matrix(file, (len(case_ids), len(gene_ids)), layer=layer)
+        obs = _element(file, "obs").reset_index(drop=True)
+        declared = scale or (_declared(file) if layer is None else None)
+    return Subject(
+        name=path.name,
+        case_ids=case_ids,
+        gene_ids=gene_ids,
+        values=values,
+        obs=obs,
+        declared=declared,
+        label_key=label_key,
+    )
+
+
+def _names(file: h5py.File, table: str) -> tuple[str, ...]:
+    """Names of the cases or the genes; an empty one is replaced by its row."""
+    index = attribute(file[table], "_index")
+    if not isinstance(index, str) or index not in file[table]:
+        raise CohortError(f"{file.filename!r}: {table!r} has no index", hint="name its rows")
+    cells = _element(file, f"{table}/{index}")
+    names = tuple("" if is_missing(cell) else str(cell) for cell in cells)
+    if not names:
+        noun = {"obs": "cases", "var": "genes"}[table]
+        raise CohortError(f"{file.filename!r} has 0 {noun}", hint="give a cohort with values")
+    return names
+
+
+def _declared(file: h5py.File) -> str | None:
+    """Scale that the file declares, unchecked."""
+    place = f"uns/{keys.UNS}/{keys.SCALE}"
+    return str(_element(file, place)) if place in file else None
+
+
+def _element(file: h5py.File, name: str) -> Any:
+    """Read a table or a column by anndata; what it cannot read is named."""
+    from anndata.io import read_elem  # a second that --help need not wait
+
+    try:
+        return read_elem(file[name])
+    except Exception as error:  # anndata's class for unknown encodings is private
+        problem = f"{name!r} of {file.filename!r} cannot be read"
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CohortError(problem, hint=f"damaged, or by a newer anndata: {first}") from error
