@@ -18,6 +18,8 @@ from gimp_plugin.config import PRESETS, CohortSource, Runtime, load_preset
 
 ANYTHING = {
     "--adata": ("g.h5ad", Path("g.h5ad")),
+    "--labels": ("labels.csv", Path("labels.csv")),
+    "--case-key": ("patient", "patient"),
     "--features": ("bags", Path("bags")),
     "--slide-table": ("slides.csv", Path("slides.csv")),
     "--label-key": ("subtype", "subtype"),

@@ -18,6 +18,7 @@ from gimp_plugin.errors import (
     ResourceError,
     SafetyError,
 )
+from gimp_plugin.storage import hdf5
 from gimp_plugin.storage.bags import (
     BagWriter,
     list_bags,
@@ -268,10 +269,42 @@ def test_a_file_that_is_being_written_is_left_to_its_writer(tmp_path, rows, monk
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(h5py, "File", busy)
+    clock = Clock(monkeypatch)
 
-    with pytest.raises(LockedError, match="open for writing") as caught:
+    with pytest.raises(
+        LockedError, match="open for writing in another process, after 30"
+    ) as caught:
         read_info(path)
     assert caught.value.exit_code == 6
+    assert clock.slept == 30
+
+
+def test_a_file_whose_writer_ends_is_read(tmp_path, rows, monkeypatch):
+    path = write_bag(tmp_path / "a.h5", *rows)
+    expected, real = read_info(path), h5py.File
+    clock = Clock(monkeypatch)
+
+    def busy_at_first(*arguments, **options):
+        if clock.slept < 7:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(h5py, "File", busy_at_first)
+
+    assert read_info(path) == expected
+    assert clock.slept == 7
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self, monkeypatch):
+        self.slept = 0.0
+        monkeypatch.setattr(hdf5.time, "monotonic", lambda: self.slept)
+        monkeypatch.setattr(hdf5.time, "sleep", self.sleep)
+
+    def sleep(self, seconds):
+        self.slept += seconds
 
 
 def test_a_file_without_features_says_what_it_has(tmp_path):

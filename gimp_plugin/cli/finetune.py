@@ -31,6 +31,7 @@ NO_RUN = ("genes", "none")
 @options.modalities
 @options.gene_encoder
 @options.gene_grouping
+@options.n_top_genes
 @options.aggregator
 @options.head
 @options.training

@@ -22,6 +22,7 @@ Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
 FILE = click.Path(path_type=Path)
+FROM_START = "as in the preset or run that it starts from"
 
 
 class Choice(click.Choice[str]):
@@ -112,7 +113,19 @@ def inputs(*, from_run: bool) -> Decorator:
         return click.option(*names, show_default=f"{inherited}{default}", **changes)
 
     return all_of(
-        click.option("--adata", type=FILE, required=True, help="Gene cohort, .h5ad."),
+        click.option("--adata", type=FILE, help="Gene cohort, .h5ad."),
+        click.option(
+            "--labels",
+            type=FILE,
+            help="CSV or TSV with the class of each case, beside the cohort, or instead of it for "
+            "slides only.",
+        ),
+        optional(
+            "--case-key",
+            metavar="COLUMN",
+            default="case_id",
+            help="Column of --labels with the id.",
+        ),
         optional("--features", type=FILE, default="features", help="Folder of bags."),
         optional(
             "--slide-table",
@@ -120,7 +133,9 @@ def inputs(*, from_run: bool) -> Decorator:
             default="obs column slide_id, equal names, TCGA barcodes",
             help="CSV slide_id,case_id.",
         ),
-        optional("--label-key", metavar="COLUMN", default="label", help="Column of obs."),
+        optional(
+            "--label-key", metavar="COLUMN", default="label", help="Column of --labels or obs."
+        ),
         optional("--layer", metavar="NAME", default="X", help="Layer with the expression values."),
         optional(
             "--scale",
@@ -180,7 +195,7 @@ preset = click.option(
 modalities = click.option(
     "--modalities",
     type=Choice(MODALITIES),
-    show_default="as in the preset",
+    show_default=FROM_START,
     help="Halves that the model has.",
 )
 
@@ -190,7 +205,7 @@ def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
     return click.option(
         f"--{kind}",
         metavar=metavar,
-        show_default="as in the preset",
+        show_default=FROM_START,
         help=f"{summary}; 'gimp plugins' lists them.",
     )
 
@@ -199,11 +214,17 @@ gene_encoder = component("gene-encoder", "Gene encoder")
 aggregator = component("aggregator", "Aggregator of a bag")
 head = component("head", "Classification head")
 gene_grouping = component("gene-grouping", "Order of the genes", metavar="NAME[:ARGUMENT]")
+n_top_genes = click.option(
+    "--n-top-genes",
+    type=int,
+    show_default=FROM_START,
+    help="Read the most variable genes of the training cases only, that many; 0: all.",
+)
 
 training = all_of(
-    click.option("--epochs", type=int, show_default="as in the preset", help="Epochs, at most."),
-    click.option("--lr", type=float, show_default="as in the preset", help="Peak learning rate."),
-    click.option("--batch-size", type=int, show_default="as in the preset", help="Cases a batch."),
+    click.option("--epochs", type=int, show_default=FROM_START, help="Epochs, at most."),
+    click.option("--lr", type=float, show_default=FROM_START, help="Peak learning rate."),
+    click.option("--batch-size", type=int, show_default=FROM_START, help="Cases a batch."),
 )
 
 device = click.option(

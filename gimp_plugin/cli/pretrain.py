@@ -18,6 +18,7 @@ from gimp_plugin.cli import options
 @options.modalities
 @options.gene_encoder
 @options.gene_grouping
+@options.n_top_genes
 @options.aggregator
 @options.training
 @options.runtime

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
@@ -66,6 +66,34 @@ class Cohort:
         """Row numbers of some cases, in their order; KeyError for a case that is not there."""
         row = {case_id: index for index, case_id in enumerate(self.case_ids)}
         return np.array([row[case_id] for case_id in case_ids], dtype=np.int64)
+
+    @classmethod
+    def without_genes(cls, path: Path, obs: pd.DataFrame) -> Self:
+        """Give a cohort of cases that have no expression.
+
+        Parameters
+        ----------
+        path
+            Where the cases come from, for messages.
+        obs
+            What is known of them; its index is the case ids.
+
+        Returns
+        -------
+        The cohort, of 0 genes and no scale.
+        """
+        import pandas as pd
+
+        return cls(
+            path=path,
+            case_ids=tuple(map(str, obs.index)),
+            gene_ids=(),
+            values=np.empty((len(obs), 0), dtype=np.float32),
+            scale="",
+            scale_guessed=False,
+            obs=obs,
+            genes=pd.DataFrame(),
+        )
 
     @classmethod
     def from_anndata(

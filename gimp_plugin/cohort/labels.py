@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from gimp_plugin.errors import CohortError, did_you_mean, listed
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from gimp_plugin.cohort.expression import Cohort
 
 
@@ -35,13 +37,43 @@ def labels_of(cohort: Cohort, label_key: str, *, min_classes: int = 2) -> dict[s
         If there is no such column, a case has no class, the column mixes kinds of values or holds
         measurements, or there are fewer classes than asked for.
     """
-    path = str(cohort.path)
-    columns = [str(column) for column in cohort.obs.columns]
+    return classes_of(cohort.obs, label_key, path=str(cohort.path), min_classes=min_classes)
+
+
+def classes_of(
+    obs: pd.DataFrame, label_key: str, *, path: str, min_classes: int = 2, of_obs: bool = True
+) -> dict[str, str]:
+    """Class of each row of a table, as text; the same rules as for a cohort.
+
+    Parameters
+    ----------
+    obs
+        The table; its index is the case ids.
+    label_key
+        Column with the class.
+    path
+        Where the table comes from, for messages.
+    min_classes
+        Least number of classes.
+    of_obs
+        Whether it is the `obs` of a cohort, for messages too.
+
+    Returns
+    -------
+    Class by case id, in the order of the table.
+
+    Raises
+    ------
+    CohortError
+        As `labels_of`.
+    """
+    columns = [str(column) for column in obs.columns]
     if label_key not in columns:
-        problem = f"obs of {path!r} has no column {label_key!r}{did_you_mean(label_key, columns)}"
+        owner = f"obs of {path!r}" if of_obs else repr(path)
+        problem = f"{owner} has no column {label_key!r}{did_you_mean(label_key, columns)}"
         raise CohortError(problem, hint=f"give --label-key, one of {listed(columns, limit=9)}")
-    where = f"obs[{label_key!r}] of {path!r}"
-    values = dict(zip(cohort.case_ids, cohort.obs[label_key].tolist(), strict=True))
+    where = f"{'obs[' if of_obs else 'column '}{label_key!r}{']' if of_obs else ''} of {path!r}"
+    values = dict(zip(map(str, obs.index), obs[label_key].tolist(), strict=True))
     _check_complete(values, where)
     _check_one_kind(values, where)
     labels = {case_id: text_of(value) for case_id, value in values.items()}
@@ -57,7 +89,8 @@ def _check_complete(values: dict[str, Any], where: str) -> None:
     bare = [case_id for case_id, value in values.items() if is_missing(value)]
     if bare:
         problem = f"{len(bare)} of {len(values)} cases have no value in {where}: {listed(bare)}"
-        raise CohortError(problem, hint="leave these cases out of the cohort, or label them")
+        hint = "label them, or leave them out: gimp import-genes --obs-filter"
+        raise CohortError(problem, hint=hint)
 
 
 def _check_one_kind(values: dict[str, Any], where: str) -> None:

@@ -11,7 +11,12 @@ from gimp_plugin.storage.tables import read_csv
 
 
 def read_table(
-    path: Path, *, required: Sequence[str], optional: Sequence[str] = (), error: type[GimpError]
+    path: Path,
+    *,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    error: type[GimpError],
+    delimiter: str = ",",
 ) -> list[dict[str, str]]:
     """Rows of a CSV whose columns are known by name; other columns are left alone.
 
@@ -25,6 +30,8 @@ def read_table(
         Columns to name in messages beside the required ones.
     error
         What to raise about the contents.
+    delimiter
+        What stands between cells.
 
     Returns
     -------
@@ -40,7 +47,7 @@ def read_table(
     where = repr(str(path))
     hint = f"expected a CSV with the columns {','.join([*required, *optional])}"
     try:
-        rows = read_csv(path)
+        rows = read_csv(path, delimiter=delimiter)
     except FileNotFoundError as missing:
         raise MissingFileError(f"no table {where}", hint=hint) from missing
     except (OSError, UnicodeDecodeError, csv.Error) as unreadable:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gimp_plugin.config.checks import Settings, require_choice, require_range
-from gimp_plugin.keys import LABEL
+from gimp_plugin.keys import CASE_ID, LABEL
 
 LARGE = 10**9
 
@@ -62,13 +62,16 @@ class CohortSource(Settings):
     Parameters
     ----------
     adata
-        Gene cohort, .h5ad.
+        Gene cohort, .h5ad; None for cases without genes.
+    labels, case_key
+        A table of cases with their classes, beside the cohort or instead of it, and its column
+        with the case ids, by default `case_id`.
     features
         Folder of bags; by default `features`.
     slide_table
         CSV `slide_id,case_id`.
     label_key
-        Column of `obs` with the class; by default `label`.
+        Column of the table, else of `obs`, with the class; by default `label`.
     layer, scale
         Layer to take instead of X, and its scale where the cohort does not declare it.
     splits, fold
@@ -81,7 +84,9 @@ class CohortSource(Settings):
         `dx`, `frozen` or `all`, by the TCGA name.
     """
 
-    adata: Path
+    adata: Path | None = None
+    labels: Path | None = None
+    case_key: str | None = None
     features: Path | None = None
     slide_table: Path | None = None
     label_key: str | None = None
@@ -135,7 +140,7 @@ class Runtime(Settings):
 
 
 DEFAULTS = CohortSource(
-    adata=Path("genes.h5ad"),
+    case_key=CASE_ID,
     features=Path("features"),
     label_key=LABEL,
     missing="drop",

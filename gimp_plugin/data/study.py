@@ -7,24 +7,28 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gimp_plugin import keys
-from gimp_plugin.cohort.expression import Cohort, read_cohort
-from gimp_plugin.cohort.labels import is_missing, labels_of, text_of
+from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.cohort.pairing import Pairing, apply_missing, pair
 from gimp_plugin.config import CohortSource
 from gimp_plugin.config.sources import DEFAULTS
 from gimp_plugin.data.cases import UNKNOWN, Case
+from gimp_plugin.data.known import known_cases
 from gimp_plugin.errors import BagError, listed
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.bags import BagInfo, scan_bags
 from gimp_plugin.storage.tables import Exclusion
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 logger = logging.getLogger(__name__)
 
+PATHS = {"adata", "labels", "features", "slide_table"}
 NO_LABEL = "no label: its case is not in the cohort"
 
 
@@ -35,7 +39,9 @@ class Study:
     Parameters
     ----------
     cohort
-        The expression cohort.
+        The expression cohort; of 0 genes when there is none.
+    obs
+        What is known of the cases, by the cohort and the table of labels.
     labels
         Class name of each case that has one.
     cases
@@ -47,6 +53,7 @@ class Study:
     """
 
     cohort: Cohort
+    obs: pd.DataFrame
     labels: dict[str, str]
     cases: tuple[Case, ...]
     feature_dim: int
@@ -69,7 +76,7 @@ class Study:
     def fingerprint(self) -> dict[str, str]:
         """Hashes of what the result depends on: expression, labels, bags and their cases."""
         used = [case.gene_row for case in self.cases if case.has_genes]
-        values = np.ascontiguousarray(self.cohort.values[used])
+        values = np.ascontiguousarray(self.cohort.values[used])  # noqa: PD011  # an array
         expression = hashlib.sha256(values.tobytes())
         expression.update(sha256_json([self.cohort.gene_ids, self.cohort.scale]).encode())
         bags = {
@@ -106,6 +113,8 @@ def prepare(
 
     Raises
     ------
+    ConfigError
+        If the model has genes, or labels are needed, and nothing says where they are.
     CohortError
         If the cohort cannot be trusted.
     PairingError
@@ -114,30 +123,36 @@ def prepare(
         If bags of different encoders or dimensions are mixed.
     """
     source = with_defaults(source)
-    cohort = read_cohort(source.adata, layer=source.layer, scale=source.scale)
-    labels = _labels(cohort, source.label_key or keys.LABEL, labelled=labelled)
+    cohort, obs, labels = known_cases(source, modalities=modalities, labelled=labelled)
     bags: dict[str, BagInfo] = {}
     exclusions: tuple[Exclusion, ...] = ()
     slides: Mapping[str, tuple[str, ...]] = dict.fromkeys(cohort.case_ids, ())
     if "slides" in modalities:
         bags, unreadable = _bags(source.features or Path("features"))
-        pairing = _pair(cohort, bags, source)
+        cases_of = obs.index if modalities == keys.SLIDES else cohort.case_ids
+        pairing = _pair(tuple(map(str, cases_of)), obs, bags, source)
         slides, exclusions = pairing.slides, (*unreadable, *pairing.exclusions)
-    rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)}
+    has_genes = "genes" in modalities and source.adata is not None
+    rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)} if has_genes else {}
     cases = tuple(
         Case(
             case_id=case_id,
             bags=tuple(bags[slide_id] for slide_id in own),
-            gene_row=rows.get(case_id, -1) if "genes" in modalities else -1,
+            gene_row=rows.get(case_id, -1),
         )
         for case_id, own in slides.items()
         if case_id in labels or not labelled
     )
     unlabelled = [case_id for case_id in slides if labelled and case_id not in labels]
-    exclusions += tuple(Exclusion(case_id, "", "labels", NO_LABEL) for case_id in unlabelled)
+    if unlabelled:
+        text = "%d cases have no class and are left out: %s"
+        logger.warning(text, len(unlabelled), listed(unlabelled))
+    reason = NO_LABEL if source.labels is None else f"not in {str(source.labels)!r}"
+    exclusions += tuple(Exclusion(case_id, "", "labels", reason) for case_id in unlabelled)
     feature_dim, encoder = _one_encoder([bag for case in cases for bag in case.bags])
     return Study(
         cohort=cohort,
+        obs=obs,
         labels=labels,
         cases=cases,
         feature_dim=feature_dim,
@@ -158,26 +173,16 @@ def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> 
 
     Returns
     -------
-    The source; only `layer`, `scale`, `slide_table`, `splits` and `fold` may still be None.
+    The source; what has no default may still be None.
     """
     inherited = dict(of or {})
     changes: dict[str, Any] = {}
     for name, default in DEFAULTS.to_dict().items():
         if getattr(source, name) is None:
             value = inherited.get(name, default)
-            is_path = name in {"features", "slide_table"} and value is not None
+            is_path = name in PATHS and value is not None
             changes[name] = Path(value) if is_path else value
     return replace(source, **changes)
-
-
-def _labels(cohort: Cohort, label_key: str, *, labelled: bool) -> dict[str, str]:
-    """Class of each case; without need for labels, those that are there."""
-    if labelled:
-        return labels_of(cohort, label_key)
-    if label_key not in cohort.obs:
-        return {}
-    column = zip(cohort.case_ids, cohort.obs[label_key].tolist(), strict=True)
-    return {case_id: text_of(label) for case_id, label in column if not is_missing(label)}
 
 
 def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
@@ -193,18 +198,22 @@ def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
     return {bag.slide_id: bag for bag in found}, exclusions
 
 
-def _pair(cohort: Cohort, bags: Mapping[str, BagInfo], source: CohortSource) -> Pairing:
+def _pair(
+    case_ids: Sequence[str], obs: pd.DataFrame, bags: Mapping[str, BagInfo], source: CohortSource
+) -> Pairing:
     """Slides of each case that is used."""
-    obs = cohort.obs
     pairing = pair(
-        cohort.case_ids,
+        case_ids,
         tuple(bags),
         slide_table=source.slide_table,
         obs_slides=obs[keys.SLIDE_ID].to_dict() if keys.SLIDE_ID in obs else None,
         slide_samples=source.slide_samples or "tumour",
         slide_kind=source.slide_kind or "all",
     )
-    pairing = apply_missing(pairing, cohort.case_ids, missing=source.missing or "drop")
+    if not case_ids:  # nothing but slides
+        pairing = replace(pairing, slides=pairing.unknown, unknown={})
+        case_ids = tuple(pairing.slides)
+    pairing = apply_missing(pairing, case_ids, missing=source.missing or "drop")
     for warning in pairing.warnings:
         logger.warning("%s", warning)
     return pairing

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from gimp_plugin import keys
-from gimp_plugin.assembly.device import device_of, precision_of
+from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.assembly.load import check_bags, load_run, transform_of
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.config import CohortSource, Runtime
-from gimp_plugin.data.batches import every_patch, load
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CheckpointError, PairingError, StaleOutputError, listed
+from gimp_plugin.errors import CheckpointError, ConfigError, PairingError, StaleOutputError, listed
 from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.prediction.encoding import each_case, needed_halves
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.predictions import write_predictions
@@ -88,6 +87,8 @@ def predict(
 
     Raises
     ------
+    ConfigError
+        If neither a cohort, nor a table of labels, nor features are given.
     CheckpointError
         If the run is not fine-tuned, is damaged, or was trained on other features.
     CohortError
@@ -101,6 +102,9 @@ def predict(
     if record.kind != "finetune":
         problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
         raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    if source.adata is None and source.labels is None and source.features is None:
+        hint = "give --adata; --features or --slides alone predicts from slides"
+        raise ConfigError("nothing says which cases to predict", hint=hint)
     source = replace(with_defaults(source, of=_inherited(record, source)), missing=missing)
     study = prepare(source, modalities=record.config.model.modalities, labelled=False)
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
@@ -132,8 +136,11 @@ def predict(
 
 
 def _inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
-    """What the run says of the inputs, as far as it holds for these features."""
-    return record.source if given.features is None else record.source | {"slide_table": None}
+    """What the run says of the inputs, as far as it holds for these cases and features."""
+    own: dict[str, None] = {"adata": None, "labels": None}
+    if given.features is not None:
+        own |= {"slide_table": None}
+    return record.source | own
 
 
 def _rows(
@@ -147,12 +154,22 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """One row a case."""
     transform, genes, coverage = transform_of(record), None, None
-    if transform is not None:
+    if transform is not None and any(case.has_genes for case in cases):
         values, coverage = transform.apply(study.cohort, min_coverage=min_gene_coverage)
         genes = torch.from_numpy(values)
     parts = _parts(record)
     rows = []
-    for case, probabilities in _probabilities(model, cases, genes, record, runtime):
+    encoded = each_case(
+        record,
+        model,
+        cases,
+        genes=genes,
+        give=model.classify,
+        runtime=runtime,
+        title="predict",
+    )
+    for case, logits in encoded:
+        probabilities = logits.double().softmax(dim=0)
         best = int(probabilities.argmax())
         rows.append(
             {
@@ -173,62 +190,9 @@ def _rows(
     return rows
 
 
-@torch.no_grad()
-def _probabilities(
-    model: GimpModel,
-    cases: list[Case],
-    genes: torch.Tensor | None,
-    record: RunRecord,
-    runtime: Runtime,
-) -> list[tuple[Case, torch.Tensor]]:
-    """Class probabilities of each case."""
-    device = device_of(runtime)
-    model.to(device).eval()
-    order = [[index] for index in range(len(cases))]
-    has_slides = record.config.model.has_slides
-    batches = (
-        load(
-            cases,
-            order,
-            every_patch,
-            feature_dim=record.feature_dim,
-            seed=0,
-            epoch=0,
-            num_workers=runtime.num_workers,
-            pin_memory=device.type == "cuda",
-        )
-        if has_slides
-        else [None] * len(cases)
-    )
-    mixed = precision_of(runtime) == "bf16"
-    found = []
-    bar = tqdm(zip(cases, batches, strict=True), desc="predict", total=len(cases), disable=None)
-    for case, batch in bar:
-        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-            cls_img = cls_ge = None
-            if batch is not None and case.has_slides:
-                moved = batch.to(device)
-                cls_img = model.encode_slides(
-                    moved.features, moved.valid, slide=moved.slide
-                ).cls_img
-            if genes is not None and case.has_genes:
-                cls_ge = model.encode_genes(genes[case.gene_row][None].to(device))
-            halves = [
-                torch.tensor([here], device=device) for here in (case.has_slides, case.has_genes)
-            ]
-            logits = model.classify(cls_img, cls_ge, *halves)
-        found.append((case, logits[0].double().softmax(dim=0).cpu()))
-    return found
-
-
 def _predictable(study: Study, record: RunRecord) -> tuple[list[Case], list[Exclusion]]:
     """Cases that the run can predict, and those that lack a half it cannot do without."""
-    model, settings = record.config.model, record.config.finetune
-    needed: list[str] = []
-    if model.has_slides and (not model.has_genes or not settings.image_dropout):
-        needed.append("slides")
-    if model.has_genes and (not model.has_slides or not settings.gene_dropout):
-        needed.append("genes")
+    needed = needed_halves(record)
     kept: list[Case] = []
     left_out: list[Exclusion] = []
     for case in study.cases:

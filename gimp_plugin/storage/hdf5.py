@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,11 @@ from gimp_plugin.errors import BagError, LockedError, MissingFileError, SafetyEr
 
 MAX_EXPANSION = 1100
 """Deflate, the densest filter in use, gives at most about 1,032 bytes for one."""
+
+
+LOCK_WAIT_S = 30.0
+LOCK_POLL_S = 1.0
+logger = logging.getLogger(__name__)
 
 
 class DamagedBagError(BagError):
@@ -34,16 +41,17 @@ def opened(path: Path) -> Iterator[h5py.File]:
     MissingFileError
         If there is nothing at `path`.
     LockedError
-        If another process has it open for writing.
+        If another process has it open for writing, and still has after 30 s.
     BagError
         If it is no regular file, empty, truncated or not HDF5.
     """
     _check_regular(path)
     try:
-        file = h5py.File(path, "r")
+        file = _unlocked(path)
     except BlockingIOError as error:
         raise LockedError(
-            f"{str(path)!r} is open for writing in another process", hint="wait for it to end"
+            f"{str(path)!r} is open for writing in another process, after {LOCK_WAIT_S:g} s still",
+            hint="wait for it to end",
         ) from error
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -86,6 +94,20 @@ def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes as Python values: text, numbers and lists; references and voids are left out."""
     values = {name: _plain(value) for name, value in attributes.items()}
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _unlocked(path: Path) -> h5py.File:
+    """Open a file; one that is being written is waited for."""
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return h5py.File(path, "r")
+        except BlockingIOError:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise
+            logger.info("%s is open for writing in another process: waiting", path)
+            time.sleep(min(LOCK_POLL_S, left))
 
 
 def _check_regular(path: Path) -> None:

@@ -37,18 +37,23 @@ class Exclusion:
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> None:
     """Write a table whole; cells that a spreadsheet would run as a formula get a leading quote."""
+    write_text(path, csv_text(rows, columns=columns))
+
+
+def csv_text(rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> str:
+    """Give a table as `write_csv` writes it."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
         writer.writerow([_cell(row[column]) for column in columns])
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
+def read_csv(path: Path, *, delimiter: str = ",") -> list[dict[str, str]]:
     """Rows of a table as text, nothing guessed from the look of a cell."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return [_without_guard(row) for row in csv.DictReader(file)]
+        return [_without_guard(row) for row in csv.DictReader(file, delimiter=delimiter)]
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:

@@ -121,7 +121,7 @@ def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
         splits = draw_splits(labels, seed=seed)
     elif source.splits.startswith("obs:"):
         column = source.splits.removeprefix("obs:")
-        splits = splits_from_column(study.cohort.obs, column, source.fold, labels=labels, seed=seed)
+        splits = splits_from_column(study.obs, column, source.fold, labels=labels, seed=seed)
     else:
         splits = read_splits(Path(source.splits), fold=source.fold).within(labels)
     return checked_splits(splits, labels)

@@ -1,0 +1,145 @@
+"""A table of cases beside, or instead of, a cohort's own: classes, clinical columns, slides."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.cohort.tables import read_table
+from gimp_plugin.errors import CohortError, PairingError, listed
+from gimp_plugin.keys import CASE_ID, SLIDE_ID
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING = {"", "NA", "N/A", "NaN", "nan", "NULL", "null", "--"}
+"""Cells that say nothing; GDC writes `'--`, whose quote goes when a table is read."""
+TABULATED = {".tsv", ".txt"}
+
+
+def read_label_table(
+    path: Path, *, label_key: str | None = None, case_key: str = CASE_ID
+) -> pd.DataFrame:
+    """Read a table of cases; several rows of a case become one.
+
+    Parameters
+    ----------
+    path
+        A CSV, or a TSV by its suffix `.tsv` or `.txt`.
+    label_key
+        Column with the class, in which the rows of a case must agree.
+    case_key
+        Column with the case.
+
+    Returns
+    -------
+    Text, the index the case ids in the order of the file, None where a cell is empty or the rows
+    of a case differ; slides of a case stand in `slide_id` with `;` between them.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    CohortError
+        If it has no row, lacks the column of the cases or a case in it, or the rows of a patient
+        do not agree on the class.
+    """
+    import pandas as pd
+
+    delimiter = "\t" if path.suffix.lower() in TABULATED else ","
+    rows = read_table(path, required=(case_key,), error=CohortError, delimiter=delimiter)
+    cells: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        for column, cell in row.items():
+            if column != case_key and cell not in MISSING:
+                cells[row[case_key]][column].append(cell)
+            else:
+                cells[row[case_key]]  # a case without any value is still a case
+    if label_key is not None:
+        _check_one_label(
+            ((case_id, label) for case_id, own in cells.items() for label in own[label_key]),
+            where=f"column {label_key!r} of {str(path)!r}",
+        )
+    columns = [column for column in rows[0] if column != case_key]
+    return pd.DataFrame(
+        {column: [_one(own[column], column) for own in cells.values()] for column in columns},
+        index=list(cells),
+        dtype=object,
+    )
+
+
+def joined(obs: pd.DataFrame, table: pd.DataFrame, *, label_key: str, where: str) -> pd.DataFrame:
+    """Bring a cohort's own table and another together; the other says more, and first.
+
+    Cases are the same when their names are, else when they name the same TCGA patient and the
+    cohort has one row of that patient. Where the table has the class, the cohort's own classes
+    are of no account.
+
+    Parameters
+    ----------
+    obs
+        The cohort's table; may have no row.
+    table
+        What `read_label_table` gave.
+    label_key
+        Column with the class.
+    where
+        Name of the table, for messages.
+
+    Returns
+    -------
+    Rows of `obs`, then those of cases that only the table knows.
+
+    Raises
+    ------
+    PairingError
+        If the two have no case in common.
+    """
+    import pandas as pd
+
+    by_patient: dict[str, list[str]] = defaultdict(list)
+    for case_id in obs.index:
+        by_patient[same_case(case_id)].append(case_id)
+    known = set(obs.index)
+    names = [_spelled(name, known, by_patient.get(same_case(name), ())) for name in table.index]
+    if len(obs) and not known.intersection(names):
+        problem = f"no case of {where} is in the cohort: {listed(table.index, limit=3)}, the "
+        problem += f"cohort has {listed(obs.index, limit=3)}"
+        raise PairingError(problem, hint="give --case-key, the column that names the cases")
+    table = table.set_axis(names, axis=0)
+    own = obs.astype(object)
+    if label_key in table:
+        own = own.drop(columns=label_key, errors="ignore")
+    order = [*obs.index, *(name for name in names if name not in known)]
+    both = table.reindex(order).astype(object)
+    for column in own:
+        mine = own[column].reindex(order)
+        both[column] = (
+            mine if column not in both else both[column].where(both[column].notna(), mine)
+        )
+    return pd.DataFrame(both, index=order).where(lambda frame: frame.notna(), None)
+
+
+def _spelled(name: str, known: set[str], rows: Sequence[str]) -> str:
+    """Spelling of a case in the cohort, or its own."""
+    return rows[0] if name not in known and len(rows) == 1 else name
+
+
+def _one(cells: list[str], column: str) -> str | None:
+    """What the rows of a case say together."""
+    if column == SLIDE_ID:
+        return ";".join(dict.fromkeys(cells)) or None
+    return cells[0] if len(set(cells)) == 1 else None
+
+
+def _check_one_label(pairs: Iterable[tuple[str, str]], *, where: str) -> None:
+    """Refuse a patient of two classes."""
+    first: dict[str, tuple[str, str]] = {}
+    for case_id, label in pairs:
+        other, found = first.setdefault(same_case(case_id), (case_id, label))
+        if found != label:
+            problem = f"{where}: {other!r} is {found!r}, {case_id!r} is {label!r}"
+            raise CohortError(problem, hint="a patient has one class; correct the table")

@@ -1,0 +1,93 @@
+"""Which cases there are, their expression and their classes, from the files that a user gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.expression import Cohort, read_cohort
+from gimp_plugin.cohort.label_table import joined, read_label_table
+from gimp_plugin.cohort.labels import classes_of, is_missing, text_of
+from gimp_plugin.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gimp_plugin.config import CohortSource
+
+
+def known_cases(
+    source: CohortSource, *, modalities: str, labelled: bool
+) -> tuple[Cohort, pd.DataFrame, dict[str, str]]:
+    """Read the cohort and the table of labels, one of which may be missing.
+
+    Parameters
+    ----------
+    source
+        Where they are.
+    modalities
+        Which halves the model has.
+    labelled
+        Whether cases need a class.
+
+    Returns
+    -------
+    The cohort, of 0 genes when there is none; what is known of the cases, those of the cohort
+    first; and the class of each case that has one, by the table if it has classes, else by the
+    cohort.
+
+    Raises
+    ------
+    ConfigError
+        If the model has genes, or classes are needed, and nothing says where they are.
+    CohortError
+        If the cohort or the table cannot be trusted.
+    PairingError
+        If the two have no case in common.
+    """
+    _check_given(source, modalities, labelled=labelled)
+    cohort, table = _read(source)
+    label_key = source.label_key or keys.LABEL
+    obs = cohort.obs
+    if table is not None and source.adata is not None:
+        obs = joined(obs, table, label_key=label_key, where=repr(str(source.labels)))
+    if labelled:
+        if table is None or (label_key not in table and source.adata is not None):
+            return cohort, obs, classes_of(cohort.obs, label_key, path=str(cohort.path))
+        classes_of(table, label_key, path=str(source.labels), of_obs=False)
+    return cohort, obs, _classes(obs, label_key)
+
+
+def _check_given(source: CohortSource, modalities: str, *, labelled: bool) -> None:
+    """Refuse to train on what is not there, before anything is read."""
+    if labelled and source.adata is None and source.labels is None:
+        hint = "give --adata, or --labels for a model of slides only"
+        raise ConfigError("nothing says which cases there are and their classes", hint=hint)
+    if source.adata is None and (modalities == keys.GENES or (labelled and "genes" in modalities)):
+        hint = "give --adata, or --modalities slides for a model of slides only"
+        raise ConfigError(f"the model reads {modalities}, and there is no --adata", hint=hint)
+
+
+def _read(source: CohortSource) -> tuple[Cohort, pd.DataFrame | None]:
+    """Cohort and table of labels."""
+    import pandas as pd
+
+    table = None
+    if source.labels is not None:
+        label_key, case_key = source.label_key or keys.LABEL, source.case_key or keys.CASE_ID
+        table = read_label_table(source.labels, label_key=label_key, case_key=case_key)
+    if source.adata is not None:
+        return read_cohort(source.adata, layer=source.layer, scale=source.scale), table
+    if table is not None and source.labels is not None:
+        return Cohort.without_genes(source.labels, table), table
+    nobody = pd.DataFrame(index=pd.Index([], dtype=object))
+    return Cohort.without_genes(Path("the slides"), nobody), None
+
+
+def _classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
+    """Classes that are known."""
+    if label_key not in obs:
+        return {}
+    column = zip(map(str, obs.index), obs[label_key].tolist(), strict=True)
+    return {case_id: text_of(label) for case_id, label in column if not is_missing(label)}
