@@ -127,9 +127,10 @@ class Cohort:
         path = Path("AnnData")
         case_ids = checked_names(adata.obs_names, table="obs", path=str(path))
         gene_ids = checked_names(adata.var_names, table="var", path=str(path))
-        if layer is not None and layer not in adata.layers:
-            problem = f"the AnnData has no layer {layer!r}{did_you_mean(layer, adata.layers)}"
-            raise CohortError(problem, hint=f"it has {', '.join(adata.layers) or 'none'}")
+        layers = [name for name in adata.layers if name]  # from anndata 0.13 on, None is X
+        if layer is not None and layer not in layers:
+            problem = f"the AnnData has no layer {layer!r}{did_you_mean(layer, layers)}"
+            raise CohortError(problem, hint=f"it has {', '.join(layers) or 'none'}")
         values = adata.X if layer is None else adata.layers[layer]
         if values is None:
             raise CohortError("the AnnData has no X", hint="give layer=")
