@@ -18,7 +18,7 @@ from gimp_plugin.config import CohortSource
 from gimp_plugin.config.sources import DEFAULTS
 from gimp_plugin.data.cases import UNKNOWN, Case
 from gimp_plugin.data.known import known_cases
-from gimp_plugin.errors import BagError, listed
+from gimp_plugin.errors import BagError, SafetyError, listed
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.bags import BagInfo, scan_bags
 from gimp_plugin.storage.tables import Exclusion
@@ -95,6 +95,7 @@ def prepare(
     *,
     modalities: str = keys.BOTH,
     labelled: bool = True,
+    cohort: Cohort | None = None,
 ) -> Study:
     """Read a cohort, find its bags and bring both together.
 
@@ -106,6 +107,8 @@ def prepare(
         Which halves the model has; bags are not looked for when it has no slides.
     labelled
         Whether every case must have a label.
+    cohort
+        What to take instead of reading `source.adata`; its labels are of no account.
 
     Returns
     -------
@@ -123,7 +126,11 @@ def prepare(
         If bags of different encoders or dimensions are mixed.
     """
     source = with_defaults(source)
-    cohort, obs, labels = known_cases(source, modalities=modalities, labelled=labelled)
+    labels: dict[str, str] = {}
+    if cohort is None:
+        cohort, obs, labels = known_cases(source, modalities=modalities, labelled=labelled)
+    else:
+        obs = cohort.obs
     bags: dict[str, BagInfo] = {}
     exclusions: tuple[Exclusion, ...] = ()
     slides: Mapping[str, tuple[str, ...]] = dict.fromkeys(cohort.case_ids, ())
@@ -188,6 +195,9 @@ def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> 
 def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
     """Bags of a folder by slide_id, and those that cannot be read."""
     found, errors = scan_bags(folder)
+    for error in errors.values():
+        if isinstance(error, SafetyError):  # a file that means harm stops everything
+            raise error
     if not found:
         reason = f" that can be read: {next(iter(errors.values()))}" if errors else ""
         hint = "run gimp extract-features, or give --features"

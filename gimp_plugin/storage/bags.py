@@ -1,7 +1,8 @@
 """Bags: the patch features of one slide, read lazily and checked at the door.
 
 Our own files (`gimp.features`) and those of CLAM's layout, `features` and `coords` in one HDF5
-file, are read alike. `BagWriter` writes ours.
+file, are read alike, and so are CLAM's bare tensors (`.pt`), which have no coords. `BagWriter`
+writes ours.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.errors import BagError, GimpError, MissingFileError
+from gimp_plugin.storage import tensor_bags
 from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.bag_writer import BagWriter
 from gimp_plugin.storage.hdf5 import DamagedBagError, opened, own_dataset, plain_attributes
@@ -91,6 +93,8 @@ def read_info(path: Path) -> BagInfo:
     SafetyError
         If it shows other files' bytes.
     """
+    if path.suffix == tensor_bags.SUFFIX:
+        return _tensor_info(path)
     with opened(path) as file:
         attributes = plain_attributes(file.attrs)
         _check_kind(path, file, attributes)
@@ -100,7 +104,7 @@ def read_info(path: Path) -> BagInfo:
                 f"{str(path)!r} has no dataset {keys.FEATURES!r}, only {sorted(file)[:5]}",
                 hint="give a feature file",
             )
-        _check_shapes(path, features, coords)
+        _check_shapes(path, features.shape, None if coords is None else coords.shape)
         for dataset in (features, coords):
             if dataset is not None:
                 attributes = plain_attributes(dataset.attrs) | attributes
@@ -127,8 +131,11 @@ def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDA
     BagError
         If bytes are damaged, or a value is not finite (the first such row is named).
     """
-    with _reading(info, keys.FEATURES) as dataset:
-        features: NDArray[Any] = dataset[start:stop]
+    if info.path.suffix == tensor_bags.SUFFIX:
+        features: NDArray[Any] = tensor_bags.rows_of(info.path, start, stop)
+    else:
+        with _reading(info, keys.FEATURES) as dataset:
+            features = dataset[start:stop]
     if features.dtype not in (np.float16, np.float32):
         features = features.astype(np.float32)
     finite = np.isfinite(features).all(axis=1)
@@ -167,7 +174,7 @@ def list_bags(folder: Path) -> list[BagInfo]:
 
     Returns
     -------
-    An empty list for a folder without `.h5` files.
+    An empty list for a folder without `.h5` and `.pt` files.
 
     Raises
     ------
@@ -182,6 +189,8 @@ def list_bags(folder: Path) -> list[BagInfo]:
 
 def scan_bags(folder: Path) -> tuple[list[BagInfo], dict[str, GimpError]]:
     """Every good bag of a folder in the order of slide_id, and what is wrong with the others.
+
+    Of two files of one slide, the `.h5` is read, since it knows where the patches lie.
 
     Returns
     -------
@@ -198,13 +207,27 @@ def scan_bags(folder: Path) -> tuple[list[BagInfo], dict[str, GimpError]]:
             hint="run gimp extract-features, or give --features",
         )
     bags, errors = [], {}
-    paths = [path for path in folder.glob(f"*{SUFFIX}") if not path.name.startswith(".")]
-    for path in sorted(paths, key=lambda path: path.name.removesuffix(SUFFIX)):
+    paths = {
+        path.stem: path
+        for suffix in (tensor_bags.SUFFIX, SUFFIX)
+        for path in folder.glob(f"*{suffix}")
+        if not path.name.startswith(".")
+    }
+    for slide_id, path in sorted(paths.items()):
         try:
             bags.append(read_info(path))
         except GimpError as error:
-            errors[path.name.removesuffix(SUFFIX)] = error
+            errors[slide_id] = error
     return bags, errors
+
+
+def _tensor_info(path: Path) -> BagInfo:
+    """Look at a bag that is a bare tensor."""
+    shape = tuple(tensor_bags.read_tensor(path).shape)
+    _check_shapes(path, shape, None)
+    return BagInfo(
+        path=path, slide_id=path.stem, n_patches=shape[0], dim=shape[1], has_coords=False
+    )
 
 
 @contextmanager
@@ -251,9 +274,8 @@ def _check_kind(path: Path, file: h5py.File, attributes: dict[str, Any]) -> None
         raise DamagedBagError(problem, hint="run gimp extract-features again")
 
 
-def _check_shapes(path: Path, features: h5py.Dataset, coords: h5py.Dataset | None) -> None:
+def _check_shapes(path: Path, shape: tuple[int, ...], coords_shape: tuple[int, ...] | None) -> None:
     """Refuse shapes that cannot be a bag."""
-    shape = features.shape
     if len(shape) != 2 or shape[1] < 1:
         raise BagError(
             f"{str(path)!r}: {keys.FEATURES!r} has shape {shape}, expected (patches, dim)",
@@ -267,9 +289,9 @@ def _check_shapes(path: Path, features: h5py.Dataset, coords: h5py.Dataset | Non
             f"at most ({MAX_PATCHES}, {MAX_DIM}) is read"
         )
         raise BagError(problem, hint="is it a feature file?")
-    if coords is not None and coords.shape != (shape[0], 2):
+    if coords_shape is not None and coords_shape != (shape[0], 2):
         problem = (
-            f"{str(path)!r}: {keys.COORDS!r} has shape {coords.shape}, "
+            f"{str(path)!r}: {keys.COORDS!r} has shape {coords_shape}, "
             f"expected ({shape[0]}, 2) as {keys.FEATURES!r} has {shape[0]} rows"
         )
         raise BagError(problem, hint="extract this slide again")

@@ -45,7 +45,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     BagError
         If it is no regular file, empty, truncated or not HDF5.
     """
-    _check_regular(path)
+    check_regular(path)
     try:
         file = _unlocked(path)
     except BlockingIOError as error:
@@ -110,8 +110,16 @@ def _unlocked(path: Path) -> h5py.File:
             time.sleep(min(LOCK_POLL_S, left))
 
 
-def _check_regular(path: Path) -> None:
-    """Refuse what is not a file with bytes, before anything opens it (a FIFO would hang)."""
+def check_regular(path: Path) -> None:
+    """Refuse what is not a file with bytes, before anything opens it (a FIFO would hang).
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing at `path`.
+    BagError
+        If it is no regular file, or empty.
+    """
     try:
         status = path.stat()
     except FileNotFoundError as error:
