@@ -3,8 +3,8 @@
 A gene that is not expressed is 0 in many cases. Standardised over all cases together the zeros
 stay one value; standardised within a group they become a constant of the group, and two thresholds
 on one gene then tell the groups apart. A gene counts when at least two groups have a floor of their
-own: a lowest value that several cases share, that is another one in the other group, and that does
-not occur there.
+own: a lowest value that several cases share, more of them than any other value, that is another one in
+the other group, and that does not occur there.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ LEAST_TIES = 3
 TIED_SHARE = 0.05
 _SAME = 1e-6
 _STRAYS = 0.01
+_STANDS_OUT = 2
 _CHANCE = 0.01
 _SHARE_OF_FLOORS = 0.2
 _FEWEST = 3
@@ -155,9 +156,15 @@ def _own_floors(
         elsewhere = np.abs(low - low[group]) > same
         others = values[elsewhere[member]]
         strays = int((np.abs(others - low[group]) <= same).sum())
-        own[group] = strays <= _STRAYS * len(others)
+        own[group] = strays <= _STRAYS * len(others) and _stands_out(values[member == group])
     levels = low[own]
     return own if len(levels) and np.ptp(levels) > same else np.zeros(len(low), dtype=bool)
+
+
+def _stands_out(values: NDArray[np.float32]) -> bool:
+    """Whether the lowest value is twice as frequent as any other: in counts it seldom is above 0."""
+    counts = np.unique(values, return_counts=True)[1]
+    return bool(counts[0] >= _STANDS_OUT * counts[1:].max(initial=0))
 
 
 def _chance(ties: NDArray[np.int64], sizes: NDArray[np.int64], own: NDArray[np.bool_]) -> float:

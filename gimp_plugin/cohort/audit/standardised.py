@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.groups import Grouping
 from gimp_plugin.cohort.audit.subject import Subject
+from gimp_plugin.cohort.scales import is_whole
 
 CHECK = "standardised within groups"
 ALMOST_ALL = 0.95
@@ -61,7 +62,8 @@ def check_standardised(subject: Subject, groupings: list[Grouping]) -> Finding:
         return skipped(CHECK, "no column of obs makes two groups of 5 cases")
     if n_genes < FEWEST_GENES:
         return skipped(CHECK, f"only {n_genes} genes vary, fewer than {FEWEST_GENES}")
-    seen = [_examined(subject, grouping) for grouping in groupings]
+    whole = is_whole(subject.values)
+    seen = [_examined(subject, grouping, whole=whole) for grouping in groupings]
     hits = [each for each in seen if each["groups"]]
     numbers = {each["column"]: each for each in seen}
     if not hits:
@@ -94,7 +96,7 @@ def moments_of(subject: Subject, grouping: Grouping) -> Moments:
     return Moments(mean=mean, sd=sd, low=low, high=high, all_mean=overall[0])
 
 
-def _examined(subject: Subject, grouping: Grouping) -> dict[str, Any]:
+def _examined(subject: Subject, grouping: Grouping, *, whole: bool) -> dict[str, Any]:
     """Judge one division."""
     moments = moments_of(subject, grouping)
     n_cases = len(subject.case_ids)
@@ -102,6 +104,8 @@ def _examined(subject: Subject, grouping: Grouping) -> dict[str, Any]:
     shares = [_shares(moments, group, int(grouping.sizes[group]), n_cases) for group in large]
     own = [group for group, share in zip(large, shares, strict=True) if share["zero"] >= ALMOST_ALL]
     level = all(share["level"] >= ALMOST_ALL for share in shares)
+    if whole:  # present or absent, or few counts: of one range in every group
+        shares = [share | {"span": 0.0} for share in shares]
     spans = [g for g, share in zip(large, shares, strict=True) if share["span"] >= ALMOST_ALL]
     how, groups = _verdict(own, large if level else [], spans, shares, large)
     best = max(range(len(large)), key=lambda index: max(shares[index].values()))
