@@ -1,8 +1,9 @@
-"""Prediction: probabilities for every case that a run can be asked about."""
+"""Prediction: probabilities and embeddings of every case that a run can be asked about."""
 
 from __future__ import annotations
 
+from gimp_plugin.prediction.embedding import embed
 from gimp_plugin.prediction.new_slides import extract_for
 from gimp_plugin.prediction.predict import PredictionResult, predict
 
-__all__ = ["PredictionResult", "extract_for", "predict"]
+__all__ = ["PredictionResult", "embed", "extract_for", "predict"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,9 +16,10 @@ from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CheckpointError, ConfigError, PairingError, StaleOutputError, listed
+from gimp_plugin.errors import CheckpointError, ConfigError, PairingError, listed
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.prediction.encoding import each_case, needed_halves
+from gimp_plugin.prediction.files import inherited, is_stale, sidecar
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.predictions import write_predictions
@@ -105,11 +105,12 @@ def predict(
     if source.adata is None and source.labels is None and source.features is None:
         hint = "give --adata; --features or --slides alone predicts from slides"
         raise ConfigError("nothing says which cases to predict", hint=hint)
-    source = replace(with_defaults(source, of=_inherited(record, source)), missing=missing)
+    source = replace(with_defaults(source, of=inherited(record, source)), missing=missing)
     study = prepare(source, modalities=record.config.model.modalities, labelled=False)
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
     cases, left_out = _predictable(study, record)
     exclusions = (*study.exclusions, *left_out)
+    genes = _genes(record, study, cases, min_gene_coverage=min_gene_coverage)
     made_from = {
         "model": sha256_file(record.weights),
         "inputs": study.fingerprint(),
@@ -118,29 +119,35 @@ def predict(
     }
     with held(output.parent / f".{output.name}.lock"):
         clean_partials(output.parent)
-        if not _is_stale(output, made_from, overwrite=runtime.overwrite):
+        if not is_stale(output, made_from, overwrite=runtime.overwrite):
             logger.info("%s is complete and current: nothing to do", output)
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
-        rows = _rows(
-            record,
-            model,
-            study,
-            cases,
-            runtime=runtime,
-            min_gene_coverage=min_gene_coverage,
-        )
+        rows = _rows(record, model, study, cases, genes=genes, runtime=runtime)
         output.unlink(missing_ok=True)  # so that no old table ever stands beside a new sidecar
-        write_json(_sidecar(output), made_from)
+        write_json(sidecar(output), made_from)
         write_predictions(output, rows, classes=record.classes)
     return PredictionResult(output, "done", len(cases), exclusions)
 
 
-def _inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
-    """What the run says of the inputs, as far as it holds for these cases and features."""
-    own: dict[str, None] = {"adata": None, "labels": None}
-    if given.features is not None:
-        own |= {"slide_table": None}
-    return record.source | own
+def _genes(
+    record: RunRecord, study: Study, cases: list[Case], *, min_gene_coverage: float
+) -> tuple[torch.Tensor, float] | None:
+    """Genes as the run reads them, and the share of its genes that were found; says what differs.
+
+    None where no case has genes.
+    """
+    transform = transform_of(record)
+    if transform is None or not any(case.has_genes for case in cases):
+        return None
+    values, coverage = transform.apply(study.cohort, min_coverage=min_gene_coverage)
+    match, path = transform.match(study.cohort), str(study.cohort.path)
+    if match.missing:
+        text = "%d of the model's %d genes are not in %r and count as average: %s"
+        n_genes = len(transform.gene_ids)
+        logger.warning(text, len(match.missing), n_genes, path, listed(match.missing))
+    if match.extra:
+        logger.info("%r has %d genes that the model does not read", path, len(match.extra))
+    return torch.from_numpy(values), coverage
 
 
 def _rows(
@@ -149,21 +156,18 @@ def _rows(
     study: Study,
     cases: list[Case],
     *,
+    genes: tuple[torch.Tensor, float] | None,
     runtime: Runtime,
-    min_gene_coverage: float,
 ) -> list[dict[str, Any]]:
     """One row a case."""
-    transform, genes, coverage = transform_of(record), None, None
-    if transform is not None and any(case.has_genes for case in cases):
-        values, coverage = transform.apply(study.cohort, min_coverage=min_gene_coverage)
-        genes = torch.from_numpy(values)
+    values, coverage = genes or (None, None)
     parts = _parts(record)
     rows = []
     encoded = each_case(
         record,
         model,
         cases,
-        genes=genes,
+        genes=values,
         give=model.classify,
         runtime=runtime,
         title="predict",
@@ -225,24 +229,3 @@ def _modalities(case: Case) -> str:
     if case.has_slides and case.has_genes:
         return keys.BOTH
     return keys.SLIDES if case.has_slides else keys.GENES
-
-
-def _sidecar(output: Path) -> Path:
-    """File that says what a table of predictions was made from."""
-    return output.with_name(f"{output.name}.json")
-
-
-def _is_stale(output: Path, made_from: dict[str, Any], *, overwrite: bool) -> bool:
-    """Whether there is work to do; a table made from other inputs is refused."""
-    if not output.exists():
-        return True
-    try:
-        noted = json.loads(_sidecar(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        noted = None
-    if noted == made_from:
-        return False
-    if overwrite:
-        return True
-    problem = f"{str(output)!r} was made from another run or other cases"
-    raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
