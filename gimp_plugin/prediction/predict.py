@@ -132,10 +132,7 @@ def predict(
 def _genes(
     record: RunRecord, study: Study, cases: list[Case], *, min_gene_coverage: float
 ) -> tuple[torch.Tensor, float] | None:
-    """Genes as the run reads them, and the share of its genes that were found; says what differs.
-
-    None where no case has genes.
-    """
+    """Genes as the run reads them and the share of its genes that were found, if any case has."""
     transform = transform_of(record)
     if transform is None or not any(case.has_genes for case in cases):
         return None

@@ -200,7 +200,12 @@ def scan_bags(folder: Path) -> tuple[list[BagInfo], dict[str, GimpError]]:
     ------
     MissingFileError
         If there is no such folder.
+    BagError
+        If it is a file.
     """
+    if folder.is_file():
+        problem = f"{str(folder)!r} is a file, expected a folder of features"
+        raise BagError(problem, hint="a cohort is given as --adata")
     if not folder.is_dir():
         raise MissingFileError(
             f"no folder of features at {str(folder)!r}",
