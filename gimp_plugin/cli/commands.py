@@ -14,6 +14,7 @@ from gimp_plugin.cli.settings import config_option
 COMMANDS = {
     "extract-features": "gimp_plugin.cli.extract_features",
     "check": "gimp_plugin.cli.check",
+    "split": "gimp_plugin.cli.split",
     "pretrain": "gimp_plugin.cli.pretrain",
     "finetune": "gimp_plugin.cli.finetune",
     "predict": "gimp_plugin.cli.predict",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.errors import SplitError, did_you_mean, listed
-from gimp_plugin.keys import PARTS, TEST, VAL
+from gimp_plugin.keys import PARTS, TEST, TRAIN, VAL
 
 if TYPE_CHECKING:
     from gimp_plugin.cohort.splits import Splits
@@ -37,20 +37,38 @@ def check_splits(splits: Splits, labels: Mapping[str, str]) -> list[str]:
         If a part has an unknown name, a patient is in two parts, train or val is empty, or a
         class is absent from a part.
     """
-    check_names(splits.parts, splits.source)
-    check_disjoint(splits.parts.items(), splits.source)
+    check_parts(splits)
     classes = sorted(set(labels.values()))
     warnings = _unmatched(splits, labels)
     for part in PARTS:
         members = [labels[case_id] for case_id in splits.of(part) if case_id in labels]
         if not members and part != TEST:
-            problem = f"{splits.source}: the part {part!r} is empty, expected cases of each class"
-            raise SplitError(problem, hint="give splits with cases in train and val")
+            raise _empty(splits, part)
         if not members:
             warnings.append(f"{splits.source}: no case is in 'test'")
             continue
         warnings += _thin_classes(Counter(members), classes, f"{splits.source}: part {part!r}")
     return warnings
+
+
+def check_parts(splits: Splits) -> None:
+    """Refuse splits that no cohort could use.
+
+    Parameters
+    ----------
+    splits
+        The splits.
+
+    Raises
+    ------
+    SplitError
+        If a part has an unknown name, a patient is in two parts, or train or val is empty.
+    """
+    check_names(splits.parts, splits.source)
+    check_disjoint(splits.parts.items(), splits.source)
+    for part in (TRAIN, VAL):
+        if not splits.of(part):
+            raise _empty(splits, part)
 
 
 def check_ancestry(
@@ -113,6 +131,12 @@ def check_disjoint(pairs: Iterable[tuple[str, str]], source: str) -> None:
         raise SplitError(
             problem, hint="a patient belongs to one part; TCGA ids go by 12 characters"
         )
+
+
+def _empty(splits: Splits, part: str) -> SplitError:
+    """Error for a part that must have cases and has none."""
+    problem = f"{splits.source}: the part {part!r} is empty, expected cases of each class"
+    return SplitError(problem, hint="give splits with cases in train and val")
 
 
 def _thin_classes(counts: Counter[str], classes: list[str], where: str) -> list[str]:

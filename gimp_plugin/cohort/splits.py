@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,26 +17,29 @@ from gimp_plugin.cohort.split_checks import (
     check_names,
     check_splits,
 )
-from gimp_plugin.cohort.tables import read_table
+from gimp_plugin.cohort.split_formats import COLUMNS, read_pairs
 from gimp_plugin.errors import ConfigError, SplitError, did_you_mean, listed
 from gimp_plugin.keys import CASE_ID, TEST, VAL
-from gimp_plugin.storage.tables import write_csv
+from gimp_plugin.storage.atomic import write_text
+from gimp_plugin.storage.tables import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 __all__ = [
     "Splits",
     "check_ancestry",
     "check_splits",
     "draw_splits",
+    "read_folds",
     "read_splits",
     "same_case",
     "splits_from_column",
+    "splits_text",
     "write_splits",
 ]
-
-COLUMNS = (CASE_ID, "fold", "split")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,56 @@ class Splits:
             for case_id in case_ids
         }
         return replace(self, parts={case_id: part for case_id, part in found.items() if part})
+
+    def known_to(self, case_ids: Iterable[str]) -> Self:
+        """Restrict to some cases as `within` does, and say which names mean none of them.
+
+        Parameters
+        ----------
+        case_ids
+            The cases.
+
+        Returns
+        -------
+        The smaller splits, in the order of the cases.
+
+        Raises
+        ------
+        SplitError
+            If no name means any of them.
+        """
+        wanted = list(case_ids)
+        patients = {same_case(case_id) for case_id in wanted}
+        lost = [name for name in self.parts if same_case(name) not in patients]
+        if len(lost) == len(self.parts):
+            problem = f"{self.source}: no name is a case of the cohort: {listed(lost, limit=3)}"
+            problem += f", the cohort has {listed(wanted, limit=3)}"
+            raise SplitError(problem, hint="give --slide-table where the names are those of slides")
+        if lost:
+            text = "%s: %d of %d names are no case of the cohort and are left out: %s"
+            logger.warning(text, self.source, len(lost), len(self.parts), listed(lost))
+        return self.within(wanted)
+
+    def of_cases(self, case_of: Mapping[str, str]) -> Self:
+        """Put cases in the place of their slides; other names stay.
+
+        Parameters
+        ----------
+        case_of
+            Case by slide.
+
+        Returns
+        -------
+        The splits by case.
+
+        Raises
+        ------
+        SplitError
+            If slides of one patient are in two parts.
+        """
+        pairs = [(case_of.get(name, name), part) for name, part in self.parts.items()]
+        check_disjoint(pairs, self.source)
+        return replace(self, parts=dict(pairs))
 
 
 def draw_splits(labels: Mapping[str, str], *, seed: int) -> Splits:
@@ -150,18 +204,18 @@ def splits_from_column(
 
 
 def read_splits(path: Path, *, fold: str | None = None) -> Splits:
-    """Read one fold of a CSV `case_id,fold,split`; without the column fold it is fold 0.
+    """Read one fold of a table of splits: ours, or one of `cohort.split_formats`.
 
     Parameters
     ----------
     path
-        The table.
+        The table, or a folder of tables.
     fold
         Fold to take; may be left out when there is only one.
 
     Returns
     -------
-    The splits, in the order of the table.
+    The splits, in the order of the table. Names may be those of slides: see `Splits.of_cases`.
 
     Raises
     ------
@@ -172,28 +226,56 @@ def read_splits(path: Path, *, fold: str | None = None) -> Splits:
     ConfigError
         If there are several folds and none is chosen.
     """
-    source = repr(str(path))
-    rows = read_table(path, required=(CASE_ID, "split"), optional=("fold",), error=SplitError)
-    folds = [row.get("fold", "0") for row in rows]
-    chosen = _chosen_fold(folds, fold, source)
-    pairs = [
-        (row[CASE_ID], row["split"])
-        for row, name in zip(rows, folds, strict=True)
-        if name == chosen
-    ]
-    where = f"{source}, fold {chosen}"
-    check_disjoint(pairs, where)
-    check_names(dict(pairs), where)
-    return Splits(parts=dict(pairs), source=where, fold=chosen)
+    folds = read_pairs(path)
+    chosen = _chosen_fold(folds, fold, repr(str(path)))
+    return _checked(folds[chosen], path, chosen)
+
+
+def read_folds(path: Path) -> tuple[Splits, ...]:
+    """Read every fold of a table of splits, as `read_splits` reads one.
+
+    Parameters
+    ----------
+    path
+        The table, or a folder of tables.
+
+    Returns
+    -------
+    The folds, in the order of the table.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    SplitError
+        If a column or a value is missing, a name is unknown, or a patient is in two parts.
+    """
+    return tuple(_checked(pairs, path, fold) for fold, pairs in read_pairs(path).items())
+
+
+def splits_text(folds: Iterable[Splits]) -> str:
+    """Text of a table that `read_splits` reads, sorted by case within each fold."""
+    return csv_text(
+        (
+            {CASE_ID: case_id, "fold": splits.fold, "split": part}
+            for splits in folds
+            for case_id, part in sorted(splits.parts.items())
+        ),
+        columns=COLUMNS,
+    )
 
 
 def write_splits(path: Path, splits: Splits) -> None:
     """Write a table that `read_splits` reads, sorted by case."""
-    rows = [
-        {CASE_ID: case_id, "fold": splits.fold, "split": part}
-        for case_id, part in sorted(splits.parts.items())
-    ]
-    write_csv(path, rows, columns=COLUMNS)
+    write_text(path, splits_text([splits]))
+
+
+def _checked(pairs: Sequence[tuple[str, str]], path: Path, fold: str) -> Splits:
+    """Splits of one fold of a table."""
+    where = f"{str(path)!r}, fold {fold}"
+    check_disjoint(pairs, where)
+    check_names(dict(pairs), where)
+    return Splits(parts=dict(pairs), source=where, fold=fold)
 
 
 def _chosen_fold(folds: Iterable[str], fold: str | None, source: str) -> str:

@@ -123,8 +123,20 @@ def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
         column = source.splits.removeprefix("obs:")
         splits = splits_from_column(study.obs, column, source.fold, labels=labels, seed=seed)
     else:
-        splits = read_splits(Path(source.splits), fold=source.fold).within(labels)
+        splits = read_splits(Path(source.splits), fold=source.fold)
+        splits = splits.of_cases(cases_of_slides(study)).within(labels)
     return checked_splits(splits, labels)
+
+
+def cases_of_slides(study: Study) -> dict[str, str]:
+    """Case by slide: tables of splits of other programs name slides."""
+    known = set(study.case_ids)
+    return {
+        bag.slide_id: case.case_id
+        for case in study.cases
+        for bag in case.bags
+        if bag.slide_id not in known
+    }
 
 
 def checked_splits(splits: Splits, labels: Mapping[str, str]) -> Splits:

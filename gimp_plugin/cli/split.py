@@ -1,0 +1,263 @@
+"""`gimp split`: a table of splits, drawn or taken from another program."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gimp_plugin.cli import options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gimp_plugin.cohort.balance import Balance
+    from gimp_plugin.cohort.folds import FoldPlan
+    from gimp_plugin.cohort.splits import Splits
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_FILE, DEFAULT_FOLDER = Path("splits.csv"), Path("splits")
+
+
+@click.command("split", short_help="Draw splits or folds; writes a table.")
+@click.option("--adata", type=options.FILE, help="Gene cohort, .h5ad; no gene is read.")
+@click.option(
+    "--labels", type=options.FILE, help="CSV or TSV with the class of each case, for slides only."
+)
+@click.option(
+    "--case-key",
+    metavar="COLUMN",
+    default="case_id",
+    show_default=True,
+    help="Column of --labels with the case.",
+)
+@click.option(
+    "--label-key",
+    metavar="COLUMN",
+    default="label",
+    show_default=True,
+    help="Column of --labels or obs with the class.",
+)
+@click.option(
+    "--from",
+    "table",
+    metavar="FILE|FOLDER",
+    type=options.FILE,
+    help="Draw nothing: take the splits of gimp, CLAM, SurvPath or MMP.",
+)
+@click.option(
+    "--val-as-test",
+    is_flag=True,
+    help="With --from: make its val the test part, and draw val from its train.",
+)
+@click.option(
+    "--slide-table",
+    type=options.FILE,
+    help="CSV slide_id,case_id, where the tables of another program name slides.",
+)
+@click.option(
+    "--folds",
+    type=int,
+    default=0,
+    metavar="K",
+    show_default="none: 60/20/20",
+    help="Folds, each the test part once.",
+)
+@click.option(
+    "--repeats", type=int, default=1, show_default=True, metavar="R", help="Draw so often."
+)
+@click.option(
+    "--val-share",
+    type=float,
+    default=0.2,
+    show_default=True,
+    help="Share of a fold's other cases that becomes val.",
+)
+@click.option("--site-key", metavar="COLUMN", help="Keep the sites of this column whole.")
+@click.option("--by-site", is_flag=True, help="Keep the sites of the TCGA barcodes whole.")
+@click.option(
+    "--format",
+    "kind",
+    type=options.Choice(["gimp", "clam", "survpath"]),
+    default="gimp",
+    show_default=True,
+    help="Whose table to write.",
+)
+@options.seed
+@options.as_json
+@click.option(
+    "-o",
+    "--output",
+    type=options.FILE,
+    show_default="splits.csv; with --format clam or survpath the folder splits",
+    help="File or folder to write.",
+)
+@options.overwrite
+def command(*, as_json: bool, overwrite: bool, **given: Any) -> None:
+    """Draw the parts of a cohort, or its folds: by patient, stratified by class.
+
+    Prints how the classes fall into the parts; with whole sites, beside plain stratified folds.
+    """
+    import json
+
+    from gimp_plugin.cohort.split_files import split_files, write_split_files
+
+    check_usage(given)
+    kind = given["kind"]
+    output = options.check_output(
+        given["output"] or (DEFAULT_FILE if kind == "gimp" else DEFAULT_FOLDER),
+        folder=kind != "gimp",
+    )
+    obs, labels = cases_at_hand(given)
+    folds, found = made(given, obs, labels)
+    slides = slides_by_case(given["slide_table"], obs) if kind == "clam" else None
+    files = split_files(folds, output, kind=kind, slides=slides)
+    outcome = "done" if write_split_files(files, overwrite=overwrite) else "nothing to do"
+    if as_json:
+        summary = {"output": str(output), "format": kind, "outcome": outcome, **found.to_dict()}
+        click.echo(json.dumps(summary, indent=1, sort_keys=True, ensure_ascii=False))
+    else:
+        click.echo(f"{found.to_markdown()}\n{output}: {outcome}")
+
+
+def check_usage(given: Mapping[str, Any]) -> None:
+    """Refuse options that do not go together.
+
+    Parameters
+    ----------
+    given
+        Options of the command.
+
+    Raises
+    ------
+    ConfigError
+        If nothing says which cases there are, or two options say different things.
+    """
+    from gimp_plugin.errors import ConfigError
+
+    drawn = [name for name in ("folds", "site_key", "by_site") if given[name]]
+    if given["repeats"] != 1:
+        drawn.append("repeats")
+    cases = given["adata"] or given["labels"]
+    if not cases and given["table"] is None:
+        raise ConfigError("no cases to split", hint="give --adata, --labels or --from")
+    if given["table"] is not None and drawn:
+        problem = f"--from draws nothing, --{drawn[0].replace('_', '-')} was given"
+        raise ConfigError(problem, hint="leave one of the two out")
+    if given["site_key"] and given["by_site"]:
+        raise ConfigError("--site-key and --by-site both say what a site is", hint="give one")
+    if given["val_as_test"] and (given["table"] is None or not cases):
+        hint = "give both, or leave it out"
+        raise ConfigError("--val-as-test goes with --from and --adata or --labels", hint=hint)
+    if given["val_share"] != 0.2 and not (given["folds"] or given["val_as_test"]):
+        raise ConfigError("--val-share goes with --folds or --val-as-test", hint="leave it out")
+
+
+def cases_at_hand(given: Mapping[str, Any]) -> tuple[pd.DataFrame | None, dict[str, str]]:
+    """What is known of the cases, and their classes; nothing where no cohort was given."""
+    from gimp_plugin.cohort.label_table import joined, read_label_table
+    from gimp_plugin.cohort.labels import classes_of
+    from gimp_plugin.cohort.obs import read_obs
+
+    adata, labels, label_key = given["adata"], given["labels"], given["label_key"]
+    if adata is None and labels is None:
+        return None, {}
+    obs = None if adata is None else read_obs(adata)
+    if labels is not None:
+        table = read_label_table(labels, label_key=label_key, case_key=given["case_key"])
+        own = table.iloc[:0] if obs is None else obs
+        both = joined(own, table, label_key=label_key, where=repr(str(labels)))
+        obs = both if obs is None else both.loc[list(obs.index)]
+    path = str(labels if labels is not None else adata)
+    return obs, classes_of(obs, label_key, path=path, of_obs=labels is None)
+
+
+def made(
+    given: Mapping[str, Any], obs: pd.DataFrame | None, labels: Mapping[str, str]
+) -> tuple[tuple[Splits, ...], Balance]:
+    """Folds as asked for, checked, and how balanced they are."""
+    from gimp_plugin.cohort.balance import Balance
+    from gimp_plugin.cohort.folds import FoldPlan, draw_folds, large_sites
+    from gimp_plugin.cohort.sites import sites_from_column, tcga_sites
+
+    plan = FoldPlan(
+        n_folds=given["folds"],
+        n_repeats=given["repeats"],
+        val_share=given["val_share"],
+        seed=given["seed"],
+    )
+    if given["table"] is not None:
+        folds = taken(given, obs, labels, plan)
+        check(folds, labels)
+        return folds, Balance(folds=folds, labels=labels)
+    sites = None
+    if given["by_site"]:
+        sites = tcga_sites(labels)
+    elif given["site_key"] and obs is not None:
+        sites = sites_from_column(obs, given["site_key"], labels)
+    for warning in [] if sites is None else large_sites(labels, sites, plan):
+        logger.warning("%s", warning)
+    folds = draw_folds(labels, plan, sites=sites)
+    check(folds, labels)
+    return folds, Balance(
+        folds=folds,
+        labels=labels,
+        sites=sites,
+        plain=() if sites is None else draw_folds(labels, plan),
+        test_share=plan.test_share,
+    )
+
+
+def taken(
+    given: Mapping[str, Any],
+    obs: pd.DataFrame | None,
+    labels: Mapping[str, str],
+    plan: FoldPlan,
+) -> tuple[Splits, ...]:
+    """Folds of another table, by case."""
+    from gimp_plugin.cohort.folds import test_from_val
+    from gimp_plugin.cohort.ids import same_case, tcga_slide_kind
+    from gimp_plugin.cohort.splits import read_folds
+
+    by_case = slides_by_case(given["slide_table"], obs) or {}
+    case_of = {slide: case for case, slides in by_case.items() for slide in slides}
+    folds = []
+    for fold in read_folds(given["table"]):
+        names = {name: same_case(name) for name in fold.parts if tcga_slide_kind(name)}
+        splits = fold.of_cases({**names, **case_of})
+        splits = splits.known_to(labels) if labels else splits
+        folds.append(test_from_val(splits, labels, plan) if given["val_as_test"] else splits)
+    return tuple(folds)
+
+
+def slides_by_case(
+    slide_table: Path | None, obs: pd.DataFrame | None
+) -> dict[str, list[str]] | None:
+    """Slides of each case by a table, or by the column of `obs`; None when neither is there."""
+    from gimp_plugin.cohort.slide_table import read_slide_table, slides_of_obs
+    from gimp_plugin.keys import SLIDE_ID
+
+    if slide_table is not None:
+        case_of = read_slide_table(slide_table)
+    elif obs is not None and SLIDE_ID in obs:
+        case_of = slides_of_obs(obs[SLIDE_ID].to_dict())
+    else:
+        return None
+    slides: dict[str, list[str]] = {}
+    for slide_id, case_id in sorted(case_of.items()):
+        slides.setdefault(case_id, []).append(slide_id)
+    return slides
+
+
+def check(folds: Sequence[Splits], labels: Mapping[str, str]) -> None:
+    """Refuse folds that nothing can be trained on, and warn of thin ones."""
+    from gimp_plugin.cohort.split_checks import check_parts, check_splits
+
+    for splits in folds:
+        check_parts(splits)
+        for warning in check_splits(splits, labels) if labels else []:
+            logger.warning("%s", warning)

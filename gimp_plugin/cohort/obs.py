@@ -1,0 +1,52 @@
+"""What a cohort file knows of its cases, without their expression: all that splits need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gimp_plugin.cohort.container import opened_cohort
+from gimp_plugin.cohort.names import checked_names
+from gimp_plugin.errors import CohortError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_obs(path: Path) -> pd.DataFrame:
+    """Read the table of the cases; no gene is read, and no scale is asked for.
+
+    Parameters
+    ----------
+    path
+        An AnnData file, .h5ad. It is only read.
+
+    Returns
+    -------
+    `obs`, its index the case ids.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    SafetyError
+        If it has links or external storage, or claims more than it holds.
+    CohortError
+        If it is damaged or no cohort, or cases are missing, unnamed or repeated.
+    """
+    with opened_cohort(path) as file:
+        obs = _read_table(file["obs"], path)
+    obs.index = list(checked_names(obs.index, table="obs", path=str(path)))
+    return obs
+
+
+def _read_table(group: Any, path: Path) -> pd.DataFrame:
+    """Read a table by anndata."""
+    from anndata.io import read_elem  # a second that --help need not wait
+
+    try:
+        return read_elem(group)
+    except Exception as error:  # anndata's class for unknown encodings is private
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        problem = f"'obs' of {str(path)!r} cannot be read: {what}"
+        raise CohortError(problem, hint="damaged, or written by a newer anndata") from error

@@ -1,0 +1,94 @@
+"""Splits as files: our table, or the tables of CLAM or SurvPath."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gimp_plugin.cohort.split_formats import clam_tables, survpath_table
+from gimp_plugin.cohort.splits import Splits, splits_text
+from gimp_plugin.errors import StaleOutputError, listed
+from gimp_plugin.storage.atomic import write_text
+
+FORMATS = ("gimp", "clam", "survpath")
+TABLES = "splits_*.csv"
+
+
+def split_files(
+    folds: Sequence[Splits],
+    output: Path,
+    *,
+    kind: str,
+    slides: Mapping[str, Sequence[str]] | None = None,
+) -> dict[Path, str]:
+    """Give the files that hold some folds.
+
+    Parameters
+    ----------
+    folds
+        The folds.
+    output
+        File of our table, else folder of the tables, one or two a fold, numbered from 0.
+    kind
+        One of `FORMATS`.
+    slides
+        Slides by case: CLAM's tables name slides where they are known, else cases.
+
+    Returns
+    -------
+    Text by path.
+    """
+    if kind == "gimp":
+        return {output: splits_text(folds)}
+    files: dict[Path, str] = {}
+    for number, splits in enumerate(folds):
+        parts = dict(sorted(splits.parts.items()))
+        if kind == "survpath":
+            files[output / f"splits_{number}.csv"] = survpath_table(parts)
+            continue
+        if slides is not None:
+            parts = {one: part for case, part in parts.items() for one in slides.get(case, ())}
+        for end, text in clam_tables(parts).items():
+            files[output / f"splits_{number}{end}.csv"] = text
+    return files
+
+
+def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
+    """Write files, unless they say the same already.
+
+    Parameters
+    ----------
+    files
+        Text by path, all in one folder.
+    overwrite
+        Replace files that say something else.
+
+    Returns
+    -------
+    Whether anything was written.
+
+    Raises
+    ------
+    StaleOutputError
+        If a file says something else and may not be replaced, or the folder holds tables of other
+        splits.
+    """
+    changed = [path for path, text in files.items() if not _says(path, text)]
+    stale = [str(path) for path in changed if path.exists()]
+    if stale and not overwrite:
+        problem = f"{listed(stale)} is there already and says something else"
+        raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
+    first = next(iter(files))
+    others = sorted({*first.parent.glob(TABLES)} - {*files}) if first.match(TABLES) else []
+    if others:
+        names = listed(path.name for path in others)
+        problem = f"{str(first.parent)!r} holds tables of other splits: {names}"
+        raise StaleOutputError(problem, hint="choose another --output")
+    for path in changed:
+        write_text(path, files[path])
+    return bool(changed)
+
+
+def _says(path: Path, text: str) -> bool:
+    """Whether a file is there and says just that."""
+    return path.is_file() and path.read_bytes() == text.encode()
