@@ -12,6 +12,8 @@ from gimp_plugin.cli.logs import verbosity_options
 from gimp_plugin.cli.settings import config_option
 
 COMMANDS = {
+    "import-genes": "gimp_plugin.cli.import_genes",
+    "import-slides": "gimp_plugin.cli.import_slides",
     "extract-features": "gimp_plugin.cli.extract_features",
     "check": "gimp_plugin.cli.check",
     "split": "gimp_plugin.cli.split",

@@ -1,0 +1,80 @@
+"""What every source of expression gives: samples, genes, and a way to read the values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gimp_plugin.cohort.importing.report import Count
+from gimp_plugin.storage.tables import Exclusion
+
+Reader = Callable[[Sequence[int], NDArray[np.int64]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source:
+    """Expression of some samples, not read yet where that can wait.
+
+    Parameters
+    ----------
+    format
+        Name of the layout.
+    where
+        The source's name for messages, quoted.
+    files
+        All files that the result depends on.
+    sample_ids
+        Name of each sample, as full as the source knows it; several may be equal.
+    genes
+        One row a gene or other row of the source, with the column `gene_id` as the source spells
+        it, and what else it says of genes.
+    read
+        Gives the values of some samples and some genes by their numbers, shape (sample, gene), a
+        missing value as NaN.
+    obs
+        What the source says of the samples, one row each.
+    case_ids
+        What the source calls the cases, empty where it does not.
+    scale
+        Scale that the source means, if it means one.
+    label_key
+        Column of `obs` that is the class where the user names none.
+    counts, left_out
+        What was left out before this.
+    warnings
+        What the user must know.
+    notes
+        Facts for the record.
+    """
+
+    format: str
+    where: str
+    files: tuple[Path, ...]
+    sample_ids: tuple[str, ...]
+    genes: pd.DataFrame
+    read: Reader
+    obs: pd.DataFrame
+    case_ids: tuple[str, ...] = ()
+    scale: str | None = None
+    label_key: str | None = None
+    counts: tuple[Count, ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
+    warnings: tuple[str, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+def reader_of(values: NDArray[np.float32]) -> Reader:
+    """Reader for values that are in memory, shape (sample, gene)."""
+
+    def read(samples: Sequence[int], genes: NDArray[np.int64]) -> NDArray[np.float32]:
+        chosen = np.empty((len(samples), len(genes)), dtype=np.float32)
+        for row, sample in enumerate(samples):
+            chosen[row] = values[sample][genes]
+        return chosen
+
+    return read

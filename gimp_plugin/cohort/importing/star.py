@@ -1,0 +1,115 @@
+"""STAR counts of the GDC: one file an aliquot, `*.rna_seq.augmented_star_gene_counts.tsv`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from gimp_plugin.cohort.importing.files import check_text, first_lines, read_bytes
+from gimp_plugin.errors import CohortError, ConfigError
+
+COLUMNS = {
+    "counts": "unstranded",
+    "tpm": "tpm_unstranded",
+    "fpkm": "fpkm_unstranded",
+    "fpkm-uq": "fpkm_uq_unstranded",
+}
+"""Column of each scale. There is no unstranded FPKM of a stranded library at the GDC."""
+
+SUFFIX = "augmented_star_gene_counts.tsv"
+GENE_MODEL = "# gene-model:"
+ANNOTATION = ("gene_name", "gene_type")
+
+
+def is_star(lines: list[str]) -> bool:
+    """Whether first lines are those of a STAR file."""
+    if lines[0].startswith(GENE_MODEL):
+        return True
+    return {"gene_id", "unstranded"} <= set(lines[0].split("\t"))
+
+
+def column_of(scale: str) -> str:
+    """Column that holds a scale.
+
+    Returns
+    -------
+    Its name.
+
+    Raises
+    ------
+    ConfigError
+        If the files have no such scale.
+    """
+    if scale not in COLUMNS:
+        problem = f"--scale {scale!r}: STAR files have {', '.join(COLUMNS)}"
+        raise ConfigError(problem, hint="choose one of them; nothing is logged at import")
+    return COLUMNS[scale]
+
+
+def read_star(path: Path, column: str, *, annotated: bool = False) -> tuple[str, pa.Table]:
+    """Gene model and columns of one file.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    column
+        Column of values.
+    annotated
+        Whether to read the columns that describe the genes, too.
+
+    Returns
+    -------
+    What the first line says of the gene model, and a table of `gene_id`, the column, and the
+    annotation.
+
+    Raises
+    ------
+    CohortError
+        If the file is cut, lacks a column, or a value is no number.
+    """
+    content = read_bytes(path)
+    comment = content[: content.find(b"\n")].decode("utf-8", "replace").strip()
+    check_text(path, comment)
+    has_model = comment.startswith("#")
+    wanted = ["gene_id", column, *(ANNOTATION if annotated else ())]
+    table = parsed(path, content, wanted, skipped=int(has_model))
+    return (comment.removeprefix(GENE_MODEL).strip() if has_model else ""), table
+
+
+def parsed(
+    path: Path, content: bytes, wanted: list[str], *, skipped: int, named: bool = True
+) -> pa.Table:
+    """Columns of a tab-separated table; the second one wanted is of numbers.
+
+    Returns
+    -------
+    The columns in the order asked for.
+
+    Raises
+    ------
+    CohortError
+        If the table is cut, a column is missing, or a value is no number.
+    """
+    types: dict[str, Any] = dict.fromkeys(wanted, pa.string())
+    types[wanted[1]] = pa.float32()
+    try:
+        return csv.read_csv(
+            pa.BufferReader(content),
+            read_options=csv.ReadOptions(
+                skip_rows=skipped, use_threads=False, column_names=None if named else wanted
+            ),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False),
+            convert_options=csv.ConvertOptions(include_columns=wanted, column_types=types),
+        )
+    except KeyError as error:
+        problem = f"{str(path)!r} has no column {error.args[0]!r}"
+        held = first_lines(path, 2)[-1][:200]
+        raise CohortError(f"{problem}; it has {held!r}", hint="give another --scale") from error
+    except pa.ArrowInvalid as error:
+        message = " ".join(str(error).split())
+        hint = "it is cut or damaged: download it again"
+        raise CohortError(f"{str(path)!r}: {message}", hint=hint) from error

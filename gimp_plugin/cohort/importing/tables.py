@@ -1,0 +1,100 @@
+"""Tables of text that come with expression: sample sheets, clinical tables, lists."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from gimp_plugin.cohort.importing.files import check_text, opened_text
+from gimp_plugin.errors import CohortError, MissingFileError, listed
+
+MISSING = frozenset({
+    "", "na", "n/a", "nan", "null", "none", "'--", "--", "-", "not available", "not reported",
+    "[not available]", "[not applicable]", "[unknown]",
+})  # fmt: skip
+"""How tables of the GDC, of cBioPortal and of R write that there is nothing."""
+
+
+def delimiter_of(path: Path, line: str) -> str:
+    """What parts the cells: a tab where there is one, else a comma or a semicolon.
+
+    Returns
+    -------
+    One character.
+
+    Raises
+    ------
+    CohortError
+        If the line has none of them: the table has one column.
+    """
+    for delimiter in ("\t", ",", ";"):
+        if delimiter in line:
+            return delimiter
+    problem = f"{str(path)!r} has one column only: {line[:60]!r}"
+    raise CohortError(problem, hint="expected a table with tabs or commas between the cells")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV or TSV as text; lines that begin with # are comments.
+
+    Cells lose the space around them, and are empty where they say that nothing is known.
+
+    Parameters
+    ----------
+    path
+        The table, plain or compressed.
+
+    Returns
+    -------
+    At least one row.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    CohortError
+        If it is no table, has no rows, names a column twice, or a row has too many cells.
+    """
+    if not path.exists():
+        raise MissingFileError(f"no table {str(path)!r}", hint="check the path")
+    where = repr(str(path))
+    with opened_text(path) as file:
+        lines = (line for line in file if line.strip() and not line.startswith("#"))
+        first = next(lines, "")
+        check_text(path, first)
+        delimiter = delimiter_of(path, first) if first else ","
+        header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
+        check_header(where, header)
+        rows = []
+        for number, cells in enumerate(csv.reader(lines, delimiter=delimiter), start=1):
+            if len(cells) > len(header):
+                problem = f"{where}, row {number} below the header has {len(cells)} cells"
+                raise CohortError(f"{problem}, the header {len(header)}")
+            padded = [*map(_cell, cells), *[""] * (len(header) - len(cells))]
+            rows.append(dict(zip(header, padded, strict=True)))
+    if not rows:
+        raise CohortError(f"{where} has no row below its header")
+    return rows
+
+
+def check_header(where: str, header: list[str]) -> None:
+    """Refuse a header that names a column twice.
+
+    Raises
+    ------
+    CohortError
+        If it does, naming the columns.
+    """
+    seen: set[str] = set()
+    twice = [name for name in header if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    if twice:
+        problem = (
+            f"{where} names {len(twice)} columns more than once: {listed(dict.fromkeys(twice))}"
+        )
+        raise CohortError(problem, hint="give each column its own name")
+
+
+def _cell(text: str) -> str:
+    """Text of a cell; nothing where it says so."""
+    text = text.strip()
+    return "" if text.lower() in MISSING else text

@@ -1,0 +1,97 @@
+"""Writing a cohort as AnnData, whole or not at all, so that anndata 0.12 and 0.13 can read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.errors import GimpError
+from gimp_plugin.storage.atomic import whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECORD = "import"
+_EMPTY = ("layers", "obsm", "obsp", "varm", "varp")
+
+
+def write_cohort(
+    path: Path,
+    values: NDArray[np.float32],
+    *,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    scale: str,
+    record: Mapping[str, Any] | None = None,
+) -> None:
+    """Write cases, genes and their values.
+
+    Text is stored as plain strings, never as categories or a string type of pandas: those that
+    anndata 0.13 writes cannot be written again by 0.12. Equal cohorts are equal bytes.
+
+    Parameters
+    ----------
+    path
+        The .h5ad file.
+    values
+        Expression, shape (case, gene).
+    obs, var
+        Tables of the cases and the genes; their indexes are the names.
+    scale
+        One of `cohort.scales.SCALES`, stored in `uns`.
+    record
+        Where the cohort comes from; stored in `uns` as JSON.
+    """
+    from anndata.io import write_elem
+
+    uns: dict[str, Any] = {keys.SCALE: scale}
+    if record is not None:
+        uns[RECORD] = json.dumps(record, sort_keys=True, ensure_ascii=False)
+    with whole_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
+        write_elem(file, "X", values)
+        write_elem(file, "obs", _with_objects(obs))
+        write_elem(file, "var", _with_objects(var))
+        write_elem(file, "uns", {keys.UNS: uns})
+        for name in _EMPTY:
+            write_elem(file, name, {})
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """What `write_cohort` recorded in a file.
+
+    Returns
+    -------
+    The record, or None where the file has none or is no cohort of ours.
+    """
+    from gimp_plugin.cohort.container import opened_cohort
+
+    try:
+        with opened_cohort(path) as file:
+            stored = file.get(f"uns/{keys.UNS}/{RECORD}")
+            text = stored[()] if isinstance(stored, h5py.Dataset) else b""
+    except (GimpError, OSError):
+        return None
+    try:
+        record = json.loads(text)
+    except (TypeError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _with_objects(table: pd.DataFrame) -> pd.DataFrame:
+    """Text as objects, as the older anndata writes it too."""
+    copy = table.copy()
+    copy.index = copy.index.astype(object)
+    for name in copy.columns:
+        if copy[name].dtype.kind not in "iufb":
+            copy[name] = ["" if cell is None else str(cell) for cell in copy[name].tolist()]
+            copy[name] = copy[name].astype(object)
+    return copy
