@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.pairing import Pairing, apply_missing, pair
+from gimp_plugin.cohort.slide_names import SLIDE_SUFFIXES
 from gimp_plugin.errors import ConfigError, PairingError
+from gimp_plugin.slides.finding import NAMED_SUFFIXES
 from gimp_plugin.storage.tables import Exclusion
 
 DX = "TCGA-05-4244-01Z-00-DX1.d4ff32cd-38cf"
@@ -107,6 +109,99 @@ def test_two_rows_of_a_patient_are_ambiguous_by_name() -> None:
 def test_a_slide_of_two_cases_in_obs_is_refused() -> None:
     with pytest.raises(PairingError, match="gives slide 's1' to 'A' and 'B'"):
         pair(["A", "B"], ["s1"], obs_slides={"A": "s1", "B": "s1"})
+
+
+# ---- how a table spells slides
+
+
+def write_table(tmp_path: Path, **cases: str) -> Path:
+    table = tmp_path / "t.csv"
+    rows = [f"{name},{case_id}" for name, case_id in cases.items()]
+    table.write_text("\n".join(["slide_id,case_id", *rows]) + "\n")
+    return table
+
+
+def test_suffixes_are_those_of_slides() -> None:
+    assert SLIDE_SUFFIXES == NAMED_SUFFIXES
+
+
+@pytest.mark.parametrize("suffix", [".svs", ".SVS", ".ome.tiff", ".ndpi"])
+def test_a_table_may_name_slides_with_their_suffix(tmp_path: Path, suffix: str) -> None:
+    table = write_table(tmp_path, **{f"s1{suffix}": "A", "s2": "B"})
+
+    pairing = pair(["A", "B"], ["s1", "s2"], slide_table=table)
+
+    assert pairing.slides == {"A": ("s1",), "B": ("s2",)}
+    (warning,) = pairing.warnings
+    assert "of 2 slides" in warning
+    assert "1 less the slide suffix" in warning
+    assert repr(str(table)) in warning
+
+
+def test_an_equal_name_comes_before_the_name_less_its_suffix(tmp_path: Path) -> None:
+    table = write_table(tmp_path, **{"s1.tif": "A"})
+
+    pairing = pair(["A"], ["s1", "s1.tif"], slide_table=table)
+
+    assert pairing.slides == {"A": ("s1.tif",)}
+    assert reasons(pairing)["s1"].startswith("not named in")
+
+
+def test_a_tcga_slide_may_be_named_without_its_uuid(tmp_path: Path) -> None:
+    table = write_table(
+        tmp_path, **{DX.partition(".")[0]: "A", DX2.partition(".")[0] + ".svs": "B"}
+    )
+
+    pairing = pair(["A", "B"], [DX, DX2], slide_table=table)
+
+    assert pairing.slides == {"A": (DX,), "B": (DX2,)}
+    assert "2 by the TCGA name that one slide begins with" in pairing.warnings[0]
+
+
+def test_the_column_of_obs_may_be_spelled_so_too() -> None:
+    pairing = pair(["A"], [DX, DX2], obs_slides={"A": f"{DX}.svs;{DX2.partition('.')[0]}"})
+
+    assert pairing.slides == {"A": (DX, DX2)}
+    assert (
+        "1 by the TCGA name that one slide begins with, 1 less the slide suffix"
+        in (pairing.warnings[0])
+    )
+
+
+def test_a_tcga_name_that_two_slides_begin_with_is_ambiguous(tmp_path: Path) -> None:
+    bare = DX.partition(".")[0]
+    table = write_table(tmp_path, **{bare: "A"})
+
+    with pytest.raises(PairingError) as caught:
+        pair(["A"], [DX, f"{bare}.aaaa"], slide_table=table)
+
+    assert f"{bare!r} may mean several slides: {bare + '.aaaa'!r}, {DX!r}" in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+def test_a_tcga_name_is_no_beginning_of_a_longer_number(tmp_path: Path) -> None:
+    table = write_table(tmp_path, **{"TCGA-05-4244-01Z-00-DX1": "A"})
+
+    assert not pair(["A"], ["TCGA-05-4244-01Z-00-DX11.abcd"], slide_table=table).slides
+
+
+def test_a_slide_named_twice_for_two_cases_is_refused(tmp_path: Path) -> None:
+    table = write_table(tmp_path, **{"s1": "A", "s1.svs": "B"})
+
+    with pytest.raises(PairingError, match="gives slide 's1' to 'A' and 'B'"):
+        pair(["A", "B"], ["s1"], slide_table=table)
+
+
+def test_names_that_stand_as_they_are_bring_no_warning(table: Path) -> None:
+    assert not pair(["A", "B"], ["s1", "s2", "s3"], slide_table=table).warnings
+
+
+def test_the_rule_of_the_barcode_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="gimp_plugin")
+
+    pair(["TCGA-05-4244", "B"], [DX, "B"])
+
+    assert "1 slides go to their cases by the TCGA barcode" in caplog.text
 
 
 # ---- what is not wanted

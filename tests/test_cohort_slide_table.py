@@ -61,3 +61,15 @@ def test_a_table_that_is_no_text_is_refused(table: Path) -> None:
 
     with pytest.raises(PairingError, match="cannot be read"):
         pair(["A"], ["s1"], slide_table=table)
+
+
+def test_the_table_of_stamp_is_read(table: Path) -> None:
+    table.write_text("PATIENT,FILENAME\nA,site/s2.h5\nB,s1.h5\n")
+
+    assert pair(["A", "B"], ["s1", "s2"], slide_table=table).slides == {"A": ("s2",), "B": ("s1",)}
+
+
+def test_half_of_stamps_header_is_not_guessed(table: Path) -> None:
+    message = refusal(contents="PATIENT,slides\nA,s1\n", path=table)
+
+    assert "no column 'slide_id', did you mean 'slides'?" in message

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gimp_plugin.cohort.ids import is_normal_tissue, tcga_slide_kind
+from gimp_plugin.cohort.slide_names import spelled_as_slides
 from gimp_plugin.cohort.slide_table import (
     cases_by_name,
     known_case,
+    one_case_each,
     read_slide_table,
     rows_by_patient,
     slides_of_obs,
@@ -19,6 +22,8 @@ from gimp_plugin.config.checks import require_choice
 from gimp_plugin.errors import PairingError, listed
 from gimp_plugin.keys import SLIDE_ID
 from gimp_plugin.storage.tables import Exclusion
+
+logger = logging.getLogger(__name__)
 
 STEP = "pairing"
 NO_GENES = "its case is not in the cohort"
@@ -60,7 +65,8 @@ def pair(
     """Find the slides of each case.
 
     By the slide table if there is one, else by the cohort's own column, else by equal names, else
-    by the TCGA barcode (its first 12 characters).
+    by the TCGA barcode (its first 12 characters). A table or column may spell slides with their
+    suffix, or TCGA slides without their uuid (`cohort.slide_names`).
 
     Parameters
     ----------
@@ -93,7 +99,7 @@ def pair(
     """
     require_choice("slide_samples", slide_samples, ("tumour", "all"))
     require_choice("slide_kind", slide_kind, ("dx", "frozen", "all"))
-    named, source = _named_cases(case_ids, slide_ids, slide_table, obs_slides)
+    named, source, spelling = _named_cases(case_ids, slide_ids, slide_table, obs_slides)
     known, by_patient = set(case_ids), rows_by_patient(case_ids)
     case_of = {slide: known_case(case, known, by_patient) for slide, case in named.items()}
     present = [slide_id for slide_id in sorted(slide_ids) if slide_id in case_of]
@@ -109,7 +115,7 @@ def pair(
         slides={case_id: groups[case_id] for case_id in case_ids if case_id in groups},
         unknown={case_id: groups[case_id] for case_id in sorted(set(groups) - known)},
         exclusions=tuple(exclusions),
-        warnings=tuple(_warnings(kept, exclusions)),
+        warnings=(*spelling, *_warnings(kept, exclusions)),
     )
 
 
@@ -178,14 +184,22 @@ def _named_cases(
     slide_ids: Sequence[str],
     slide_table: Path | None,
     obs_slides: Mapping[str, object] | None,
-) -> tuple[dict[str, str], str]:
-    """Case of each slide by the first source that there is, and the source's name."""
+) -> tuple[dict[str, str], str, list[str]]:
+    """Case of each slide by the first source that there is, the source's name, and warnings."""
     if slide_table is not None:
-        return read_slide_table(slide_table), repr(str(slide_table))
-    named = slides_of_obs(obs_slides or {})
-    if named:
-        return named, f"obs[{SLIDE_ID!r}]"
-    return cases_by_name(slide_ids, set(case_ids)), "the names"
+        named, source = read_slide_table(slide_table), repr(str(slide_table))
+    else:
+        named, source = slides_of_obs(obs_slides or {}), f"obs[{SLIDE_ID!r}]"
+    if not named:
+        named = cases_by_name(slide_ids, set(case_ids))
+        barcodes = [name for name, case_id in named.items() if case_id != name]
+        if barcodes:
+            text = "%d slides go to their cases by the TCGA barcode, its first 12 characters"
+            logger.info(text, len(barcodes))
+        return named, "the names", []
+    slides, warnings = spelled_as_slides(named, slide_ids, where=source)
+    pairs = ((slides[name], case_id) for name, case_id in named.items())
+    return one_case_each(pairs, where=source), source, warnings
 
 
 def _unnamed(case_of: Mapping[str, str], slide_ids: Sequence[str], source: str) -> list[Exclusion]:

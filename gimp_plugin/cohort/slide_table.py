@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from gimp_plugin.cohort.ids import same_case, tcga_case
 from gimp_plugin.cohort.tables import read_table
 from gimp_plugin.errors import PairingError, listed
 from gimp_plugin.keys import CASE_ID, SLIDE_ID
 
+PATIENT, FILENAME, BAG = "PATIENT", "FILENAME", ".h5"
+"""Columns of STAMP's slide table, and the end of its file names."""
+
 
 def read_slide_table(path: Path) -> dict[str, str]:
-    """Case of each slide, from a CSV `slide_id,case_id`; other columns are of no account.
+    """Case of each slide, from a CSV `slide_id,case_id` or STAMP's `PATIENT,FILENAME`.
+
+    Other columns are of no account. STAMP's FILENAME is that of a feature file.
 
     Parameters
     ----------
@@ -31,9 +36,15 @@ def read_slide_table(path: Path) -> dict[str, str]:
     PairingError
         If a column is missing, a cell is empty, or a slide has two cases.
     """
+    rows = read_table(path, required=(), optional=(SLIDE_ID, CASE_ID), error=PairingError)
+    if {PATIENT, FILENAME} <= set(rows[0]) and SLIDE_ID not in rows[0]:
+        rows = read_table(path, required=(PATIENT, FILENAME), error=PairingError)
+        named = ((PurePosixPath(row[FILENAME]).name, row[PATIENT]) for row in rows)
+        return one_case_each(
+            ((n.removesuffix(BAG), case) for n, case in named), where=repr(str(path))
+        )
     rows = read_table(path, required=(SLIDE_ID, CASE_ID), error=PairingError)
-    pairs = ((row[SLIDE_ID], row[CASE_ID]) for row in rows)
-    return one_case_each(pairs, where=str(path))
+    return one_case_each(((row[SLIDE_ID], row[CASE_ID]) for row in rows), where=repr(str(path)))
 
 
 def slides_of_obs(obs_slides: Mapping[str, object], *, where: str = "obs") -> dict[str, str]:
@@ -115,6 +126,6 @@ def one_case_each(pairs: Iterable[tuple[str, str]], *, where: str) -> dict[str, 
     case_of: dict[str, str] = {}
     for slide_id, case_id in pairs:
         if case_of.setdefault(slide_id, case_id) != case_id:
-            problem = f"{where!r} gives slide {slide_id!r} to {case_of[slide_id]!r} and {case_id!r}"
+            problem = f"{where} gives slide {slide_id!r} to {case_of[slide_id]!r} and {case_id!r}"
             raise PairingError(problem, hint="a slide belongs to one case")
     return case_of
