@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from gimp_plugin.cohort.importing.files import check_text, first_lines, read_bytes
-from gimp_plugin.errors import CohortError, ConfigError
+from gimp_plugin.errors import CohortError, ConfigError, listed
 
 COLUMNS = {
     "counts": "unstranded",
@@ -106,9 +106,11 @@ def parsed(
             convert_options=csv.ConvertOptions(include_columns=wanted, column_types=types),
         )
     except KeyError as error:
-        problem = f"{str(path)!r} has no column {error.args[0]!r}"
-        held = first_lines(path, 2)[-1][:200]
-        raise CohortError(f"{problem}; it has {held!r}", hint="give another --scale") from error
+        held = first_lines(path, 2)[skipped].split("\t")
+        lacking = [name for name in wanted if name not in held]
+        problem = f"{str(path)!r} has no column {', '.join(map(repr, lacking))}"
+        hint = "give another --scale"
+        raise CohortError(f"{problem}; it has {listed(held, limit=9)}", hint=hint) from error
     except pa.ArrowInvalid as error:
         message = " ".join(str(error).split())
         hint = "it is cut or damaged: download it again"
