@@ -7,7 +7,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from gimp_plugin.cohort.audit.association import of_category, table_of
+from gimp_plugin.cohort.audit.association import FEWEST_CASES, of_category, table_of
 from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.ids import tcga_case
@@ -68,6 +68,8 @@ def check_sites(subject: Subject, site_key: str | None = None) -> Finding:
         text += "; no site has cases of two classes"
     else:
         text += f"; {len(shared)} of them with more than one class ({named(shared)})"
+    if seen.n < FEWEST_CASES:
+        return skipped(CHECK, f"only {seen.n} cases, fewer than {FEWEST_CASES}")
     if seen.strong:
         return finding(CHECK, text, why=WHY, remedy=REMEDY, **numbers)
     return ok(CHECK, text, **numbers)

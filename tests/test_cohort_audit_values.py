@@ -1,0 +1,234 @@
+"""Faults of values, genes and cases: each planted alone is found, and named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gimp_plugin.cohort.audit import cases, expression, genes
+from tests.audit_factory import balanced_labels, log_values, subject_of
+
+LABELS = balanced_labels(83)
+
+
+def cohort(values=None, **options):
+    options.setdefault("obs", {"label": LABELS})
+    return subject_of(log_values() if values is None else values, **options)
+
+
+def changed(row, column, value):
+    values = log_values()
+    values[row, column] = value
+    return cohort(values)
+
+
+CHECKS = (
+    expression.check_finite,
+    expression.check_scale,
+    expression.check_one_scale,
+    expression.check_silent,
+    expression.check_library,
+    genes.check_gene_ids,
+    genes.check_gene_names,
+    genes.check_repeated_genes,
+    genes.check_constant_genes,
+    cases.check_patients,
+    cases.check_profiles,
+    cases.check_balance,
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_plain_cohort_passes(check):
+    assert check(cohort()).verdict == "ok"
+
+
+def test_values_that_are_not_finite_are_counted_and_the_first_named():
+    values = log_values()
+    values[5, 3] = np.nan
+    values[5, 2] = np.inf
+    values[70, 1] = np.nan
+
+    found = expression.check_finite(cohort(values))
+
+    assert found.verdict == "finding"
+    assert found.found.startswith("3 values NaN or infinite, in 2 cases and 3 genes")
+    assert "case 'P05', gene 'G002'" in found.found
+
+
+def test_a_case_of_nan_only_stops_no_check():
+    values = log_values()
+    values[5] = np.nan
+
+    verdicts = [check(cohort(values)).verdict for check in CHECKS]
+
+    assert verdicts[0] == "finding"
+    assert set(verdicts) <= {"ok", "finding", "skipped"}
+
+
+def test_negative_values_that_are_not_declared_are_counted():
+    found = expression.check_scale(changed(4, 6, -1.5))
+
+    assert found.verdict == "finding"
+    assert "-1.5 of case 'P04', gene 'G006'" in found.found
+    assert "1 value below 0" in found.found
+
+
+def test_a_scale_that_is_impossible_or_unknown_is_found():
+    linear = np.exp2(log_values())
+
+    assert expression.check_scale(cohort(linear, declared="fpkm")).verdict == "ok"
+    assert "looks linear" in expression.check_scale(cohort(linear, declared="log2")).found
+    assert "logged already" in expression.check_scale(cohort(declared="fpkm")).found
+    assert "did you mean 'log2'" in expression.check_scale(cohort(declared="log 2")).found
+
+
+def test_linear_cases_among_logarithmic_ones_are_named():
+    values = log_values()
+    values[[7, 11]] = np.exp2(values[[7, 11]])
+
+    found = expression.check_one_scale(cohort(values))
+
+    assert found.verdict == "finding"
+    assert "2 cases have a maximum above 50" in found.found
+    assert found.found.endswith("P07, P11")
+
+
+def test_logarithmic_cases_among_linear_ones_and_plain_ones_among_standardised_are_named():
+    linear = np.exp2(log_values())
+    linear[9] = log_values()[9]
+    standardised = log_values() - 9
+    standardised[13] += 9
+
+    assert expression.check_one_scale(cohort(linear)).found.endswith("P09")
+    assert expression.check_one_scale(cohort(standardised)).found.endswith("P13")
+
+
+def test_a_silent_case_is_named_and_is_no_duplicate_of_another():
+    values = log_values()
+    values[[3, 8]] = 0
+
+    found = expression.check_silent(cohort(values))
+
+    assert found.found.endswith("P03, P08")
+    assert cases.check_profiles(cohort(values)).verdict == "ok"
+
+
+def test_a_case_with_a_hundredth_of_the_reads_is_outlying():
+    counts = np.rint(np.exp2(log_values() + 6))
+    counts[17] = np.rint(counts[17] / 100)
+
+    found = expression.check_library(cohort(counts))
+
+    assert found.verdict == "finding"
+    assert "1 case with an outlying total: P17" in found.found
+
+
+def test_mixed_gene_ids_are_found():
+    names = [f"ENSG{gene:011d}" for gene in range(60)] + ["TP53"]
+
+    found = genes.check_gene_ids(cohort(gene_ids=names))
+
+    assert found.verdict == "finding"
+    assert "60 Ensembl ids" in found.found
+    assert "TP53" in found.found
+
+
+def test_genes_of_one_name_but_for_their_version_are_found():
+    names = [f"ENSG{gene:011d}.{gene % 7}" for gene in range(60)] + ["ENSG00000000005.19"]
+
+    found = genes.check_gene_names(cohort(gene_ids=names))
+
+    assert found.verdict == "finding"
+    assert "ENSG00000000005" in found.found
+
+
+def test_genes_with_the_same_values_are_found_unless_they_are_hardly_expressed():
+    values = log_values()
+    values[:, 9] = values[:, 4]
+    rare = log_values()
+    rare[:, [9, 4]] = 0
+    rare[30, [9, 4]] = 1
+
+    assert "G004 = G009" in genes.check_repeated_genes(cohort(values)).found
+    assert genes.check_repeated_genes(cohort(rare)).verdict == "ok"
+
+
+def test_a_table_of_constants_is_found():
+    values = log_values()
+    values[:, :40] = 0
+
+    found = genes.check_constant_genes(cohort(values))
+
+    assert found.verdict == "finding"
+    assert found.found == "40 of 61 genes (65.6%), 40 of them 0"
+
+
+def test_a_patient_under_two_names_is_found():
+    ids = [f"TCGA-05-{case:04d}-01A" for case in range(82)] + ["TCGA-05-0007-01B"]
+
+    found = cases.check_patients(cohort(case_ids=ids))
+
+    assert found.verdict == "finding"
+    assert "TCGA-05-0007-01A = TCGA-05-0007-01B" in found.found
+
+
+def test_equal_and_nearly_equal_profiles_are_found():
+    values = log_values()
+    values[40] = values[2]
+    values[50] = values[3] + np.random.default_rng(0).normal(size=61) * 1e-4
+
+    found = cases.check_profiles(cohort(values))
+
+    assert found.verdict == "finding"
+    assert "P02 = P40" in found.found
+    assert "P03 = P50" in found.found
+    assert found.numbers["groups"] == [["P02", "P40"], ["P03", "P50"]]
+
+
+def test_nearly_equal_profiles_are_found_among_more_genes_than_are_screened(monkeypatch):
+    monkeypatch.setattr(cases, "_SCREENED_GENES", 30)
+    values = log_values()
+    values[50] = values[3] + np.random.default_rng(0).normal(size=61) * 1e-4
+    half = log_values()
+    columns = np.linspace(0, 60, 30).astype(int)
+    half[50, columns] = half[3, columns]
+
+    assert cases.duplicate_profiles(cohort(values)) == [[3, 50]]
+    assert cases.duplicate_profiles(cohort(half)) == []
+
+
+def test_profiles_that_resemble_each_other_are_no_duplicates():
+    values = log_values()
+    values[50] = values[3] + np.random.default_rng(0).normal(size=61) * 0.2
+
+    assert cases.check_profiles(cohort(values)).verdict == "ok"
+
+
+def test_missing_labels_are_counted():
+    labels = ["", *LABELS[1:40], None, *LABELS[41:]]
+
+    found = cases.check_labels(cohort(obs={"label": labels}), asked=False)
+
+    assert found.verdict == "finding"
+    assert found.found == "2 of 83 cases without: P00, P40"
+
+
+def test_a_cohort_without_labels_is_no_fault_unless_they_were_asked_for():
+    unlabelled = cohort(obs={"age": [61.5] * 83})
+
+    assert cases.check_labels(unlabelled, asked=False).verdict == "skipped"
+    assert cases.check_labels(unlabelled, asked=True).verdict == "finding"
+    assert cases.check_balance(unlabelled).verdict == "skipped"
+
+
+@pytest.mark.parametrize(
+    ("n_small", "reason"), [(4, "fewer than 5 cases"), (19, "fewer than 20 cases"), (20, None)]
+)
+def test_small_classes_are_found(n_small, reason):
+    labels = ["LUAD"] * (83 - n_small) + ["LUSC"] * n_small
+
+    found = cases.check_balance(cohort(obs={"label": labels}))
+
+    assert found.verdict == ("finding" if reason else "ok")
+    assert found.found.startswith(f"class LUSC has {reason}") is bool(reason)
