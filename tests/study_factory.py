@@ -56,6 +56,7 @@ def make_study(
     gene_signal: float = 2.0,
     image_signal: float = 0.6,
     obs: dict[str, Any] | None = None,
+    scale: str = "log",
     seed: int = 0,
 ) -> CohortSource:
     """Write `genes.h5ad` and `features/` with one bag a case, named as the case.
@@ -72,6 +73,8 @@ def make_study(
         By how much the share of the second kind of patches grows from the first to the last class.
     obs
         More columns of the cohort.
+    scale
+        Scale of the expression, declared in the file.
     seed
         Of everything that is drawn.
 
@@ -85,7 +88,8 @@ def make_study(
         n_cases=n_cases,
         n_genes=n_genes,
         classes=classes,
-        declared="log",
+        scale=scale,
+        declared=scale,
         signal=gene_signal,
         obs=obs,
         seed=seed,

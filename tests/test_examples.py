@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib import image
 
-from tests.study_factory import make_study
+from gimp_plugin.config import Runtime
+from gimp_plugin.training import finetune
+from tests.study_factory import make_study, tiny_config
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -45,3 +48,18 @@ def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(example, tm
     assert all("| 40 |" in row for row in rows[1:])
     assert [line for line in second.splitlines() if line.startswith("| ")] == rows
     assert second.count("nothing to do") >= 2 * 9
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # in scanpy
+def test_the_umap_of_embeddings_is_drawn_and_the_cohort_stays_as_it_was(example, tmp_path, capsys):
+    source = make_study(tmp_path, n_cases=40, n_genes=31, scale="counts")
+    before = source.adata.read_bytes()
+    run, figure = tmp_path / "run", tmp_path / "umap.png"
+    finetune(source, tiny_config(), start="genes", output=run, runtime=Runtime())
+
+    example("umap_of_embeddings", source.adata, run, figure)
+
+    assert "40 cases, 32 dimensions" in capsys.readouterr().out
+    assert image.imread(figure).std() > 0.05
+    assert source.adata.read_bytes() == before

@@ -26,7 +26,7 @@ from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.losses import patient_embedding
 from gimp_plugin.prediction.encoding import Given, each_case, needed_halves
 from gimp_plugin.prediction.files import inherited
-from gimp_plugin.storage.atomic import sha256_file
+from gimp_plugin.storage.atomic import sha256_file, sha256_json
 from gimp_plugin.storage.runs import RunRecord
 
 if TYPE_CHECKING:
@@ -178,6 +178,7 @@ def embedded(
         "what": what,
         "run": record.kind,
         "model_sha256": sha256_file(record.weights),
+        "inputs_sha256": sha256_json(study.fingerprint()),
         "precision": precision_of(runtime),
         "n_patches": sum(case.n_patches for case in cases),
     }
