@@ -184,6 +184,18 @@ def test_classes_may_come_from_a_table(gimp):
         assert sum(map(len, sites)) == 7
 
 
+def test_a_table_beside_the_cohort_says_the_classes_and_what_it_lacks_is_left_out(drawn):
+    rows = "".join(f"{name},{'ab'[place // 3 % 2]}\n" for place, name in enumerate(CASES[:60]))
+    Path("labels.csv").write_text(f"case_id,label\n{rows}stranger,a\n")
+
+    result = drawn("--labels", "labels.csv")
+
+    assert result.exit_code == 0, result.output
+    assert "Each cell: cases (a, b)." in result.stdout
+    assert "6 of 66 cases have no class and are left out" in result.stderr
+    assert set(read_splits(Path("splits.csv")).parts) == set(CASES[:60])
+
+
 def test_a_big_site_is_warned_of_by_name(tmp_path, gimp):
     sites = ["big" if place < 30 else f"h{place}" for place in range(66)]
     make_cohort(

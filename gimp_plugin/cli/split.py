@@ -162,18 +162,27 @@ def cases_at_hand(given: Mapping[str, Any]) -> tuple[pd.DataFrame | None, dict[s
     from gimp_plugin.cohort.label_table import joined, read_label_table
     from gimp_plugin.cohort.labels import classes_of
     from gimp_plugin.cohort.obs import read_obs
+    from gimp_plugin.errors import listed
 
     adata, labels, label_key = given["adata"], given["labels"], given["label_key"]
     if adata is None and labels is None:
         return None, {}
-    obs = None if adata is None else read_obs(adata)
-    if labels is not None:
-        table = read_label_table(labels, label_key=label_key, case_key=given["case_key"])
-        own = table.iloc[:0] if obs is None else obs
-        both = joined(own, table, label_key=label_key, where=repr(str(labels)))
-        obs = both if obs is None else both.loc[list(obs.index)]
-    path = str(labels if labels is not None else adata)
-    return obs, classes_of(obs, label_key, path=path, of_obs=labels is None)
+    if labels is None:
+        obs = read_obs(adata)
+        return obs, classes_of(obs, label_key, path=str(adata))
+    table = read_label_table(labels, label_key=label_key, case_key=given["case_key"])
+    if adata is None:
+        return table, classes_of(table, label_key, path=str(labels), of_obs=False)
+    obs = read_obs(adata)
+    both = joined(obs, table, label_key=label_key, where=repr(str(labels))).loc[list(obs.index)]
+    if label_key not in both:
+        return both, classes_of(both, label_key, path=str(labels), of_obs=False)
+    known = both[both[label_key].notna()]
+    if len(known) < len(both):
+        text = "%d of %d cases have no class and are left out: %s"
+        bare = listed(name for name in both.index if name not in known.index)
+        logger.warning(text, len(both) - len(known), len(both), bare)
+    return known, classes_of(known, label_key, path=str(labels), of_obs=False)
 
 
 def made(
