@@ -124,12 +124,23 @@ def test_clams_tables_name_slides_by_a_slide_table(drawn):
         "slide_id,case_id\n" + "".join(f"s{n},{case_id}\n" for n, case_id in enumerate(CASES))
     )
 
-    drawn("--format", "clam", "--slide-table", "t.csv")
+    silent = drawn("--format", "clam", "--slide-table", "t.csv")
     result = drawn("--from", "splits", "--slide-table", "t.csv", "-o", "again.csv")
 
+    assert silent.stderr == ""
     assert "0,s" in Path("splits/splits_0.csv").read_text()
     assert result.exit_code == 0, result.output
     assert read_splits(Path("again.csv")).parts == draw_splits(LABELS, seed=0).parts
+
+
+def test_what_clams_tables_lack_is_said(drawn):
+    Path("t.csv").write_text("slide_id,case_id\n" + "".join(f"s{c},{c}\n" for c in CASES[:60]))
+
+    some = drawn("--format", "clam", "--slide-table", "t.csv")
+    none = drawn("--format", "clam", "-o", "by-case")
+
+    assert "6 of 66 cases have no slide and are left out of the tables" in some.stderr
+    assert "the tables name cases, not slides" in none.stderr
 
 
 def test_splits_are_taken_without_a_cohort_too(gimp):

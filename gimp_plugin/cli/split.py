@@ -114,7 +114,7 @@ def command(*, as_json: bool, overwrite: bool, **given: Any) -> None:
     )
     obs, labels = cases_at_hand(given)
     folds, found = made(given, obs, labels)
-    slides = slides_by_case(given["slide_table"], obs) if kind == "clam" else None
+    slides = slides_for_clam(given, obs, folds) if kind == "clam" else None
     files = split_files(folds, output, kind=kind, slides=slides)
     outcome = "done" if write_split_files(files, overwrite=overwrite) else "nothing to do"
     if as_json:
@@ -259,6 +259,24 @@ def slides_by_case(
     slides: dict[str, list[str]] = {}
     for slide_id, case_id in sorted(case_of.items()):
         slides.setdefault(case_id, []).append(slide_id)
+    return slides
+
+
+def slides_for_clam(
+    given: Mapping[str, Any], obs: pd.DataFrame | None, folds: Sequence[Splits]
+) -> dict[str, list[str]] | None:
+    """Slides by case as `slides_by_case`; says what CLAM's tables will lack."""
+    from gimp_plugin.errors import listed
+
+    slides = slides_by_case(given["slide_table"], obs)
+    if slides is None:
+        logger.warning("the tables name cases, not slides: no --slide-table, no obs['slide_id']")
+        return None
+    cases = dict.fromkeys(case_id for splits in folds for case_id in splits.parts)
+    bare = [case_id for case_id in cases if case_id not in slides]
+    if bare:
+        text = "%d of %d cases have no slide and are left out of the tables: %s"
+        logger.warning(text, len(bare), len(cases), listed(bare))
     return slides
 
 
