@@ -72,6 +72,7 @@ def read_grid(
     path: Path,
     *,
     beside: Iterable[str] = (),
+    also: Iterable[str] = (),
     names: str | None = None,
     unread: Callable[[str], bool] | None = None,
 ) -> Grid:
@@ -84,6 +85,8 @@ def read_grid(
         # are comments.
     beside
         Columns to set apart besides those that are known to be no numbers.
+    also
+        Columns to set apart where there are such.
     names
         Column that names the rows.
     unread
@@ -100,12 +103,12 @@ def read_grid(
         cell is no number: the row and the column.
     """
     if start_of(path).startswith(PARQUET):
-        return _read_parquet(path, beside=beside, names=names)
+        return _read_parquet(path, beside=beside, also=also)
     where = repr(str(path))
     csv.field_size_limit(min(sys.maxsize, _LONGEST))
     with opened_text(path) as file:
         header, rows = _header_and_rows(path, file)
-        layout = _Layout.of(where, header, beside=beside, names=names, unread=unread)
+        layout = _Layout.of(where, header, beside=beside, also=also, names=names, unread=unread)
         return layout.read(rows)
 
 
@@ -126,7 +129,8 @@ class _Layout:
         header: list[str],
         *,
         beside: Iterable[str],
-        names: str | None,
+        also: Iterable[str] = (),
+        names: str | None = None,
         unread: Callable[[str], bool] | None = None,
     ) -> _Layout:
         """Tell the columns apart by their names."""
@@ -138,9 +142,11 @@ class _Layout:
         name = _name_column(header, names)
         described = [one for one in header if one in beside or one.lower() in CASE_COLUMNS]
         check_header(where, described)
-        known = beside | {
-            one for one in header if one.lower() in CASE_COLUMNS or one.lower() in GENE_COLUMNS
-        }
+        known = (
+            beside
+            | (set(also) & set(header))
+            | {one for one in header if one.lower() in CASE_COLUMNS or one.lower() in GENE_COLUMNS}
+        )
         skipped = {
             column
             for column, one in enumerate(header)
@@ -253,7 +259,7 @@ def _name_column(header: list[str], wanted: str | None) -> int:
     return known[0] if known else 0
 
 
-def _read_parquet(path: Path, *, beside: Iterable[str], names: str | None) -> Grid:
+def _read_parquet(path: Path, *, beside: Iterable[str], also: Iterable[str]) -> Grid:
     """Read a table that pandas or another tool wrote as Parquet."""
     import pandas as pd
 
@@ -266,7 +272,7 @@ def _read_parquet(path: Path, *, beside: Iterable[str], names: str | None) -> Gr
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index(names=frame.index.name or "")
     frame.columns = [str(name) for name in frame.columns]
-    layout = _Layout.of(where, list(frame.columns), beside=beside, names=names)
+    layout = _Layout.of(where, list(frame.columns), beside=beside, also=also)
     header = layout.header
     numbers = [header[column] for column in layout.numbers]
     for name in numbers:

@@ -14,7 +14,7 @@ from gimp_plugin.cohort.importing.grid import GENE_COLUMNS, Grid, read_grid
 from gimp_plugin.cohort.importing.orientation import orientation_of
 from gimp_plugin.cohort.importing.rules import GENES_BY_CASES, ImportRules
 from gimp_plugin.cohort.importing.sheets import PROJECT
-from gimp_plugin.cohort.importing.source import Source, reader_of
+from gimp_plugin.cohort.importing.source import NAMED_BY, Source, reader_of
 from gimp_plugin.cohort.importing.tables import check_header
 from gimp_plugin.cohort.scales import STANDARDISED
 from gimp_plugin.errors import CohortError
@@ -51,7 +51,8 @@ def matrix_source(path: Path, rules: ImportRules) -> Source:
     CohortError
         If it is no such table, or genes cannot be told from cases.
     """
-    grid = read_grid(path, beside=rules.obs_columns, names=rules.case_key)
+    keys = [key for key in (rules.case_key, rules.label_key) if key is not None]
+    grid = read_grid(path, beside=rules.obs_columns, also=keys)
     orientation, reason = orientation_of(
         grid.rows, grid.columns, corner=grid.corner, asked=rules.orientation, where=grid.where
     )
@@ -156,7 +157,7 @@ def _cases_by_genes(path: Path, grid: Grid, *, notes: dict[str, str]) -> Source:
         read=reader_of(grid.numbers),
         obs=obs,
         label_key=LABEL if LABEL in obs else None,
-        notes=notes,
+        notes={**notes, NAMED_BY: grid.corner},
     )
     return _of_project(source, path)
 

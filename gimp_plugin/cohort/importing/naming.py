@@ -12,7 +12,7 @@ import pandas as pd
 
 from gimp_plugin.cohort.ids import same_case, tcga_aliquot
 from gimp_plugin.cohort.importing.rules import ImportRules
-from gimp_plugin.cohort.importing.source import Source
+from gimp_plugin.cohort.importing.source import NAMED_BY, Source
 from gimp_plugin.cohort.importing.tables import read_rows
 from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.errors import CohortError, ConfigError, did_you_mean, listed
@@ -55,7 +55,7 @@ def case_names(source: Source, rules: ImportRules, *, clinical: Sequence[str]) -
     if key is not None and key in source.obs:
         cells = source.obs[key].tolist()
         names = ["" if is_missing(cell) else text_of(cell).strip() for cell in cells]
-    elif key is None or key in clinical or source.format in {"matrix", "porpoise"}:
+    elif key is None or key in {*clinical, source.notes.get(NAMED_BY)}:
         names = list(source.case_ids) or [_case_of(name) for name in source.sample_ids]
     else:
         columns = [*map(str, source.obs.columns), *clinical]

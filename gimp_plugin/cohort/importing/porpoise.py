@@ -10,7 +10,7 @@ import pandas as pd
 from gimp_plugin.cohort.importing.files import opened_text
 from gimp_plugin.cohort.importing.grid import read_grid
 from gimp_plugin.cohort.importing.report import Count
-from gimp_plugin.cohort.importing.source import Source, reader_of
+from gimp_plugin.cohort.importing.source import NAMED_BY, Source, reader_of
 from gimp_plugin.cohort.scales import STANDARDISED
 from gimp_plugin.errors import CohortError
 from gimp_plugin.keys import CASE_ID, SLIDE_ID
@@ -92,6 +92,7 @@ def porpoise_source(path: Path) -> Source:
             Count("one row for all slides of a sample", "rows", len(grid.rows), len(firsts)),
         ),
         warnings=(WARNING % where,),
+        notes={NAMED_BY: CASE_ID},
     )
 
 

@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from gimp_plugin.cohort.importing.report import Count
 from gimp_plugin.storage.tables import Exclusion
 
+NAMED_BY = "cases_named_by"
+"""Note: column of the source that names the samples."""
+
 Reader = Callable[[Sequence[int], NDArray[np.int64]], NDArray[np.float32]]
 
 

@@ -9,7 +9,7 @@ from gimp_plugin.cohort.importing.files import check_text, opened_text
 from gimp_plugin.errors import CohortError, MissingFileError, listed
 
 MISSING = frozenset({
-    "", "na", "n/a", "nan", "null", "none", "'--", "--", "-", "not available", "not reported",
+    "", "na", "n/a", "nan", "null", "none", "'--", "--", "not available", "not reported",
     "[not available]", "[not applicable]", "[unknown]",
 })  # fmt: skip
 """How tables of the GDC, of cBioPortal and of R write that there is nothing."""
