@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -232,3 +235,23 @@ def test_small_classes_are_found(n_small, reason):
 
     assert found.verdict == ("finding" if reason else "ok")
     assert found.found.startswith(f"class LUSC has {reason}") is bool(reason)
+
+
+@pytest.mark.parametrize(("n_missing", "verdict"), [(0, "ok"), (3, "ok"), (4, "finding")])
+def test_a_cohort_that_lacks_genes_of_the_run_is_found(monkeypatch, n_missing, verdict):
+    wanted = [f"G{gene:03d}" for gene in range(n_missing, 61)] + [f"X{n}" for n in range(n_missing)]
+    record = SimpleNamespace(gene_rows=tuple({"id": name} for name in wanted))
+    monkeypatch.setattr(genes, "read_run", lambda path: record)
+
+    found = genes.check_coverage(cohort(), Path("runs/finetune"))
+
+    assert found.verdict == verdict
+    assert found.numbers["coverage"] == pytest.approx(1 - n_missing / 61)
+    assert ("X0" in found.found) is (n_missing > 0)
+
+
+def test_a_run_that_cannot_be_read_is_a_finding(tmp_path):
+    found = genes.check_coverage(cohort(), tmp_path / "none")
+
+    assert found.verdict == "finding"
+    assert "none" in found.found

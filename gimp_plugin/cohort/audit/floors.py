@@ -3,8 +3,8 @@
 A gene that is not expressed is 0 in many cases. Standardised over all cases together the zeros
 stay one value; standardised within a group they become a constant of the group, and two thresholds
 on one gene then tell the groups apart. A gene counts when at least two groups have a floor of their
-own: a lowest value that several cases share, more of them than any other value, that is another one in
-the other group, and that does not occur there.
+own: a lowest value that several cases share, twice as many as share any other value, that is
+another one in the other group, and that does not occur there.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def _own_floors(
 
 
 def _stands_out(values: NDArray[np.float32]) -> bool:
-    """Whether the lowest value is twice as frequent as any other: in counts it seldom is above 0."""
+    """Whether the lowest value is twice as frequent as any other; in counts that is only 0."""
     counts = np.unique(values, return_counts=True)[1]
     return bool(counts[0] >= _STANDS_OUT * counts[1:].max(initial=0))
 
