@@ -1,0 +1,99 @@
+"""The order of the genes from the command line to the run."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from gimp_plugin.cli.main import cli
+from gimp_plugin.storage.tables import read_csv
+from tests.study_factory import make_study
+
+SETTINGS = """
+[model]
+dim = 8
+n_heads = 2
+[genes]
+epochs = 1
+[finetune]
+epochs = 1
+"""
+
+
+@pytest.fixture
+def finetune(tmp_path, monkeypatch):
+    """Fine-tune on genes with one more option; give what click saw and the genes of the run."""
+    make_study(tmp_path, n_cases=20, n_genes=13)
+    (tmp_path / "tiny.toml").write_text(SETTINGS)
+    monkeypatch.chdir(tmp_path)
+
+    def call(grouping, output, *options, start="genes"):
+        words = ["finetune", "--adata", "genes.h5ad", "--from", start, "--modalities", "genes"]
+        words += ["--config", "tiny.toml", "--gene-grouping", grouping, "-o", output, *options]
+        result = CliRunner().invoke(cli, words)
+        table = tmp_path / output / "genes.csv"
+        genes = [row["id"] for row in read_csv(table)] if table.exists() else []
+        return result, genes
+
+    return call
+
+
+def test_gene_sets_of_a_file_decide_the_order_of_the_run(finetune, tmp_path):
+    (tmp_path / "sets.gmt").write_text("one\tx\tG007\tG003\ntwo\tx\tG003\tG011\n")
+
+    _, by_set = finetune("gmt:sets.gmt", "by-set")
+    _, by_file = finetune("file-order", "by-file")
+
+    assert by_set[:3] == ["G007", "G003", "G011"]
+    assert by_set[3:] == [gene for gene in by_file if gene not in by_set[:3]]
+    assert by_file == [f"G{gene:03d}" for gene in range(13)]
+
+
+def test_another_content_of_the_same_file_of_sets_makes_another_run(finetune, tmp_path):
+    (tmp_path / "sets.gmt").write_text("one\tx\tG007\tG003\n")
+    finetune("gmt:sets.gmt", "run")
+    again, _ = finetune("gmt:sets.gmt", "run")
+    (tmp_path / "sets.gmt").write_text("one\tx\tG003\tG007\n")
+
+    other, genes = finetune("gmt:sets.gmt", "run")
+
+    assert "nothing to do" in again.output
+    assert other.exit_code == 3
+    assert genes[:2] == ["G007", "G003"]
+
+
+def test_the_order_by_coexpression_is_a_permutation_that_repeats(finetune):
+    _, first = finetune("coexpression", "first")
+    _, second = finetune("coexpression", "second")
+
+    assert first == second
+    assert first != sorted(first)
+    assert sorted(first) == [f"G{gene:03d}" for gene in range(13)]
+
+
+@pytest.mark.parametrize(
+    ("grouping", "code", "words"),
+    [
+        ("chromosme", 2, "did you mean 'chromosome'"),
+        ("chromosome", 3, "column 'chromosome'"),
+        ("gmt:none.gmt", 3, "none.gmt"),
+        ("gmt", 2, "gmt:FILE"),
+        ("random:3", 2, "takes no argument"),
+    ],
+)
+def test_an_order_that_cannot_be_had_is_refused_before_anything_is_written(
+    finetune, tmp_path, grouping, code, words
+):
+    result, _ = finetune(grouping, "run")
+
+    assert (result.exit_code, words in result.output) == (code, True), result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_gone_on_with_keeps_its_order(finetune, tmp_path):
+    finetune("random", "start")
+
+    result, _ = finetune("file-order", "next", start="start")
+
+    assert result.exit_code == 2
+    assert "gene_grouping 'random' -> 'file-order'" in result.output
