@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
-from gimp_plugin.cohort.splits import draw_splits, read_folds, read_splits
+from gimp_plugin.cohort.splitting.splits import draw_splits, read_folds, read_splits
 from tests.cohort_factory import make_cohort
 
 CASES = [f"TCGA-{place % 11:02d}-{place:04d}" for place in range(66)]

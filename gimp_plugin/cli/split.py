@@ -14,9 +14,9 @@ from gimp_plugin.cli import options
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gimp_plugin.cohort.balance import Balance
-    from gimp_plugin.cohort.folds import FoldPlan
-    from gimp_plugin.cohort.splits import Splits
+    from gimp_plugin.cohort.splitting.balance import Balance
+    from gimp_plugin.cohort.splitting.folds import FoldPlan
+    from gimp_plugin.cohort.splitting.splits import Splits
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def command(*, as_json: bool, overwrite: bool, **given: Any) -> None:
     """
     import json
 
-    from gimp_plugin.cohort.split_files import split_files, write_split_files
+    from gimp_plugin.cohort.splitting.files import split_files, write_split_files
 
     check_usage(given)
     kind = given["kind"]
@@ -189,9 +189,9 @@ def made(
     given: Mapping[str, Any], obs: pd.DataFrame | None, labels: Mapping[str, str]
 ) -> tuple[tuple[Splits, ...], Balance]:
     """Folds as asked for, checked, and how balanced they are."""
-    from gimp_plugin.cohort.balance import Balance
-    from gimp_plugin.cohort.folds import FoldPlan, draw_folds, large_sites
-    from gimp_plugin.cohort.sites import sites_from_column, tcga_sites
+    from gimp_plugin.cohort.splitting.balance import Balance
+    from gimp_plugin.cohort.splitting.folds import FoldPlan, draw_folds, large_sites
+    from gimp_plugin.cohort.splitting.sites import sites_from_column, tcga_sites
 
     plan = FoldPlan(
         n_folds=given["folds"],
@@ -228,9 +228,9 @@ def taken(
     plan: FoldPlan,
 ) -> tuple[Splits, ...]:
     """Folds of another table, by case."""
-    from gimp_plugin.cohort.folds import test_from_val
     from gimp_plugin.cohort.ids import same_case, tcga_slide_kind
-    from gimp_plugin.cohort.splits import read_folds
+    from gimp_plugin.cohort.splitting.folds import test_from_val
+    from gimp_plugin.cohort.splitting.splits import read_folds
 
     by_case = slides_by_case(given["slide_table"], obs) or {}
     case_of = {slide: case for case, slides in by_case.items() for slide in slides}
@@ -282,7 +282,7 @@ def slides_for_clam(
 
 def check(folds: Sequence[Splits], labels: Mapping[str, str]) -> None:
     """Refuse folds that nothing can be trained on, and warn of thin ones."""
-    from gimp_plugin.cohort.split_checks import check_parts, check_splits
+    from gimp_plugin.cohort.splitting.checks import check_parts, check_splits
 
     for splits in folds:
         check_parts(splits)

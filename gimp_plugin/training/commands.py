@@ -10,7 +10,7 @@ from typing import Any
 from gimp_plugin.assembly.build import build_model
 from gimp_plugin.assembly.device import accelerator_of
 from gimp_plugin.assembly.load import check_bags, load_run, transform_of
-from gimp_plugin.cohort.splits import Splits
+from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import CohortSource, GimpConfig, ModelConfig, Runtime
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import CheckpointError, ConfigError, listed

@@ -17,7 +17,7 @@ import gimp_plugin
 from gimp_plugin import keys
 from gimp_plugin.assembly.build import components_of
 from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows
-from gimp_plugin.cohort.splits import write_splits
+from gimp_plugin.cohort.splitting.splits import write_splits
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.group_msa import GroupMSA
 from gimp_plugin.storage import runs

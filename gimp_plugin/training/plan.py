@@ -14,8 +14,8 @@ import gimp_plugin
 from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.cohort.grouping import split_name
 from gimp_plugin.cohort.selection import variable_genes
-from gimp_plugin.cohort.split_checks import check_ancestry, check_splits
-from gimp_plugin.cohort.splits import Splits, draw_splits, read_splits, splits_from_column
+from gimp_plugin.cohort.splitting.checks import check_ancestry, check_splits
+from gimp_plugin.cohort.splitting.splits import Splits, draw_splits, read_splits, splits_from_column
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.data.study import Study

@@ -20,7 +20,7 @@ from scipy.stats import norm
 from tqdm import tqdm
 
 from gimp_plugin import keys
-from gimp_plugin.cohort.splits import Splits, write_splits
+from gimp_plugin.cohort.splitting.splits import Splits, write_splits
 from gimp_plugin.errors import StaleOutputError, listed
 from gimp_plugin.storage.atomic import clean_partials, sha256_json, whole_file, write_json
 from gimp_plugin.studies.demo.genes import SCALE, draw_expression, gene_names

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gimp_plugin.cohort.split_formats import clam_tables, survpath_table
-from gimp_plugin.cohort.splits import Splits, splits_text
+from gimp_plugin.cohort.splitting.formats import clam_tables, survpath_table
+from gimp_plugin.cohort.splitting.splits import Splits, splits_text
 from gimp_plugin.errors import StaleOutputError, listed
 from gimp_plugin.storage.atomic import write_text
 

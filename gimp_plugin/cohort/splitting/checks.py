@@ -11,7 +11,7 @@ from gimp_plugin.errors import SplitError, did_you_mean, listed
 from gimp_plugin.keys import PARTS, TEST, TRAIN, VAL
 
 if TYPE_CHECKING:
-    from gimp_plugin.cohort.splits import Splits
+    from gimp_plugin.cohort.splitting.splits import Splits
 
 FEW = 5
 

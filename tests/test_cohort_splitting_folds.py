@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gimp_plugin.cohort.folds import FoldPlan, draw_folds, large_sites, test_from_val
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.cohort.obs import read_obs
-from gimp_plugin.cohort.site_placing import place_sites
-from gimp_plugin.cohort.sites import sites_from_column, tcga_sites
-from gimp_plugin.cohort.splits import Splits, draw_splits
+from gimp_plugin.cohort.splitting.folds import FoldPlan, draw_folds, large_sites, test_from_val
+from gimp_plugin.cohort.splitting.placing import place_sites
+from gimp_plugin.cohort.splitting.sites import sites_from_column, tcga_sites
+from gimp_plugin.cohort.splitting.splits import Splits, draw_splits
 from gimp_plugin.errors import ConfigError, SplitError
 from gimp_plugin.keys import PARTS
 

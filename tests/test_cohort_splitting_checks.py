@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gimp_plugin.cohort.splits import Splits, check_ancestry, check_splits
+from gimp_plugin.cohort.splitting.splits import Splits, check_ancestry, check_splits
 from gimp_plugin.errors import SplitError
 
 LABELS = {f"{label}{case}": label for label in "ab" for case in range(15)}

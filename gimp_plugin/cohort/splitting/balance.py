@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gimp_plugin.cohort.splits import Splits
+from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.keys import PARTS, TEST
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gimp_plugin.cohort.splits import (
+from gimp_plugin.cohort.splitting.splits import (
     Splits,
     draw_splits,
     read_splits,

@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from gimp_plugin.cohort.draws import draw_fifths
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.cohort.labels import is_missing, text_of
-from gimp_plugin.cohort.split_checks import (
+from gimp_plugin.cohort.splitting.checks import (
     check_ancestry,
     check_disjoint,
     check_names,
     check_splits,
 )
-from gimp_plugin.cohort.split_formats import COLUMNS, read_pairs
+from gimp_plugin.cohort.splitting.draws import draw_fifths
+from gimp_plugin.cohort.splitting.formats import COLUMNS, read_pairs
 from gimp_plugin.errors import ConfigError, SplitError, did_you_mean, listed
 from gimp_plugin.keys import CASE_ID, TEST, VAL
 from gimp_plugin.storage.atomic import write_text
@@ -204,7 +204,7 @@ def splits_from_column(
 
 
 def read_splits(path: Path, *, fold: str | None = None) -> Splits:
-    """Read one fold of a table of splits: ours, or one of `cohort.split_formats`.
+    """Read one fold of a table of splits: ours, or one of `splitting.formats`.
 
     Parameters
     ----------

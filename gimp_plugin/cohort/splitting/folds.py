@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gimp_plugin.cohort.draws import (
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.cohort.splitting.draws import (
     check_counts,
     classes_of_patients,
     draw_equal_folds,
     draw_share,
 )
-from gimp_plugin.cohort.ids import same_case
-from gimp_plugin.cohort.site_placing import counts_by_site, place_cases
-from gimp_plugin.cohort.splits import Splits, draw_splits
+from gimp_plugin.cohort.splitting.placing import counts_by_site, place_cases
+from gimp_plugin.cohort.splitting.splits import Splits, draw_splits
 from gimp_plugin.config.checks import require_range
 from gimp_plugin.errors import SplitError
 from gimp_plugin.keys import PARTS, TEST, TRAIN, VAL

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from gimp_plugin.cohort.split_files import split_files, write_split_files
-from gimp_plugin.cohort.splits import Splits, read_folds, read_splits
+from gimp_plugin.cohort.splitting.files import split_files, write_split_files
+from gimp_plugin.cohort.splitting.splits import Splits, read_folds, read_splits
 from gimp_plugin.errors import ConfigError, SplitError, StaleOutputError
 
 DX = "TCGA-05-4244-01Z-00-DX1.d4ff32cd-38cf"
