@@ -92,6 +92,6 @@ def _with_objects(table: pd.DataFrame) -> pd.DataFrame:
     copy.index = copy.index.astype(object)
     for name in copy.columns:
         if copy[name].dtype.kind not in "iufb":
-            copy[name] = ["" if cell is None else str(cell) for cell in copy[name].tolist()]
-            copy[name] = copy[name].astype(object)
+            cells = copy[name].astype(object)
+            copy[name] = cells.where(cells.notna(), "").map(str).astype(object)
     return copy

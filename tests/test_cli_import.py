@@ -1,0 +1,205 @@
+"""`gimp import-genes` and `gimp import-slides`: exit codes, messages, outputs, going on."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from gimp_plugin.cli.main import cli
+from gimp_plugin.cohort.expression import labels_of, read_cohort
+from gimp_plugin.cohort.slide_table import read_slide_table
+from tests.expression_factory import ALIQUOTS, CHOSEN, write_star
+
+SLIDES = (
+    "TCGA-05-4244-01Z-00-DX1.d4ff32cd-38cf-40ea-8213-45c2b100ac01.svs",
+    "TCGA-05-4244-01A-01-TS1.aaaa32cd-38cf-40ea-8213-45c2b100ac01.svs",
+    "TCGA-05-4249-11A-01-BS1.bbbb32cd-38cf-40ea-8213-45c2b100ac01.svs",
+)
+
+
+@pytest.fixture
+def gimp(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli, arguments)
+
+
+@pytest.fixture
+def star(tmp_path):
+    return write_star(tmp_path / "star", sheet="metadata")
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def manifest(tmp_path, names, *, header="id\tfilename\tmd5\tsize\tstate\n"):
+    path = tmp_path / "gdc_manifest.txt"
+    path.write_text(header + "".join(f"a\t{name}\tb\t1\treleased\n" for name in names))
+    return path
+
+
+def test_a_folder_of_the_gdc_becomes_a_cohort_that_training_reads(gimp, star, tmp_path):
+    result = gimp("import-genes", "star")
+
+    cohort = read_cohort(tmp_path / "genes.h5ad")
+    assert result.exit_code == 0
+    assert "no normal tissue" in result.stdout
+    assert result.stdout.endswith("genes.h5ad: 4 cases, 5 genes, scale fpkm\n")
+    assert cohort.case_ids == tuple(sorted(CHOSEN))
+    assert not cohort.scale_guessed
+    assert set(labels_of(cohort, "label").values()) == {"LUAD", "LUSC"}
+
+
+def test_json_has_the_counts_and_the_hashes(gimp, star):
+    found = json.loads(gimp("import-genes", "star", "--json").stdout)
+
+    assert found["outcome"] == "done"
+    assert {"rule": "no normal tissue", "unit": "samples", "before": 9, "after": 8} in found[
+        "counts"
+    ]
+    assert found["gene_model"] == "GENCODE v36"
+    assert len(found["files"]) == len(ALIQUOTS) + 1
+    assert all(len(one["sha256"]) == 64 for one in found["files"])
+    assert str(star) not in json.dumps(found["files"])
+
+
+def test_the_same_command_again_changes_nothing_and_another_is_refused(gimp, star, tmp_path):
+    gimp("import-genes", "star")
+    before = contents(tmp_path)
+
+    again = gimp("import-genes", "star")
+    other = gimp("import-genes", "star", "--scale", "tpm")
+
+    assert (again.exit_code, other.exit_code) == (0, 3)
+    assert "nothing to do" in again.stdout
+    assert "scale: None -> tpm" in other.stderr
+    assert "--overwrite" in other.stderr
+    assert contents(tmp_path) == before
+    assert gimp("import-genes", "star", "--scale", "tpm", "--overwrite").exit_code == 0
+
+
+def test_a_foreign_file_at_the_output_is_left_alone(gimp, star, tmp_path):
+    (tmp_path / "genes.h5ad").write_text("mine")
+
+    result = gimp("import-genes", "star")
+
+    assert result.exit_code == 3
+    assert "'genes.h5ad' holds another file" in result.stderr
+    assert (tmp_path / "genes.h5ad").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nowhere"], 3, "no file or folder 'nowhere'"),
+        (["star", "--format", "strar"], 2, "star"),
+        (["star", "--scale", "fpmk"], 2, "did you mean 'fpkm'"),
+        (["star", "--scale", "log2"], 2, "STAR files have"),
+        (["star", "--obs-filter", "stage"], 2, "write column=value"),
+        (["star", "--obs-filter", "stagee=I"], 3, "no column 'stagee'"),
+        (["star", "--label-key", "Project"], 3, "did you mean 'Project ID'"),
+        (["star", "--case-key", "Case"], 3, "no column 'Case'"),
+        (["star", "--labels", "none.csv"], 3, "no table 'none.csv'"),
+        (["star", "--gene-table", "none.csv"], 3, "no table 'none.csv'"),
+        (["star", "--obs-filter", "label=X"], 3, "no case is left"),
+        (["star", "--gene-ids", "symbols"], 3, "no gene left"),
+    ],
+)
+@pytest.mark.usefixtures("star")
+def test_what_is_wrong_is_named_and_nothing_is_written(gimp, tmp_path, arguments, code, message):
+    before = contents(tmp_path)
+
+    result = gimp("import-genes", *arguments)
+
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_feature_file_is_no_expression(gimp, tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "bag.h5", "w") as file:
+        file["features"] = [[1.0]]
+
+    result = gimp("import-genes", "bag.h5")
+
+    assert result.exit_code == 3
+    assert "is a feature file" in result.stderr
+
+
+def test_slides_of_a_manifest_become_a_slide_table(gimp, tmp_path):
+    manifest(tmp_path, SLIDES)
+
+    result = gimp("import-slides", "gdc_manifest.txt")
+
+    with (tmp_path / "slides.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert result.exit_code == 0
+    assert "3 slides (1 dx, 2 frozen) of 2 cases" in result.stdout
+    assert [tuple(row.values()) for row in rows] == [
+        (SLIDES[1].removesuffix(".svs"), "TCGA-05-4244", "frozen", "Primary Tumor"),
+        (SLIDES[0].removesuffix(".svs"), "TCGA-05-4244", "dx", "Primary Tumor"),
+        (SLIDES[2].removesuffix(".svs"), "TCGA-05-4249", "frozen", "Solid Tissue Normal"),
+    ]
+    assert set(read_slide_table(tmp_path / "slides.csv")) == {row["slide_id"] for row in rows}
+
+
+def test_rows_that_are_no_slide_of_a_case_are_listed(gimp, tmp_path):
+    manifest(tmp_path, [SLIDES[0], "notes.txt", "C3L-00001-21.svs", SLIDES[0]])
+
+    result = gimp("import-slides", "gdc_manifest.txt")
+
+    with (tmp_path / "slides.exclusions.csv").open() as file:
+        reasons = sorted(row["reason"] for row in csv.DictReader(file))
+    assert result.exit_code == 4
+    assert "3 rows were left out" in result.stderr
+    assert reasons == [
+        "C3L-00001-21.svs: neither the name nor a sample sheet tells its case",
+        f"{SLIDES[0]}: the slide is listed twice",
+        "notes.txt: no slide",
+    ]
+
+
+def test_a_sample_sheet_names_the_cases_that_file_names_do_not(gimp, tmp_path):
+    manifest(tmp_path, ["C3L-00001-21.svs"])
+    (tmp_path / "sheet.tsv").write_text(
+        "File Name\tCase ID\tSample ID\tSample Type\n"
+        "C3L-00001-21.svs\tC3L-00001\tC3L-00001-21\tPrimary Tumor\n"
+    )
+
+    result = gimp("import-slides", "gdc_manifest.txt", "--sample-sheet", "sheet.tsv")
+
+    assert result.exit_code == 0
+    assert (tmp_path / "slides.csv").read_text().splitlines()[
+        1
+    ] == "C3L-00001-21,C3L-00001,,Primary Tumor"
+
+
+def test_a_slide_table_is_not_replaced_by_another(gimp, tmp_path):
+    manifest(tmp_path, SLIDES)
+    gimp("import-slides", "gdc_manifest.txt")
+    before = contents(tmp_path)[tmp_path / "slides.csv"]
+
+    again = gimp("import-slides", "gdc_manifest.txt")
+    manifest(tmp_path, SLIDES[:1])
+    other = gimp("import-slides", "gdc_manifest.txt")
+
+    assert "nothing to do" in again.stdout
+    assert other.exit_code == 3
+    assert "'slides.csv' holds another table" in other.stderr
+    assert (tmp_path / "slides.csv").read_bytes() == before
+
+
+def test_what_is_no_manifest_is_named(gimp, tmp_path):
+    manifest(tmp_path, SLIDES, header="a\tb\tc\td\te\n")
+
+    result = gimp("import-slides", "gdc_manifest.txt")
+
+    assert result.exit_code == 3
+    assert "is no GDC manifest" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["gdc_manifest.txt"]
