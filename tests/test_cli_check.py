@@ -137,3 +137,20 @@ def test_hostile_names_do_not_break_the_page(gimp, tmp_path):
     assert result.exit_code == 4
     assert "\n## <script>" not in result.stdout
     assert "P0 ## <script> = P1 ## <script>" in result.stdout
+
+
+def test_classes_may_come_from_a_table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_cohort(tmp_path / "genes.h5ad", labels=["a"] * 41, n_genes=17)
+    rows = "".join(f"P{case:02d},{'xy'[case % 2]}\n" for case in range(41))
+    (tmp_path / "labels.csv").write_text(f"patient,kind\n{rows}")
+    table = ("--labels", "labels.csv", "--case-key", "patient", "--label-key", "kind")
+
+    alone = CliRunner().invoke(cli, ["check", "--adata", "genes.h5ad"])
+    beside = CliRunner().invoke(cli, ["check", "--adata", "genes.h5ad", *table])
+    gone = CliRunner().invoke(cli, ["check", "--adata", "genes.h5ad", "--labels", "gone.csv"])
+
+    assert "FINDING labels" in alone.stdout
+    assert "2 classes: x, y" in beside.stdout
+    assert gone.exit_code == 3
+    assert "no table 'gone.csv'" in gone.stderr

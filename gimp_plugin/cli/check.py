@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 @click.command("check", short_help="Look for leaks and faults in a cohort; prints a page.")
 @click.option("--adata", type=options.FILE, required=True, help="Gene cohort, .h5ad.")
+@click.option(
+    "--labels", type=options.FILE, help="CSV or TSV with the class of each case, beside the cohort."
+)
+@click.option(
+    "--case-key",
+    metavar="COLUMN",
+    show_default="case_id",
+    help="Column of --labels with the id.",
+)
 @click.option("--features", type=options.FILE, help="Folder of bags, to be checked as well.")
 @click.option(
     "--splits",
@@ -28,7 +37,9 @@ if TYPE_CHECKING:
     show_default="obs column slide_id, equal names, TCGA barcodes",
     help="CSV slide_id,case_id.",
 )
-@click.option("--label-key", metavar="COLUMN", show_default="label", help="Column of obs.")
+@click.option(
+    "--label-key", metavar="COLUMN", show_default="label", help="Column of --labels or obs."
+)
 @click.option(
     "--site-key",
     metavar="COLUMN",
@@ -57,6 +68,8 @@ if TYPE_CHECKING:
 def command(
     *,
     adata: Path,
+    labels: Path | None,
+    case_key: str | None,
     features: Path | None,
     splits: str | None,
     fold: str | None,
@@ -82,6 +95,8 @@ def command(
 
     found = audit(
         adata,
+        labels=labels,
+        case_key=case_key,
         features=features,
         splits=splits,
         fold=fold,

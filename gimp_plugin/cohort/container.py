@@ -63,6 +63,38 @@ def attribute(element: h5py.Group | h5py.Dataset, name: str) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
+def read_element(file: h5py.File, name: str) -> Any:
+    """Read a table or a column by anndata.
+
+    Parameters
+    ----------
+    file
+        An open AnnData file.
+    name
+        Path of the element in it.
+
+    Returns
+    -------
+    What anndata makes of it.
+
+    Raises
+    ------
+    CohortError
+        If anndata cannot read it, naming the element and its encoding.
+    """
+    from anndata.io import read_elem  # a second that --help need not wait
+
+    try:
+        return read_elem(file[name])
+    except Exception as error:  # anndata's class for unknown encodings is private
+        encoding = f"{attribute(file[name], 'encoding-type')} "
+        encoding += str(attribute(file[name], "encoding-version"))
+        problem = f"{name!r} of {file.filename!r} cannot be read (encoded as {encoding!r})"
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        hint = f"damaged, or written by a newer anndata: {first}"
+        raise CohortError(problem, hint=hint) from error
+
+
 @contextmanager
 def _hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file; the refusals of `storage.hdf5` speak of cohorts here."""

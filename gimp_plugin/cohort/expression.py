@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin import keys
-from gimp_plugin.cohort.container import attribute, opened_cohort
+from gimp_plugin.cohort.container import attribute, opened_cohort, read_element
 from gimp_plugin.cohort.labels import labels_of as labels_of  # noqa: PLC0414
 from gimp_plugin.cohort.matrix import read_matrix
 from gimp_plugin.cohort.names import GENE_COLUMNS, NOUN, check_one_kind, checked_names
@@ -184,7 +184,7 @@ def read_cohort(path: Path, *, layer: str | None = None, scale: str | None = Non
     with opened_cohort(path) as file:
         case_ids, gene_ids = _read_ids(file, "obs"), _read_ids(file, "var")
         values = read_matrix(file, (len(case_ids), len(gene_ids)), layer=layer)
-        obs, genes = _read_element(file, "obs"), _read_genes(file, gene_ids)
+        obs, genes = read_element(file, "obs"), _read_genes(file, gene_ids)
         declared = scale or (_declared_scale(file) if layer is None else None)
     where = f"{str(path)!r}" if layer is None else f"layer {layer!r} of {str(path)!r}"
     table = Table(values=values, case_ids=case_ids, gene_ids=gene_ids, where=where)
@@ -228,7 +228,7 @@ def _read_ids(file: h5py.File, table: str) -> tuple[str, ...]:
         noun = NOUN[table]
         raise CohortError(f"{file.filename!r}: {table!r} has no index with the names of the {noun}")
     return checked_names(
-        _read_element(file, f"{table}/{index}"), table=table, path=str(file.filename)
+        read_element(file, f"{table}/{index}"), table=table, path=str(file.filename)
     )
 
 
@@ -237,25 +237,11 @@ def _read_genes(file: h5py.File, gene_ids: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     columns = {
-        name: np.asarray(_read_element(file, f"var/{name}"))
+        name: np.asarray(read_element(file, f"var/{name}"))
         for name in GENE_COLUMNS
         if name in file["var"]
     }
     return pd.DataFrame(columns, index=list(gene_ids))
-
-
-def _read_element(file: h5py.File, name: str) -> Any:
-    """Read a table or a column by anndata; what it cannot read is named."""
-    from anndata.io import read_elem  # a second that --help need not wait
-
-    try:
-        return read_elem(file[name])
-    except Exception as error:  # anndata's class for unknown encodings is private
-        encoding = f"{attribute(file[name], 'encoding-type')} "
-        encoding += str(attribute(file[name], "encoding-version"))
-        problem = f"{name!r} of {file.filename!r} cannot be read (encoded as {encoding!r})"
-        hint = f"damaged, or written by a newer anndata: {_first_line(error)}"
-        raise CohortError(problem, hint=hint) from error
 
 
 def _declared_scale(file: h5py.File) -> str | None:
@@ -263,14 +249,9 @@ def _declared_scale(file: h5py.File) -> str | None:
     place = f"uns/{keys.UNS}/{keys.SCALE}"
     if place not in file:
         return None
-    scale = _read_element(file, place)
+    scale = read_element(file, place)
     if scale not in SCALES:
         problem = f"{file.filename!r} declares in {place!r} the unknown scale {scale!r}"
         problem += did_you_mean(str(scale), SCALES)
         raise CohortError(problem, hint=f"declare one of {', '.join(SCALES)}, or give --scale")
     return str(scale)
-
-
-def _first_line(error: Exception) -> str:
-    """First line of what a library says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

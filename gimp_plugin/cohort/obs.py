@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gimp_plugin.cohort.container import opened_cohort
+from gimp_plugin.cohort.container import opened_cohort, read_element
 from gimp_plugin.cohort.names import checked_names
-from gimp_plugin.errors import CohortError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,18 +34,6 @@ def read_obs(path: Path) -> pd.DataFrame:
         If it is damaged or no cohort, or cases are missing, unnamed or repeated.
     """
     with opened_cohort(path) as file:
-        obs = _read_table(file["obs"], path)
+        obs = read_element(file, "obs")
     obs.index = list(checked_names(obs.index, table="obs", path=str(path)))
     return obs
-
-
-def _read_table(group: Any, path: Path) -> pd.DataFrame:
-    """Read a table by anndata."""
-    from anndata.io import read_elem  # a second that --help need not wait
-
-    try:
-        return read_elem(group)
-    except Exception as error:  # anndata's class for unknown encodings is private
-        what = (str(error).strip() or type(error).__name__).splitlines()[0]
-        problem = f"'obs' of {str(path)!r} cannot be read: {what}"
-        raise CohortError(problem, hint="damaged, or written by a newer anndata") from error

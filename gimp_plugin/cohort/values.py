@@ -56,7 +56,7 @@ def check_finite(table: Table) -> None:
         problem = f"{count} of {table.values.size} values in {table.where} are NaN or infinite"
         raise CohortError(
             f"{problem}; the first is {table.cell(*first)}",
-            hint="leave out the gene or the case, or fill it on purpose: gimp import-genes --impute",
+            hint="leave the gene or the case out, or fill it: gimp import-genes --impute",
         )
 
 

@@ -24,6 +24,8 @@ from gimp_plugin.errors import ConfigError, did_you_mean
 def audit(  # noqa: PLR0913  # as many as the command has options
     adata: Path,
     *,
+    labels: Path | None = None,
+    case_key: str | None = None,
     features: Path | None = None,
     splits: str | None = None,
     fold: str | None = None,
@@ -40,6 +42,8 @@ def audit(  # noqa: PLR0913  # as many as the command has options
     ----------
     adata
         The cohort, .h5ad.
+    labels, case_key
+        A table of cases beside it, and its column with the case ids.
     features
         Folder of bags, if these shall be checked too.
     splits
@@ -73,7 +77,14 @@ def audit(  # noqa: PLR0913  # as many as the command has options
     if scale is not None and scale not in SCALES:
         problem = f"--scale {scale!r} is unknown{did_you_mean(scale, SCALES)}"
         raise ConfigError(problem, hint=f"choose from {', '.join(SCALES)}")
-    subject = read_subject(adata, layer=layer, scale=scale, label_key=label_key or keys.LABEL)
+    subject = read_subject(
+        adata,
+        layer=layer,
+        scale=scale,
+        label_key=label_key or keys.LABEL,
+        labels=labels,
+        case_key=case_key or keys.CASE_ID,
+    )
     found = None if features is None else read_bags(subject, features, slide_table)
     groupings = groupings_of(subject)
     checks: list[Finding] = [

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin import keys
-from gimp_plugin.cohort.container import attribute, opened_cohort
+from gimp_plugin.cohort.container import attribute, opened_cohort, read_element
+from gimp_plugin.cohort.label_table import joined, read_label_table
 from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.cohort.matrix import read_matrix
-from gimp_plugin.errors import CohortError
+from gimp_plugin.errors import CohortError, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,13 @@ class Subject:
 
 
 def read_subject(
-    path: Path, *, layer: str | None = None, scale: str | None = None, label_key: str = keys.LABEL
+    path: Path,
+    *,
+    layer: str | None = None,
+    scale: str | None = None,
+    label_key: str = keys.LABEL,
+    labels: Path | None = None,
+    case_key: str = keys.CASE_ID,
 ) -> Subject:
     """Read a cohort for its audit.
 
@@ -107,7 +114,9 @@ def read_subject(
     scale
         Scale of the values, when the user names it.
     label_key
-        Column of `obs` with the classes.
+        Column of `obs`, or of the table, with the classes.
+    labels, case_key
+        A table of cases, and its column with the case ids.
 
     Returns
     -------
@@ -120,13 +129,17 @@ def read_subject(
     SafetyError
         If it has links or external storage, or claims more than it holds.
     CohortError
-        If it cannot be read at all: damaged, no cohort, no cases or genes, no such layer.
+        If it or the table cannot be read at all: damaged, no cohort, no cases or genes, no such
+        layer.
     """
     with opened_cohort(path) as file:
         case_ids, gene_ids = _names(file, "obs"), _names(file, "var")
         values = read_matrix(file, (len(case_ids), len(gene_ids)), layer=layer)
-        obs = _element(file, "obs").reset_index(drop=True)
+        obs = read_element(file, "obs").set_axis(list(case_ids), axis=0)
         declared = scale or (_declared(file) if layer is None else None)
+    if labels is not None:
+        obs = _with_table(obs, labels, label_key=label_key, case_key=case_key)
+    obs = obs.reset_index(drop=True)
     return Subject(
         name=path.name,
         case_ids=case_ids,
@@ -138,12 +151,22 @@ def read_subject(
     )
 
 
+def _with_table(obs: pd.DataFrame, path: Path, *, label_key: str, case_key: str) -> pd.DataFrame:
+    """What a table says of the cases as well."""
+    if not obs.index.is_unique:
+        twice = obs.index[obs.index.duplicated()]
+        problem = f"{str(path)!r} cannot join cases that are not unique: {listed(twice)}"
+        raise CohortError(problem, hint="check without --labels first")
+    table = read_label_table(path, label_key=label_key, case_key=case_key)
+    return joined(obs, table, label_key=label_key, where=repr(str(path))).loc[list(obs.index)]
+
+
 def _names(file: h5py.File, table: str) -> tuple[str, ...]:
     """Names of the cases or the genes; an empty one is replaced by its row."""
     index = attribute(file[table], "_index")
     if not isinstance(index, str) or index not in file[table]:
         raise CohortError(f"{file.filename!r}: {table!r} has no index", hint="name its rows")
-    cells = _element(file, f"{table}/{index}")
+    cells = read_element(file, f"{table}/{index}")
     names = tuple("" if is_missing(cell) else str(cell) for cell in cells)
     if not names:
         noun = {"obs": "cases", "var": "genes"}[table]
@@ -154,16 +177,4 @@ def _names(file: h5py.File, table: str) -> tuple[str, ...]:
 def _declared(file: h5py.File) -> str | None:
     """Scale that the file declares, unchecked."""
     place = f"uns/{keys.UNS}/{keys.SCALE}"
-    return str(_element(file, place)) if place in file else None
-
-
-def _element(file: h5py.File, name: str) -> Any:
-    """Read a table or a column by anndata; what it cannot read is named."""
-    from anndata.io import read_elem  # a second that --help need not wait
-
-    try:
-        return read_elem(file[name])
-    except Exception as error:  # anndata's class for unknown encodings is private
-        problem = f"{name!r} of {file.filename!r} cannot be read"
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CohortError(problem, hint=f"damaged, or by a newer anndata: {first}") from error
+    return str(read_element(file, place)) if place in file else None

@@ -114,7 +114,7 @@ def read_clinical(path: Path, rules: ImportRules) -> dict[str, dict[str, str]]:
 def joined(
     obs: pd.DataFrame, case_ids: Sequence[str], clinical: Mapping[str, Mapping[str, str]]
 ) -> pd.DataFrame:
-    """Add the columns of a clinical table; a column that is there already keeps its cells.
+    """Add the columns of a clinical table; its cells win over those that are there already.
 
     Returns
     -------
@@ -134,8 +134,14 @@ def joined(
             f"{problem}, {listed(case_ids, limit=3)}", hint=f"give --case-key: {known}"
         )
     columns = list(next(iter(clinical.values())))
-    added = {name: [row.get(name, "") for row in rows] for name in columns if name not in obs}
-    return pd.concat([obs, pd.DataFrame(added, index=obs.index, dtype=object)], axis=1)
+    added = pd.DataFrame(
+        {name: [row.get(name, "") for row in rows] for name in columns},
+        index=obs.index,
+        dtype=object,
+    )
+    held = [name for name in columns if name in obs]
+    added[held] = added[held].where(added[held] != "", obs[held])
+    return pd.concat([obs.drop(columns=held), added], axis=1)
 
 
 def fulfils(obs: pd.DataFrame, condition: str) -> list[bool]:
