@@ -502,3 +502,23 @@ def test_a_folder_without_expression_says_what_it_holds(imported, tmp_path):
 
     with pytest.raises(MissingFileError, match=r"no expression in .*: 1 files, 'notes.md'"):
         imported(tmp_path / "in")
+
+
+def test_cells_of_the_clinical_table_win_over_those_of_the_source(imported, tmp_path):
+    path = make_cohort(tmp_path / "in.h5ad", n_cases=3, declared="log", case_ids=list(CASES))
+    clinical = tmp_path / "clinical.csv"
+    clinical.write_text("case_id,label,age\nP01,new,7\nP02,,8\n")
+
+    _, adata = imported(path, labels=clinical, label_key="label")
+
+    assert adata.obs["label"].tolist() == ["new", "LUAD", "LUAD"]
+    assert adata.obs["age"].tolist()[:2] == [7, 8]
+
+
+def test_a_clinical_table_of_other_cases_is_refused(imported, tmp_path):
+    path = make_cohort(tmp_path / "in.h5ad", n_cases=3, declared="log", case_ids=list(CASES))
+    clinical = tmp_path / "clinical.csv"
+    clinical.write_text("case_id,label\nX1,new\n")
+
+    with pytest.raises(CohortError, match="knows none of the 3 cases"):
+        imported(path, labels=clinical)
