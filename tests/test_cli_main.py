@@ -105,7 +105,8 @@ def test_the_version_is_that_of_the_package(gimp):
         (["pretrain", "--epoch", "3"], "Did you mean '--epochs'?"),
         (["predict", "--adata", "a", "--missing", "kep"], "Did you mean 'keep'?"),
         (["predict", "--adata", "a", "--device", "cdua"], "Did you mean 'cuda'?"),
-        (["pretrain"], "Missing option '--adata'"),
+        (["check"], "Missing option '--adata'"),
+        (["pretrain"], "nothing says which cases there are"),
         (["config", "--preset", "papr"], "unknown preset 'papr', did you mean 'paper'?"),
     ],
 )

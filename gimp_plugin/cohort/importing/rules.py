@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.errors import ConfigError, did_you_mean
 
 AUTO = "auto"
@@ -88,6 +87,8 @@ class ImportRules:
         for name, known in _CHOICES.items():
             _check(f"--{name.replace('_', '-')}", getattr(self, name), known)
         if self.scale is not None:
+            from gimp_plugin.cohort.scales import SCALES  # numpy, for which --help need not wait
+
             _check("--scale", self.scale, SCALES)
 
     def to_dict(self) -> dict[str, Any]:
