@@ -24,7 +24,7 @@ CHECK = "floors that differ between groups"
 LEAST_TIES = 3
 TIED_SHARE = 0.05
 _SAME = 1e-6
-_STRAYS = 0.01
+_STRAYS, _STRAYS_A_TIE = 0.01, 0.1
 _STANDS_OUT = 2
 _CHANCE = 0.01
 _SHARE_OF_FLOORS = 0.2
@@ -53,7 +53,8 @@ class Floors:
     told
         Number of cases that stand on a floor of their own group, for each of these genes.
     chance
-        How likely it is that equal values fall into the groups so, for each of these genes.
+        How likely it is that equal values fall into the groups so, for each of these genes: these
+        values and groups, and any.
     accuracy
         Of the rule on the best gene.
     decided
@@ -78,10 +79,10 @@ def check_floors(subject: Subject, groupings: list[Grouping]) -> Finding:
     """
     if not groupings:
         return skipped(CHECK, "no column of obs makes two groups of 5 cases")
-    n_genes = max(1, int(subject.varying_genes.sum()))
+    n_tried = max(1, int(subject.varying_genes.sum())) * len(groupings)
     seen = [(grouping, floors_of(subject, grouping)) for grouping in groupings]
     numbers = {grouping.title: _numbers(floors) for grouping, floors in seen}
-    hits = [(grouping, floors) for grouping, floors in seen if _beyond_chance(floors, n_genes)]
+    hits = [(grouping, floors) for grouping, floors in seen if _beyond_chance(floors, n_tried)]
     if hits:
         found = _told(*hits[0])
         if hits[1:]:  # divisions that go with the first show its floors as well
@@ -104,7 +105,7 @@ def floors_of(subject: Subject, grouping: Grouping) -> Floors:
     member = grouping.member[order]
     decided = np.zeros(len(member), dtype=bool)
     n_floored = 0
-    rows: list[tuple[int, str, float, float]] = []
+    rows: list[tuple[int, str, tuple[float, float], float]] = []
     for genes, block in subject.blocks(subject.varying_genes):
         values = block[order]
         low = np.minimum.reduceat(values, starts, axis=0)
@@ -115,13 +116,20 @@ def floors_of(subject: Subject, grouping: Grouping) -> Floors:
         n_floored += int((floored.sum(axis=0) >= 2).sum())
         for column in np.flatnonzero(_spread(low, floored) > same):
             own = _own_floors(
-                values[:, column], low[:, column], same[column], member, floored[:, column]
+                values[:, column],
+                low[:, column],
+                same[column],
+                member,
+                floored[:, column],
+                ties[:, column],
             )
             if own.sum() < 2:
                 continue
             told = at_floor[:, column] & own[member]
             decided |= told
-            chance = _chance(ties[:, column], grouping.sizes, own)
+            chance = _chance(
+                values[:, column], low[:, column], ties[:, column], grouping.sizes, own
+            )
             name = subject.gene_ids[genes[column]]
             rows.append((int(told.sum()), name, chance, _accuracy(told, member)))
     rows.sort(key=lambda row: (-row[3], row[1]))
@@ -129,7 +137,7 @@ def floors_of(subject: Subject, grouping: Grouping) -> Floors:
         n_floored=n_floored,
         genes=tuple(row[1] for row in rows),
         told=tuple(row[0] for row in rows),
-        chance=np.array([row[2] for row in rows]),
+        chance=np.array([row[2] for row in rows]).reshape(-1, 2),
         accuracy=rows[0][3] if rows else 0.0,
         baseline=float(grouping.sizes.max() / grouping.sizes.sum()),
         decided=float(decided.mean()),
@@ -149,6 +157,7 @@ def _own_floors(
     same: np.float32,
     member: NDArray[np.int64],
     floored: NDArray[np.bool_],
+    ties: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Groups whose floor does not occur where the floor is another one; none if they all agree."""
     own = np.zeros(len(low), dtype=bool)
@@ -156,7 +165,8 @@ def _own_floors(
         elsewhere = np.abs(low - low[group]) > same
         others = values[elsewhere[member]]
         strays = int((np.abs(others - low[group]) <= same).sum())
-        own[group] = strays <= _STRAYS * len(others) and _stands_out(values[member == group])
+        few = strays <= min(_STRAYS * len(others), _STRAYS_A_TIE * int(ties[group]))
+        own[group] = few and _stands_out(values[member == group])
     levels = low[own]
     return own if len(levels) and np.ptp(levels) > same else np.zeros(len(low), dtype=bool)
 
@@ -167,16 +177,33 @@ def _stands_out(values: NDArray[np.float32]) -> bool:
     return bool(counts[0] >= _STANDS_OUT * counts[1:].max(initial=0))
 
 
-def _chance(ties: NDArray[np.int64], sizes: NDArray[np.int64], own: NDArray[np.bool_]) -> float:
-    """Probability that the equal values of each group's floor all fall into that group."""
+def _chance(
+    values: NDArray[np.float32],
+    low: NDArray[np.float32],
+    ties: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    own: NDArray[np.bool_],
+) -> tuple[float, float]:
+    """How likely it is that the equal values of each floor all fall into the groups that have it.
+
+    Returns
+    -------
+    The probability for these values and groups, and its bound for any tied values and groups.
+    """
     from scipy.special import gammaln
 
-    logarithm, left = 0.0, float(sizes.sum())
-    for group in np.flatnonzero(own):
-        n, k = float(sizes[group]), float(ties[group])
-        logarithm += gammaln(n + 1) - gammaln(n - k + 1) - gammaln(left + 1) + gammaln(left - k + 1)
+    def choices(n: float, k: float) -> float:
+        return float(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+
+    tied = int((np.unique(values, return_counts=True)[1] >= LEAST_TIES).sum())
+    chance, ways, left = 0.0, 0.0, float(sizes.sum())
+    for level in np.unique(low[own]):  # groups on one floor are not told apart by it
+        groups = own & (low == level)
+        k = float(ties[groups].sum())
+        chance += choices(float(sizes[groups].sum()), k) - choices(left, k)
+        ways += np.log(tied) + choices(len(sizes), float(groups.sum()))
         left -= k
-    return float(np.exp(logarithm))
+    return float(np.exp(chance)), float(np.exp(min(0.0, chance + ways)))
 
 
 def _accuracy(told: NDArray[np.bool_], member: NDArray[np.int64]) -> float:
@@ -186,13 +213,14 @@ def _accuracy(told: NDArray[np.bool_], member: NDArray[np.int64]) -> float:
     return float((told.sum() + commonest) / len(member))
 
 
-def _beyond_chance(floors: Floors, n_genes: int) -> bool:
+def _beyond_chance(floors: Floors, n_tried: int) -> bool:
     """Whether chance would hardly make so many genes of this kind."""
     if not floors.genes:
         return False
-    unlikely = int((floors.chance < _CHANCE * 5).sum())
+    these, best = floors.chance[:, 0], float(floors.chance[:, 1].min())
+    unlikely = int((these < _CHANCE * 5).sum())
     many = unlikely >= max(_FEWEST, _SHARE_OF_FLOORS * floors.n_floored)
-    return bool(many or floors.chance.min() * n_genes < _CHANCE)
+    return bool(many or best * n_tried < _CHANCE)
 
 
 def _numbers(floors: Floors) -> dict[str, Any]:
