@@ -120,8 +120,7 @@ def floors_of(subject: Subject, grouping: Grouping) -> Floors:
                 low[:, column],
                 same[column],
                 member,
-                floored[:, column],
-                ties[:, column],
+                np.where(floored[:, column], ties[:, column], 0),
             )
             if own.sum() < 2:
                 continue
@@ -156,12 +155,11 @@ def _own_floors(
     low: NDArray[np.float32],
     same: np.float32,
     member: NDArray[np.int64],
-    floored: NDArray[np.bool_],
     ties: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
     """Groups whose floor does not occur where the floor is another one; none if they all agree."""
     own = np.zeros(len(low), dtype=bool)
-    for group in np.flatnonzero(floored):
+    for group in np.flatnonzero(ties):
         elsewhere = np.abs(low - low[group]) > same
         others = values[elsewhere[member]]
         strays = int((np.abs(others - low[group]) <= same).sum())
