@@ -15,15 +15,8 @@ if TYPE_CHECKING:
 
 @click.command("check", short_help="Look for leaks and faults in a cohort; prints a page.")
 @click.option("--adata", type=options.FILE, required=True, help="Gene cohort, .h5ad.")
-@click.option(
-    "--labels", type=options.FILE, help="CSV or TSV with the class of each case, beside the cohort."
-)
-@click.option(
-    "--case-key",
-    metavar="COLUMN",
-    show_default="case_id",
-    help="Column of --labels with the id.",
-)
+@options.labels
+@options.cohort_option("--case-key")
 @click.option("--features", type=options.FILE, help="Folder of bags, to be checked as well.")
 @click.option(
     "--splits",
@@ -31,28 +24,16 @@ if TYPE_CHECKING:
     help="CSV case_id,fold,split, or a column of folds, to be checked as well.",
 )
 @click.option("--fold", metavar="NAME", show_default="all", help="Fold of the splits to check.")
-@click.option(
-    "--slide-table",
-    type=options.FILE,
-    show_default="obs column slide_id, equal names, TCGA barcodes",
-    help="CSV slide_id,case_id.",
-)
-@click.option(
-    "--label-key", metavar="COLUMN", show_default="label", help="Column of --labels or obs."
-)
+@options.cohort_option("--slide-table")
+@options.cohort_option("--label-key")
 @click.option(
     "--site-key",
     metavar="COLUMN",
     show_default="tissue_source_site, site, or the site of TCGA ids",
     help="Column of obs with the hospital.",
 )
-@click.option("--layer", metavar="NAME", show_default="X", help="Layer with the expression values.")
-@click.option(
-    "--scale",
-    metavar="NAME",
-    show_default="as the cohort declares",
-    help="Scale of the values, as for gimp pretrain.",
-)
+@options.cohort_option("--layer")
+@options.cohort_option("--scale")
 @click.option(
     "--model", metavar="RUN", type=options.FILE, help="Run whose genes the cohort should have."
 )

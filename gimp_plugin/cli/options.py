@@ -105,58 +105,67 @@ def check_output(path: Path, *, folder: bool) -> Path:
     return path
 
 
+COHORT_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "--case-key": (
+        "case_id",
+        {"metavar": "COLUMN", "help": "Column of --labels with the id."},
+    ),
+    "--features": ("features", {"type": FILE, "help": "Folder of bags."}),
+    "--slide-table": (
+        "obs column slide_id, equal names, TCGA barcodes",
+        {"type": FILE, "help": "CSV slide_id,case_id."},
+    ),
+    "--label-key": (
+        "label",
+        {"metavar": "COLUMN", "help": "Column of --labels or obs with the class."},
+    ),
+    "--layer": ("X", {"metavar": "NAME", "help": "Layer with the expression values."}),
+    "--scale": (
+        "as the cohort declares",
+        {
+            "metavar": "NAME",
+            "help": "Scale of the values: counts; fpkm, fpkm-uq, tpm or linear; log, log1p or "
+            "log2; standardised.",
+        },
+    ),
+    "--slide-samples": (
+        "tumour",
+        {
+            "type": Choice(["tumour", "all"]),
+            "help": "Leave slides of normal tissue out, by the TCGA sample code, or keep all.",
+        },
+    ),
+    "--slide-kind": (
+        "all",
+        {
+            "type": Choice(["dx", "frozen", "all"]),
+            "help": "Kind of slide to take, by the TCGA name.",
+        },
+    ),
+}
+"""What says where the cases are: the default in words, and the rest of each option."""
+
+adata = click.option("--adata", type=FILE, help="Gene cohort, .h5ad.")
+labels = click.option(
+    "--labels",
+    type=FILE,
+    help="CSV or TSV with the class of each case, beside the cohort, or instead of it for slides "
+    "only.",
+)
+
+
+def cohort_option(name: str, *, from_run: bool = False) -> Decorator:
+    """One of `COHORT_OPTIONS`; None unless it is given."""
+    default, others = COHORT_OPTIONS[name]
+    return click.option(
+        name, show_default=f"as in the run, else {default}" if from_run else default, **others
+    )
+
+
 def inputs(*, from_run: bool) -> Decorator:
     """Where the cases come from: fields of `config.CohortSource`."""
-    inherited = "as in the run, else " if from_run else ""
-
-    def optional(*names: str, default: str, **changes: Any) -> Decorator:
-        return click.option(*names, show_default=f"{inherited}{default}", **changes)
-
-    return all_of(
-        click.option("--adata", type=FILE, help="Gene cohort, .h5ad."),
-        click.option(
-            "--labels",
-            type=FILE,
-            help="CSV or TSV with the class of each case, beside the cohort, or instead of it for "
-            "slides only.",
-        ),
-        optional(
-            "--case-key",
-            metavar="COLUMN",
-            default="case_id",
-            help="Column of --labels with the id.",
-        ),
-        optional("--features", type=FILE, default="features", help="Folder of bags."),
-        optional(
-            "--slide-table",
-            type=FILE,
-            default="obs column slide_id, equal names, TCGA barcodes",
-            help="CSV slide_id,case_id.",
-        ),
-        optional(
-            "--label-key", metavar="COLUMN", default="label", help="Column of --labels or obs."
-        ),
-        optional("--layer", metavar="NAME", default="X", help="Layer with the expression values."),
-        optional(
-            "--scale",
-            metavar="NAME",
-            default="as the cohort declares",
-            help="Scale of the values: counts; fpkm, fpkm-uq, tpm or linear; log, log1p or log2; "
-            "standardised.",
-        ),
-        optional(
-            "--slide-samples",
-            type=Choice(["tumour", "all"]),
-            default="tumour",
-            help="Leave slides of normal tissue out, by the TCGA sample code, or keep all.",
-        ),
-        optional(
-            "--slide-kind",
-            type=Choice(["dx", "frozen", "all"]),
-            default="all",
-            help="Kind of slide to take, by the TCGA name.",
-        ),
-    )
+    others = [cohort_option(name, from_run=from_run) for name in COHORT_OPTIONS]
+    return all_of(adata, labels, *others)
 
 
 def splits(*, from_run: bool) -> Decorator:

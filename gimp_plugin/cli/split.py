@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gimp_plugin.cli import options
+from gimp_plugin.keys import CASE_ID, LABEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,24 +25,10 @@ DEFAULT_FILE, DEFAULT_FOLDER = Path("splits.csv"), Path("splits")
 
 
 @click.command("split", short_help="Draw splits or folds; writes a table.")
-@click.option("--adata", type=options.FILE, help="Gene cohort, .h5ad; no gene is read.")
-@click.option(
-    "--labels", type=options.FILE, help="CSV or TSV with the class of each case, for slides only."
-)
-@click.option(
-    "--case-key",
-    metavar="COLUMN",
-    default="case_id",
-    show_default=True,
-    help="Column of --labels with the case.",
-)
-@click.option(
-    "--label-key",
-    metavar="COLUMN",
-    default="label",
-    show_default=True,
-    help="Column of --labels or obs with the class.",
-)
+@options.adata
+@options.labels
+@options.cohort_option("--case-key")
+@options.cohort_option("--label-key")
 @click.option(
     "--from",
     "table",
@@ -164,13 +151,13 @@ def cases_at_hand(given: Mapping[str, Any]) -> tuple[pd.DataFrame | None, dict[s
     from gimp_plugin.cohort.obs import read_obs
     from gimp_plugin.errors import listed
 
-    adata, labels, label_key = given["adata"], given["labels"], given["label_key"]
+    adata, labels, label_key = given["adata"], given["labels"], given["label_key"] or LABEL
     if adata is None and labels is None:
         return None, {}
     if labels is None:
         obs = read_obs(adata)
         return obs, classes_of(obs, label_key, path=str(adata))
-    table = read_label_table(labels, label_key=label_key, case_key=given["case_key"])
+    table = read_label_table(labels, label_key=label_key, case_key=given["case_key"] or CASE_ID)
     if adata is None:
         return table, classes_of(table, label_key, path=str(labels), of_obs=False)
     obs = read_obs(adata)
