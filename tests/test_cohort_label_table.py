@@ -9,6 +9,7 @@ import pytest
 
 from gimp_plugin.cohort.label_table import joined, read_label_table
 from gimp_plugin.errors import CohortError, MissingFileError, PairingError
+from gimp_plugin.storage.tables import write_csv
 
 
 def written(folder: Path, text: str, name: str = "labels.csv") -> Path:
@@ -114,3 +115,22 @@ def test_two_tables_of_other_cases_are_refused() -> None:
 
     with pytest.raises(PairingError, match=r"no case of 't\.csv' is in the cohort: 'uuid-1'"):
         joined(obs, table, label_key="label", where="'t.csv'")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_the_parting_of_cells_and_their_gaps_are_told_by_the_text(
+    tmp_path: Path, delimiter: str
+) -> None:
+    rows = [("# comment",), ("case_id", "label", "race"), ("P1", "a", "[Not Available]")]
+    path = written(tmp_path, "".join(delimiter.join(row) + "\n" for row in rows))
+
+    table = read_label_table(path)
+
+    assert table.loc["P1"].tolist() == ["a", None]
+
+
+def test_a_defused_name_is_read_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    write_csv(path, [{"case_id": "=A()", "label": "-"}], columns=["case_id", "label"])
+
+    assert read_label_table(path).to_dict("index") == {"=A()": {"label": "-"}}

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gimp_plugin.cohort.ids import same_case
-from gimp_plugin.cohort.tables import read_table
-from gimp_plugin.errors import CohortError, PairingError, listed
+from gimp_plugin.cohort.importing.tables import read_rows
+from gimp_plugin.errors import CohortError, PairingError, did_you_mean, listed
 from gimp_plugin.keys import CASE_ID, SLIDE_ID
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MISSING = {"", "NA", "N/A", "NaN", "nan", "NULL", "null", "--"}
-"""Cells that say nothing; GDC writes `'--`, whose quote goes when a table is read."""
-TABULATED = {".tsv", ".txt"}
 
 
 def read_label_table(
@@ -28,7 +24,7 @@ def read_label_table(
     Parameters
     ----------
     path
-        A CSV, or a TSV by its suffix `.tsv` or `.txt`.
+        A CSV or TSV.
     label_key
         Column with the class, in which the rows of a case must agree.
     case_key
@@ -49,23 +45,27 @@ def read_label_table(
     """
     import pandas as pd
 
-    delimiter = "\t" if path.suffix.lower() in TABULATED else ","
-    rows = read_table(path, required=(case_key,), error=CohortError, delimiter=delimiter)
+    rows = read_rows(path)
+    if case_key not in rows[0]:
+        problem = f"{str(path)!r} has no column {case_key!r}{did_you_mean(case_key, rows[0])}"
+        raise CohortError(f"{problem}; it has {listed(rows[0])}", hint="give --case-key")
     cells: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
+    for number, row in enumerate(rows, start=2):
+        case_id = row.pop(case_key)
+        if not case_id:
+            raise CohortError(f"{str(path)!r}, row {number}: {case_key} is empty")
+        own = cells[case_id]  # a case without any value is still a case
         for column, cell in row.items():
-            if column != case_key and cell not in MISSING:
-                cells[row[case_key]][column].append(cell)
-            else:
-                cells[row[case_key]]  # a case without any value is still a case
+            if cell:
+                own[column].append(cell)
     if label_key is not None:
         _check_one_label(
             ((case_id, label) for case_id, own in cells.items() for label in own[label_key]),
             where=f"column {label_key!r} of {str(path)!r}",
         )
-    columns = [column for column in rows[0] if column != case_key]
+    columns = list(rows[0])
     return pd.DataFrame(
-        {column: [_one(own[column], column) for own in cells.values()] for column in columns},
+        {column: [one_cell(own[column], column) for own in cells.values()] for column in columns},
         index=list(cells),
         dtype=object,
     )
@@ -128,8 +128,8 @@ def _spelled(name: str, known: set[str], rows: Sequence[str]) -> str:
     return rows[0] if name not in known and len(rows) == 1 else name
 
 
-def _one(cells: list[str], column: str) -> str | None:
-    """What the rows of a case say together."""
+def one_cell(cells: Sequence[str], column: str) -> str | None:
+    """What the rows of a case say together: their slides; None where they differ otherwise."""
     if column == SLIDE_ID:
         return ";".join(dict.fromkeys(cells)) or None
     return cells[0] if len(set(cells)) == 1 else None

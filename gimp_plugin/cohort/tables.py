@@ -16,7 +16,6 @@ def read_table(
     required: Sequence[str],
     optional: Sequence[str] = (),
     error: type[GimpError],
-    delimiter: str = ",",
 ) -> list[dict[str, str]]:
     """Rows of a CSV whose columns are known by name; other columns are left alone.
 
@@ -30,8 +29,6 @@ def read_table(
         Columns to name in messages beside the required ones.
     error
         What to raise about the contents.
-    delimiter
-        What stands between cells.
 
     Returns
     -------
@@ -47,7 +44,7 @@ def read_table(
     where = repr(str(path))
     hint = f"expected a CSV with the columns {','.join([*required, *optional])}"
     try:
-        rows = read_csv(path, delimiter=delimiter)
+        rows = read_csv(path)
     except FileNotFoundError as missing:
         raise MissingFileError(f"no table {where}", hint=hint) from missing
     except (OSError, UnicodeDecodeError, csv.Error) as unreadable:

@@ -50,10 +50,10 @@ def csv_text(rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> st
     return text.getvalue()
 
 
-def read_csv(path: Path, *, delimiter: str = ",") -> list[dict[str, str]]:
+def read_csv(path: Path) -> list[dict[str, str]]:
     """Rows of a table as text, nothing guessed from the look of a cell."""
     with path.open(encoding="utf-8-sig", newline="") as file:
-        return [_without_guard(row) for row in csv.DictReader(file, delimiter=delimiter)]
+        return [_without_guards(row) for row in csv.DictReader(file)]
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
@@ -81,12 +81,14 @@ def _cell(value: Any) -> str:
     return f"'{text}" if text[:1] in "=+-@" and text and not _is_number(text) else text
 
 
-def _without_guard(row: Mapping[str, Any]) -> dict[str, str]:
-    """Take the leading quote of a defused cell away again; a missing cell is empty."""
-    return {
-        key: value[1:] if value[:1] == "'" and value[1:2] in {"=", "+", "-", "@"} else value
-        for key, value in ((str(key), value or "") for key, value in row.items() if key is not None)
-    }
+def without_guard(text: str) -> str:
+    """Take the leading quote of a defused cell away again."""
+    return text[1:] if text[:1] == "'" and text[1:2] in {"=", "+", "-", "@"} else text
+
+
+def _without_guards(row: Mapping[str, Any]) -> dict[str, str]:
+    """Row of a table as it was before its cells were defused; a missing cell is empty."""
+    return {str(key): without_guard(cell or "") for key, cell in row.items() if key is not None}
 
 
 def _is_number(text: str) -> bool:

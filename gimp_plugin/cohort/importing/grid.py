@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin.cohort.importing.files import PARQUET, check_text, opened_text, start_of
-from gimp_plugin.cohort.importing.tables import MISSING, check_header, delimiter_of
+from gimp_plugin.cohort.importing.tables import cell_text, check_header, delimiter_of
 from gimp_plugin.errors import CohortError, did_you_mean, listed
 
 NAME_COLUMNS = (
@@ -40,6 +41,7 @@ CASE_COLUMNS = frozenset({
 
 _NO_NAME = ("", "unnamed: 0", "index", "x")
 _LONGEST = 1 << 30
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -205,7 +207,7 @@ class _Layout:
 
     def _number(self, text: str, name: str, number: int, place: int) -> float:
         """Value of one cell."""
-        if text.strip().lower() in MISSING:
+        if not cell_text(text):
             return float("nan")
         try:
             if "_" not in text:
@@ -215,6 +217,8 @@ class _Layout:
         column = self.header[self.numbers[place]]
         cell = f"{self.where}, row {number} ({name!r}), column {column!r}: {text!r}"
         hint = "a column that is no gene is named by --obs-column"
+        if _DECIMAL_COMMA.fullmatch(text.strip()):
+            hint = "save the table with a point, not a comma, before decimals"
         raise CohortError(f"{cell} is no number", hint=hint)
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from gimp_plugin.cohort.importing.files import check_text, opened_text
 from gimp_plugin.errors import CohortError, MissingFileError, listed
+from gimp_plugin.storage.tables import without_guard
 
 MISSING = frozenset({
-    "", "na", "n/a", "nan", "null", "none", "'--", "--", "not available", "not reported",
+    "", "na", "n/a", "nan", "null", "none", "--", "not available", "not reported",
     "[not available]", "[not applicable]", "[unknown]",
 })  # fmt: skip
-"""How tables of the GDC, of cBioPortal and of R write that there is nothing."""
+"""How tables write that there is nothing: those of R, of cBioPortal, of the GDC (`'--`)."""
+
+_DELIMITERS = ("\t", ",", ";")
 
 
 def delimiter_of(path: Path, line: str) -> str:
@@ -27,7 +30,7 @@ def delimiter_of(path: Path, line: str) -> str:
     CohortError
         If the line has none of them: the table has one column.
     """
-    for delimiter in ("\t", ",", ";"):
+    for delimiter in _DELIMITERS:
         if delimiter in line:
             return delimiter
     problem = f"{str(path)!r} has one column only: {line[:60]!r}"
@@ -53,7 +56,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     MissingFileError
         If there is no such file.
     CohortError
-        If it is no table, has no rows, names a column twice, or a row has too many cells.
+        If it is no text, has no rows, names a column twice, or a row has too many cells.
     """
     if not path.exists():
         raise MissingFileError(f"no table {str(path)!r}", hint="check the path")
@@ -62,7 +65,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         lines = (line for line in file if line.strip() and not line.startswith("#"))
         first = next(lines, "")
         check_text(path, first)
-        delimiter = delimiter_of(path, first) if first else ","
+        one_column = not any(delimiter in first for delimiter in _DELIMITERS)
+        delimiter = "," if one_column else delimiter_of(path, first)
         header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
         check_header(where, header)
         rows = []
@@ -70,7 +74,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
             if len(cells) > len(header):
                 problem = f"{where}, row {number} below the header has {len(cells)} cells"
                 raise CohortError(f"{problem}, the header {len(header)}")
-            padded = [*map(_cell, cells), *[""] * (len(header) - len(cells))]
+            padded = [*map(cell_text, cells), *[""] * (len(header) - len(cells))]
             rows.append(dict(zip(header, padded, strict=True)))
     if not rows:
         raise CohortError(f"{where} has no row below its header")
@@ -94,7 +98,7 @@ def check_header(where: str, header: list[str]) -> None:
         raise CohortError(problem, hint="give each column its own name")
 
 
-def _cell(text: str) -> str:
+def cell_text(text: str) -> str:
     """Text of a cell; nothing where it says so."""
-    text = text.strip()
+    text = without_guard(text.strip())
     return "" if text.lower() in MISSING else text
