@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import pytest
 from click.testing import CliRunner
@@ -203,3 +204,83 @@ def test_what_is_no_manifest_is_named(gimp, tmp_path):
     assert result.exit_code == 3
     assert "is no GDC manifest" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["gdc_manifest.txt"]
+
+
+MATRIX = "case_id,TP53,KRAS\nP1,99.5,1\nP2,3,4\n"
+
+
+@pytest.mark.parametrize("option", ["--labels", "--gene-table", "--aliquots", "--sample-sheet"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_table_that_is_no_file_is_named(gimp, star, tmp_path, option, make):
+    make(tmp_path / "odd.json")
+
+    result = gimp("import-genes", "star", option, "odd.json")
+
+    assert result.exit_code == 3
+    assert "'odd.json' is no file" in result.stderr
+    assert not (tmp_path / "genes.h5ad").exists()
+
+
+def test_a_list_of_aliquots_may_have_one_column(gimp, tmp_path):
+    (tmp_path / "table.csv").write_text(MATRIX)
+    (tmp_path / "list.csv").write_text("sample_id\nP9\n")
+
+    result = gimp("import-genes", "table.csv", "--aliquots", "list.csv")
+
+    assert result.exit_code == 3
+    assert "'list.csv' names 1 samples that are not there or were left out: 'P9'" in result.stderr
+
+
+def test_the_same_table_elsewhere_gives_the_same_bytes(gimp, tmp_path):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "table.csv").write_text(MATRIX)
+
+    here = gimp("import-genes", "here/table.csv", "-o", "here/g.h5ad")
+    there = gimp("import-genes", "there/table.csv", "-o", "there/g.h5ad")
+
+    assert "'here/table.csv' does not declare its scale" in here.stderr
+    assert "'there/table.csv' does not declare its scale" in there.stderr
+    assert (tmp_path / "here/g.h5ad").read_bytes() == (tmp_path / "there/g.h5ad").read_bytes()
+
+
+def test_an_input_is_not_replaced_under_another_spelling(gimp, tmp_path):
+    (tmp_path / "table.csv").write_text(MATRIX)
+    gimp("import-genes", "table.csv", "-o", "own.h5ad")
+    (tmp_path / "folder").mkdir()
+    before = contents(tmp_path)
+
+    result = gimp("import-genes", "own.h5ad", "-o", "folder/../own.h5ad", "--overwrite")
+
+    assert result.exit_code == 3
+    assert "'own.h5ad' is both input and output" in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_cohort_is_called_h5ad(gimp, tmp_path):
+    (tmp_path / "table.csv").write_text(MATRIX)
+
+    result = gimp("import-genes", "table.csv", "-o", "genes.csv")
+
+    assert result.exit_code == 2
+    assert "ends in .h5ad" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_decimal_comma_is_named(gimp, tmp_path):
+    (tmp_path / "table.csv").write_text("case_id;TP53;KRAS\nP1;1,5;2\nP2;3;4\n")
+
+    result = gimp("import-genes", "table.csv")
+
+    assert result.exit_code == 3
+    assert "row 1 ('P1'), column 'TP53': '1,5' is no number" in result.stderr
+    assert "with a point" in result.stderr
+
+
+def test_the_name_above_the_cases_is_offered_for_case_key(gimp, tmp_path):
+    (tmp_path / "table.csv").write_text(MATRIX)
+
+    result = gimp("import-genes", "table.csv", "--case-key", "cas_id")
+
+    assert result.exit_code == 3
+    assert "no column 'cas_id', did you mean 'case_id'?" in result.stderr

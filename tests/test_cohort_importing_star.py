@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -421,3 +422,74 @@ def test_a_case_with_two_labels_is_refused(imported, tmp_path):
 
     with pytest.raises(CohortError, match="'TCGA-05-4244' has two values of 'stage', 'I' and 'II'"):
         imported(write_star(tmp_path / "star", PLAIN), labels=clinical, label_key="stage")
+
+
+def test_a_clinical_table_of_the_gdc_names_cases_by_barcode_and_keeps_what_agrees(
+    imported, tmp_path
+):
+    clinical = tmp_path / "clinical.tsv"
+    clinical.write_text(
+        "case_id\tcase_submitter_id\tstage\ttreatment\tslide_id\n"
+        "7ac5\tTCGA-05-4244\tI\tRadiation\ts2\n7ac5\tTCGA-05-4244\tI\tPharmaceutical\ts1\n"
+    )
+
+    _, adata = imported(write_star(tmp_path / "star", PLAIN), labels=clinical, label_key="stage")
+
+    assert adata.obs.loc["TCGA-05-4244", ["label", "treatment", "slide_id"]].tolist() == [
+        "I",
+        "",
+        "s2;s1",
+    ]
+
+
+def rewritten(sheet, old, new, *, more=""):
+    text = sheet.read_text()
+    assert old in text
+    sheet.write_text(text.replace(old, new) + more)
+
+
+def test_a_sheet_that_contradicts_itself_is_named(imported, tmp_path):
+    star = write_star(tmp_path / "star", PLAIN)
+    (sheet,) = star.glob("gdc_sample_sheet*")
+    row = sheet.read_text().splitlines(keepends=True)[1]
+
+    rewritten(sheet, "Case ID", "Case ID", more=row.replace("TCGA-05-4244\t", "\t"))
+    with pytest.raises(
+        CohortError, match=r"row 5: .* is given to two cases, 'TCGA-05-4244' and ''"
+    ):
+        imported(star)
+    rewritten(sheet, "\tTCGA-05-4244\t", "\tTCGA-05-4249\t")
+    with pytest.raises(
+        CohortError, match="row 2: case 'TCGA-05-4249' and sample 'TCGA-05-4244-01A"
+    ):
+        imported(star)
+
+
+def test_metadata_of_another_shape_is_read_as_far_as_it_goes(imported, tmp_path):
+    star = write_star(tmp_path / "star", PLAIN, sheet="metadata")
+    (sheet,) = star.glob("metadata*")
+    entries = json.loads(sheet.read_text())
+    sheet.write_text(json.dumps([{**one, "cases": ["x"]} for one in entries]))
+
+    _, adata = imported(star)
+
+    assert list(adata.obs_names) == sorted(one.case_id for one in PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "keep_ffpe", "warned"),
+    [
+        ("sample_sheet", False, True),
+        ("sample_sheet", True, False),
+        ("newer", False, False),
+        ("metadata", False, False),
+    ],
+)
+def test_a_sheet_that_is_silent_about_ffpe_is_warned_of(
+    imported, tmp_path, sheet, keep_ffpe, warned
+):
+    record, _ = imported(write_star(tmp_path / "star", PLAIN, sheet=sheet), keep_ffpe=keep_ffpe)
+
+    assert (
+        any("3 of 3 cases no sheet says whether" in text for text in record["warnings"]) is warned
+    )

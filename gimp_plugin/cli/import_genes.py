@@ -118,6 +118,8 @@ def command(
     """
     from gimp_plugin.cohort.importing.run import import_genes
 
+    if output.suffix != ".h5ad":
+        raise click.UsageError(f"--output {str(output)!r}: the name of a cohort ends in .h5ad")
     rules = ImportRules(**given)
     _show(import_genes(sources, rules, output=output, overwrite=overwrite), as_json=as_json)
 

@@ -16,8 +16,8 @@ from gimp_plugin.cohort.importing.gene_tables import annotate
 from gimp_plugin.cohort.importing.genes import GenePlan, plan_genes
 from gimp_plugin.cohort.importing.naming import case_names, fulfils, joined, read_clinical, typed
 from gimp_plugin.cohort.importing.report import Count, left_out
-from gimp_plugin.cohort.importing.rules import ImportRules
-from gimp_plugin.cohort.importing.sheets import PROJECT
+from gimp_plugin.cohort.importing.rules import PER_ALIQUOT, ImportRules
+from gimp_plugin.cohort.importing.sheets import PRESERVATION, PROJECT
 from gimp_plugin.cohort.importing.source import Source
 from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.cohort.scales import STANDARDISED
@@ -115,12 +115,27 @@ def _cases(source: Source, rules: ImportRules, log: Log) -> tuple[ByCase, pd.Dat
     choice = choose_samples(_samples(source, names), rules)
     log.counts.extend(choice.counts)
     log.left_out.extend(choice.left_out)
+    if source.format in PER_ALIQUOT and not rules.keep_ffpe:
+        _tell_of_silence(choice.by_case, log)
     obs = _table_of_cases(source, choice.by_case)
     if clinical:
         obs = joined(obs, list(choice.by_case), clinical)
     obs = _labelled(obs, rules.label_key or source.label_key, log)
     obs = _filtered(obs, rules.obs_filters, log)
     return {case_id: choice.by_case[case_id] for case_id in obs.index}, obs
+
+
+def _tell_of_silence(by_case: ByCase, log: Log) -> None:
+    """Warn of cases of which no sheet says whether their sample is FFPE."""
+    silent = [
+        case_id
+        for case_id, samples in by_case.items()
+        if not all(one.facts.get(PRESERVATION) for one in samples)
+    ]
+    if silent:
+        text = f"of {len(silent)} of {len(by_case)} cases no sheet says whether the sample is FFPE"
+        where = "newer sample sheets of the GDC have the column"
+        log.tell(f"{text}, so they stay: {listed(silent, limit=3)} ({where} {PRESERVATION!r})")
 
 
 def _samples(source: Source, names: Sequence[str]) -> list[Sample]:

@@ -15,12 +15,11 @@ from gimp_plugin.cohort.importing import files, genes, htseq, matrix, porpoise, 
 from gimp_plugin.cohort.importing.anndata_file import anndata_source
 from gimp_plugin.cohort.importing.gdc import htseq_source, star_source
 from gimp_plugin.cohort.importing.report import Count
-from gimp_plugin.cohort.importing.rules import AUTO, ImportRules
+from gimp_plugin.cohort.importing.rules import AUTO, PER_ALIQUOT, ImportRules
 from gimp_plugin.cohort.importing.source import Reader, Source
 from gimp_plugin.cohort.importing.tables import delimiter_of
 from gimp_plugin.errors import CohortError, MissingFileError, listed
 
-PER_ALIQUOT = ("star", "htseq")
 SHEET, OTHER = "sheet", "other"
 CBIOPORTAL_FILES = ("data_mrna_seq_v2_rsem.txt", "data_mrna_seq_rsem.txt", "data_mrna_seq_fpkm.txt")
 SOURCE_FILE = "source_file"

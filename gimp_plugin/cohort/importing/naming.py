@@ -14,15 +14,18 @@ from gimp_plugin.cohort.ids import same_case, tcga_aliquot
 from gimp_plugin.cohort.importing.rules import ImportRules
 from gimp_plugin.cohort.importing.source import NAMED_BY, Source
 from gimp_plugin.cohort.importing.tables import read_rows
+from gimp_plugin.cohort.label_table import one_cell
 from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.errors import CohortError, ConfigError, did_you_mean, listed
 
 CASE_COLUMNS = (
-    "case_id", "Case ID", "case_submitter_id", "cases.submitter_id", "submitter_id", "PATIENT_ID",
+    "case_submitter_id", "cases.submitter_id", "case_id", "Case ID", "submitter_id", "PATIENT_ID",
     "patient_id", "PATIENT", "bcr_patient_barcode", "submitter_id.samples", "_PATIENT", "SAMPLE_ID",
     "sample_id", "sampleID", "sample", "Patient ID",
 )  # fmt: skip
-"""Columns that name the case in the tables of the GDC, cBioPortal, Xena and ours."""
+"""Columns that name the case in the tables of the GDC, cBioPortal, Xena and ours.
+
+In a clinical table of the GDC `case_id` is a UUID, beside the barcode."""
 
 _CONDITION = re.compile(r"(?P<column>.+?)(?P<operator>!?=)(?P<value>.*)", re.DOTALL)
 
@@ -58,7 +61,8 @@ def case_names(source: Source, rules: ImportRules, *, clinical: Sequence[str]) -
     elif key is None or key in {*clinical, source.notes.get(NAMED_BY)}:
         names = list(source.case_ids) or [_case_of(name) for name in source.sample_ids]
     else:
-        columns = [*map(str, source.obs.columns), *clinical]
+        corner = source.notes.get(NAMED_BY)
+        columns = [*([corner] if corner else []), *map(str, source.obs.columns), *clinical]
         problem = f"{source.where} has no column {key!r}{did_you_mean(key, columns)}"
         raise CohortError(problem, hint=f"give --case-key, one of {listed(columns, limit=9)}")
     empty = [name for name, case in zip(source.sample_ids, names, strict=True) if not case]
@@ -80,7 +84,7 @@ def read_clinical(path: Path, rules: ImportRules) -> dict[str, dict[str, str]]:
 
     Returns
     -------
-    Cells of each case, the first that says something of each column.
+    Cells of each case, empty where its rows differ; its slides with `;` between them.
 
     Raises
     ------
@@ -95,20 +99,26 @@ def read_clinical(path: Path, rules: ImportRules) -> dict[str, dict[str, str]]:
     if key is None:
         problem = f"{where} has no column that names the case, only {listed(header, limit=9)}"
         raise CohortError(problem, hint="give --case-key")
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for number, row in enumerate(rows, start=2):
         if not row[key]:
             raise CohortError(f"{where}, row {number}: {key!r} is empty, expected a case")
         case_id = _case_of(row[key])
-        held = found.setdefault(case_id, dict.fromkeys(header, ""))
-        label = rules.label_key or ""
-        both = held.get(label), row.get(label)
-        if all(both) and both[0] != both[1]:
-            problem = f"{where}, row {number}: case {case_id!r} has two values of {label!r}"
-            raise CohortError(f"{problem}, {both[0]!r} and {both[1]!r}", hint="keep one")
-        held.update({name: cell for name, cell in row.items() if cell and not held[name]})
-        held[key] = case_id
-    return found
+        row[key] = case_id
+        cells = found.setdefault(case_id, {name: [] for name in header})
+        for name, cell in row.items():
+            if cell and cell not in cells[name]:
+                cells[name].append(cell)
+        both = cells.get(rules.label_key or "", [])
+        if len(both) > 1:
+            problem = f"{where}, row {number}: case {case_id!r} has two values of"
+            raise CohortError(
+                f"{problem} {rules.label_key!r}, {both[0]!r} and {both[1]!r}", hint="keep one"
+            )
+    return {
+        case_id: {name: one_cell(seen, name) or "" for name, seen in cells.items()}
+        for case_id, cells in found.items()
+    }
 
 
 def joined(

@@ -11,6 +11,7 @@ from gimp_plugin.errors import ConfigError, did_you_mean
 AUTO = "auto"
 FORMATS = (AUTO, "star", "htseq", "xena", "cbioportal", "matrix", "porpoise", "h5ad")
 GENES_BY_CASES, CASES_BY_GENES = "genes-by-cases", "cases-by-genes"
+PER_ALIQUOT = ("star", "htseq")
 ORIENTATIONS = (AUTO, GENES_BY_CASES, CASES_BY_GENES)
 ERROR, FIRST, MEAN, SUM = "error", "first", "mean", "sum"
 DUPLICATE_GENES = (ERROR, SUM, MEAN, FIRST)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from gimp_plugin.cohort.importing import report
 from gimp_plugin.cohort.importing.building import build_cohort
 from gimp_plugin.cohort.importing.detection import open_source
+from gimp_plugin.cohort.importing.files import start_of
 from gimp_plugin.cohort.importing.rules import ImportRules
 from gimp_plugin.cohort.importing.source import Source
 from gimp_plugin.cohort.writing import read_record, write_cohort
@@ -87,7 +88,7 @@ def import_genes(
         "n_cases": len(made.obs),
         "n_genes": len(made.var),
         "counts": [asdict(count) for count in made.log.counts],
-        "warnings": made.log.warnings,
+        "warnings": [_without_folders(text, [*paths, *source.files]) for text in made.log.warnings],
         **source.notes,
         **inputs,
     }
@@ -102,13 +103,21 @@ def _inputs(source: Source, rules: ImportRules, output: Path) -> dict[str, Any]:
     for path in files:
         if not path.exists():
             raise MissingFileError(f"no table {str(path)!r}", hint="check the path")
-        if path.absolute() == output.absolute():
+        start_of(path)  # a folder or a pipe cannot be hashed
+        if output.exists() and path.samefile(output):
             raise CohortError(f"{str(path)!r} is both input and output", hint="give another -o")
     bar = tqdm(files, desc="hashing", unit="file", disable=None, leave=False)
     hashes = [{"name": path.name, "sha256": sha256_file(path)} for path in bar]
     options = rules.to_dict()
     files_sha256 = sha256_json([hashes, options, FORMAT_VERSION])
     return {"files": hashes, "options": options, "inputs_sha256": files_sha256}
+
+
+def _without_folders(text: str, paths: Sequence[Path]) -> str:
+    """Files by their names, so that equal inputs give equal records wherever they lie."""
+    for path in paths:
+        text = text.replace(repr(str(path)), repr(path.name))
+    return text
 
 
 def _current(output: Path, inputs: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gimp_plugin.cohort.ids import tcga_case
-from gimp_plugin.cohort.importing.files import first_lines
+from gimp_plugin.cohort.importing.files import first_lines, opened_text
 from gimp_plugin.cohort.importing.tables import read_rows
 from gimp_plugin.errors import CohortError, MissingFileError, listed
 
@@ -96,9 +96,15 @@ def _read_sheet(path: Path) -> dict[str, Listed]:
             empty = SAMPLE if name else FILE_NAME
             raise CohortError(f"{where}, row {number}: {empty!r} is empty")
         one = Listed(sample_id=sample_id, case_id=case_id, facts=row)
+        if tcga_case(sample_id) not in {None, case_id.upper()} and case_id:
+            both = f"case {case_id!r} and sample {sample_id!r} are of two patients"
+            raise CohortError(f"{where}, row {number}: {both}")
         if found.setdefault(name, one).sample_id != sample_id:
             both = f"{found[name].sample_id!r} and {sample_id!r}"
             raise CohortError(f"{where}, row {number}: {name!r} is given to two samples, {both}")
+        if found[name].case_id != case_id:
+            both = f"{found[name].case_id!r} and {case_id!r}"
+            raise CohortError(f"{where}, row {number}: {name!r} is given to two cases, {both}")
     return found
 
 
@@ -110,8 +116,9 @@ def _single(cell: str) -> str:
 def _read_metadata(path: Path) -> dict[str, Listed]:
     """Entries of a metadata file by file name."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, UnicodeDecodeError) as error:
+        with opened_text(path) as file:
+            entries = json.load(file)
+    except ValueError as error:
         raise CohortError(f"{str(path)!r} is no JSON: {error}", hint=HINT) from error
     if not (isinstance(entries, list) and all(isinstance(one, dict) for one in entries)):
         raise CohortError(f"{str(path)!r} is no metadata of the GDC: no list of files", hint=HINT)
@@ -129,19 +136,26 @@ def _read_metadata(path: Path) -> dict[str, Listed]:
 
 def _submitter(entities: Any, key: str) -> str:
     """Name in the first of some entries, or nothing."""
-    first = entities[0] if isinstance(entities, list) and entities else {}
-    return str(first.get(key) or "") if isinstance(first, dict) else ""
+    return str(_first(entities).get(key) or "")
+
+
+def _first(entries: Any) -> dict[str, Any]:
+    """First of some entries, or an empty one."""
+    first = entries[0] if isinstance(entries, list) and entries else {}
+    return first if isinstance(first, dict) else {}
 
 
 def _facts(entry: Mapping[str, Any]) -> dict[str, str]:
     """What an entry says under the names of a sample sheet, where it was asked of the API."""
-    case: dict[str, Any] = next(iter(entry.get("cases") or []), {})
-    sample: dict[str, Any] = next(iter(case.get("samples") or []), {})
+    case = _first(entry.get("cases"))
+    sample, project = _first(case.get("samples")), case.get("project")
     ffpe = "FFPE" if sample.get("is_ffpe") is True else sample.get("preservation_method")
+    if not ffpe and sample.get("is_ffpe") is False:
+        ffpe = "not in formalin"
     facts = {
         "File Name": entry.get("file_name"),
         "File ID": entry.get("file_id"),
-        PROJECT: (case.get("project") or {}).get("project_id"),
+        PROJECT: project.get("project_id") if isinstance(project, dict) else None,
         SAMPLE_TYPE: sample.get("sample_type"),
         PRESERVATION: ffpe,
     }
