@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.expression import Cohort
+from gimp_plugin.cohort.gene_table import gene_rows, transform_of_rows
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.errors import CohortError
 from tests.cohort_factory import cohort_in_memory, draw_values
@@ -334,6 +335,26 @@ def test_a_selection_of_counts_keeps_its_totals() -> None:
     assert np.array_equal(values, every.apply(cohort)[0][:, [7, 2, 4]])
     assert sorted(few.unselected) == ["G000", "G001", "G003", "G005", "G006", "G008"]
     assert every.selected(np.arange(9)).unselected == ()
+
+
+def test_a_selection_of_counts_finds_the_genes_of_its_totals_by_their_symbols() -> None:
+    symbols = [f"SYM{gene}" for gene in range(9)]
+    values = cohort_of(9, scale="counts").values
+    cohort = cohort_in_memory(values, scale="counts", genes={"gene_name": symbols})
+    few = GeneTransform.fit(cohort, TRAIN).selected(np.array([7, 2, 4]))
+    read_back = transform_of_rows(gene_rows(few, groups=[0, 0, 1]), scale="counts")
+    renamed = cohort_in_memory(cohort.values[:, ::-1], scale="counts", gene_ids=symbols[::-1])
+
+    assert np.array_equal(read_back.apply(renamed)[0], few.apply(cohort)[0])
+
+
+def test_counts_without_the_genes_of_the_totals_are_refused() -> None:
+    cohort = cohort_of(9, scale="counts")
+    few = GeneTransform.fit(cohort, TRAIN).selected(np.array([7, 2, 4]))
+    bare = with_genes(cohort, [2, 4, 7], ["G002", "G004", "G007"])
+
+    with pytest.raises(CohortError, match=r"has 3 of the 9 genes that make up a case.*'G000'"):
+        few.apply(bare)
 
 
 @pytest.mark.parametrize("places", [[], [0, 0], [9], [-1]])

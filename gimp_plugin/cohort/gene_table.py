@@ -26,19 +26,23 @@ def gene_rows(transform: GeneTransform, *, groups: Sequence[int]) -> list[dict[s
     Returns
     -------
     One row a gene, with the keys of `COLUMNS`; of one that the model does not read, but that
-    counts in the totals, the id alone.
+    counts in the totals, the id and the other name alone.
     """
-    names = transform.names or ("",) * len(transform.gene_ids)
+    n_genes, left = len(transform.gene_ids), transform.unselected
+    names = transform.names or ("",) * (n_genes + len(left))
     mean, std = transform.mean.tolist(), transform.std.tolist()
     rows = [
         dict(
             zip(COLUMNS, (gene_id, place, repr(own_mean), repr(own_std), group, name), strict=True)
         )
         for place, (gene_id, own_mean, own_std, group, name) in enumerate(
-            zip(transform.gene_ids, mean, std, groups, names, strict=True)
+            zip(transform.gene_ids, mean, std, groups, names[:n_genes], strict=True)
         )
     ]
-    return rows + [dict.fromkeys(COLUMNS, "") | {"id": name} for name in transform.unselected]
+    return rows + [
+        dict.fromkeys(COLUMNS, "") | {"id": gene_id, "name": name}
+        for gene_id, name in zip(left, names[n_genes:], strict=True)
+    ]
 
 
 def transform_of_rows(
@@ -63,7 +67,7 @@ def transform_of_rows(
         If a column or a gene is missing or repeated, or a number is none.
     """
     try:
-        unselected = tuple(str(row["id"]) for row in rows if row["order"] == "")
+        left = [row for row in rows if row["order"] == ""]
         ordered = sorted(
             (row for row in rows if row["order"] != ""), key=lambda row: int(row["order"])
         )
@@ -71,7 +75,8 @@ def transform_of_rows(
         gene_ids = tuple(str(row["id"]) for row in ordered)
         mean = np.array([float(row["mean"]) for row in ordered])
         std = np.array([float(row["std"]) for row in ordered])
-        names = tuple(str(row.get("name", "")) for row in ordered)
+        unselected = tuple(str(row["id"]) for row in left)
+        names = tuple(str(row.get("name", "")) for row in [*ordered, *left])
     except (KeyError, ValueError, TypeError) as error:
         problem = f"the gene table of the run is damaged: {error!r}"
         raise CheckpointError(problem, hint=f"it has the columns {', '.join(COLUMNS)}") from error

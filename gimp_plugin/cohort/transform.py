@@ -41,7 +41,8 @@ class GeneTransform:
     scale
         Scale of the cohort that it was fitted on.
     names
-        Another name of each gene, its symbol for instance; empty where none is known.
+        Another name of each gene, its symbol for instance, those of `unselected` behind; empty
+        where none is known.
     unselected
         Genes of a training on counts that the model does not read, but that its totals count.
     clip
@@ -117,14 +118,17 @@ class GeneTransform:
         if not inside or len(np.unique(places)) != len(places):
             raise CohortError(f"the genes taken are no distinct places of {n_genes} genes")
         kept = set(places.tolist())
-        left = [name for place, name in enumerate(self.gene_ids) if place not in kept]
+        left = [place for place in range(n_genes) if place not in kept]
+        left = left if self.scale == COUNTS else []
+        order = [*places.tolist(), *left]
+        names = (*(self.names[place] for place in order), *self.names[n_genes:])
         return replace(
             self,
             gene_ids=tuple(self.gene_ids[place] for place in places),
             mean=self.mean[places],
             std=self.std[places],
-            names=tuple(self.names[place] for place in places) if self.names else (),
-            unselected=(*self.unselected, *left) if self.scale == COUNTS else (),
+            names=names if self.names else (),
+            unselected=(*(self.gene_ids[place] for place in left), *self.unselected),
         )
 
     def permuted(self, order: NDArray[np.int64]) -> Self:
@@ -150,12 +154,7 @@ class GeneTransform:
 
     def match(self, cohort: Cohort) -> GeneMatch:
         """Find the model's genes in a cohort: which are missing, which are extra."""
-        return match_genes(
-            self.gene_ids,
-            cohort.gene_ids,
-            wanted_names=[(name,) if name else () for name in self.names] or None,
-            present_names=other_names(cohort.genes),
-        )
+        return self._match(cohort, self.gene_ids)
 
     def apply(
         self, cohort: Cohort, *, min_coverage: float = 0.95
@@ -185,11 +184,11 @@ class GeneTransform:
         """
         match = self.match(cohort)
         self._check_scale(cohort)
-        self._check_coverage(cohort, match, min_coverage)
+        _check_coverage(cohort, match, min_coverage, what=f"the model's {len(self.gene_ids)} genes")
         found = match.columns >= 0
         columns, mean, std = match.columns[found], self.mean[found], self.std[found]
         self._check_magnitude(cohort, columns, mean)
-        counted = self._counted(cohort, columns)
+        counted = self._counted(cohort, columns, min_coverage)
         values = np.zeros((len(cohort.case_ids), len(self.gene_ids)), dtype=np.float32)
         for rows in row_blocks(cohort.values):
             block, totals = cohort.values[rows], None
@@ -199,12 +198,26 @@ class GeneTransform:
             values[rows, found] = np.clip((logs - mean) / std, -self.clip, self.clip)
         return values, match.coverage
 
-    def _counted(self, cohort: Cohort, columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _match(self, cohort: Cohort, wanted: tuple[str, ...]) -> GeneMatch:
+        """Find genes that stand first in `names`."""
+        names = self.names[: len(wanted)]
+        return match_genes(
+            wanted,
+            cohort.gene_ids,
+            wanted_names=[(name,) if name else () for name in names] or None,
+            present_names=other_names(cohort.genes),
+        )
+
+    def _counted(
+        self, cohort: Cohort, columns: NDArray[np.int64], min_coverage: float
+    ) -> NDArray[np.int64]:
         """Columns of a cohort that the total of a case's counts is made of."""
         if not self.unselected:
             return np.sort(columns)
-        others = match_genes(self.unselected, cohort.gene_ids).columns
-        return np.union1d(columns, others[others >= 0])
+        every = self._match(cohort, (*self.gene_ids, *self.unselected))
+        what = f"the {len(every.columns)} genes that make up a case's total in the training"
+        _check_coverage(cohort, every, min_coverage, what=what)
+        return np.union1d(columns, every.columns[every.columns >= 0])
 
     def _check_scale(self, cohort: Cohort) -> None:
         """Refuse a cohort on another scale than the training's."""
@@ -213,18 +226,6 @@ class GeneTransform:
             problem = f"the model was trained on the scale {self.scale!r}, but {str(cohort.path)!r}"
             hint = "bring it to that scale, or give --scale if it is on it already"
             raise CohortError(f"{problem} is on {cohort.scale!r} ({told})", hint=hint)
-
-    def _check_coverage(self, cohort: Cohort, match: GeneMatch, min_coverage: float) -> None:
-        """Refuse a cohort that lacks too many of the model's genes."""
-        if match.coverage < min_coverage or len(match.missing) == len(self.gene_ids):
-            n_found = len(self.gene_ids) - len(match.missing)
-            problem = (
-                f"{str(cohort.path)!r} has {n_found} of the model's {len(self.gene_ids)} genes "
-                f"({match.coverage:.3f}, expected at least {min_coverage}); "
-                f"missing: {listed(match.missing)}; its own: {listed(match.extra, limit=3) or '-'}"
-            )
-            hint = f"give a cohort with these genes, or lower --min-gene-coverage; {RULE}"
-            raise CohortError(problem, hint=hint)
 
     def _check_magnitude(
         self, cohort: Cohort, columns: NDArray[np.int64], mean: NDArray[np.float64]
@@ -246,6 +247,19 @@ class GeneTransform:
         problem = f"{str(cohort.path)!r} is said to be on {self.scale!r}, but looks like 'log': "
         hint = "give the values before the logarithm"
         raise CohortError(f"{problem}{told} reach {found:g} at most", hint=hint)
+
+
+def _check_coverage(cohort: Cohort, match: GeneMatch, min_coverage: float, *, what: str) -> None:
+    """Refuse a cohort that lacks too many of the genes that are needed."""
+    n_genes = len(match.columns)
+    if match.coverage < min_coverage or len(match.missing) == n_genes:
+        problem = (
+            f"{str(cohort.path)!r} has {n_genes - len(match.missing)} of {what} "
+            f"({match.coverage:.3f}, expected at least {min_coverage}); "
+            f"missing: {listed(match.missing)}; its own: {listed(match.extra, limit=3) or '-'}"
+        )
+        hint = f"give a cohort with these genes, or lower --min-gene-coverage; {RULE}"
+        raise CohortError(problem, hint=hint)
 
 
 def _mean_log(
