@@ -50,6 +50,7 @@ def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(example, tm
     assert second.count("nothing to do") >= 2 * 9
 
 
+@pytest.mark.filterwarnings("ignore:The method obs_vector is deprecated:FutureWarning")  # scanpy
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # in scanpy
 def test_the_umap_of_embeddings_is_drawn_and_the_cohort_stays_as_it_was(example, tmp_path, capsys):
