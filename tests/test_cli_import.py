@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -217,7 +218,7 @@ def test_a_table_that_is_no_file_is_named(gimp, star, tmp_path, option, make):
     result = gimp("import-genes", "star", option, "odd.json")
 
     assert result.exit_code == 3
-    assert "'odd.json' is no file" in result.stderr
+    assert result.stderr.startswith("Error: 'odd.json' is no file")
     assert not (tmp_path / "genes.h5ad").exists()
 
 
@@ -274,7 +275,7 @@ def test_a_decimal_comma_is_named(gimp, tmp_path):
 
     assert result.exit_code == 3
     assert "row 1 ('P1'), column 'TP53': '1,5' is no number" in result.stderr
-    assert "with a point" in result.stderr
+    assert "with a decimal point" in result.stderr
 
 
 def test_the_name_above_the_cases_is_offered_for_case_key(gimp, tmp_path):
@@ -284,3 +285,30 @@ def test_the_name_above_the_cases_is_offered_for_case_key(gimp, tmp_path):
 
     assert result.exit_code == 3
     assert "no column 'cas_id', did you mean 'case_id'?" in result.stderr
+
+
+def test_a_manifest_is_not_replaced_by_its_own_table(gimp, tmp_path):
+    path = manifest(tmp_path, SLIDES)
+    before = contents(tmp_path)
+
+    result = gimp("import-slides", path.name, "-o", path.name, "--overwrite")
+
+    assert result.exit_code == 3
+    assert "is both input and output" in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_table_in_the_folder_that_may_not_be_read_is_named(gimp, star, tmp_path, monkeypatch):
+    (star / "notes.txt").write_text("secret")
+    opened = Path.open
+
+    def guarded(path, *arguments, **named):
+        if path.name == "notes.txt":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", guarded)
+    result = gimp("import-genes", "star")
+
+    assert result.exit_code == 3
+    assert "'star/notes.txt' cannot be read: [Errno 13] Permission denied" in result.stderr

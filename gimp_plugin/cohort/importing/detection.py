@@ -146,6 +146,7 @@ def _is_sheet(path: Path) -> bool:
         return True
     if path.suffix.lower() not in {".tsv", ".txt"} or not path.stat().st_size:
         return False
+    files.start_of(path)  # names what cannot be read
     with path.open("rb") as file:
         return sheets.is_sheet(file.readline(1 << 16).decode("utf-8-sig", "replace").rstrip("\r\n"))
 

@@ -218,7 +218,7 @@ class _Layout:
         cell = f"{self.where}, row {number} ({name!r}), column {column!r}: {text!r}"
         hint = "a column that is no gene is named by --obs-column"
         if _DECIMAL_COMMA.fullmatch(text.strip()):
-            hint = "save the table with a point, not a comma, before decimals"
+            hint = "write numbers with a decimal point, and without commas"
         raise CohortError(f"{cell} is no number", hint=hint)
 
 

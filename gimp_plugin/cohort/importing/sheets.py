@@ -118,7 +118,7 @@ def _read_metadata(path: Path) -> dict[str, Listed]:
     try:
         with opened_text(path) as file:
             entries = json.load(file)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise CohortError(f"{str(path)!r} is no JSON: {error}", hint=HINT) from error
     if not (isinstance(entries, list) and all(isinstance(one, dict) for one in entries)):
         raise CohortError(f"{str(path)!r} is no metadata of the GDC: no list of files", hint=HINT)

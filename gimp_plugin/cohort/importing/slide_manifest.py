@@ -94,6 +94,9 @@ def import_slides(
     CohortError
         If the manifest is none, or names no slide.
     """
+    for path in (manifest, sample_sheet):
+        if path is not None and path.exists() and output.exists() and path.samefile(output):
+            raise CohortError(f"{str(path)!r} is both input and output", hint="give another -o")
     known = read_sheets([sample_sheet]) if sample_sheet is not None else {}
     names = _names(manifest, known)
     rows: dict[str, dict[str, str]] = {}
