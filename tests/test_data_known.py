@@ -118,6 +118,26 @@ def test_a_case_of_the_table_only_is_kept_on_request(tmp_path: Path) -> None:
     assert prepare(source, modalities="slides").case_ids[-1] == "P30"
 
 
+@pytest.mark.parametrize("missing", ["drop", "keep"])
+@pytest.mark.parametrize("modalities", [keys.BOTH, keys.SLIDES, keys.GENES])
+def test_every_case_is_used_or_listed(tmp_path: Path, missing: str, modalities: str) -> None:
+    """P00 and P01 have no genes, P01 and P02 no slide, P01 is in the table alone."""
+    import anndata
+
+    source = make_study(tmp_path, n_cases=30)
+    anndata.read_h5ad(source.adata)[2:].copy().write_h5ad(source.adata)
+    for case_id in ("P01", "P02"):
+        (source.features / f"{case_id}.h5").unlink()
+    source = replace(source, labels=labels_of(tmp_path), case_key="patient", missing=missing)
+
+    study = prepare(source, modalities=modalities)
+
+    listed = [one.case_id for one in study.exclusions]
+    assert sorted([*study.case_ids, *listed]) == [f"P{case:02d}" for case in range(30)]
+    assert "P01" in listed
+    assert all(case.has_genes or case.has_slides for case in study.cases)
+
+
 def test_a_table_with_a_gap_is_refused(both: CohortSource, tmp_path: Path) -> None:
     table = tmp_path / "labels.csv"
     table.write_text("case_id,label\nP00,LUAD\nP01,\nP02,LUSC\n", encoding="utf-8")

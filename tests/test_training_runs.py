@@ -396,3 +396,17 @@ def test_keeping_slides_of_unknown_cases_leaves_them_out_of_training(study, tmp_
     rows = read_csv(tmp_path / "f" / "exclusions.csv")
     assert [(row["case_id"], row["step"]) for row in rows] == [("X99", "labels")]
     assert "P03" in runs.read_run(tmp_path / "f").parts
+
+
+def test_cases_that_the_splits_do_not_name_are_listed(study, tmp_path):
+    parts = ["train", "train", "val", "val", "test", "test"]
+    rows = "".join(f"P{case:02d},{parts[case % 6]}\n" for case in range(29))
+    (tmp_path / "splits.csv").write_text(f"case_id,split\n{rows}", encoding="utf-8")
+    source = replace(study, splits=str(tmp_path / "splits.csv"))
+
+    finetune(source, tiny_config(), start="genes", output=tmp_path / "f", runtime=Runtime())
+
+    rows = read_csv(tmp_path / "f" / "exclusions.csv")
+    assert [(row["case_id"], row["reason"]) for row in rows] == [
+        ("P29", "in no part of the splits")
+    ]

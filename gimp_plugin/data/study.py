@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 PATHS = {"adata", "labels", "features", "slide_table"}
 NO_LABEL = "no label: its case is not in the cohort"
+NOTHING = "nothing that the model reads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +142,8 @@ def prepare(
         slides, exclusions = pairing.slides, (*unreadable, *pairing.exclusions)
     has_genes = "genes" in modalities and source.adata is not None
     rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)} if has_genes else {}
+    slides = {case_id: own for case_id, own in slides.items() if own or case_id in rows}
+    exclusions += _without_anything(obs, slides, exclusions)
     cases = tuple(
         Case(
             case_id=case_id,
@@ -190,6 +193,17 @@ def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> 
             is_path = name in PATHS and value is not None
             changes[name] = Path(value) if is_path else value
     return replace(source, **changes)
+
+
+def _without_anything(
+    obs: pd.DataFrame, slides: Mapping[str, object], known: Sequence[Exclusion]
+) -> tuple[Exclusion, ...]:
+    """Cases that have nothing of what the model reads."""
+    said = {one.case_id for one in known}.union(slides)
+    bare = [case_id for case_id in map(str, obs.index) if case_id not in said]
+    if bare:
+        logger.warning("%d cases have %s and are left out: %s", len(bare), NOTHING, listed(bare))
+    return tuple(Exclusion(case_id, "", "pairing", NOTHING) for case_id in bare)
 
 
 def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:

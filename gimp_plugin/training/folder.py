@@ -51,7 +51,7 @@ class RunResult:
 def write_start(folder: Path, plan: Plan) -> None:
     """Write what is known before training: where the inputs were, and what was left out."""
     write_json(folder / runs.PROVENANCE, provenance(plan))
-    write_exclusions(folder, plan.study.exclusions)
+    write_exclusions(folder, plan.exclusions())
 
 
 def write_results(folder: Path, plan: Plan, model: GimpModel, stages: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from gimp_plugin.data.study import Study
 from gimp_plugin.keys import TRAIN, VAL
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage.atomic import sha256_json
+from gimp_plugin.storage.tables import Exclusion
 from gimp_plugin.training.material import Material
 
 logger = logging.getLogger(__name__)
@@ -75,6 +76,12 @@ class Plan:
             },
             "start": dict(self.start),
         }
+
+    def exclusions(self) -> tuple[Exclusion, ...]:
+        """Give what was left out, cases without a part included."""
+        bare = [name for name in self.study.case_ids if name not in self.splits.parts]
+        unused = tuple(Exclusion(name, "", "splits", "in no part of the splits") for name in bare)
+        return (*self.study.exclusions, *unused)
 
     def material(self) -> Material:
         """Give the cases of training and validation with their standardised genes."""
