@@ -83,7 +83,7 @@ def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
     if others:
         names = listed(path.name for path in others)
         problem = f"{str(first.parent)!r} holds tables of other splits: {names}"
-        raise StaleOutputError(problem, hint="choose another --output")
+        raise StaleOutputError(problem, hint="remove them, or choose another --output")
     for path in changed:
         write_text(path, files[path])
     return bool(changed)
