@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -312,3 +313,38 @@ def test_a_table_in_the_folder_that_may_not_be_read_is_named(gimp, star, tmp_pat
 
     assert result.exit_code == 3
     assert "'star/notes.txt' cannot be read: [Errno 13] Permission denied" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("labels.csv", b'case_id,label\nP1,"a\nP2,b\n', "row 2 below the header cannot be read"),
+        ("labels.csv", b"case_id,label\nP1,a\0b\n", "'labels.csv', line 2 has a NUL byte"),
+        ("table.csv", b"case_id,TP53,KRAS\nP\0,1,2\n", "'table.csv', line 2 has a NUL byte"),
+    ],
+)
+def test_text_that_is_damaged_is_named(gimp, tmp_path, name, content, message):
+    (tmp_path / "table.csv").write_text(MATRIX)
+    (tmp_path / "labels.csv").write_text("case_id,label\nP1,a\nP2,b\n")
+    assert (
+        gimp("import-genes", "table.csv", "--labels", "labels.csv", "-o", "x.h5ad").exit_code == 0
+    )
+    (tmp_path / name).write_bytes(content)
+    before = contents(tmp_path)
+
+    result = gimp("import-genes", "table.csv", "--labels", "labels.csv")
+
+    assert (whole.exit_code, result.exit_code) == (0, 3)
+    assert message in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_workbook_given_as_labels_is_named(gimp, tmp_path):
+    (tmp_path / "table.csv").write_text(MATRIX)
+    with zipfile.ZipFile(tmp_path / "labels.xlsx", "w") as archive:
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+
+    result = gimp("import-genes", "table.csv", "--labels", "labels.xlsx")
+
+    assert result.exit_code == 3
+    assert "'labels.xlsx' is an Excel workbook" in result.stderr

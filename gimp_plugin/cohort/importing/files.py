@@ -7,7 +7,7 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -118,6 +118,26 @@ def opened_text(path: Path) -> Iterator[TextIO]:
         raise CohortError(problem, hint="save it as CSV or TSV in UTF-8") from error
 
 
+def lines_of(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    """Lines that are not blank; refuses NUL, which no text has and HDF5 cannot store.
+
+    Yields
+    ------
+    The lines as they are.
+
+    Raises
+    ------
+    CohortError
+        If a line has one.
+    """
+    for number, line in enumerate(lines, start=1):
+        if "\0" in line:
+            problem = f"{str(path)!r}, line {number} has a NUL byte: it is damaged or no text"
+            raise CohortError(problem, hint=_AGAIN)
+        if line.strip():
+            yield line
+
+
 def read_bytes(path: Path) -> bytes:
     """Whole content of a plain or gzip file.
 
@@ -184,6 +204,8 @@ def _member(path: Path, archive: zipfile.ZipFile) -> str:
         for name in archive.namelist()
         if name.lower().endswith((".csv", ".tsv", ".txt")) and not name.startswith("__MACOSX/")
     ]
+    if "xl/workbook.xml" in archive.namelist():
+        raise CohortError(f"{str(path)!r} is an Excel workbook", hint="save the sheet as CSV")
     if len(names) != 1:
         held = listed(archive.namelist())
         problem = f"{str(path)!r} is a zip file with {len(names)} tables, expected one: {held}"

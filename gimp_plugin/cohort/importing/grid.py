@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gimp_plugin.cohort.importing.files import PARQUET, check_text, opened_text, start_of
+from gimp_plugin.cohort.importing.files import PARQUET, check_text, lines_of, opened_text, start_of
 from gimp_plugin.cohort.importing.tables import cell_text, check_header, delimiter_of
 from gimp_plugin.errors import CohortError, did_you_mean, listed
 
@@ -225,7 +225,7 @@ class _Layout:
 def _header_and_rows(path: Path, lines: Iterable[str]) -> tuple[list[str], Iterator[list[str]]]:
     """Part a text into its header and the cells of its rows."""
     where = repr(str(path))
-    kept = iter(line for line in lines if line.strip())
+    kept = lines_of(path, lines)
     first = next(kept, "")
     if first.startswith("#1."):  # GCT: its second line has the sizes
         next(kept, "")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gimp_plugin.cohort.importing.files import check_text, opened_text
+from gimp_plugin.cohort.importing.files import check_text, lines_of, opened_text
 from gimp_plugin.errors import CohortError, MissingFileError, listed
 from gimp_plugin.storage.tables import without_guard
 
@@ -62,7 +63,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise MissingFileError(f"no table {str(path)!r}", hint="check the path")
     where = repr(str(path))
     with opened_text(path) as file:
-        lines = (line for line in file if line.strip() and not line.startswith("#"))
+        lines = (line for line in lines_of(path, file) if not line.startswith("#"))
         first = next(lines, "")
         check_text(path, first)
         one_column = not any(delimiter in first for delimiter in _DELIMITERS)
@@ -70,7 +71,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
         check_header(where, header)
         rows = []
-        for number, cells in enumerate(csv.reader(lines, delimiter=delimiter), start=1):
+        for number, cells in enumerate(_rows(where, lines, delimiter), start=1):
             if len(cells) > len(header):
                 problem = f"{where}, row {number} below the header has {len(cells)} cells"
                 raise CohortError(f"{problem}, the header {len(header)}")
@@ -79,6 +80,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if not rows:
         raise CohortError(f"{where} has no row below its header")
     return rows
+
+
+def _rows(where: str, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    """Cells of each row; a quote that is not closed would swallow the rows below it."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        yield from reader
+    except csv.Error as error:
+        problem = f"{where}, row {reader.line_num} below the header cannot be read: {error}"
+        raise CohortError(problem, hint="look for a quotation mark that is not closed") from error
 
 
 def check_header(where: str, header: list[str]) -> None:
