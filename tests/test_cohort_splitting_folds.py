@@ -144,6 +144,15 @@ def test_another_seed_draws_other_folds() -> None:
     assert parts_of(one) != parts_of(other)
 
 
+def test_a_class_that_is_too_small_for_val_is_counted_where_it_is() -> None:
+    labels = labels_of_sizes({"a": 9, "b": 2})
+
+    with pytest.raises(
+        SplitError, match=r"outside of the test part of fold 0: class 'b' has 1 case, expected at l"
+    ):
+        draw_folds(labels, FoldPlan(n_folds=2))
+
+
 def test_a_class_with_fewer_cases_than_folds_is_named() -> None:
     with pytest.raises(SplitError, match=r"class 'b' has 4 cases, expected at least 5") as caught:
         draw_folds(labels_of_sizes({"a": 9, "b": 4}), FoldPlan(n_folds=5))

@@ -190,6 +190,14 @@ class _Round:
 
     def _with_val(self, fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
         """Parts of one fold: its cases are the test part, a share of the others val."""
+        try:
+            return self._drawn_val(fold_of, fold)
+        except SplitError as error:
+            problem = f"outside of the test part of fold {fold}: {error.problem}"
+            raise SplitError(problem, hint=error.hint) from error
+
+    def _drawn_val(self, fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
+        """Parts of one fold, if its other cases suffice."""
         rest = {name: label for name, label in self.labels.items() if fold_of[name] != fold}
         share, seed = self.plan.val_share, self._seed(fold + 1)
         if self.sites is None:
