@@ -326,9 +326,7 @@ def test_a_table_in_the_folder_that_may_not_be_read_is_named(gimp, star, tmp_pat
 def test_text_that_is_damaged_is_named(gimp, tmp_path, name, content, message):
     (tmp_path / "table.csv").write_text(MATRIX)
     (tmp_path / "labels.csv").write_text("case_id,label\nP1,a\nP2,b\n")
-    assert (
-        gimp("import-genes", "table.csv", "--labels", "labels.csv", "-o", "x.h5ad").exit_code == 0
-    )
+    whole = gimp("import-genes", "table.csv", "--labels", "labels.csv", "-o", "whole.h5ad")
     (tmp_path / name).write_bytes(content)
     before = contents(tmp_path)
 
