@@ -142,7 +142,8 @@ def prepare(
         slides, exclusions = pairing.slides, (*unreadable, *pairing.exclusions)
     has_genes = "genes" in modalities and source.adata is not None
     rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)} if has_genes else {}
-    slides = {case_id: own for case_id, own in slides.items() if own or case_id in rows}
+    if labelled:  # prediction names them itself
+        slides = {case_id: own for case_id, own in slides.items() if own or case_id in rows}
     exclusions += _without_anything(obs, slides, exclusions)
     cases = tuple(
         Case(
