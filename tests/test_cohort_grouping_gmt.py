@@ -106,7 +106,7 @@ def test_a_malformed_file_is_refused_with_the_line(tmp_path, content, message):
 def test_a_file_that_is_not_compressed_or_cut_off_is_refused(tmp_path):
     plain, cut = tmp_path / "plain.gmt.gz", tmp_path / "cut.gmt.gz"
     plain.write_text("a\thttp\tA\n")
-    cut.write_bytes(gzip.compress(b"a\thttp\tA\n" * 99)[:-12])
+    cut.write_bytes(gzip.compress(b"a\thttp\tA\n" * 99, mtime=0)[:-12])
 
     for path in (plain, cut):
         with pytest.raises(CohortError, match=f"{path.name}.*cannot be read"):
@@ -116,7 +116,7 @@ def test_a_file_that_is_not_compressed_or_cut_off_is_refused(tmp_path):
 def test_a_compressed_file_that_swells_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("gimp_plugin.cohort.grouping.gene_sets.MAX_BYTES", 2**20)
     path = tmp_path / "bomb.gmt.gz"
-    path.write_bytes(gzip.compress(b"a\thttp\tA\n" * 2**18))
+    path.write_bytes(gzip.compress(b"a\thttp\tA\n" * 2**18, mtime=0))
 
     with pytest.raises(SafetyError, match=r"bomb\.gmt\.gz"):
         read_gmt(path)
