@@ -3,7 +3,9 @@
 A group that was standardised on its own has mean 0 in every gene; where every group was centred on
 its own, all have the same mean. Groups of cases never agree so well by themselves: the mean of a
 group strays from that of the cohort by a standard error, and here almost all genes lie within a
-small part of it. A cohort that was standardised as a whole is no such case.
+small part of it. Where some of the cases were left out afterwards the means lie further apart, and
+are held against those of groups drawn by chance. A cohort that was standardised as a whole is no
+such case.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gimp_plugin.cohort.audit.agreement import agreement_of
 from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.groups import Grouping
 from gimp_plugin.cohort.audit.subject import Subject
@@ -21,6 +24,7 @@ from gimp_plugin.cohort.scales import is_whole
 
 CHECK = "standardised within groups"
 ALMOST_ALL = 0.95
+BEYOND_CHANCE = "means that agree better than chance allows"
 FEWEST_GENES = 5
 _MANY_GENES = 50
 _WIDE, _NARROW = 0.35, 0.02
@@ -108,6 +112,9 @@ def _examined(subject: Subject, grouping: Grouping, *, whole: bool) -> dict[str,
         shares = [share | {"span": 0.0} for share in shares]
     spans = [g for g, share in zip(large, shares, strict=True) if share["span"] >= ALMOST_ALL]
     how, groups = _verdict(own, large if level else [], spans, shares, large)
+    agreement = None if groups else agreement_of(subject, grouping)
+    if agreement is not None and agreement.beyond_chance:
+        how, groups = BEYOND_CHANCE, large
     best = max(range(len(large)), key=lambda index: max(shares[index].values()))
     return {
         "column": grouping.title,
@@ -117,6 +124,8 @@ def _examined(subject: Subject, grouping: Grouping, *, whole: bool) -> dict[str,
         "share_mean_0": max(share["zero"] for share in shares),
         "share_mean_0_sd_1": max(share["both"] for share in shares),
         "largest_share": max(shares[best].values()),
+        "variance_ratio": None if agreement is None else agreement.ratio,
+        "p_value": None if agreement is None else agreement.p_value,
     }
 
 
@@ -169,6 +178,10 @@ def _share_of_one_range(low: NDArray[np.float64], high: NDArray[np.float64]) -> 
 
 def _told(seen: dict[str, Any], n_genes: int) -> str:
     """One division in words."""
+    if seen["how"] == BEYOND_CHANCE:
+        apart = f"the means of {named(seen['groups'])} of {seen['column']} differ by"
+        chance = f"{seen['variance_ratio']:.0%} of the variance that chance gives"
+        return f"{apart} {chance} (permutation p={seen['p_value']:.3g})"
     share = {"mean 0": seen["share_mean_0"]}.get(seen["how"], seen["largest_share"])
     if "deviation" in seen["how"]:
         share = seen["share_mean_0_sd_1"]
