@@ -62,6 +62,18 @@ def test_another_content_of_the_same_file_of_sets_makes_another_run(finetune, tm
     assert genes[:2] == ["G007", "G003"]
 
 
+def test_the_same_sets_in_another_folder_make_the_same_run(finetune, tmp_path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "sets.gmt").write_text("one\tx\tG007\tG003\n")
+    finetune(f"gmt:{tmp_path}/one/sets.gmt", "run")
+
+    again, _ = finetune("gmt:other/sets.gmt", "run")
+
+    assert "nothing to do" in again.output
+    assert str(tmp_path) not in (tmp_path / "run" / "config.json").read_text()
+
+
 def test_the_order_by_coexpression_is_a_permutation_that_repeats(finetune):
     _, first = finetune("coexpression", "first")
     _, second = finetune("coexpression", "second")

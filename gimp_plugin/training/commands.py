@@ -29,6 +29,7 @@ from gimp_plugin.training.plan import (
     fitted_transform,
     splits_of,
     with_this_run,
+    without_folder,
 )
 
 logger = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def _fresh_plan(
     splits = splits_of(study, source, seed=runtime.seed)
     return Plan(
         kind=kind,
-        config=config,
+        config=without_folder(config),
         source=source,
         runtime=runtime,
         study=study,

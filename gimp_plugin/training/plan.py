@@ -211,6 +211,14 @@ def fitted_transform(
     return transform.permuted(order)
 
 
+def without_folder(config: GimpConfig) -> GimpConfig:
+    """Leave the folder out of a grouping's file: its content decides, and stands in the genes."""
+    name, argument = split_name(config.model.gene_grouping)
+    if "/" not in argument:
+        return config
+    return config.replace({"model.gene_grouping": f"{name}:{Path(argument).name}"})
+
+
 def source_to_dict(source: CohortSource) -> dict[str, Any]:
     """The source as JSON can hold it, with paths as the user gave them."""
     return {
