@@ -199,7 +199,8 @@ def _source(
             values[row] = parser.values(paired.files[sample])[columns]
         return values
 
-    facts = [{**one.facts, FILE: path.name} for one, path in zip(paired.known, paired.files)]  # noqa: B905
+    pairs = zip(paired.known, paired.files, strict=True)
+    facts = [{**one.facts, FILE: path.name} for one, path in pairs]
     obs = pd.DataFrame(facts, columns=sheets.columns_of(facts), dtype=object).fillna("")
     return Source(
         format=kind,
