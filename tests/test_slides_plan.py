@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from gimp_plugin.errors import SlideError
-from gimp_plugin.slides.plan import ReadRequest, SlidePlan, make_plan, read_batches
+from gimp_plugin.slides.patches import read_batches
+from gimp_plugin.slides.plan import ReadRequest, SlidePlan, make_plan
 from gimp_plugin.slides.sources import open_source
 from tests.slide_factory import make_slide
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.errors import ConfigError, ResourceError
+from gimp_plugin.plugins import registry
 from gimp_plugin.slides.weights import PublishedWeights, checked_hash, find_weights
 from gimp_plugin.storage.tensors import read_state_dict
 
@@ -76,6 +78,24 @@ class PatchEncoder(Protocol):
     def module(self) -> nn.Module:
         """Build the network: uint8 (batch, height, width, 3) in, floats (batch, dim) out."""
         ...
+
+
+def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
+    """Patch encoder by its registered name, its weights at hand.
+
+    Parameters
+    ----------
+    config
+        Name and weights file.
+    offline
+        Do not download weights.
+
+    Returns
+    -------
+    The encoder; nothing heavy is imported yet.
+    """
+    factory = registry().load("patch-encoder", config.patch_encoder)
+    return factory(weights=Path(config.weights) if config.weights else None, offline=offline)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from gimp_plugin.config import ExtractionConfig, Runtime
 from gimp_plugin.errors import BagError, GimpError, LockedError, SlideError, StaleOutputError
-from gimp_plugin.plugins import registry
 from gimp_plugin.slides import description
 from gimp_plugin.slides.diagnosis import check_file, fingerprint
-from gimp_plugin.slides.encoders import PatchEncoder
+from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.finding import SlideFile, find_slides
 from gimp_plugin.slides.folder import BagFolder
 from gimp_plugin.slides.reading import SlideReaders
@@ -130,24 +129,6 @@ def extract_features(
             _make_all(lacking, maker, ledger)
     folder.write_failures(found, ledger.failures)
     return ledger.result(seconds=time.monotonic() - start)
-
-
-def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
-    """Patch encoder by its registered name, its weights at hand.
-
-    Parameters
-    ----------
-    config
-        Name and weights file.
-    offline
-        Do not download weights.
-
-    Returns
-    -------
-    The encoder; nothing heavy is imported yet.
-    """
-    factory = registry().load("patch-encoder", config.patch_encoder)
-    return factory(weights=Path(config.weights) if config.weights else None, offline=offline)
 
 
 class _Ledger:

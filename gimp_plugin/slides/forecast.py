@@ -13,8 +13,9 @@ import numpy as np
 from gimp_plugin.config import ExtractionConfig, Runtime
 from gimp_plugin.errors import SlideError
 from gimp_plugin.slides.diagnosis import check_file
+from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.encoding import Encoding
-from gimp_plugin.slides.extraction import SLIDE_TIMEOUT_S, find_encoder
+from gimp_plugin.slides.extraction import SLIDE_TIMEOUT_S
 from gimp_plugin.slides.finding import find_slides
 from gimp_plugin.slides.making import request_for
 from gimp_plugin.slides.reading import SlideReaders

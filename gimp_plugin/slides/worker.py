@@ -19,7 +19,8 @@ from pathlib import Path
 
 from gimp_plugin.errors import GimpError, SlideError
 from gimp_plugin.slides import wire
-from gimp_plugin.slides.plan import ReadRequest, make_plan, read_batches
+from gimp_plugin.slides.patches import read_batches
+from gimp_plugin.slides.plan import ReadRequest, make_plan
 from gimp_plugin.slides.sources import open_source
 from gimp_plugin.slides.tiff import check_whole
 from gimp_plugin.slides.tissue import toolbox_masks

@@ -13,7 +13,8 @@ from typing import Any
 from gimp_plugin.config import ExtractionConfig, Runtime
 from gimp_plugin.errors import SlideError
 from gimp_plugin.evaluation import Evaluation, evaluate
-from gimp_plugin.slides.extraction import ExtractionResult, extract_features, find_encoder
+from gimp_plugin.slides.encoders import find_encoder
+from gimp_plugin.slides.extraction import ExtractionResult, extract_features
 from gimp_plugin.storage.atomic import write_text
 from gimp_plugin.studies.demo.arms import ARMS, BUDGET, DONE, NOTHING, ArmResult, run_arm
 from gimp_plugin.studies.demo.cohort import DemoFiles, write_cohort
