@@ -32,6 +32,8 @@ class ReadRequest:
         Resolution of the slide where it does not say; 0 when unknown.
     batch_size
         Patches a batch; 0 gives the plan only.
+    thumbnail_px
+        Longer side of the picture of the slide that comes with the plan; 0 for none.
     """
 
     path: str
@@ -42,6 +44,7 @@ class ReadRequest:
     min_tissue: float
     slide_mpp: float
     batch_size: int
+    thumbnail_px: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class SlidePlan:
         Connected regions of kept patches.
     coords
         Top-left corners, level-0 pixels, in scan order.
+    thumbnail
+        Small picture of the slide with its mask and patches, RGB, where it was asked for.
     """
 
     info: SlideInfo
@@ -72,6 +77,7 @@ class SlidePlan:
     mask_threshold: float
     n_regions: int
     coords: NDArray[np.int32]
+    thumbnail: NDArray[np.uint8] | None = None
 
     @property
     def anisotropic(self) -> bool:
@@ -79,12 +85,18 @@ class SlidePlan:
         return abs(self.mpp_x / self.mpp_y - 1) > MPP_WARNING
 
     def to_message(self) -> dict[str, Any]:
-        """Give all but the coordinates as plain values."""
+        """Give all but coordinates and picture as plain values."""
         message = {name: getattr(self, name) for name in _PLAIN}
         return message | {"info": asdict(self.info), "geometry": asdict(self.geometry)}
 
     @classmethod
-    def from_message(cls, message: Mapping[str, Any], coords: NDArray[np.int32]) -> Self:
+    def from_message(
+        cls,
+        message: Mapping[str, Any],
+        coords: NDArray[np.int32],
+        *,
+        thumbnail: NDArray[np.uint8] | None = None,
+    ) -> Self:
         """Make the plan from plain values and coordinates.
 
         Parameters
@@ -93,6 +105,8 @@ class SlidePlan:
             What `to_message` gave, after a trip through JSON.
         coords
             Shape (patch, 2).
+        thumbnail
+            Picture of the slide, if any.
 
         Returns
         -------
@@ -103,6 +117,7 @@ class SlidePlan:
             info=SlideInfo(**info),
             geometry=Geometry(**message["geometry"]),
             coords=coords,
+            thumbnail=thumbnail,
             **{name: message[name] for name in _PLAIN},
         )
 

@@ -91,7 +91,7 @@ class SlideReaders:
             raise _dead_readers() from error
         finally:
             os.close(status_theirs)
-        return Reading(request.path, ours, status, timeout_s=timeout_s)
+        return Reading(request, ours, status, timeout_s=timeout_s)
 
     def wait_until_ready(self) -> None:
         """Wait for the readers to be imported, which takes seconds once.
@@ -118,8 +118,8 @@ class Reading:
 
     Parameters
     ----------
-    path
-        The slide, for messages.
+    request
+        What is read.
     connection, status
         Where its patches come from, and where the end of its process is told.
     timeout_s
@@ -127,9 +127,10 @@ class Reading:
     """
 
     def __init__(
-        self, path: str, connection: socket.socket, status: int, *, timeout_s: float
+        self, request: ReadRequest, connection: socket.socket, status: int, *, timeout_s: float
     ) -> None:
-        self._path = path
+        self._path = request.path
+        self._wants_thumbnail = request.thumbnail_px > 0
         self._connection = connection
         self._status: int | None = status
         self._patience = wire.Patience(timeout_s)
@@ -145,7 +146,8 @@ class Reading:
         message, coords = self._receive()
         if coords is None:
             raise _dead_readers()
-        return SlidePlan.from_message(message["plan"], coords)
+        thumbnail = self._receive()[1] if self._wants_thumbnail else None
+        return SlidePlan.from_message(message["plan"], coords, thumbnail=thumbnail)
 
     def batches(self, plan: SlidePlan) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
         """Wait for the patches, batch after batch.

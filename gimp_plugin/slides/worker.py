@@ -104,6 +104,8 @@ def _read(request: ReadRequest, connection: socket.socket) -> None:
     with open_source(path) as source:
         plan = make_plan(source, request)
         wire.send(connection, {"plan": plan.to_message()}, plan.coords)
+        if request.thumbnail_px:
+            wire.send(connection, {}, plan.thumbnail)
         if request.batch_size:
             for patches in read_batches(source, plan, batch_size=request.batch_size):
                 wire.send(connection, {}, patches)
