@@ -17,6 +17,7 @@ ENCODER_WEIGHTS = "encoder_weights_sha256"
 EXTRACTION_SHA256 = "extraction_sha256"
 EXTRACTION_CONFIG = "extraction_config"
 SLIDE_FINGERPRINT = "slide_fingerprint"
+N_BAD_PATCHES = "n_bad_patches"
 
 UNS = "gimp"
 SCALE = "scale"

@@ -14,9 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from gimp_plugin import keys
-from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.errors import (
     ConfigError,
     GimpError,
@@ -24,12 +25,13 @@ from gimp_plugin.errors import (
     ResourceError,
     StaleOutputError,
 )
-from gimp_plugin.slides import extraction, making
+from gimp_plugin.slides import extraction, making, turns
 from gimp_plugin.slides.encoders import untrained
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.extraction import extract_features
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.folder import BagFolder
+from gimp_plugin.slides.status import STATUS
 from gimp_plugin.storage.bags import list_bags, read_coords, read_features, read_info
 from gimp_plugin.storage.tables import read_csv
 from tests.slide_factory import make_slide
@@ -57,14 +59,18 @@ def extract(paths, *, config=CONFIG, output="features", **options):
     return extract_features(paths, config, output=Path(output), **options)
 
 
+def with_options(**options):
+    return {"options": ReadingOptions(**options)}
+
+
 def names(folder="."):
-    """Names of what lies in a folder, hidden files too."""
-    return sorted(path.name for path in Path(folder).iterdir())
+    """Names of what lies in a folder, hidden files too; all but the log."""
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != STATUS)
 
 
 def contents(folder):
-    """Bytes of all files of a folder, hidden ones too."""
-    files = (path for path in Path(folder).rglob("*") if path.is_file())
+    """Bytes of all files of a folder, hidden ones too; all but the log, which has times."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != STATUS)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
@@ -146,8 +152,8 @@ def test_the_same_call_again_does_nothing():
 def test_bytes_do_not_depend_on_batches_or_on_the_time():
     paths = slides("a")
 
-    extract(paths, output="one", batch_size=7)
-    extract(paths, output="two", batch_size=100)
+    extract(paths, output="one", **with_options(batch_size=7))
+    extract(paths, output="two", **with_options(batch_size=100))
 
     assert contents("one") == contents("two")
 
@@ -277,7 +283,7 @@ def test_a_resolution_that_is_given_anew_is_not_ignored():
 def test_a_table_gives_the_resolution_of_single_slides():
     paths = slides("a", "b", mpp=None)
 
-    result = extract(paths, slide_mpps={"b": 0.5})
+    result = extract(paths, **with_options(slide_mpps={"b": 0.5}))
 
     assert (result.done, [failure.item for failure in result.failures]) == (("b",), ["a"])
 
@@ -296,12 +302,12 @@ def test_a_slide_that_changes_while_it_is_read_fails(monkeypatch):
 def test_features_that_are_not_finite_fail_the_slide_with_their_place(monkeypatch):
     paths = slides("a", "b")
     calls = iter([np.full((10_000, 32), np.nan, np.float32)])
-    original = Encoding.__call__
-    monkeypatch.setattr(
-        Encoding,
-        "__call__",
-        lambda self, patches: next(calls, original(self, patches))[: len(patches)],
-    )
+    original = Encoding._encode
+
+    def spoilt(self, patches):
+        return torch.from_numpy(next(calls, original(self, patches).numpy())[: len(patches)])
+
+    monkeypatch.setattr(Encoding, "_encode", spoilt)
 
     result = extract(paths)
 
@@ -428,7 +434,7 @@ def test_a_slide_that_another_process_holds_is_waited_for(monkeypatch, caplog, m
         elsewhere.close()
 
     caplog.set_level("INFO")
-    monkeypatch.setattr(extraction.time, "sleep", wait)
+    monkeypatch.setattr(turns.time, "sleep", wait)
 
     result = extract(paths)
 

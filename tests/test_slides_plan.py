@@ -26,7 +26,9 @@ def request(path, **changes):
 def plan_and_pixels(path, **changes):
     with open_source(path) as source:
         plan = make_plan(source, request(path, **changes))
-        return plan, np.concatenate(list(read_batches(source, plan, batch_size=5)))
+        return plan, np.concatenate(
+            [batch.pixels for batch in read_batches(source, plan, batch_size=5)]
+        )
 
 
 def test_patches_of_a_native_slide_are_its_pixels(tmp_path):

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 import threading
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -43,8 +44,7 @@ def ask(ends, path, **changes):
 
 
 def wire_request(path, **changes):
-    asked = request(path, **changes)
-    return {name: getattr(asked, name) for name in asked.__dataclass_fields__}
+    return {"request": asdict(request(path, **changes)), "share": {"first": 0, "n_readers": 1}}
 
 
 def test_the_plan_comes_first_and_then_the_patches(ends, tmp_path):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from gimp_plugin.errors import LockedError
-from gimp_plugin.storage.atomic import clean_partials, whole_file, write_json
+from gimp_plugin.storage.atomic import ABANDONED_S, _here, clean_partials, whole_file, write_json
 from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.tables import Failure, read_csv, write_csv, write_failures
 
@@ -41,14 +42,29 @@ def test_partial_files_of_dead_processes_go_and_those_of_living_ones_stay(tmp_pa
     dead = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
-    gone = tmp_path / f".a.h5.{int(dead.stdout)}.partial"
-    mine = tmp_path / f".b.h5.{os.getpid()}.partial"
-    for path in (gone, mine, tmp_path / "c.partial"):
+    gone = tmp_path / f".a.h5.{_here()}-{int(dead.stdout)}.partial"
+    mine = tmp_path / f".b.h5.{_here()}-{os.getpid()}.partial"
+    theirs = tmp_path / f".d.h5.0123abcd-{int(dead.stdout)}.partial"
+    old = tmp_path / ".e.h5.0123abcd-1.partial"
+    for path in (gone, mine, theirs, old, tmp_path / "c.partial"):
         path.touch()
+    long_ago = time.time() - ABANDONED_S - 1
+    os.utime(old, (long_ago, long_ago))
 
     clean_partials(tmp_path)
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == [mine.name, "c.partial"]
+    kept = [mine.name, theirs.name, "c.partial"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
+
+
+def test_all_that_was_left_of_a_locked_file_goes(tmp_path):
+    others = [".a.h5x.0123abcd-1.partial", ".b.h5.0123abcd-1.partial"]
+    for name in (".a.h5.0123abcd-1.partial", ".a.h5.4567abcd-2.partial", *others):
+        (tmp_path / name).touch()
+
+    clean_partials(tmp_path, "a.h5")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == others
 
 
 def test_a_lock_is_refused_while_it_is_held_and_free_after(tmp_path):

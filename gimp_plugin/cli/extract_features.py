@@ -11,7 +11,7 @@ import click
 
 from gimp_plugin.cli import options
 from gimp_plugin.cli.outcome import PARTLY_DONE
-from gimp_plugin.config import ExtractionConfig
+from gimp_plugin.config import ExtractionConfig, ReadingOptions
 
 if TYPE_CHECKING:
     from gimp_plugin.slides.extraction import ExtractionResult
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 NOTHING_DONE = 3
 DEFAULT = ExtractionConfig()
+
+
+def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
+    """Part of the slides from `I/N`."""
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
+        problem = f"{text!r} is no part I/N with I from 0 to N-1, for instance 0/4"
+        raise click.BadParameter(problem)
+    return int(part), int(parts)
 
 
 @click.command("extract-features", short_help="Read slides; writes a bag of features for each.")
@@ -88,6 +97,27 @@ DEFAULT = ExtractionConfig()
     show_default=True,
     help="Seconds that reading one slide may keep the encoder waiting.",
 )
+@click.option(
+    "--num-workers",
+    type=click.IntRange(min=1),
+    show_default="1, up to 8 on CUDA",
+    help="Processes that read one slide.",
+)
+@click.option(
+    "--max-bad-patches",
+    type=float,
+    default=DEFAULT.max_bad_patches,
+    show_default=True,
+    help="Share of a slide's patches that may be unreadable; they are left out.",
+)
+@click.option(
+    "--shard",
+    callback=_shard,
+    default="0/1",
+    show_default=True,
+    metavar="I/N",
+    help="Do part I, from 0, of N parts of the slides: for job arrays.",
+)
 @click.option("--dry-run", is_flag=True, help="Print patches, bytes and hours; write nothing.")
 @options.device
 @options.precision
@@ -101,6 +131,7 @@ def command(
     slide_table: Path | None,
     batch_size: int | None,
     slide_timeout: float,
+    shard: tuple[int, int],
     dry_run: bool,
     offline: bool,
     as_json: bool,
@@ -119,10 +150,13 @@ def command(
     config = ExtractionConfig.from_dict(_config_values(given))
     how: dict[str, Any] = {
         "runtime": runtime(given),
-        "slide_mpps": read_slide_mpps(slide_table) if slide_table else {},
-        "batch_size": batch_size or 0,
-        "slide_timeout_s": slide_timeout,
-        "offline": offline,
+        "options": ReadingOptions(
+            slide_mpps=read_slide_mpps(slide_table) if slide_table else {},
+            batch_size=batch_size or 0,
+            slide_timeout_s=slide_timeout,
+            shard=shard,
+            offline=offline,
+        ),
     }
     if dry_run:
         from gimp_plugin.slides.forecast import forecast

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gimp_plugin.config.model import ModelConfig
 from gimp_plugin.config.presets import PRESETS, GimpConfig, load_preset
-from gimp_plugin.config.sources import CohortSource, ExtractionConfig, Runtime
+from gimp_plugin.config.sources import CohortSource, ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.config.stages import FinetuneConfig, GeneStageConfig, PretrainConfig
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "GimpConfig",
     "ModelConfig",
     "PretrainConfig",
+    "ReadingOptions",
     "Runtime",
     "load_preset",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gimp_plugin.config.checks import Settings, require_choice, require_range
@@ -33,6 +33,8 @@ class ExtractionConfig(Settings):
         Least share of tissue in a patch.
     slide_mpp
         Resolution of slides that do not state theirs; 0 when unknown. It never overrides.
+    max_bad_patches
+        Largest share of a slide's patches that may be unreadable; they are left out and counted.
     """
 
     patch_encoder: str = "resnet50"
@@ -43,6 +45,7 @@ class ExtractionConfig(Settings):
     tissue: str = "otsu"
     min_tissue: float = 0.25
     slide_mpp: float = 0.0
+    max_bad_patches: float = 0.0
 
     def __post_init__(self) -> None:
         """Check ranges and choices."""
@@ -53,6 +56,40 @@ class ExtractionConfig(Settings):
         require_range("min_tissue", self.min_tissue, low=0.0, high=1.0)
         if self.slide_mpp:
             require_range("slide_mpp", self.slide_mpp, low=0.05, high=20.0)
+        require_range("max_bad_patches", self.max_bad_patches, low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions(Settings):
+    """How slides are worked through; nothing here changes a bag beyond rounding.
+
+    Parameters
+    ----------
+    slide_mpps
+        Resolution of single slides where they do not state it, by slide_id.
+    batch_size
+        Patches a batch; 0 chooses by the device.
+    slide_timeout_s
+        How long reading one slide may keep the encoder waiting, in total.
+    shard
+        Which part of the slides is done, and of how many: 0 of 1 is all of them.
+    offline
+        Do not download weights.
+    """
+
+    slide_mpps: dict[str, float] = field(default_factory=dict)
+    batch_size: int = 0
+    slide_timeout_s: float = 600.0
+    shard: tuple[int, int] = (0, 1)
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require_range("batch_size", self.batch_size, low=0, high=LARGE)
+        require_range("slide_timeout_s", self.slide_timeout_s, low=0.0, high=LARGE)
+        part, parts = self.shard
+        require_range("shard", parts, low=1, high=LARGE)
+        require_range("shard", part, low=0, high=parts - 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.errors import CheckpointError, SlideError
 from gimp_plugin.slides.extraction import ExtractionResult, extract_features
 from gimp_plugin.storage.runs import RunRecord, read_run
@@ -53,7 +53,9 @@ def extract_for(
         If no slide could be read.
     """
     config = extraction_config(read_run(run), weights=weights, slide_mpp=slide_mpp)
-    result = extract_features(slides, config, output=output, runtime=runtime, offline=offline)
+    result = extract_features(
+        slides, config, output=output, runtime=runtime, options=ReadingOptions(offline=offline)
+    )
     if result.failures and not (result.done or result.kept):
         problem = f"none of {len(result.failures)} slides could be read"
         raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says why")

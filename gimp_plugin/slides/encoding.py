@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gimp_plugin.assembly.device import device_of, precision_of
 from gimp_plugin.config import Runtime
@@ -37,6 +40,7 @@ class Encoding:
         module = encoder.module().eval().requires_grad_(requires_grad=False)
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         self._module = module.to(self.device)
+        self._most: int | None = None
 
     @property
     def batch_size(self) -> int:
@@ -60,19 +64,68 @@ class Encoding:
         ResourceError
             If not even one patch fits.
         """
-        try:
-            return self._encode(patches)
-        except torch.OutOfMemoryError as error:
-            if len(patches) == 1:
-                problem = f"one patch does not fit the memory of {self.device}"
-                raise ResourceError(problem, hint="give --device cpu") from error
-        logger.warning("%d patches do not fit the memory of %s: halved", len(patches), self.device)
-        middle = len(patches) // 2
-        return np.concatenate([self(patches[:middle]), self(patches[middle:])])
+        return self._launch(patches).wait()
+
+    def stream(
+        self, batches: Iterable[tuple[NDArray[np.int32], NDArray[np.uint8]]]
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
+        """Encode batch after batch; a GPU works on one while the next comes in.
+
+        Parameters
+        ----------
+        batches
+            Coordinates and pixels; a batch may be empty.
+
+        Yields
+        ------
+        Coordinates and features, shape (patch, dim).
+        """
+        pending: tuple[NDArray[np.int32], _Launched] | None = None
+        for coords, patches in batches:
+            launched = self._launch(patches) if len(patches) else None
+            if pending:
+                yield pending[0], pending[1].wait()
+            pending = (coords, launched) if launched else None
+        if pending:
+            yield pending[0], pending[1].wait()
+
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Room for pixels that the device can fetch by itself while this process goes on.
+
+        Parameters
+        ----------
+        shape, dtype
+            Of the array; 8-bit where it shall be pinned.
+
+        Returns
+        -------
+        The array, its content undefined.
+        """
+        if self.device.type != "cuda" or dtype != np.uint8:
+            return np.empty(shape, dtype)
+        return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
+
+    def _launch(self, patches: NDArray[np.uint8]) -> _Launched:
+        """Start to encode patches, in as many pieces as the device's memory asks for."""
+        size = min(len(patches), self._most or len(patches))
+        pieces: list[Tensor] = []
+        done = 0
+        while done < len(patches):
+            try:
+                pieces.append(self._encode(patches[done : done + size]))
+                done += size
+                continue
+            except torch.OutOfMemoryError as error:
+                if size == 1:
+                    problem = f"one patch does not fit the memory of {self.device}"
+                    raise ResourceError(problem, hint="give --device cpu") from error
+            logger.warning("%d patches do not fit the memory of %s: halved", size, self.device)
+            self._most = size = size // 2
+        return _Launched(pieces, self.device)
 
     @torch.inference_mode()
-    def _encode(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode one batch."""
+    def _encode(self, patches: NDArray[np.uint8]) -> Tensor:
+        """Start to encode one batch; on a GPU the result arrives later."""
         pixels = torch.from_numpy(patches).to(self.device, non_blocking=True)
         with self._autocast():
             features = self._module(pixels)
@@ -82,10 +135,28 @@ class Encoding:
                 f"expected ({len(patches)}, {self.encoder.dim})"
             )
             raise ConfigError(problem, hint="correct its dim, or its network")
-        return features.float().cpu().numpy()
+        return features.float().to("cpu", non_blocking=True)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         """Lower precision where it is asked for."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
+
+
+class _Launched:
+    """Features that are being made; on the CPU they are there at once."""
+
+    def __init__(self, pieces: list[Tensor], device: torch.device) -> None:
+        self._pieces = pieces
+        self._done: torch.cuda.Event | None = None
+        if device.type == "cuda":
+            self._done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no type
+            self._done.record(torch.cuda.current_stream(device))
+
+    def wait(self) -> NDArray[np.float32]:
+        """Wait for them."""
+        if self._done is not None:
+            self._done.synchronize()
+        arrays = [piece.numpy() for piece in self._pieces]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

@@ -89,7 +89,9 @@ class BagFolder:
             if not isinstance(errors[slide_id], DamagedBagError):
                 raise _not_ours(self.path / f"{slide_id}{SUFFIX}", errors[slide_id].problem)
 
-    def holds(self, slide: SlideFile, fingerprint: str, *, mpp: float) -> bool:
+    def holds(
+        self, slide: SlideFile, fingerprint: str, *, mpp: float, max_bad_patches: float = 1.0
+    ) -> bool:
         """Whether the bag of a slide is complete and current.
 
         Parameters
@@ -100,6 +102,8 @@ class BagFolder:
             Of the slide as it is now.
         mpp
             What the user says of its resolution; 0 for nothing.
+        max_bad_patches
+            Share of its patches that may be missing as unreadable.
 
         Returns
         -------
@@ -121,6 +125,7 @@ class BagFolder:
         if info.attributes.get(keys.EXTRACTION_SHA256) != self._hash:
             return False  # `check` has let it pass: it is to be overwritten
         problem = _other_input(info, slide, fingerprint=fingerprint, mpp=mpp)
+        problem = problem or _too_many_bad(info, max_bad_patches)
         if problem and not self._overwrite:
             raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
         return not problem
@@ -137,6 +142,7 @@ class BagFolder:
         path = self.path / f".{name}{LOCK}"
         with held(path):
             try:
+                clean_partials(self.path, self.bag(slide).name)
                 yield
             finally:
                 # Who waits for the old file now and who makes a new one may both go on: the bag is
@@ -146,10 +152,14 @@ class BagFolder:
     def write_failures(self, slides: Sequence[SlideFile], failures: Sequence[Failure]) -> None:
         """Replace the rows of these slides in `failures.csv`; the file goes when none is left."""
         ours = {slide.slide_id for slide in slides}
-        path = self.path / FAILURES
-        others = [Failure(**row) for row in read_csv(path)] if path.exists() else []
-        rows = [*failures, *(row for row in others if row.item not in ours)]
-        write_failures(self.path, sorted(rows, key=lambda row: row.item))
+        path, lock = self.path / FAILURES, self.path / f".{FAILURES}{LOCK}"
+        if not (failures or path.exists()):
+            return
+        with held(lock, wait=True):  # several processes may end at the same time
+            others = [Failure(**row) for row in read_csv(path)] if path.exists() else []
+            rows = [*failures, *(row for row in others if row.item not in ours)]
+            write_failures(self.path, sorted(rows, key=lambda row: row.item))
+            lock.unlink(missing_ok=True)
 
     def _clean_locks(self) -> None:
         """Remove the locks of killed processes: those that nobody holds."""
@@ -180,6 +190,18 @@ def _other_input(info: BagInfo, slide: SlideFile, *, fingerprint: str, mpp: floa
     if given and mpp and there != mpp:
         return f"{str(info.path)!r} was made with --slide-mpp {there:g}, now it is {mpp:g}"
     return ""
+
+
+def _too_many_bad(info: BagInfo, max_bad_patches: float) -> str:
+    """Say that a bag lacks more patches than may be unreadable, or nothing."""
+    n_bad = int(info.attributes.get(keys.N_BAD_PATCHES, 0))
+    n_planned = info.n_patches + n_bad
+    if n_bad <= max_bad_patches * n_planned:
+        return ""
+    return (
+        f"{str(info.path)!r} lacks {n_bad} of {n_planned} patches that could not be read, "
+        f"more than --max-bad-patches {max_bad_patches:g}"
+    )
 
 
 def _not_ours(path: Path, reason: str) -> StaleOutputError:

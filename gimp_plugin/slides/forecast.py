@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.errors import SlideError
 from gimp_plugin.slides.diagnosis import check_file
 from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.encoding import Encoding
-from gimp_plugin.slides.extraction import SLIDE_TIMEOUT_S
+from gimp_plugin.slides.extraction import in_shard
 from gimp_plugin.slides.finding import find_slides
 from gimp_plugin.slides.making import request_for
 from gimp_plugin.slides.reading import SlideReaders
-from gimp_plugin.slides.resolutions import given_mpps
+from gimp_plugin.slides.resolutions import given_mpp
 from gimp_plugin.storage.bag_writer import bytes_of_bag
 
 TRIALS = 2
@@ -52,34 +52,31 @@ def forecast(
     config: ExtractionConfig,
     *,
     runtime: Runtime,
-    slide_mpps: Mapping[str, float] | None = None,
-    batch_size: int = 0,
-    slide_timeout_s: float = SLIDE_TIMEOUT_S,
-    offline: bool = False,
+    options: ReadingOptions | None = None,
 ) -> Forecast:
     """Look at slides and time the encoder; bags that are there already count as well.
 
     Parameters
     ----------
-    slides, config, runtime, slide_mpps, batch_size, slide_timeout_s, offline
+    slides, config, runtime, options
         As for `extract_features`.
 
     Returns
     -------
     What it would do.
     """
-    found = find_slides(slides)
-    encoder = find_encoder(config, offline=offline)
-    mpps = given_mpps(found, config, slide_mpps or {})
+    options = options or ReadingOptions()
+    found = in_shard(find_slides(slides), *options.shard)
+    encoder = find_encoder(config, offline=options.offline)
     n_patches, failures = {}, {}
     with SlideReaders() as readers:
         encoding = Encoding(encoder, runtime)
         for slide in found:
             try:
                 check_file(slide.path)
-                mpp = mpps[slide.slide_id]
+                mpp = given_mpp(slide, config, options.slide_mpps)
                 request = request_for(slide, config, slide_mpp=mpp, batch_size=0)
-                with closing(readers.read(request, timeout_s=slide_timeout_s)) as reading:
+                with closing(readers.read(request, timeout_s=options.slide_timeout_s)) as reading:
                     n_patches[slide.slide_id] = len(reading.plan().coords)
             except SlideError as error:
                 failures[slide.slide_id] = str(error)
@@ -88,7 +85,7 @@ def forecast(
         n_patches=n_patches,
         failures=failures,
         n_bytes=sum(bytes_of_bag(count, encoder.dim) for count in n_patches.values()),
-        hours=total * _seconds_a_patch(encoding, config, batch_size=batch_size) / 3600,
+        hours=total * _seconds_a_patch(encoding, config, batch_size=options.batch_size) / 3600,
     )
 
 

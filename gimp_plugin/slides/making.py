@@ -1,28 +1,34 @@
-"""Making the bag of one slide: read in another process, encoded here, written as it comes."""
+"""Making the bag of one slide: read in other processes, encoded here, written as it comes."""
 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from gimp_plugin.config import ExtractionConfig
+from gimp_plugin import keys
+from gimp_plugin.config import ExtractionConfig, ReadingOptions
 from gimp_plugin.errors import SlideError
 from gimp_plugin.slides import description
 from gimp_plugin.slides.diagnosis import fingerprint, state
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.folder import BagFolder
+from gimp_plugin.slides.ledger import Made
 from gimp_plugin.slides.plan import ReadRequest, SlidePlan
 from gimp_plugin.slides.reading import Reading, SlideReaders
+from gimp_plugin.slides.resolutions import given_mpp
+from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.bag_writer import BagWriter
 
 logger = logging.getLogger(__name__)
+
+CUDA_READERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,8 @@ class StartedSlide:
         What it was when the reading began.
     reading
         Where its patches come from.
+    n_readers
+        Processes that read it.
     resources
         Closes the reading and gives the lock back.
     """
@@ -45,6 +53,7 @@ class StartedSlide:
     fingerprint: str
     state: tuple[tuple[int, int], ...]
     reading: Reading
+    n_readers: int
     resources: ExitStack
 
 
@@ -61,12 +70,10 @@ class BagMaker:
         Where the bags go.
     config
         What decides them.
-    mpps
-        What the user says of each slide's resolution; 0 for nothing.
-    batch_size
-        Patches a batch; 0 chooses by the device.
-    timeout_s
-        How long reading one slide may keep the encoder waiting, in total.
+    options
+        How slides are worked through.
+    num_workers
+        Processes that read one slide; 0 chooses by the device.
     """
 
     def __init__(
@@ -76,23 +83,22 @@ class BagMaker:
         *,
         folder: BagFolder,
         config: ExtractionConfig,
-        mpps: Mapping[str, float],
-        batch_size: int,
-        timeout_s: float,
+        options: ReadingOptions,
+        num_workers: int = 0,
     ) -> None:
         self._readers = readers
         self._encoding = encoding
         self._folder = folder
         self._config = config
-        self._mpps = mpps
-        self._batch_size = batch_size or encoding.batch_size
-        self._timeout_s = timeout_s
+        self._options = options
+        self._batch_size = options.batch_size or encoding.batch_size
+        self._n_readers = num_workers or default_readers(encoding.device.type)
         self._shared = description.fixed_attributes(
             config, encoding.encoder, precision=encoding.precision
         )
 
-    def start(self, slide: SlideFile) -> StartedSlide | None:
-        """Lock a slide and begin to read it.
+    def attempt(self, slide: SlideFile) -> str:
+        """Hash of all that a slide is tried with that its bag's configuration does not tell.
 
         Parameters
         ----------
@@ -101,26 +107,47 @@ class BagMaker:
 
         Returns
         -------
+        Hexadecimal digits.
+        """
+        tried = [self._mpp(slide), self._config.max_bad_patches, self._options.slide_timeout_s]
+        return sha256_json(tried)[:12]
+
+    def start(self, slide: SlideFile, *, n_readers: int = 0) -> StartedSlide | None:
+        """Lock a slide and begin to read it.
+
+        Parameters
+        ----------
+        slide
+            The slide.
+        n_readers
+            Processes that read it; 0 for the usual number.
+
+        Returns
+        -------
         The slide being read; None when another process has made its bag meanwhile.
         """
+        n_readers = n_readers or self._n_readers
         with ExitStack() as resources:
             resources.enter_context(self._folder.locked(slide))
             now, print_ = state(slide.path), fingerprint(slide.path)
-            mpp = self._mpps[slide.slide_id]
-            if self._folder.holds(slide, print_, mpp=mpp):
+            mpp = self._mpp(slide)
+            allowed = self._config.max_bad_patches
+            if self._folder.holds(slide, print_, mpp=mpp, max_bad_patches=allowed):
                 return None
             request = request_for(slide, self._config, slide_mpp=mpp, batch_size=self._batch_size)
-            reading = self._readers.read(request, timeout_s=self._timeout_s)
+            timeout_s = self._options.slide_timeout_s
+            reading = self._readers.read(request, timeout_s=timeout_s, n_readers=n_readers)
             resources.enter_context(closing(reading))
             return StartedSlide(
                 slide=slide,
                 fingerprint=print_,
                 state=now,
                 reading=reading,
+                n_readers=n_readers,
                 resources=resources.pop_all(),
             )
 
-    def finish(self, started: StartedSlide) -> int:
+    def finish(self, started: StartedSlide) -> Made:
         """Encode what is read and write the bag.
 
         Parameters
@@ -130,7 +157,7 @@ class BagMaker:
 
         Returns
         -------
-        Number of patches.
+        What was made.
 
         Raises
         ------
@@ -143,19 +170,32 @@ class BagMaker:
             plan = started.reading.plan()
             if plan.anisotropic:
                 logger.warning("%s: mpp=%g in x, %g in y", slide.slide_id, plan.mpp_x, plan.mpp_y)
-            with self._writer(started, plan) as bag, _progress(slide, plan) as shown:
-                for coords, patches in started.reading.batches(plan):
-                    bag.append(self._encoding(patches), coords)
-                    shown.update(len(patches))
-                if state(slide.path) != started.state:
-                    problem = f"{str(slide.path)!r} changed while it was read"
-                    raise SlideError(problem, hint="run the command again when it is whole")
-        seconds = time.monotonic() - start
-        logger.info(
-            "%s: %d patches, tissue regions: %d, %.1f s (%.0f patches/s)",
-            slide.slide_id, len(plan.coords), plan.n_regions, seconds, len(plan.coords) / seconds,
-        )  # fmt: skip
-        return len(plan.coords)
+            n_bad = self._write(started, plan)
+        return Made(
+            n_patches=len(plan.coords) - n_bad,
+            n_bad=n_bad,
+            n_regions=plan.n_regions,
+            seconds=time.monotonic() - start,
+        )
+
+    def _write(self, started: StartedSlide, plan: SlidePlan) -> int:
+        """Write the bag; give the number of patches that could not be read."""
+        slide, encoding = started.slide, self._encoding
+        batches = started.reading.batches(plan, allocate=encoding.allocate)
+        with self._writer(started, plan) as bag, _progress(slide, plan) as shown:
+            for coords, features in encoding.stream(batches):
+                bag.append(features, coords)
+                shown.update(len(coords))
+            n_bad = len(plan.coords) - bag.n_appended
+            bag.describe({keys.N_BAD_PATCHES: n_bad})
+            if state(slide.path) != started.state:
+                problem = f"{str(slide.path)!r} changed while it was read"
+                raise SlideError(problem, hint="run the command again when it is whole")
+        return n_bad
+
+    def _mpp(self, slide: SlideFile) -> float:
+        """What the user says of a slide's resolution; 0 for nothing."""
+        return given_mpp(slide, self._config, self._options.slide_mpps)
 
     def _writer(self, started: StartedSlide, plan: SlidePlan) -> BagWriter:
         """Open the bag of a slide."""
@@ -169,6 +209,23 @@ class BagMaker:
             coords_attributes=description.coords_attributes(slide, plan, stride=stride),
             n_patches=len(plan.coords),
         )
+
+
+def default_readers(device: str) -> int:
+    """Processes that read one slide: one where the encoder takes all cores, more for a GPU.
+
+    Parameters
+    ----------
+    device
+        `cpu` or `cuda`.
+
+    Returns
+    -------
+    At least 1.
+    """
+    if device == "cpu":
+        return 1
+    return max(1, min(CUDA_READERS, len(os.sched_getaffinity(0)) - 1))
 
 
 def request_for(
@@ -200,6 +257,7 @@ def request_for(
         min_tissue=config.min_tissue,
         slide_mpp=slide_mpp,
         batch_size=batch_size,
+        max_bad_patches=config.max_bad_patches,
     )
 
 

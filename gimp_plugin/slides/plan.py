@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -32,6 +33,8 @@ class ReadRequest:
         Resolution of the slide where it does not say; 0 when unknown.
     batch_size
         Patches a batch; 0 gives the plan only.
+    max_bad_patches
+        Largest share of patches that may be unreadable.
     thumbnail_px
         Longer side of the picture of the slide that comes with the plan; 0 for none.
     """
@@ -44,7 +47,12 @@ class ReadRequest:
     min_tissue: float
     slide_mpp: float
     batch_size: int
+    max_bad_patches: float = 0.0
     thumbnail_px: int = 0
+
+    def max_bad(self, n_patches: int) -> int:
+        """How many of a slide's patches may be unreadable."""
+        return math.floor(self.max_bad_patches * n_patches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

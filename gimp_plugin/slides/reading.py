@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gimp_plugin.errors import ResourceError, SlideError
 from gimp_plugin.slides import wire
+from gimp_plugin.slides.patches import Share, bad_patch_error
 from gimp_plugin.slides.plan import ReadRequest, SlidePlan
 from gimp_plugin.slides.tissue import NoTissueError
 
@@ -24,6 +25,10 @@ SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_T
 """Readers fork, which is safe without threads, and the cores belong to the encoder."""
 
 ERRORS = {error.__name__: error for error in (SlideError, NoTissueError)}
+
+
+class KilledReaderError(SlideError):
+    """A reader that was killed from outside, most likely for want of memory."""
 
 
 class SlideReaders:
@@ -59,7 +64,7 @@ class SlideReaders:
         """End the processes."""
         self.close()
 
-    def read(self, request: ReadRequest, *, timeout_s: float) -> Reading:
+    def read(self, request: ReadRequest, *, timeout_s: float, n_readers: int = 1) -> Reading:
         """Start reading a slide; it goes on beside whatever is done next.
 
         Parameters
@@ -68,6 +73,8 @@ class SlideReaders:
             What to read.
         timeout_s
             How long the result may keep this process waiting, in total.
+        n_readers
+            Processes that read it side by side, at most.
 
         Returns
         -------
@@ -78,20 +85,39 @@ class SlideReaders:
         ResourceError
             If the processes have ended.
         """
+        return Reading(self.start, request, timeout_s=timeout_s, n_readers=n_readers)
+
+    def start(self, message: Mapping[str, Any], array: NDArray[Any] | None = None) -> Job:
+        """Start a process that does a job.
+
+        Parameters
+        ----------
+        message, array
+            What it is to do.
+
+        Returns
+        -------
+        The job, under way.
+
+        Raises
+        ------
+        ResourceError
+            If the processes have ended.
+        """
         self.wait_until_ready()
         ours, theirs = socket.socketpair()
         status, status_theirs = os.pipe()
+        job = Job(ours, status)
         try:
             with theirs:
                 socket.send_fds(self._control, [b"j"], [theirs.fileno(), status_theirs])
-            wire.send(ours, asdict(request))
+            wire.send(ours, message, array)
         except (BrokenPipeError, ConnectionResetError) as error:
-            ours.close()
-            os.close(status)
+            job.close()
             raise _dead_readers() from error
         finally:
             os.close(status_theirs)
-        return Reading(request, ours, status, timeout_s=timeout_s)
+        return job
 
     def wait_until_ready(self) -> None:
         """Wait for the readers to be imported, which takes seconds once.
@@ -113,28 +139,64 @@ class SlideReaders:
             self._process.wait()
 
 
-class Reading:
-    """One slide that is being read in another process.
+class Job:
+    """One process that reads, and the way to it.
 
     Parameters
     ----------
+    connection
+        Where its messages come from.
+    status
+        Where its end is told.
+    """
+
+    def __init__(self, connection: socket.socket, status: int) -> None:
+        self.connection = connection
+        self._status: int | None = status
+
+    def exit_code(self) -> int | None:
+        """How the process ended; None when even its supervisor is gone."""
+        told = b"" if self._status is None else os.read(self._status, 16)
+        return int(told) if told else None
+
+    def close(self) -> None:
+        """End the process, finished or not."""
+        self.connection.close()
+        if self._status is not None:
+            os.close(self._status)
+            self._status = None
+
+
+class Reading:
+    """One slide that is being read in other processes.
+
+    Parameters
+    ----------
+    start
+        Starts a process with a job.
     request
         What is read.
-    connection, status
-        Where its patches come from, and where the end of its process is told.
     timeout_s
         How long it may keep this process waiting, in total.
+    n_readers
+        Processes that read side by side, at most: the first one makes the plan.
     """
 
     def __init__(
-        self, request: ReadRequest, connection: socket.socket, status: int, *, timeout_s: float
+        self,
+        start: Callable[[Mapping[str, Any], NDArray[Any] | None], Job],
+        request: ReadRequest,
+        *,
+        timeout_s: float,
+        n_readers: int,
     ) -> None:
+        self._start = start
+        self._request = request
         self._path = request.path
-        self._wants_thumbnail = request.thumbnail_px > 0
-        self._connection = connection
-        self._status: int | None = status
         self._patience = wire.Patience(timeout_s)
         self._timeout_s = timeout_s
+        self._n_readers = n_readers
+        self._jobs = [start(self._job(0), None)]
 
     def plan(self) -> SlidePlan:
         """Wait for the plan: what will be read.
@@ -143,48 +205,71 @@ class Reading:
         -------
         The plan.
         """
-        message, coords = self._receive()
+        message, coords = self._receive(self._jobs[0])
         if coords is None:
             raise _dead_readers()
-        thumbnail = self._receive()[1] if self._wants_thumbnail else None
+        thumbnail = self._receive(self._jobs[0])[1] if self._request.thumbnail_px else None
         return SlidePlan.from_message(message["plan"], coords, thumbnail=thumbnail)
 
-    def batches(self, plan: SlidePlan) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
+    def batches(
+        self, plan: SlidePlan, *, allocate: wire.Allocate = np.empty
+    ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
         """Wait for the patches, batch after batch.
 
         Parameters
         ----------
         plan
             What `plan` gave.
+        allocate
+            Gives room for the pixels of a batch.
 
         Yields
         ------
-        Coordinates and pixels of some patches.
+        Coordinates and pixels of the patches of a batch that could be read.
+
+        Raises
+        ------
+        SlideError
+            If more patches than allowed could not be read.
         """
-        done = 0
-        while done < len(plan.coords):
-            _, patches = self._receive()
+        size, n_bad, reason = self._request.batch_size, 0, ""
+        starts = range(0, len(plan.coords), size)
+        told = {"plan": plan.to_message()}
+        for first in range(1, min(self._n_readers, len(starts))):
+            self._jobs.append(self._start(self._job(first) | told, plan.coords))
+        for number, start in enumerate(starts):
+            job = self._jobs[number % len(self._jobs)]
+            message, patches = self._receive(job, allocate=allocate)
             if patches is None:
                 raise _dead_readers()
-            yield plan.coords[done : done + len(patches)], patches
-            done += len(patches)
+            coords, bad = plan.coords[start : start + size], message["bad"]
+            n_bad, reason = n_bad + len(bad), reason or message["reason"]
+            if n_bad > self._request.max_bad(len(plan.coords)):
+                problem = f"{self._path!r}: {reason}"
+                raise bad_patch_error(problem, n_bad=n_bad, n_patches=len(plan.coords))
+            yield np.delete(coords, bad, axis=0) if bad else coords, patches
 
     def close(self) -> None:
         """End the reading, finished or not."""
-        self._connection.close()
-        if self._status is not None:
-            os.close(self._status)
-            self._status = None
+        for job in self._jobs:
+            job.close()
 
-    def _receive(self) -> tuple[dict[str, Any], NDArray[Any] | None]:
+    def _job(self, first: int) -> dict[str, Any]:
+        """What one of the processes is to do."""
+        share = Share(first, self._n_readers)
+        return {"request": asdict(self._request), "share": asdict(share)}
+
+    def _receive(
+        self, job: Job, *, allocate: wire.Allocate = np.empty
+    ) -> tuple[dict[str, Any], NDArray[Any] | None]:
         """Wait for a message; an error at the other end is raised here."""
         try:
-            message, array = wire.receive(self._connection, self._patience)
+            message, array = wire.receive(job.connection, self._patience, allocate=allocate)
         except TimeoutError as error:
             problem = f"{self._path!r} was not read within {self._timeout_s:g} s"
             raise SlideError(problem, hint="damaged? else raise --slide-timeout") from error
         except EOFError as error:
-            raise self._death() from error
+            raise self._death(job) from error
         if "error" in message:
             told = message["error"]
             problem = told["problem"]
@@ -193,12 +278,14 @@ class Reading:
             raise ERRORS.get(told["kind"], SlideError)(problem, hint=told["hint"])
         return message, array
 
-    def _death(self) -> SlideError | ResourceError:
-        """Error for a reading that ended without a word."""
-        told = os.read(self._status, 16) if self._status is not None else b""
-        if not told:
+    def _death(self, job: Job) -> SlideError | ResourceError:
+        """Error for a process that ended without a word."""
+        code = job.exit_code()
+        if code is None:
             return _dead_readers()
-        code = int(told)
+        if code == -signal.SIGKILL:
+            problem = f"a reader of {self._path!r} was killed ({_signal_name(-code)})"
+            return KilledReaderError(problem, hint="out of memory? else give fewer --num-workers")
         how = f"crashed the decoder ({_signal_name(-code)})" if code < 0 else "made the reader fail"
         return SlideError(f"{self._path!r} {how}", hint="damaged: copy or download it again")
 

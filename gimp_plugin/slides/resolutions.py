@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from gimp_plugin.cohort.tables import read_table
@@ -38,15 +38,13 @@ def read_slide_mpps(path: Path) -> dict[str, float]:
     return {slide_id: _mpp(cell, slide_id, path) for slide_id, cell in cells.items()}
 
 
-def given_mpps(
-    slides: Iterable[SlideFile], config: ExtractionConfig, table: Mapping[str, float]
-) -> dict[str, float]:
-    """What the user says of each slide's resolution.
+def given_mpp(slide: SlideFile, config: ExtractionConfig, table: Mapping[str, float]) -> float:
+    """What the user says of a slide's resolution.
 
     Parameters
     ----------
-    slides
-        The slides.
+    slide
+        The slide.
     config
         Its `slide_mpp` holds for all slides that the table does not name.
     table
@@ -54,9 +52,9 @@ def given_mpps(
 
     Returns
     -------
-    Microns per pixel by slide id; 0 for nothing.
+    Microns per pixel; 0 for nothing.
     """
-    return {slide.slide_id: table.get(slide.slide_id, config.slide_mpp) for slide in slides}
+    return table.get(slide.slide_id, config.slide_mpp)
 
 
 def _mpp(cell: str, slide_id: str, path: Path) -> float:

@@ -6,7 +6,7 @@ import json
 import socket
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 _SIZES = struct.Struct("<IQ")
 _ARRAY = "array"
+
+Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
+"""Gives room for an array that comes in; `numpy.empty`, or memory that a device reads from."""
 
 
 class Patience:
@@ -79,7 +82,7 @@ def send(
 
 
 def receive(
-    connection: socket.socket, patience: Patience
+    connection: socket.socket, patience: Patience, *, allocate: Allocate = np.empty
 ) -> tuple[dict[str, Any], NDArray[Any] | None]:
     """Receive a message and its array.
 
@@ -89,6 +92,8 @@ def receive(
         A stream.
     patience
         How long to wait.
+    allocate
+        Gives room for the array.
 
     Returns
     -------
@@ -106,7 +111,7 @@ def receive(
     layout = message.pop(_ARRAY, None)
     if layout is None:
         return message, None
-    array = np.empty(layout[1], np.dtype(layout[0]))
+    array = allocate(tuple(layout[1]), np.dtype(layout[0]))
     view = _bytes_of(array)
     if len(view) != n_payload:
         raise EOFError

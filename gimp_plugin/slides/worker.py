@@ -15,13 +15,19 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gimp_plugin.errors import GimpError, SlideError
 from gimp_plugin.slides import wire
-from gimp_plugin.slides.patches import read_batches
-from gimp_plugin.slides.plan import ReadRequest, make_plan
-from gimp_plugin.slides.sources import open_source
+from gimp_plugin.slides.patches import Share, read_batches
+from gimp_plugin.slides.plan import ReadRequest, SlidePlan, make_plan
+from gimp_plugin.slides.sources import Source, open_source
 from gimp_plugin.slides.tiff import check_whole
 from gimp_plugin.slides.tissue import toolbox_masks
 
@@ -67,17 +73,19 @@ def main(descriptor: int) -> None:
 
 
 def serve(connection: socket.socket) -> None:
-    """Read one slide: plan first, then batch after batch, or the reason why not.
+    """Read one slide or a share of it: batch after batch, or the reason why not.
+
+    The first reader of a slide makes the plan and tells it; the others get it with their job.
 
     Parameters
     ----------
     connection
         Where the request comes from and the patches go.
     """
-    request, _ = wire.receive(connection, wire.Patience(JOB_SECONDS))
+    job, coords = wire.receive(connection, wire.Patience(JOB_SECONDS))
     connection.settimeout(None)
     try:
-        _read(ReadRequest(**request), connection)
+        _read(job, coords, connection)
     except GONE:
         raise
     except MemoryError:
@@ -96,19 +104,43 @@ def _refuse(connection: socket.socket, error: GimpError) -> None:
     wire.send(connection, {"error": told})
 
 
-def _read(request: ReadRequest, connection: socket.socket) -> None:
-    """Send the plan and the pixels of a slide."""
+def _read(
+    job: Mapping[str, Any], coords: NDArray[np.int32] | None, connection: socket.socket
+) -> None:
+    """Send the plan, if it is to be made here, and the pixels."""
+    request, share = ReadRequest(**job["request"]), Share(**job["share"])
     path = Path(request.path)
-    if path.is_file():
+    if coords is None and path.is_file():
         check_whole(path)
-    with open_source(path) as source:
-        plan = make_plan(source, request)
-        wire.send(connection, {"plan": plan.to_message()}, plan.coords)
-        if request.thumbnail_px:
-            wire.send(connection, {}, plan.thumbnail)
+    with ExitStack() as opened:
+
+        def open_again() -> Source:
+            opened.close()
+            return opened.enter_context(open_source(path))
+
+        source = open_again()
+        if coords is None:
+            plan = make_plan(source, request)
+            _tell(plan, request, connection)
+        else:
+            plan = SlidePlan.from_message(job["plan"], coords)
         if request.batch_size:
-            for patches in read_batches(source, plan, batch_size=request.batch_size):
-                wire.send(connection, {}, patches)
+            for batch in read_batches(
+                source,
+                plan,
+                batch_size=request.batch_size,
+                share=share,
+                max_bad=request.max_bad(len(plan.coords)),
+                reopen=open_again,
+            ):
+                wire.send(connection, {"bad": batch.bad, "reason": batch.reason}, batch.pixels)
+
+
+def _tell(plan: SlidePlan, request: ReadRequest, connection: socket.socket) -> None:
+    """Send a plan, and the picture if it is wanted."""
+    wire.send(connection, {"plan": plan.to_message()}, plan.coords)
+    if request.thumbnail_px:
+        wire.send(connection, {}, plan.thumbnail)
 
 
 def _supervise(connection: int, status: int) -> None:

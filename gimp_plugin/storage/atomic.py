@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import glob
 import hashlib
 import json
 import os
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
+ABANDONED_S = 86_400.0
+"""Age of an unfinished file of another machine that nobody can be writing any more."""
 
 
 @contextmanager
@@ -31,8 +37,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The path to write to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    start = os.fsdecode(os.fsencode(path.name)[:200])  # a file name has 255 bytes at most
-    temporary = path.with_name(f".{start}.{os.getpid()}{PARTIAL}")
+    temporary = path.with_name(f".{_start(path.name)}.{_here()}-{os.getpid()}{PARTIAL}")
     try:
         yield temporary
         _sync(temporary)
@@ -76,12 +81,56 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def clean_partials(folder: Path) -> None:
-    """Remove what killed processes left in a folder; those of living processes stay."""
-    for path in folder.glob(f".*{PARTIAL}"):
-        pid = path.name.removesuffix(PARTIAL).rpartition(".")[2]
-        if not (pid.isdigit() and _alive(int(pid))):
+def clean_partials(folder: Path, name: str = "") -> None:
+    """Remove what killed processes left in a folder.
+
+    What a living process of this machine writes stays, and so does what another machine wrote to
+    within a day.
+
+    Parameters
+    ----------
+    folder
+        Where to look.
+    name
+        A file that nobody else can be writing, since its lock is held: all that was left of it
+        goes. Empty for the whole folder.
+    """
+    if name:
+        for path in folder.glob(f".{glob.escape(_start(name))}.*{PARTIAL}"):
             path.unlink(missing_ok=True)
+        return
+    for path in folder.glob(f".*{PARTIAL}"):
+        host, _, pid = path.name.removesuffix(PARTIAL).rpartition(".")[2].rpartition("-")
+        if _here() == host:
+            living = pid.isdigit() and _alive(int(pid))
+        else:
+            living = _age_s(path) < ABANDONED_S
+        if not living:
+            path.unlink(missing_ok=True)
+
+
+@functools.cache
+def _here() -> str:
+    """Where a process number means this process: a hash of machine, boot and container."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    space = Path("/proc/self/ns/pid")
+    parts = [socket.gethostname()]
+    parts += [boot.read_text(encoding="ascii")] if boot.exists() else []
+    parts += [os.readlink(space)] if space.exists() else []  # noqa: PTH115  # it leads nowhere
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
+def _start(name: str) -> str:
+    """As much of a file's name as a temporary name has room for: 255 bytes in all."""
+    return os.fsdecode(os.fsencode(name)[:200])
+
+
+def _age_s(path: Path) -> float:
+    """Seconds since a file was written to; 0 when it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _alive(pid: int) -> bool:

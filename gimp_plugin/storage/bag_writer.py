@@ -100,6 +100,11 @@ class BagWriter:
                 raise error
             self._finish()
 
+    @property
+    def n_appended(self) -> int:
+        """Patches that were added so far."""
+        return self.n_patches + self._n_held
+
     def append(self, features: NDArray[Any], coords: NDArray[Any]) -> None:
         """Add patches.
 
@@ -130,6 +135,17 @@ class BagWriter:
         if self._n_held >= CHUNK:
             self._flush(whole_chunks_only=True)
 
+    def describe(self, attributes: Mapping[str, Any]) -> None:
+        """Say more of the file, what is known only after its patches.
+
+        Parameters
+        ----------
+        attributes
+            What the file says of itself.
+        """
+        for name, value in attributes.items():
+            self._file.attrs[name] = value
+
     def _reserve(self) -> None:
         """Take the room on the disk, so that a full disk is an error here and no crash later."""
         needed = bytes_of_bag(self._expected, self.dim)
@@ -143,8 +159,7 @@ class BagWriter:
 
     def _create(self) -> None:
         """Lay out the file: attributes first, then empty datasets that grow by whole chunks."""
-        for name, value in self._attributes.items():
-            self._file.attrs[name] = value
+        self.describe(self._attributes)
         layout: dict[str, Any] = {"fletcher32": True, "track_times": False}
         self._features = self._file.create_dataset(
             keys.FEATURES, (0, self.dim), "<f2", chunks=(CHUNK, self.dim),

@@ -12,7 +12,7 @@ from gimp_plugin.errors import LockedError
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock on a file while the block runs.
 
     The lock is the held `flock`, never the file's existence: it is free again as soon as its
@@ -22,6 +22,8 @@ def held(path: Path) -> Iterator[None]:
     ----------
     path
         The lock's file; it is made when it is missing and stays empty.
+    wait
+        Wait until it is free, for work that takes moments.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def held(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             problem = f"another process is writing to {str(path.parent)!r}"
             raise LockedError(

@@ -1,0 +1,155 @@
+"""The book of an extraction: what has become of each slide."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.errors import GimpError
+from gimp_plugin.slides.finding import SlideFile
+from gimp_plugin.slides.status import Status
+from gimp_plugin.storage.tables import Failure
+
+logger = logging.getLogger(__name__)
+
+STAGES = {"NoTissueError": "tissue", "BagError": "encode", "StaleOutputError": "write"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractionResult:
+    """What became of the slides.
+
+    Parameters
+    ----------
+    output
+        Folder of the bags.
+    done, kept
+        Slides whose bags were made now, and those whose bags were there.
+    failures
+        Slides that failed, and why.
+    n_patches
+        Patches that were encoded now.
+    seconds
+        How long it took.
+    """
+
+    output: Path
+    done: tuple[str, ...]
+    kept: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    n_patches: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self) | {"output": str(self.output)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A bag that was made.
+
+    Parameters
+    ----------
+    n_patches, n_bad
+        Patches in it, and patches that could not be read.
+    n_regions
+        Regions of tissue.
+    seconds
+        How long it took.
+    """
+
+    n_patches: int
+    n_bad: int
+    n_regions: int
+    seconds: float
+
+
+class Ledger:
+    """What has become of the slides so far.
+
+    Parameters
+    ----------
+    status
+        The log of the folder.
+    n_slides
+        How many are to be done.
+    """
+
+    def __init__(self, status: Status, *, n_slides: int) -> None:
+        self.status = status
+        self.done: dict[str, int] = {}
+        self.kept: list[str] = []
+        self.failures: list[Failure] = []
+        self._n_slides = n_slides
+
+    def start(self, slide: SlideFile) -> None:
+        """Note that a slide is begun."""
+        self.status.note(slide.slide_id, "started")
+
+    def finish(self, slide: SlideFile, made: Made) -> None:
+        """Note and tell that a bag was made."""
+        self.done[slide.slide_id] = made.n_patches
+        bad = f" ({made.n_bad} more could not be read)" if made.n_bad else ""
+        logger.info(
+            "%s: %d patches%s, tissue regions: %d, %.1f s (%.0f patches/s), slide %d of %d",
+            slide.slide_id, made.n_patches, bad, made.n_regions, made.seconds,
+            made.n_patches / made.seconds, self.n_settled, self._n_slides,
+        )  # fmt: skip
+        self.status.note(slide.slide_id, "done", **asdict(made))
+
+    def keep(self, slide: SlideFile) -> None:
+        """Note that a bag was there."""
+        self.kept.append(slide.slide_id)
+
+    def fail(self, slide: SlideFile, error: GimpError, *, attempt: str = "") -> None:
+        """Note and tell that a slide failed."""
+        kind, where = type(error).__name__, repr(str(slide.path))
+        message = str(error).replace(repr(str(slide.path.absolute())), where)
+        message = message if where in message else f"{where}: {message}"
+        self.take(Failure(slide.slide_id, STAGES.get(kind, "read"), kind, message))
+        self.status.note(
+            slide.slide_id, "failed", attempt=attempt,
+            stage=STAGES.get(kind, "read"), error=kind, message=message,
+        )  # fmt: skip
+
+    def take(self, failure: Failure) -> None:
+        """Tell of a failure that is noted already."""
+        logger.error("%s failed: %s", failure.item, failure.message)
+        self.failures.append(failure)
+
+    @property
+    def n_settled(self) -> int:
+        """Slides whose fate is known."""
+        return len(self.done) + len(self.kept) + len(self.failures)
+
+    def result(self, output: Path, *, seconds: float) -> ExtractionResult:
+        """Sum up.
+
+        Parameters
+        ----------
+        output
+            Folder of the bags.
+        seconds
+            How long it took.
+
+        Returns
+        -------
+        What became of the slides.
+        """
+        return ExtractionResult(
+            output=output,
+            done=_sorted(self.done),
+            kept=_sorted(self.kept),
+            failures=tuple(sorted(self.failures, key=lambda failure: failure.item)),
+            n_patches=sum(self.done.values()),
+            seconds=seconds,
+        )
+
+
+def _sorted(slide_ids: Iterable[str]) -> tuple[str, ...]:
+    """Slides in the order of their ids."""
+    return tuple(sorted(slide_ids))
