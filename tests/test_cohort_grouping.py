@@ -14,10 +14,9 @@ from gimp_plugin.cohort.grouping import (
     coexpression_order,
     file_order,
     random_order,
-    split_name,
 )
 from gimp_plugin.errors import CohortError, ConfigError
-from gimp_plugin.plugins import registry
+from gimp_plugin.plugins import registry, split_name
 
 
 def gene_table(ids, **columns):

@@ -219,9 +219,9 @@ def test_a_folder_with_other_files_is_refused_and_left_alone(tmp_path, words):
 
 
 def test_without_the_packages_of_the_demo_nothing_is_written(tmp_path, monkeypatch):
-    from gimp_plugin.slides import encoders
+    from gimp_plugin.slides.encoders import own
 
-    monkeypatch.setattr(encoders.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(own.importlib.util, "find_spec", lambda name: None)
 
     result = CliRunner().invoke(cli, ["demo", str(tmp_path / "demo")])
 

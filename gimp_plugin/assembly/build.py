@@ -5,11 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from gimp_plugin.assembly.seeding import seeded
-from gimp_plugin.cohort.grouping import split_name
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
-from gimp_plugin.plugins import registry
+from gimp_plugin.plugins import registry, split_name
 
 
 def build_model(

@@ -6,7 +6,13 @@ functions marked with `hookimpl` implement the hooks of `gimp_plugin.plugins.hoo
 
 from __future__ import annotations
 
-from gimp_plugin.plugins.components import KINDS, Component, Origin, PluginFailure
+from gimp_plugin.plugins.components import (
+    KINDS,
+    Component,
+    Origin,
+    PluginFailure,
+    split_name,
+)
 from gimp_plugin.plugins.hookspecs import hookimpl
 from gimp_plugin.plugins.registry import Registry, registry
 
@@ -18,4 +24,5 @@ __all__ = [
     "Registry",
     "hookimpl",
     "registry",
+    "split_name",
 ]

@@ -30,6 +30,30 @@ COMPONENTS: tuple[ComponentRow, ...] = (
         "small network with fixed random weights, for tests",
     ),
     (
+        "patch-encoder",
+        "timm",
+        f"{ENCODERS}.timm_models:timm_model",
+        "timm:NAME, any network of timm",
+    ),
+    (
+        "patch-encoder",
+        "torchvision",
+        f"{ENCODERS}.torchvision_models:torchvision_model",
+        "torchvision:NAME[@WEIGHTS], any classification network of torchvision",
+    ),
+    (
+        "patch-encoder",
+        "tiatoolbox",
+        f"{ENCODERS}.toolbox_models:toolbox_model",
+        "tiatoolbox:NAME, a backbone of TIAToolbox",
+    ),
+    (
+        "patch-encoder",
+        "import",
+        f"{ENCODERS}.imported:imported",
+        "MODULE:ATTRIBUTE, a network of your own",
+    ),
+    (
         "gene-encoder",
         "groupmsa",
         f"{MODELS}.group_msa:GroupMSA.from_config",

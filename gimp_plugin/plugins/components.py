@@ -87,6 +87,27 @@ class PluginFailure:
         return f"plugin {self.origin}: {self.reason}"
 
 
+def split_name(text: str) -> tuple[str, str]:
+    """Part what a user typed at its first colon.
+
+    Parameters
+    ----------
+    text
+        `NAME` or `NAME:ARGUMENT`.
+
+    Returns
+    -------
+    Name of the registered component, and its argument, empty where there is none.
+
+    Examples
+    --------
+    >>> split_name("gmt:sets.gmt"), split_name("random")
+    (('gmt', 'sets.gmt'), ('random', ''))
+    """
+    name, _, argument = text.partition(":")
+    return name, argument
+
+
 def parse_row(row: object, origin: Origin) -> Component:
     """Check one row of `gimp_components`.
 

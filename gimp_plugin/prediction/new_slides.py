@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
-from gimp_plugin.errors import CheckpointError, SlideError
+from gimp_plugin.errors import CheckpointError, SafetyError, SlideError
+from gimp_plugin.slides.encoders import imports_code
 from gimp_plugin.slides.extraction import ExtractionResult, extract_features
 from gimp_plugin.storage.runs import RunRecord, read_run
 
@@ -82,6 +84,8 @@ def extraction_config(
     ------
     CheckpointError
         If the run has no slides, or its bags did not say how they were made.
+    SafetyError
+        If its patch encoder is an import string: a file does not decide which code is run.
     """
     if not record.extraction:
         problem = f"run {str(record.path)!r} does not know how its bags were made"
@@ -89,5 +93,15 @@ def extraction_config(
         raise CheckpointError(problem, hint=hint)
     known = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp"}
     stored = {key: value for key, value in record.extraction.items() if key in known}
+    encoder = str(stored.get("patch_encoder", ""))
+    if imports_code(encoder):
+        problem = f"run {str(record.path)!r} names code as its patch encoder: {encoder!r}"
+        options = " ".join(
+            f"--{key.replace('_', '-')} {shlex.quote(str(value))}"
+            for key, value in stored.items()
+            if value != getattr(ExtractionConfig(), key)
+        )
+        hint = f"run 'gimp extract-features SLIDES {options}', and give its folder as --features"
+        raise SafetyError(problem, hint=hint)
     stored |= {"weights": str(weights or ""), "slide_mpp": slide_mpp}
     return ExtractionConfig.from_dict(stored)

@@ -38,7 +38,6 @@ class Encoding:
         self.device = device_of(runtime)
         self.precision = precision_of(runtime)
         module = encoder.module().eval().requires_grad_(requires_grad=False)
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
         self._module = module.to(self.device)
         self._most: int | None = None
 

@@ -62,7 +62,7 @@ class TruncatedResNet50(nn.Module):
         for name in names:
             self.layers.add_module(name, getattr(whole, name))
         load_exactly(self.layers, weights, unused=("layer4.", "fc."))
-        fold_batch_norms(self)
+        for_convolutions(self)
 
     def forward(
         self, patches: UInt8[Tensor, "batch height width 3"]
@@ -84,7 +84,7 @@ class EfficientNetLite0(nn.Module):
             self.network = timm.create_model("tf_efficientnet_lite0", num_classes=0)
         self.normalise = Normalise([127.0] * 3, [128.0] * 3)
         load_in_order(self.network, weights, unused=("_fc.weight", "_fc.bias"))
-        fold_batch_norms(self)
+        for_convolutions(self)
 
     def forward(
         self, patches: UInt8[Tensor, "batch height width 3"]
@@ -176,6 +176,24 @@ def load_in_order(
         problem = f"{len(used)} weights do not have the shapes of {type(module).__name__}'s"
         raise CheckpointError(problem, hint="give weights of this network")
     module.load_state_dict(dict(zip(wanted, used, strict=True)))
+
+
+def for_convolutions(module: nn.Module) -> nn.Module:
+    """Make a convolutional network fast: batch norms folded, memory channels-last.
+
+    Networks of attention, or of few convolutions, are slower channels-last and stay as they are.
+
+    Parameters
+    ----------
+    module
+        Changed in place.
+
+    Returns
+    -------
+    The module.
+    """
+    fold_batch_norms(module)
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in its stubs
 
 
 def fold_batch_norms(module: nn.Module) -> None:

@@ -32,12 +32,12 @@ class PublishedWeights:
     licence
         Under which they are published.
     megabytes
-        Size of the download.
+        Size of the download; 0 when it is not known.
     """
 
     url: str
     licence: str
-    megabytes: int
+    megabytes: int = 0
 
     @property
     def filename(self) -> str:

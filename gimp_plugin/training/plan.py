@@ -12,7 +12,6 @@ import torch
 
 import gimp_plugin
 from gimp_plugin.assembly.device import precision_of
-from gimp_plugin.cohort.grouping import split_name
 from gimp_plugin.cohort.selection import variable_genes
 from gimp_plugin.cohort.splitting.checks import check_ancestry, check_splits
 from gimp_plugin.cohort.splitting.splits import Splits, draw_splits, read_splits, splits_from_column
@@ -20,7 +19,7 @@ from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.data.study import Study
 from gimp_plugin.keys import TRAIN, VAL
-from gimp_plugin.plugins import registry
+from gimp_plugin.plugins import registry, split_name
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.tables import Exclusion
 from gimp_plugin.training.material import Material

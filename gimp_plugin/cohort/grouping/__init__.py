@@ -10,7 +10,7 @@ None; and what the user wrote behind the colon in `NAME:ARGUMENT`. It ignores wh
 from __future__ import annotations
 
 from gimp_plugin.cohort.grouping.annotation import biotype_order, chromosome_order
-from gimp_plugin.cohort.grouping.basic import file_order, random_order, split_name
+from gimp_plugin.cohort.grouping.basic import file_order, random_order
 from gimp_plugin.cohort.grouping.coexpression import coexpression_order
 from gimp_plugin.cohort.grouping.gene_sets import gene_set_order, read_gmt
 
@@ -22,5 +22,4 @@ __all__ = [
     "gene_set_order",
     "random_order",
     "read_gmt",
-    "split_name",
 ]

@@ -1,4 +1,4 @@
-"""Groupings that need nothing but the ids, and how a grouping is spelled."""
+"""Groupings that need nothing but the ids."""
 
 from __future__ import annotations
 
@@ -8,27 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin.errors import ConfigError
-
-
-def split_name(text: str) -> tuple[str, str]:
-    """Part a grouping as it stands in the configuration at its first colon.
-
-    Parameters
-    ----------
-    text
-        `NAME` or `NAME:ARGUMENT`.
-
-    Returns
-    -------
-    Name of the registered component, and its argument, empty where there is none.
-
-    Examples
-    --------
-    >>> split_name("gmt:sets.gmt"), split_name("random")
-    (('gmt', 'sets.gmt'), ('random', ''))
-    """
-    name, _, argument = text.partition(":")
-    return name, argument
 
 
 def without_argument(name: str, argument: str) -> None:

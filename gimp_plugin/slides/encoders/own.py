@@ -1,21 +1,14 @@
-"""Patch encoders: what one is, and the three that come with the package.
-
-An encoder is found, and its weights with it, before anything heavy is imported: no slide is opened
-for an encoder that is out of reach. `module()` then builds the network.
-"""
+"""The patch encoders that come with the package, by a name of their own."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.errors import ConfigError, ResourceError
-from gimp_plugin.plugins import registry
+from gimp_plugin.slides.encoders.contract import OF_THE_USER, UNTRAINED, Encoder, PatchEncoder
 from gimp_plugin.slides.weights import PublishedWeights, checked_hash, find_weights
 from gimp_plugin.storage.tensors import read_state_dict
 
@@ -24,104 +17,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-UNTRAINED = "untrained"
 UNTRAINED_DIM = 32
 RESNET50 = PublishedWeights(
     url="https://download.pytorch.org/models/resnet50-0676ba61.pth",
     licence="BSD-3-Clause",
     megabytes=103,
 )
-
-
-class PatchEncoder(Protocol):
-    """What turns patches into features.
-
-    A registered component of kind `patch-encoder` is a function `(*, weights: Path | None,
-    offline: bool) -> PatchEncoder`.
-    """
-
-    @property
-    def name(self) -> str:
-        """Registered name."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Features of a patch."""
-        ...
-
-    @property
-    def input_size(self) -> int:
-        """Side of the patches that the network was made for, in pixels."""
-        ...
-
-    @property
-    def mpp(self) -> float:
-        """Resolution that it is used at, microns per pixel."""
-        ...
-
-    @property
-    def weights_sha256(self) -> str:
-        """Hash of its weights, or `untrained`."""
-        ...
-
-    @property
-    def licence(self) -> str:
-        """Licence of its weights."""
-        ...
-
-    @property
-    def preprocessing(self) -> str:
-        """What the network does to the pixels first."""
-        ...
-
-    def module(self) -> nn.Module:
-        """Build the network: uint8 (batch, height, width, 3) in, floats (batch, dim) out."""
-        ...
-
-
-def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
-    """Patch encoder by its registered name, its weights at hand.
-
-    Parameters
-    ----------
-    config
-        Name and weights file.
-    offline
-        Do not download weights.
-
-    Returns
-    -------
-    The encoder; nothing heavy is imported yet.
-    """
-    factory = registry().load("patch-encoder", config.patch_encoder)
-    return factory(weights=Path(config.weights) if config.weights else None, offline=offline)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encoder:
-    """A patch encoder whose network is built by a function.
-
-    Parameters
-    ----------
-    name, dim, input_size, mpp, weights_sha256, licence, preprocessing
-        As in `PatchEncoder`.
-    build
-        Makes the network.
-    """
-
-    name: str
-    dim: int
-    input_size: int
-    mpp: float = 0.5
-    weights_sha256: str
-    licence: str
-    preprocessing: str
-    build: Callable[[], nn.Module]
-
-    def module(self) -> nn.Module:
-        """Build the network."""
-        return self.build()
 
 
 def resnet50(*, weights: Path | None = None, offline: bool = False) -> PatchEncoder:
@@ -151,7 +52,7 @@ def resnet50(*, weights: Path | None = None, offline: bool = False) -> PatchEnco
         dim=1024,
         input_size=256,
         weights_sha256=digest,
-        licence=RESNET50.licence if weights is None else "unknown (a file of the user)",
+        licence=RESNET50.licence if weights is None else OF_THE_USER,
         preprocessing="ImageNet mean and standard deviation; layer3 averaged over the patch",
         build=build,
     )
@@ -200,7 +101,7 @@ def efficientnet_lite0(*, weights: Path | None = None, offline: bool = False) ->
         dim=1280,
         input_size=224,
         weights_sha256=digest,
-        licence="Apache-2.0" if weights is None else "unknown (a file of the user)",
+        licence="Apache-2.0" if weights is None else OF_THE_USER,
         preprocessing="(pixel - 127) / 128, resized to 224 px in the network (bilinear, antialias)",
         build=build,
     )

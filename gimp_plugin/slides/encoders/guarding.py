@@ -1,0 +1,90 @@
+"""A network that is watched: what it raises and what it gives wrong is told with its name."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gimp_plugin.errors import ConfigError, GimpError, SlideError
+
+
+class Guarded(nn.Module):
+    """A network that gives finite features of the shape it promises, or a clear error.
+
+    Parameters
+    ----------
+    network
+        What is watched; it may be anybody's.
+    name, dim
+        Of the patch encoder.
+    """
+
+    def __init__(self, network: nn.Module, *, name: str, dim: int) -> None:
+        super().__init__()
+        if not callable(network):
+            problem = f"the patch encoder {name!r} gave a {type(network).__name__} as its network"
+            raise ConfigError(problem, hint="expected a torch.nn.Module")
+        self.network = network
+        self.name, self.dim = name, dim
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Encode patches."""
+        features = run(self.network, patches, name=self.name)
+        if not isinstance(features, Tensor) or features.shape != (len(patches), self.dim):
+            problem = (
+                f"the patch encoder {self.name!r} gave {_spelled(features)}, expected one vector "
+                f"a patch: shape ({len(patches)}, {self.dim})"
+            )
+            raise ConfigError(problem, hint="correct its dim, or its network")
+        finite = torch.isfinite(features).all(dim=1)
+        if not bool(finite.all()):
+            n_bad = int((~finite).sum())
+            problem = (
+                f"the patch encoder {self.name!r} gave features that are not finite for {n_bad} "
+                f"of {len(patches)} patches, the first of them number {int(finite.int().argmin())}"
+            )
+            raise SlideError(problem, hint="check the encoder, or use --precision fp32")
+        return features
+
+
+def run(network: nn.Module, patches: Tensor, *, name: str) -> Tensor:
+    """Call a network; what it raises, a lack of memory apart, is told with the encoder's name.
+
+    Parameters
+    ----------
+    network
+        Anybody's.
+    patches
+        8-bit, shape (batch, height, width, 3).
+    name
+        Of the patch encoder.
+
+    Returns
+    -------
+    What the network gives.
+
+    Raises
+    ------
+    ConfigError
+        If it raises.
+    """
+    try:
+        return network(patches)
+    except (GimpError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if "allocate memory" in str(error):
+            raise
+        problem = (
+            f"the patch encoder {name!r} failed on patches of shape {tuple(patches.shape)}: "
+            f"{type(error).__name__}: {error}"
+        )
+        hint = "a network without a transform gets 8-bit pixels (batch, height, width, 3)"
+        raise ConfigError(" ".join(problem.split()), hint=hint) from error
+
+
+def _spelled(features: object) -> str:
+    """Kind and shape of what a network gave."""
+    if isinstance(features, Tensor):
+        return f"shape {tuple(features.shape)}"
+    return f"a {type(features).__name__}"

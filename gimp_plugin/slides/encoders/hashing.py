@@ -1,0 +1,78 @@
+"""Which weights and which code an encoder consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+FOUNDATIONS = {"torch", "torchvision", "timm", "tiatoolbox", "builtins"}
+"""Packages whose classes are parts of many encoders: a bag states their versions apart."""
+
+
+def state_sha256(network: nn.Module) -> str:
+    """Hash of a network's state: names, types, shapes and bytes, in the order of the names.
+
+    Parameters
+    ----------
+    network
+        The network.
+
+    Returns
+    -------
+    The same for equal states, whatever file they came from.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        if isinstance(value, torch.Tensor):
+            plain = value.detach().cpu().contiguous()
+            digest.update(f"{name}\0{plain.dtype}\0{tuple(plain.shape)}\0".encode())
+            digest.update(plain.reshape(-1).view(torch.uint8).numpy().tobytes())
+        else:  # extra state of a module
+            digest.update(f"{name}\0{value!r}\0".encode())
+    return digest.hexdigest()
+
+
+def code_of(*objects: object) -> dict[str, str]:
+    """Say which code objects come from: a distribution and version, or the hash of its files.
+
+    Parameters
+    ----------
+    objects
+        Functions, classes and instances.
+
+    Returns
+    -------
+    By top-level package. One that is installed counts by its version, any other by all of its
+    Python files: an edit makes it another.
+    """
+    modules = [getattr(each, "__module__", None) or type(each).__module__ for each in objects]
+    tops = {str(module).partition(".")[0] for module in modules}
+    return {top: _identity(top) for top in sorted(tops - FOUNDATIONS)}
+
+
+def _identity(top: str) -> str:
+    """Version or hash of one top-level package or module."""
+    file = getattr(sys.modules.get(top), "__file__", None)
+    paths = [*map(str, getattr(sys.modules.get(top), "__path__", ()))]
+    place = Path(file) if file else Path(paths[0]) if paths else None
+    if place is None:
+        return "no file"
+    for name in importlib.metadata.packages_distributions().get(top, ()):
+        distribution = importlib.metadata.distribution(name)
+        if place.is_relative_to(Path(str(distribution.locate_file("")))):  # not a checkout
+            return f"{name} {distribution.version}"
+    if place.name == "__init__.py":
+        place = place.parent
+    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(place.parent)}\0".encode() + path.read_bytes() + b"\0")
+    return f"sha256 {digest.hexdigest()}"

@@ -1,0 +1,164 @@
+"""The family `torchvision:NAME[@WEIGHTS]`: any classification network of torchvision."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gimp_plugin.errors import CheckpointError, ConfigError, did_you_mean, listed
+from gimp_plugin.slides.encoders.contract import OF_THE_USER, Encoder, PatchEncoder
+from gimp_plugin.slides.weights import PublishedWeights, find_weights
+from gimp_plugin.storage.tensors import read_state_dict
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from gimp_plugin.slides.encoders.preparing import Preparation
+
+FAMILY = "torchvision"
+LICENCE = "BSD-3-Clause"
+
+
+def torchvision_model(
+    *, argument: str, weights: Path | None = None, offline: bool = False
+) -> PatchEncoder:
+    """Network of torchvision without its last linear layer.
+
+    Parameters
+    ----------
+    argument
+        Name, and behind an `@` which of its weights (`resnet50@IMAGENET1K_V2`); without it,
+        torchvision's default. They also decide the preprocessing.
+    weights
+        State dict of the same network; None takes the published one from the torch hub cache, or
+        downloads it.
+    offline
+        Forbid the download.
+
+    Returns
+    -------
+    The encoder; its weights are there and have the right hash.
+    """
+    from gimp_plugin.slides.encoders.preparing import Preparation, feature_dim
+
+    name, _, which = argument.partition("@")
+    chosen = find_weights_of(name, which)
+    path, digest = find_weights(published_weights(chosen), given=weights, offline=offline)
+    stated = chosen.transforms()
+    preparation = Preparation(
+        resize=stated.resize_size[0],
+        crop=stated.crop_size[0],
+        interpolation=stated.interpolation.value,
+        mean=stated.mean,
+        std=stated.std,
+    )
+    return Encoder(
+        name=f"{FAMILY}:{argument}",
+        dim=feature_dim(functools.partial(_network, name), preparation.crop),
+        input_size=preparation.crop,
+        weights_sha256=digest,
+        licence=published_weights(chosen).licence if weights is None else OF_THE_USER,
+        preprocessing=str(preparation),
+        build=functools.partial(_build, name, preparation, path),
+    )
+
+
+def find_weights_of(name: str, which: str) -> Any:
+    """Find a network's published weights.
+
+    Parameters
+    ----------
+    name
+        Of the network.
+    which
+        Of its weights; empty for the default.
+
+    Returns
+    -------
+    A member of the network's weights enumeration.
+
+    Raises
+    ------
+    ConfigError
+        If torchvision has no such network or weights.
+    """
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        problem = f"torchvision has no classification network {name!r}{did_you_mean(name, known)}"
+        raise ConfigError(problem, hint=f"known are {listed(known, limit=100)}")
+    every = models.get_model_weights(name).__members__
+    if (which or "DEFAULT") not in every:
+        problem = f"torchvision has no weights {which!r} of {name!r}{did_you_mean(which, every)}"
+        raise ConfigError(problem, hint=f"known are {listed(every)}")
+    return every[which or "DEFAULT"]
+
+
+def published_weights(chosen: Any) -> PublishedWeights:
+    """Say where weights of torchvision are."""
+    return PublishedWeights(
+        url=chosen.url,
+        licence=str(chosen.meta.get("license", LICENCE)),
+        megabytes=round(chosen.meta.get("_file_size", 0)),
+    )
+
+
+def _network(name: str) -> nn.Module:
+    """Build a network that gives what its last linear layer gets."""
+    network = _whole(name)
+    linear = _last_linear(network, name)
+    parent, _, attribute = linear.rpartition(".")
+    from torch import nn
+
+    setattr(network.get_submodule(parent), attribute, nn.Identity())
+    return network
+
+
+def _whole(name: str) -> nn.Module:
+    """Build a network with its classifier and without weights."""
+    import torch
+    from torchvision import models
+
+    with torch.random.fork_rng(devices=[]):
+        network = models.get_model(name, weights=None)
+    if hasattr(network, "transform_input"):  # as torchvision does for its published weights
+        network.transform_input = True
+    return network
+
+
+def _last_linear(network: nn.Module, name: str) -> str:
+    """Find the name of the classifier's last layer."""
+    from torch import nn
+
+    names = [path for path, part in network.named_modules() if isinstance(part, nn.Linear)]
+    if not names:
+        problem = f"'{FAMILY}:{name}' has no linear classifier to be removed"
+        raise ConfigError(problem, hint="choose another network")
+    return names[-1]
+
+
+def _build(name: str, preparation: Preparation, path: Path) -> nn.Module:
+    """Build a network with its weights."""
+    from gimp_plugin.slides.encoders.preparing import Prepared, fast
+
+    return Prepared(fast(functools.partial(_loaded, name, path), preparation.crop), preparation)
+
+
+def _loaded(name: str, path: Path) -> nn.Module:
+    """Load weights by name, all of them, the classifier's last layer and helpers apart."""
+    from gimp_plugin.slides.networks import load_exactly
+
+    linear = _last_linear(_whole(name), name)
+    network = _network(name)
+    for helper in ("AuxLogits", "aux1", "aux2"):  # of training only
+        if hasattr(network, helper):
+            setattr(network, helper, None)
+    unused = (f"{linear}.", "AuxLogits.", "aux1.", "aux2.")
+    try:
+        load_exactly(network, read_state_dict(path), unused=unused)
+    except CheckpointError as error:
+        error.add_note(f"{str(path)!r} is to be a state dict of torchvision's {name!r}")
+        raise
+    return network
