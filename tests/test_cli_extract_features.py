@@ -20,6 +20,7 @@ import torch
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
+from gimp_plugin.slides.status import STATUS
 from gimp_plugin.storage.bags import list_bags, read_coords, read_features
 from gimp_plugin.storage.tables import read_csv
 from tests.resnet_factory import layer3_mean, seeded_resnet50
@@ -44,7 +45,7 @@ def gimp(*arguments):
 
 def names(folder="."):
     """Names of what lies in a folder, hidden files too."""
-    return sorted(path.name for path in Path(folder).iterdir())
+    return sorted(path.name for path in Path(folder).iterdir() if path.name != STATUS)
 
 
 def hashes(folder):
@@ -54,6 +55,7 @@ def hashes(folder):
         if path.is_file()
         else os.lstat(path).st_mode
         for path in Path(folder).rglob("*")
+        if path.name != STATUS
     }
 
 

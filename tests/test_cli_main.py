@@ -312,3 +312,45 @@ def test_python_warnings_of_libraries_are_shown_on_request_only(failing):
 
     assert failing(body).stderr == ""
     assert "FutureWarning: old" in failing(body, "-v").stderr
+
+
+SWALLOWING = """
+import os, signal, sys, time, weakref
+from gimp_plugin.cli import outcome
+
+class Thing:
+    pass
+
+def hear(_):
+    os.kill(os.getpid(), signal.{name})   # raised in a callback: Python drops it
+
+outcome.end_at_signals()
+thing = Thing()
+held = weakref.ref(thing, hear)
+cleaned = False
+try:
+    del thing
+    time.sleep(30)
+except KeyboardInterrupt as error:
+    try:
+        raise ValueError("what else goes wrong while cleaning up")
+    except ValueError:
+        end = time.monotonic() + 3 * outcome.INSIST_S
+        while time.monotonic() < end:
+            pass
+        cleaned = True
+    code = outcome.report(error, tracebacks=False)
+    sys.exit(code if cleaned else 99)
+"""
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interruption_that_was_swallowed_is_repeated_but_not_while_cleaning_up(name, code):
+    script = SWALLOWING.replace("{name}", name)
+
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=20, check=False
+    )
+
+    assert ended.returncode == code, ended.stderr
+    assert "the same command goes on where it stopped" in ended.stderr

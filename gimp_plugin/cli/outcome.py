@@ -21,6 +21,9 @@ OUT_OF_RESOURCE = 5
 INTERRUPTED = 130
 TERMINATED = 143
 
+INSIST_S = 0.2
+"""Seconds after which an interruption that nobody heard is repeated."""
+
 RESOURCE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE}
 RESOURCE_WORDS = ("No space left on device", "not enough memory", "can't allocate memory")
 
@@ -30,20 +33,42 @@ class Terminated(KeyboardInterrupt):
 
 
 def end_at_signals() -> None:
-    """Turn SIGTERM and the first Ctrl-C into exceptions; the second Ctrl-C ends at once."""
+    """Turn SIGTERM and the first Ctrl-C into exceptions; the second Ctrl-C ends at once.
+
+    Python drops an exception that a handler raises in a weak reference's callback or a finalizer,
+    and libraries catch too much now and then: the exception is raised again until it is heard.
+    """
     owner = os.getpid()
+    meant: list[type[KeyboardInterrupt]] = []
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        raise KeyboardInterrupt
+        insist_on(KeyboardInterrupt)
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
         if os.getpid() != owner:  # a forked worker inherits this handler and has nothing to tell
             os._exit(TERMINATED)
-        raise Terminated
+        insist_on(Terminated)
+
+    def insist_on(kind: type[KeyboardInterrupt]) -> None:
+        meant.append(kind)
+        signal.setitimer(signal.ITIMER_REAL, INSIST_S, INSIST_S)
+        raise kind
+
+    def insist(_number: int, _frame: FrameType | None) -> None:
+        if meant and not _is_ending(sys.exception()):
+            raise meant[-1]
 
     signal.signal(signal.SIGINT, interrupt)
     signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGALRM, insist)
+
+
+def _is_ending(error: BaseException | None) -> bool:
+    """Whether an interruption is being handled: what cleans up is not disturbed."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def report(error: BaseException, *, tracebacks: bool) -> int:
@@ -64,6 +89,7 @@ def report(error: BaseException, *, tracebacks: bool) -> int:
         silence_stdout()
         return 0
     if isinstance(error, KeyboardInterrupt):
+        signal.setitimer(signal.ITIMER_REAL, 0)
         word = "terminated" if isinstance(error, Terminated) else "interrupted"
         click.echo(f"{word.capitalize()}; the same command goes on where it stopped.", err=True)
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
