@@ -118,6 +118,13 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     metavar="I/N",
     help="Do part I, from 0, of N parts of the slides: for job arrays.",
 )
+@click.option(
+    "--scheduler",
+    metavar="WHERE",
+    default="",
+    show_default="this process",
+    help="Work on dask.distributed: a scheduler's address or file, or local:N for N processes.",
+)
 @click.option("--dry-run", is_flag=True, help="Print patches, bytes and hours; write nothing.")
 @options.device
 @options.precision
@@ -132,6 +139,7 @@ def command(
     batch_size: int | None,
     slide_timeout: float,
     shard: tuple[int, int],
+    scheduler: str,
     dry_run: bool,
     offline: bool,
     as_json: bool,
@@ -165,7 +173,7 @@ def command(
         return
     from gimp_plugin.slides.extraction import extract_features
 
-    result = extract_features(slides, config, output=output, **how)
+    result = extract_features(slides, config, output=output, scheduler=scheduler, **how)
     _show(result, as_json=as_json)
     if result.failures:
         click.get_current_context().exit(

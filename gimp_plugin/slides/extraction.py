@@ -10,15 +10,18 @@ from pathlib import Path
 
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.errors import SlideError, StaleOutputError
-from gimp_plugin.slides import description
+from gimp_plugin.slides import cluster
+from gimp_plugin.slides.cluster import check_scheduler
 from gimp_plugin.slides.diagnosis import check_file, fingerprint
-from gimp_plugin.slides.encoders import PatchEncoder, find_encoder
+from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.finding import SlideFile, find_slides
 from gimp_plugin.slides.folder import BagFolder
+from gimp_plugin.slides.jobs import Job, bag_folder, bag_maker
 from gimp_plugin.slides.ledger import ExtractionResult, Ledger
 from gimp_plugin.slides.reading import SlideReaders
 from gimp_plugin.slides.resolutions import given_mpp
 from gimp_plugin.slides.status import Status
+from gimp_plugin.slides.turns import make_bags
 
 __all__ = ["ExtractionResult", "extract_features"]
 
@@ -32,6 +35,7 @@ def extract_features(
     output: Path,
     runtime: Runtime | None = None,
     options: ReadingOptions | None = None,
+    scheduler: str = "",
 ) -> ExtractionResult:
     """Make a bag of each slide.
 
@@ -52,35 +56,35 @@ def extract_features(
         Device and precision, readers of a slide, and whether bags of other inputs may be replaced.
     options
         How slides are worked through.
+    scheduler
+        Where the work is done: address or file of a dask scheduler, or `local:N` for N processes;
+        empty for this one.
 
     Returns
     -------
     What became of each slide.
     """
     start = time.monotonic()
-    config, runtime = config or ExtractionConfig(), runtime or Runtime()
-    options = options or ReadingOptions()
+    job = Job(
+        config=config or ExtractionConfig(),
+        runtime=runtime or Runtime(),
+        options=options or ReadingOptions(),
+        output=output,
+    )
+    if scheduler:
+        check_scheduler(scheduler)
     found = find_slides(slides)
-    encoder = find_encoder(config, offline=options.offline)
-    folder = _folder(output, config, encoder, overwrite=runtime.overwrite)
+    encoder = find_encoder(job.config, offline=job.options.offline)
+    folder = bag_folder(job, encoder)
     folder.check(found)
-    ours = in_shard(found, *options.shard)
+    ours = in_shard(found, *job.options.shard)
     ledger = Ledger(Status(output), n_slides=len(ours))
-    lacking = _lacking(ours, ledger, folder, config=config, options=options)
-    if lacking:
+    lacking = _lacking(ours, ledger, folder, job=job)
+    if lacking and scheduler:
+        cluster.make_bags(lacking, job, ledger, scheduler=scheduler)
+    elif lacking:
         with SlideReaders() as readers:
-            from gimp_plugin.slides.encoding import Encoding  # torch; the readers start meanwhile
-            from gimp_plugin.slides.making import BagMaker
-            from gimp_plugin.slides.turns import make_bags
-
-            maker = BagMaker(
-                readers,
-                Encoding(encoder, runtime),
-                folder=folder,
-                config=config,
-                options=options,
-                num_workers=runtime.num_workers,
-            )
+            maker = bag_maker(job, encoder, folder=folder, readers=readers)
             make_bags(lacking, maker, ledger)
     folder.write_failures(ours, ledger.failures)
     return ledger.result(output, seconds=time.monotonic() - start)
@@ -108,20 +112,8 @@ def in_shard(slides: Sequence[SlideFile], part: int, parts: int) -> list[SlideFi
     ]
 
 
-def _folder(
-    output: Path, config: ExtractionConfig, encoder: PatchEncoder, *, overwrite: bool
-) -> BagFolder:
-    """Folder of bags of one configuration."""
-    return BagFolder(output, description.configuration(config, encoder), overwrite=overwrite)
-
-
 def _lacking(
-    slides: Sequence[SlideFile],
-    ledger: Ledger,
-    folder: BagFolder,
-    *,
-    config: ExtractionConfig,
-    options: ReadingOptions,
+    slides: Sequence[SlideFile], ledger: Ledger, folder: BagFolder, *, job: Job
 ) -> list[SlideFile]:
     """Slides whose bags are to be made; the others are done, or cannot be slides."""
     lacking = []
@@ -131,8 +123,8 @@ def _lacking(
             current = folder.bag(slide).exists() and folder.holds(
                 slide,
                 fingerprint(slide.path),
-                mpp=given_mpp(slide, config, options.slide_mpps),
-                max_bad_patches=config.max_bad_patches,
+                mpp=given_mpp(slide, job.config, job.options.slide_mpps),
+                max_bad_patches=job.config.max_bad_patches,
             )
         except (SlideError, StaleOutputError) as error:
             ledger.fail(slide, error)

@@ -101,6 +101,14 @@ class Ledger:
         )  # fmt: skip
         self.status.note(slide.slide_id, "done", **asdict(made))
 
+    def count(self, slide: SlideFile, n_patches: int) -> None:
+        """Tell of a bag that another process made and noted."""
+        self.done[slide.slide_id] = n_patches
+        logger.info(
+            "%s: %d patches, slide %d of %d",
+            slide.slide_id, n_patches, self.n_settled, self._n_slides,
+        )  # fmt: skip
+
     def keep(self, slide: SlideFile) -> None:
         """Note that a bag was there."""
         self.kept.append(slide.slide_id)

@@ -11,12 +11,15 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from gimp_plugin.errors import BagError, LockedError, SlideError, StaleOutputError
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.ledger import Ledger
-from gimp_plugin.slides.making import BagMaker, StartedSlide
 from gimp_plugin.slides.reading import KilledReaderError
+
+if TYPE_CHECKING:
+    from gimp_plugin.slides.making import BagMaker, StartedSlide
 
 logger = logging.getLogger(__name__)
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 FAMILY = "torchvision"
 LICENCE = "BSD-3-Clause"
+WITH_HELPERS = ("googlenet", "inception_v3")
+HELPERS = ("AuxLogits", "aux1", "aux2")
+"""Classifiers that these two have for training only."""
 
 
 def torchvision_model(
@@ -122,10 +125,10 @@ def _whole(name: str) -> nn.Module:
     from torchvision import models
 
     with torch.random.fork_rng(devices=[]):
-        network = models.get_model(name, weights=None)
-    if hasattr(network, "transform_input"):  # as torchvision does for its published weights
-        network.transform_input = True
-    return network
+        if name not in WITH_HELPERS:
+            return models.get_model(name, weights=None)
+        # As torchvision builds them for its published weights; drawing their own takes minutes.
+        return models.get_model(name, weights=None, transform_input=True, init_weights=False)
 
 
 def _last_linear(network: nn.Module, name: str) -> str:
@@ -152,10 +155,10 @@ def _loaded(name: str, path: Path) -> nn.Module:
 
     linear = _last_linear(_whole(name), name)
     network = _network(name)
-    for helper in ("AuxLogits", "aux1", "aux2"):  # of training only
+    for helper in HELPERS:
         if hasattr(network, helper):
             setattr(network, helper, None)
-    unused = (f"{linear}.", "AuxLogits.", "aux1.", "aux2.")
+    unused = (f"{linear}.", *(f"{helper}." for helper in HELPERS))
     try:
         load_exactly(network, read_state_dict(path), unused=unused)
     except CheckpointError as error:
