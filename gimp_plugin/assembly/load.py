@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from gimp_plugin.assembly.build import build_model
 from gimp_plugin.cohort.gene_table import transform_of_rows
 from gimp_plugin.cohort.transform import GeneTransform
+from gimp_plugin.data.study import encoder_text
 from gimp_plugin.errors import CheckpointError
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.storage.runs import RunRecord, read_run
@@ -79,7 +80,7 @@ def check_bags(record: RunRecord, *, feature_dim: int, encoder: str) -> None:
     wanted, found = (record.feature_dim, record.encoder), (feature_dim, encoder)
     if feature_dim and found != wanted:
         problem = (
-            f"run {str(record.path)!r} was trained on {wanted[0]}-d features of {wanted[1]!r}, "
-            f"the bags are {found[0]}-d features of {found[1]!r}"
+            f"run {str(record.path)!r} was trained on {wanted[0]}-d features of "
+            f"{encoder_text(wanted[1])}, the bags are {found[0]}-d of {encoder_text(found[1])}"
         )
         raise CheckpointError(problem, hint="extract features with the run's encoder")

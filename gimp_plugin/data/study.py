@@ -252,8 +252,9 @@ def _one_encoder(bags: Sequence[BagInfo]) -> tuple[int, str]:
     if len(by_maker) > 1:
         (one, first), (two, second), *_ = by_maker.items()
         problem = (
-            f"bags of different encoders are mixed: {str(first[0].path)!r} is {_spelled(one)} "
-            f"(as are {len(first) - 1} more), {str(second[0].path)!r} is {_spelled(two)}"
+            f"bags of different encoders are mixed: {str(first[0].path)!r} is {one[0]}-d of "
+            f"{encoder_text(one[1])} (as are {len(first) - 1} more), {str(second[0].path)!r} is "
+            f"{two[0]}-d of {encoder_text(two[1])}"
         )
         raise BagError(
             problem, hint="extract all slides with one encoder, or give another --features"
@@ -261,7 +262,6 @@ def _one_encoder(bags: Sequence[BagInfo]) -> tuple[int, str]:
     return next(iter(by_maker), (0, ""))
 
 
-def _spelled(maker: tuple[int, str]) -> str:
-    """Encoder and dimension as a user reads them."""
-    dim, encoder = maker
-    return f"{dim}-d of {encoder!r}" if encoder else f"{dim}-d of an unnamed encoder"
+def encoder_text(encoder: str | None) -> str:
+    """Give an encoder as a user reads it; a foreign bag may not name its own."""
+    return repr(encoder) if encoder else "an unnamed encoder"
