@@ -24,6 +24,7 @@ COMMANDS = {
     "demo": "gimp_plugin.cli.demo",
     "config": "gimp_plugin.cli.config",
     "plugins": "gimp_plugin.cli.plugins",
+    "doctor": "gimp_plugin.cli.doctor",
 }
 """Module of each command, in the order of `gimp --help`; its attribute `command` is the command."""
 

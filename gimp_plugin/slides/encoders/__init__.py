@@ -8,7 +8,12 @@ like single encoders.
 from __future__ import annotations
 
 from gimp_plugin.slides.encoders.contract import UNTRAINED, Encoder, PatchEncoder
-from gimp_plugin.slides.encoders.finding import KIND, find_encoder, imports_code
+from gimp_plugin.slides.encoders.finding import (
+    KIND,
+    find_encoder,
+    imports_code,
+    is_family,
+)
 from gimp_plugin.slides.encoders.own import RESNET50, efficientnet_lite0, resnet50, untrained
 
 __all__ = [
@@ -20,6 +25,7 @@ __all__ = [
     "efficientnet_lite0",
     "find_encoder",
     "imports_code",
+    "is_family",
     "resnet50",
     "untrained",
 ]

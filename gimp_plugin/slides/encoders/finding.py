@@ -75,18 +75,48 @@ def imports_code(patch_encoder: str) -> bool:
     return bool(argument) and (name == IMPORTED or name not in registry().names(KIND))
 
 
-def _check_call(factory: Callable[..., Any], given: dict[str, Any], name: str) -> None:
-    """Refuse an argument where the encoder takes none, and a family without one."""
+def is_family(name: str) -> bool:
+    """Tell whether a registered patch encoder is a family: `NAME:ARGUMENT`.
+
+    Parameters
+    ----------
+    name
+        Registered name.
+
+    Returns
+    -------
+    False for a single encoder, and for one that cannot be imported.
+    """
+    try:
+        return _needs_argument(registry().load(KIND, name))
+    except PluginError:
+        return False
+
+
+def _needs_argument(factory: Callable[..., Any]) -> bool:
+    """Whether an encoder is called with an argument, by name."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # some callables do not tell
-        return
-    takes = [p for p in parameters if p.name == "argument" or p.kind is p.VAR_KEYWORD]
-    needs = [p for p in takes if p.name == "argument" and p.default is p.empty]
-    if "argument" in given and not takes:
+        return False
+    return any(p.name == "argument" and p.default is p.empty for p in parameters)
+
+
+def _takes_argument(factory: Callable[..., Any]) -> bool:
+    """Whether an encoder may be called with an argument."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.name == "argument" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _check_call(factory: Callable[..., Any], given: dict[str, Any], name: str) -> None:
+    """Refuse an argument where the encoder takes none, and a family without one."""
+    if "argument" in given and not _takes_argument(factory):
         problem = f"patch encoder '{name}:{given['argument']}': {name!r} takes no argument"
         raise ConfigError(problem, hint=f"give {name!r} alone")
-    if "argument" not in given and needs:
+    if "argument" not in given and _needs_argument(factory):
         problem = f"the patch encoder {name!r} is a family: it needs the name of a network"
         raise ConfigError(problem, hint=f"give '{name}:NAME'")
 

@@ -1,0 +1,127 @@
+"""Python, the installed packages and plugins, and which `gimp` the shell finds."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+import gimp_plugin
+from gimp_plugin.plugins import registry
+from gimp_plugin.plugins.manager import DISABLE
+from gimp_plugin.studies.doctor.finding import FAIL, OK, WARN, Finding
+
+OURS, TOOLBOX = "gimp-plugin", "tiatoolbox"
+ALONE = "python -m pip install --upgrade gimp-plugin tiatoolbox"
+
+
+def python() -> Iterator[Finding]:
+    """Compare Python with what the package asks for."""
+    version = platform.python_version()
+    wanted = importlib.metadata.metadata(OURS)["Requires-Python"] or ">=3.11"
+    good = SpecifierSet(wanted).contains(version, prereleases=True)
+    yield Finding(
+        name="python",
+        state=OK if good else FAIL,
+        detail=f"{version}, gimp-plugin {gimp_plugin.__version__}",
+        remedy="" if good else f"gimp-plugin needs Python {wanted}",
+    )
+
+
+def packages() -> Iterator[Finding]:
+    """Compare packages with our lower bounds, and with those of TIAToolbox, which are narrow."""
+    n_good = 0
+    for owner, state in ((OURS, FAIL), (TOOLBOX, WARN)):
+        for text in importlib.metadata.requires(owner) or ():
+            wanted = Requirement(text)
+            if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+                continue
+            fault = _fault(wanted)
+            n_good += not fault
+            if fault:
+                problem = f"{fault}, {owner} needs {wanted.name}{wanted.specifier}"
+                yield Finding(name="packages", state=state, detail=problem, remedy=ALONE)
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in (TOOLBOX, "torch", "anndata")
+    )
+    yield Finding(name="packages", state=OK, detail=f"{n_good} requirements are met: {versions}")
+
+
+def _fault(wanted: Requirement) -> str:
+    """Say what is wrong with one requirement; nothing if it is met."""
+    try:
+        version = importlib.metadata.version(wanted.name)
+    except importlib.metadata.PackageNotFoundError:
+        return f"{wanted.name} is missing"
+    good = wanted.specifier.contains(version, prereleases=True)
+    return "" if good else f"{wanted.name} {version} is installed"
+
+
+def plugins() -> Iterator[Finding]:
+    """Tell which plugins did not load."""
+    found = registry()
+    for failure in found.failures:
+        remedy = f"update it, or {DISABLE}={failure.entry_point} leaves it out"
+        yield Finding(name="plugins", state=FAIL, detail=str(failure), remedy=remedy)
+    if not found.components:
+        remedy = "install gimp-plugin with pip, also from a checkout"
+        yield Finding(name="plugins", state=FAIL, detail="not even ours is there", remedy=remedy)
+    others = {str(each.origin) for each in found.components if each.distribution != OURS}
+    detail = f"{len(found.components)} components" + "".join(f"; {each}" for each in sorted(others))
+    yield Finding(name="plugins", state=OK, detail=detail)
+
+
+def program() -> Iterator[Finding]:
+    """Tell whether `gimp` is ours, the image editor's, or another environment's."""
+    programs = list(programs_called("gimp"))
+    ours = [path for path in programs if is_ours(path)]
+    others = [path for path in programs if path not in ours]
+    if programs and programs[0] in ours:
+        rest = f"; behind it {', '.join(map(str, others))}" if others else ""
+        yield Finding(name="gimp", state=OK, detail=f"{programs[0]} is ours{rest}")
+    elif programs:
+        detail = f"{programs[0]} is not ours (the image editor GIMP?)"
+        remedy = "type gimp-plugin, the same command" if ours else "type python -m gimp_plugin"
+        yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
+    else:
+        remedy = f"type python -m gimp_plugin, or put {_scripts()} on PATH"
+        yield Finding(name="gimp", state=WARN, detail="no gimp on PATH", remedy=remedy)
+
+
+def programs_called(name: str) -> Iterator[Path]:
+    """Programs of one name on PATH, in the order in which the shell looks.
+
+    Parameters
+    ----------
+    name
+        Name of the program.
+
+    Yields
+    ------
+    Each of them once.
+    """
+    seen = set()
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        path = Path(folder or os.curdir) / name
+        if path.is_file() and os.access(path, os.X_OK) and path.resolve() not in seen:
+            seen.add(path.resolve())
+            yield path
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a program is the command of this very installation."""
+    if path.resolve().parent == _scripts().resolve():
+        return True
+    with path.open("rb") as file:
+        return b"gimp_plugin.cli" in file.read(4096)
+
+
+def _scripts() -> Path:
+    """Folder where this Python's programs are."""
+    return Path(sysconfig.get_path("scripts"))
