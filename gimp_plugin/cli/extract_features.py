@@ -34,10 +34,10 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
 @click.argument("slides", nargs=-1, required=True, type=options.FILE)
 @click.option(
     "--patch-encoder",
-    metavar="NAME",
+    metavar="NAME[:ARGUMENT]",
     default=DEFAULT.patch_encoder,
     show_default=True,
-    help="Patch encoder; 'gimp plugins' lists them.",
+    help="Patch encoder ('gimp plugins' lists them), or MODULE:ATTRIBUTE, a network of your own.",
 )
 @click.option(
     "--weights",
