@@ -283,7 +283,7 @@ def test_torchvision_features_are_those_of_its_own_transforms(tmp_path, name, la
 
 
 def test_each_weights_of_torchvision_have_their_preprocessing_and_licence(tmp_path):
-    torch.save(torchvision_network("resnet50").state_dict(), tmp_path / "w.pth")
+    (tmp_path / "w.pth").write_bytes(b"read when the network is built")
 
     first, second = (
         found(f"torchvision:resnet50{which}", tmp_path / "w.pth")

@@ -95,6 +95,16 @@ def found(name, weights=""):
     return finding.find_encoder(config, offline=True)
 
 
+def test_a_resolution_that_is_not_the_encoders_is_told(module, caplog):
+    name = f"{module()}:Colours"
+
+    for mpp in (1.0, 0.5):
+        finding.find_encoder(ExtractionConfig(patch_encoder=name, mpp=mpp), offline=True)
+
+    (record,) = caplog.records
+    assert "is for mpp=1, patches are taken at mpp=0.5" in record.message
+
+
 def small_means():
     images = [Image.fromarray(patch).resize((7, 5)) for patch in PATCHES]
     return np.stack([np.asarray(image).reshape(-1, 3).mean(axis=0) / 255 for image in images])
@@ -370,6 +380,9 @@ def test_a_model_of_tiatoolbox_is_run_by_its_own_functions(module, tmp_path, cap
 
     assert expected.std(axis=0).max() > 0
     np.testing.assert_allclose(features, expected, atol=1e-5)
+    narrow = Runtime(device="cpu", precision="bf16")  # which numpy does not have
+    again = Encoding(found(f"{name}:instance"), narrow)(PATCHES)
+    np.testing.assert_array_equal(again, features)
     with pytest.raises(ConfigError, match="infer_batch of Two gave 2 outputs"):
         Encoding(found(f"{name}:Two"), CPU)(PATCHES)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.errors import ConfigError, GimpError, PluginError
 from gimp_plugin.plugins import registry, split_name
-from gimp_plugin.slides.encoders.contract import Encoder, PatchEncoder
+from gimp_plugin.slides.encoders.contract import MPP, Encoder, PatchEncoder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,14 +49,17 @@ def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
     given |= {"offline": offline} | ({"argument": argument} if argument else {})
     _check_call(factory, given, name)
     try:
-        encoder = factory(**given)
-        return _checked(encoder, config.patch_encoder)
+        encoder = _checked(factory(**given), config.patch_encoder)
     except GimpError:
         raise
     except Exception as error:
         where = registry().component(KIND, name).origin
         problem = f"the patch encoder {config.patch_encoder!r} of plugin {where} failed: "
         raise PluginError(f"{problem}{type(error).__name__}: {error}") from error
+    if encoder.mpp not in {MPP, config.mpp}:  # MPP is what one says that says nothing
+        text = "the patch encoder %r is for mpp=%g, patches are taken at mpp=%g (--mpp)"
+        logger.warning(text, config.patch_encoder, encoder.mpp, config.mpp)
+    return encoder
 
 
 def imports_code(patch_encoder: str) -> bool:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 FOUNDATIONS = {"torch", "torchvision", "timm", "tiatoolbox", "builtins"}
 """Packages whose classes are parts of many encoders: a bag states their versions apart."""
 
+SITES = {"site-packages", "dist-packages"}
+
 
 def state_sha256(network: nn.Module) -> str:
     """Hash of a network's state: names, types, shapes and bytes, in the order of the names.
@@ -65,10 +67,9 @@ def _identity(top: str) -> str:
     place = Path(file) if file else Path(paths[0]) if paths else None
     if place is None:
         return "no file"
-    for name in importlib.metadata.packages_distributions().get(top, ()):
-        distribution = importlib.metadata.distribution(name)
-        if place.is_relative_to(Path(str(distribution.locate_file("")))):  # not a checkout
-            return f"{name} {distribution.version}"
+    if SITES & set(place.parts):  # a checkout lies elsewhere, whatever is installed of it
+        for name in importlib.metadata.packages_distributions().get(top, ()):
+            return f"{name} {importlib.metadata.version(name)}"
     if place.name == "__init__.py":
         place = place.parent
     files = sorted(place.rglob("*.py")) if place.is_dir() else [place]

@@ -48,7 +48,9 @@ class ToolboxNetwork(nn.Module):
 
         images = [self.model.preproc_func(image) for image in patches.cpu().numpy()]
         batch = default_collate(images)
-        output = self.model.infer_batch(self.model, batch, device=str(patches.device))
+        # TIAToolbox turns features into numpy, which has no bfloat16
+        with torch.autocast(patches.device.type, enabled=False):
+            output = self.model.infer_batch(self.model, batch, device=str(patches.device))
         if isinstance(output, (list, tuple)) and len(output) == 1:
             (output,) = output
         if isinstance(output, (list, tuple, dict)):
