@@ -166,6 +166,16 @@ def test_the_hash_of_an_encoder_is_that_of_its_weights_code_and_transform(module
     assert len({*first.values(), *edited.values(), *lighter.values()}) == 6
 
 
+def test_the_module_that_was_named_counts_where_the_network_is_of_another(module):
+    source = "import torch\nnet = torch.nn.Flatten()\nnet.dim = 4800\n"
+    first = found(f"{module(source)}:net")
+
+    second = found(f"{module(source + '# edited')}:net")
+
+    assert first.weights_sha256 != second.weights_sha256
+    assert "my_encoders (sha256" in first.preprocessing
+
+
 def test_code_is_known_by_its_version_where_it_is_installed_else_by_its_files(module):
     import pluggy
 

@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,16 +49,22 @@ def code_of(*objects: object) -> dict[str, str]:
     Parameters
     ----------
     objects
-        Functions, classes and instances.
+        Modules, functions, classes and instances.
 
     Returns
     -------
     By top-level package. One that is installed counts by its version, any other by all of its
     Python files: an edit makes it another.
     """
-    modules = [getattr(each, "__module__", None) or type(each).__module__ for each in objects]
-    tops = {str(module).partition(".")[0] for module in modules}
+    tops = {_module_of(each).partition(".")[0] for each in objects}
     return {top: _identity(top) for top in sorted(tops - FOUNDATIONS)}
+
+
+def _module_of(each: object) -> str:
+    """Name of the module that something is, or comes from."""
+    if isinstance(each, ModuleType):
+        return each.__name__
+    return str(getattr(each, "__module__", None) or type(each).__module__)
 
 
 def _identity(top: str) -> str:

@@ -105,15 +105,17 @@ def imported(*, argument: str, weights: Path | None = None, offline: bool = Fals
     del offline
     found = found_by(argument)
     source = _load(found, weights)
-    code = code_of(found.origin, found.network, found.transform or found.network)
+    module = sys.modules[argument.partition(":")[0]]
+    code = code_of(module, found.origin, found.network, found.transform or found.network)
     transform = without_addresses(repr(found.transform)) if found.transform else ""
     identity = sha256_json({"weights": source, "code": code, "transform": transform})
     return encoder_of(
         found,
         name=argument,
         sha256=identity,
-        preprocessing=f"by {', '.join(f'{key} ({value})' for key, value in code.items())}"
-        + (f"; {transform}" if transform else ""),
+        preprocessing="; ".join(
+            ["its own", *(f"{key} ({value})" for key, value in code.items()), transform]
+        ).removesuffix("; "),
         licence=OF_THE_USER if weights else str(found.says("licence") or UNKNOWN),
     )
 
