@@ -215,7 +215,7 @@ def extract_alone(slide: Path) -> None:
 
 
 class Peaks:
-    """Largest memory of a process, and of those below it, shared pages counted once (PSS)."""
+    """Largest memory of a process and of those below it; mapped files are left out."""
 
     def __init__(self, pid: int) -> None:
         self.parent = self.readers = 0.0
@@ -230,10 +230,10 @@ class Peaks:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._ended.wait(0.2):
+        while not self._ended.wait(0.05):
             below = [pid for pid in family(self._pid) if pid != self._pid]
-            self.parent = max(self.parent, pss_mib(self._pid))
-            self.readers = max(self.readers, sum(map(pss_mib, below)))
+            self.parent = max(self.parent, anonymous_mib(self._pid))
+            self.readers = max(self.readers, sum(map(anonymous_mib, below)))
 
 
 def side_for(n_patches: int) -> int:
@@ -241,13 +241,13 @@ def side_for(n_patches: int) -> int:
     return round(n_patches**0.5 * PATCH / TILE_PX) + 2 * BORDER
 
 
-def pss_mib(pid: int) -> float:
-    """Memory of a process, its part of shared pages only."""
+def anonymous_mib(pid: int) -> float:
+    """Memory of a process that no file stands behind, its part of shared pages only."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:")) / 1024
 
 
 SPENT: dict[tuple[int, str], float] = {}
