@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -152,10 +153,12 @@ class BagWriter:
         try:
             os.posix_fallocate(self._file.id.get_vfd_handle(), 0, needed)
         except OSError as error:
-            raise ResourceError(
-                f"no room for {str(self.path)!r}: it needs about {needed / 1e9:.3f} GB",
-                hint="free space, or choose another --output",
-            ) from error
+            left = shutil.disk_usage(self.path.parent).free
+            problem = (
+                f"no room for {str(self.path)!r}: it needs about {needed / 1e6:.1f} MB, "
+                f"{left / 1e6:.1f} MB are left ({error.strerror})"
+            )
+            raise ResourceError(problem, hint="free space, or choose another --output") from error
 
     def _create(self) -> None:
         """Lay out the file: attributes first, then empty datasets that grow by whole chunks."""
