@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,31 @@ def test_of_a_hundred_slides_seventy_are_done_and_only_the_thirty_bad_are_tried_
     assert len(looked_at) == 100
     assert hashes("features") == made
     assert hashes("slides") == before
+
+
+def test_the_tasks_of_the_job_array_of_the_examples_do_all_slides(monkeypatch, tmp_path):
+    """`gimp` is stood in for: it writes down what it is called with, and that is then run here."""
+    monkeypatch.chdir(tmp_path)
+    borrow(monkeypatch)
+    for number in range(5):
+        make_slide(Path(f"slides/{number}.svs"), (290, 270), levels=(1,), seed=number)
+    stand_in = tmp_path / "bin" / "gimp"
+    stand_in.parent.mkdir()
+    stand_in.write_text('#!/bin/bash\nprintf "%s\\n" "$@"\n')
+    stand_in.chmod(0o755)
+    done = []
+    for task in range(3):
+        told = subprocess.run(
+            ["bash", Path(__file__).parents[1] / "examples" / "slurm_array.sh", "slides"],
+            env={"PATH": f"{stand_in.parent}:/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": str(task),
+                 "SLURM_ARRAY_TASK_COUNT": "3"},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        command = [*told.stdout.split(), "--patch-encoder", "untrained", "--patch-size", "96"]
+
+        result = CliRunner().invoke(cli, [*command, "--device", "cpu"])
+
+        assert result.exit_code == 0
+        done.append("slides done" in result.output)
+    assert [bag.slide_id for bag in list_bags(Path("features"))] == list("01234")
+    assert sum(done) > 1

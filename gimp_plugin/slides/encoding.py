@@ -37,6 +37,10 @@ class Encoding:
         self.encoder = encoder
         self.device = device_of(runtime)
         self.precision = precision_of(runtime)
+        n_devices = torch.cuda.device_count() if self.device.type == "cuda" else 1
+        if n_devices > 1 and ":" not in runtime.device:
+            told = "one of %d GPUs is used; --scheduler local:%d uses all"
+            logger.info(told, n_devices, n_devices)
         module = encoder.module().eval().requires_grad_(requires_grad=False)
         self._module = module.to(self.device)
         self._most: int | None = None
