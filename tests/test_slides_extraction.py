@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -290,7 +291,7 @@ def test_a_table_gives_the_resolution_of_single_slides():
 
 def test_a_slide_that_changes_while_it_is_read_fails(monkeypatch):
     paths = slides("a")
-    states = iter([((1, 1),), ((1, 2),)])
+    states = itertools.count()
     monkeypatch.setattr(making, "state", lambda _: next(states))
 
     result = extract(paths)

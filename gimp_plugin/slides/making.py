@@ -167,10 +167,15 @@ class BagMaker:
         start = time.monotonic()
         with started.resources:
             slide = started.slide
-            plan = started.reading.plan()
-            if plan.anisotropic:
-                logger.warning("%s: mpp=%g in x, %g in y", slide.slide_id, plan.mpp_x, plan.mpp_y)
-            n_bad = self._write(started, plan)
+            try:
+                plan = started.reading.plan()
+                if plan.anisotropic:
+                    x, y = plan.mpp_x, plan.mpp_y
+                    logger.warning("%s: mpp=%g in x, %g in y", slide.slide_id, x, y)
+                n_bad = self._write(started, plan)
+            except SlideError:
+                _check_unchanged(started)  # what changes under its reader seems damaged
+                raise
         return Made(
             n_patches=len(plan.coords) - n_bad,
             n_bad=n_bad,
@@ -188,9 +193,7 @@ class BagMaker:
                 shown.update(len(coords))
             n_bad = len(plan.coords) - bag.n_appended
             bag.describe({keys.N_BAD_PATCHES: n_bad})
-            if state(slide.path) != started.state:
-                problem = f"{str(slide.path)!r} changed while it was read"
-                raise SlideError(problem, hint="run the command again when it is whole")
+            _check_unchanged(started)
         return n_bad
 
     def _mpp(self, slide: SlideFile) -> float:
@@ -259,6 +262,14 @@ def request_for(
         batch_size=batch_size,
         max_bad_patches=config.max_bad_patches,
     )
+
+
+def _check_unchanged(started: StartedSlide) -> None:
+    """Refuse a slide that is not what it was when its reading began."""
+    path = started.slide.path
+    if state(path) != started.state:
+        problem = f"{str(path)!r} changed while it was read"
+        raise SlideError(problem, hint="run the command again when it is whole")
 
 
 def _progress(slide: SlideFile, plan: SlidePlan) -> tqdm[None]:

@@ -192,8 +192,9 @@ def open_source(path: Path) -> closing[Source]:
             source.close()
             raise
         return closing(source)
+    reason = _first_line(reasons[-1]).replace(str(path), path.name)
     raise SlideError(
-        f"no reader opens {str(path)!r}: {_first_line(reasons[-1])}",
+        f"no reader opens {str(path)!r}: {reason}",
         hint="damaged, or a format that neither TIAToolbox nor OpenSlide reads",
     )
 

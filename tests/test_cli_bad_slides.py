@@ -1,0 +1,281 @@
+"""`gimp extract-features`: slides that are damaged, hostile, odd, or change while they are read."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from gimp_plugin.slides.reading import Reading
+from gimp_plugin.slides.status import STATUS
+from gimp_plugin.storage.bags import list_bags, read_coords
+from gimp_plugin.storage.tables import read_csv
+from tests.slide_factory import draw_tissue, make_slide
+from tests.slide_readers import borrow, shared_readers
+from tests.test_cli_extract_features import gimp, hashes, names
+
+# Python 3.12 and later warn of any fork beside threads; these forks compute nothing on them.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
+UNTRAINED = ("--patch-encoder", "untrained")
+SLIDES = Path("slides")
+WIDTH, LENGTH, TILE_WIDTH, TILE_LENGTH = 256, 257, 322, 323
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    borrow(monkeypatch)
+    SLIDES.mkdir()
+
+
+def extract(*arguments):
+    return gimp(SLIDES, *UNTRAINED, *arguments)
+
+
+def done():
+    """Slides that have a bag."""
+    return [bag.slide_id for bag in list_bags(Path("features"))]
+
+
+def failures():
+    """Messages by slide."""
+    return {row["item"]: row["message"] for row in read_csv(Path("features/failures.csv"))}
+
+
+def assert_only_bad_fails(*arguments, name="bad.svs", reason, code=4):
+    """Extract the slides; one fails for a reason, `good` is done, and the slides stay as they were.
+
+    Give the message.
+    """
+    make_slide(SLIDES / "good.svs")
+    before = hashes(SLIDES)
+
+    result = extract(*arguments)
+
+    ((item, message),) = failures().items()
+    assert result.exit_code == code
+    assert item == Path(name).name.partition(".")[0]
+    assert f"slides/{name}" in message
+    assert reason in message
+    assert f"{item} failed: {message}" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert done() == ["good"]
+    assert names("features") == ["failures.csv", "good.h5"]
+    assert hashes(SLIDES) == before
+    return message
+
+
+def retag(path, values, *, page=0):
+    """Write other numbers into tags of a page of a little-endian TIFF."""
+    with tifffile.TiffFile(path) as file:
+        places = {code: file.pages[page].tags[code].offset for code in values}
+    data = bytearray(path.read_bytes())
+    for code, value in values.items():
+        struct.pack_into("<HII", data, places[code] + 2, 4, 1, value)
+    path.write_bytes(data)
+
+
+def spoil_tile(path, content, *, tile=None):
+    """Write other bytes over a tile in the middle of level 0; give its box of pixels."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        columns = -(-page.imagewidth // page.tilewidth)
+        rows = -(-page.imagelength // page.tilelength)
+        tile = (rows // 2) * columns + columns // 2 if tile is None else tile
+        start, count = page.dataoffsets[tile], page.databytecounts[tile]
+        left, top = tile % columns * page.tilewidth, tile // columns * page.tilelength
+        box = (left, top, left + page.tilewidth, top + page.tilelength)
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(content(count))
+    return box
+
+
+def named_patch(message):
+    """Corner of the patch that a message names."""
+    x, y = message.partition("the patch at (")[2].partition(")")[0].split(",")
+    return int(x), int(y)
+
+
+@pytest.mark.parametrize(
+    ("compression", "content"),
+    [("adobe_deflate", os.urandom), ("jpeg", bytes)],
+    ids=["row 5: bad bytes", "row 6: hole of zeros"],
+)
+def test_rows_5_and_6_a_tile_that_cannot_be_decoded_is_told_with_its_place(compression, content):
+    make_slide(SLIDES / "bad.svs", compression=compression)
+    left, top, right, bottom = spoil_tile(SLIDES / "bad.svs", content)
+
+    message = assert_only_bad_fails(reason="cannot be read")
+
+    x, y = named_patch(message)
+    assert left - 256 < x < right
+    assert top - 256 < y < bottom
+    assert "--max-bad-patches" in message
+
+
+def test_row_5_a_share_of_bad_patches_may_pass_and_is_counted():
+    make_slide(SLIDES / "good.svs")
+    make_slide(SLIDES / "bad.svs")
+    spoil_tile(SLIDES / "bad.svs", os.urandom)
+
+    result = extract("--max-bad-patches", "0.1")
+
+    bad, good = list_bags(Path("features"))
+    assert result.exit_code == 0
+    assert (bad.attributes["n_bad_patches"], good.attributes["n_bad_patches"]) == (1, 0)
+    assert bad.n_patches == good.n_patches - 1
+
+
+def test_row_10_links_that_lead_round_in_circles_are_walked_once():
+    make_slide(SLIDES / "deep" / "good.svs")
+    (SLIDES / "deep" / "up").symlink_to("..", target_is_directory=True)
+    (SLIDES / "again").symlink_to("deep", target_is_directory=True)
+    (SLIDES / "self").symlink_to("self")
+
+    result = extract()
+
+    assert result.exit_code == 0
+    assert done() == ["good"]
+
+
+def test_row_12_dimensions_of_billions_are_refused():
+    make_slide(SLIDES / "bad.svs")
+    retag(SLIDES / "bad.svs", {WIDTH: 2_000_000_000, LENGTH: 2_000_000_000})
+
+    message = assert_only_bad_fails(reason="no reader opens 'slides/bad.svs': OpenSlideError")
+
+    assert str(Path.cwd()) not in message
+
+
+def test_row_13_a_needle_is_refused():
+    make_slide(SLIDES / "bad.svs")
+    retag(SLIDES / "bad.svs", {WIDTH: 100, LENGTH: 8_300_000})
+
+    assert_only_bad_fails(reason="100 x 8300000 pixels, which no scanner makes")
+
+
+def test_row_14_pages_that_form_a_loop_are_refused():
+    make_slide(SLIDES / "bad.svs")
+    path = SLIDES / "bad.svs"
+    with tifffile.TiffFile(path) as file:
+        first, last = file.pages[0].offset, file.pages[-1].offset
+    data = bytearray(path.read_bytes())
+    (n_tags,) = struct.unpack_from("<H", data, last)
+    struct.pack_into("<I", data, last + 2 + 12 * n_tags, first)
+    path.write_bytes(data)
+
+    assert_only_bad_fails(reason="form a loop")
+
+
+@pytest.mark.parametrize(("size", "n_patches"), [((300, 400), 1), ((600, 400), 2)])
+def test_rows_24_and_25_slides_of_one_or_two_patches_work(size, n_patches):
+    make_slide(SLIDES / "a.svs", size, tissue=[(0, 0, size[0], 256)])
+
+    result = extract()
+
+    (bag,) = list_bags(Path("features"))
+    assert result.exit_code == 0
+    assert bag.n_patches == n_patches
+
+
+def test_row_25_a_slide_of_fewer_patches_than_landmarks_works():
+    make_slide(SLIDES / "a.svs", (31 * 64, 100), tissue=[(0, 0, 31 * 64, 64)])
+
+    result = extract("--patch-size", "64")
+
+    (bag,) = list_bags(Path("features"))
+    assert result.exit_code == 0
+    assert read_coords(bag).tolist() == [[64 * column, 0] for column in range(31)]
+
+
+def test_row_27_odd_names_work_and_a_newline_is_refused():
+    odd = ["with space", "ü", "文字", "x" * 251, "-dash", "<script>", "=HYPERLINK()", "a'b\"c"]
+    for name in odd:
+        make_slide(SLIDES / f"{name}.svs")
+    make_slide(SLIDES / "new\nline.svs")
+
+    result = extract()
+
+    assert result.exit_code == 4
+    assert sorted(done()) == sorted(odd)
+    assert "control character" in failures()["new\nline"]
+
+
+def test_row_28_names_that_differ_by_case_or_folder_alone_get_a_bag_each():
+    for seed, name in enumerate(("A.svs", "a.svs", "one/b.svs", "two/b.svs", "c.svs")):
+        make_slide(SLIDES / name, seed=seed)
+
+    first = extract()
+    fingerprints = {bag.fingerprint for bag in list_bags(Path("features"))}
+    second = extract()
+
+    assert first.exit_code == 0
+    assert sorted(name.lower()[:2] for name in done()) == ["a-", "a-", "b-", "b-", "c"]
+    assert len(fingerprints) == 5
+    assert "nothing to do, 5 slides done before" in second.stdout
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="rights are dropped in a child, which takes root")
+def test_row_29_a_file_without_the_right_to_read_it_is_told(monkeypatch):
+    shared_readers()
+    with tempfile.TemporaryDirectory() as everyones:  # pytest's own folders are root's alone
+        Path(everyones).chmod(0o777)
+        monkeypatch.chdir(everyones)
+        make_slide(SLIDES / "bad.svs")
+        make_slide(SLIDES / "good.svs")
+        Path("slides/bad.svs").chmod(0)
+
+        pid = os.fork()
+        if pid == 0:
+            code = 99
+            try:
+                os.setgid(65534)
+                os.setuid(65534)
+                code = extract().exit_code
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        assert code == 4
+        assert failures().keys() == {"bad"}
+        assert "'slides/bad.svs' may not be read" in failures()["bad"]
+        assert done() == ["good"]
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes() + b"more"), "changed while it was read"),
+        (os.utime, "changed while it was read"),
+        (Path.unlink, "cannot be read: No such file"),
+    ],
+    ids=["grows", "is touched", "disappears"],
+)
+def test_row_44_a_slide_that_changes_while_it_is_read_fails(monkeypatch, change, reason):
+    make_slide(SLIDES / "bad.svs")
+    make_slide(SLIDES / "good.svs")
+    plan = Reading.plan
+
+    def plan_and_change(self):
+        made = plan(self)
+        if self._path.endswith("bad.svs"):
+            change(Path(self._path))
+        return made
+
+    monkeypatch.setattr(Reading, "plan", plan_and_change)
+
+    result = extract()
+
+    assert result.exit_code == 4
+    assert failures().keys() == {"bad"}
+    assert "slides/bad.svs' " + reason in failures()["bad"]
+    assert done() == ["good"]
+    assert names("features") == ["failures.csv", "good.h5"]
