@@ -22,6 +22,8 @@ COMMANDS = {
     "predict": "gimp_plugin.cli.predict",
     "evaluate": "gimp_plugin.cli.evaluate",
     "demo": "gimp_plugin.cli.demo",
+    "info": "gimp_plugin.cli.info",
+    "verify": "gimp_plugin.cli.verify",
     "config": "gimp_plugin.cli.config",
     "plugins": "gimp_plugin.cli.plugins",
     "doctor": "gimp_plugin.cli.doctor",

@@ -1,0 +1,148 @@
+"""Whether what is stored is whole: every byte of bags is read and held against what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.errors import BagError, GimpError
+from gimp_plugin.storage.bags import BagInfo, read_coords, read_features, read_info, scan_bags
+from gimp_plugin.storage.hdf5 import DamagedBagError
+from gimp_plugin.storage.runs import CONFIG, PROVENANCE, read_run
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 4096
+"""Patches that are in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of verifying one file or folder.
+
+    Parameters
+    ----------
+    path
+        What was verified.
+    kind
+        `bag` or `run`.
+    n_patches
+        Patches of a bag.
+    problem
+        What is wrong; empty when nothing is.
+    """
+
+    path: Path
+    kind: str
+    n_patches: int = 0
+    problem: str = ""
+
+
+def verify(paths: Sequence[Path]) -> Iterator[Verdict]:
+    """Verify bags, folders of bags, and run folders.
+
+    Parameters
+    ----------
+    paths
+        Files and folders.
+
+    Yields
+    ------
+    A verdict for each bag and each run, in their order.
+
+    Raises
+    ------
+    MissingFileError
+        If a folder does not exist.
+    """
+    for path in paths:
+        if (path / CONFIG).is_file() or (path / PROVENANCE).is_file():
+            yield _verdict(path, "run")
+        elif path.is_dir() and not path.name.endswith(".zarr"):
+            bags, errors = scan_bags(path)
+            for bag in bags:
+                yield _verdict(bag.path, "bag")
+            for name in sorted(errors):
+                yield Verdict(path=path / name, kind="bag", problem=str(errors[name]))
+        else:
+            yield _verdict(path, "bag")
+
+
+def verify_bag(path: Path) -> BagInfo:
+    """Read a bag from end to end and hold it against what it says of itself.
+
+    Shape and completeness, checksums of HDF5, the hashes that our own bags carry, finite values,
+    and coordinates: none twice, and none outside the slide where its size is told.
+
+    Parameters
+    ----------
+    path
+        A bag of any layout that is read.
+
+    Returns
+    -------
+    What the bag is.
+
+    Raises
+    ------
+    BagError
+        If anything is wrong with it.
+    """
+    info = read_info(path)
+    digest = hashlib.sha256()
+    for start in range(0, info.n_patches, WINDOW):
+        rows = read_features(info, start, min(start + WINDOW, info.n_patches))
+        digest.update(np.ascontiguousarray(rows).tobytes())
+    _compare(info, keys.FEATURES, keys.FEATURES_SHA256, digest.hexdigest())
+    if info.has_coords and info.attributes.get("unit") != "um":
+        _check_coords(info, read_coords(info))
+    return info
+
+
+def _verdict(path: Path, kind: str) -> Verdict:
+    """Verify one thing; what is wrong is told, not raised."""
+    try:
+        if kind == "run":
+            read_run(path)
+            return Verdict(path=path, kind=kind)
+        return Verdict(path=path, kind=kind, n_patches=verify_bag(path).n_patches)
+    except GimpError as error:
+        return Verdict(path=path, kind=kind, problem=str(error))
+
+
+def _compare(info: BagInfo, name: str, key: str, found: str) -> None:
+    """Hold a hash against the one that our own bags carry."""
+    stored: Any = info.attributes.get(key)
+    ours = info.attributes.get(keys.FORMAT) == keys.BAG_FORMAT
+    if ours and stored != found:
+        problem = (
+            f"{str(info.path)!r}: {name!r} has sha256 {found[:12]}, written was {stored!r:.14}"
+        )
+        raise DamagedBagError(problem, hint="extract this slide again")
+
+
+def _check_coords(info: BagInfo, coords: NDArray[np.int32]) -> None:
+    """Refuse coordinates that cannot be those of a slide's patches."""
+    if info.attributes.get(keys.FORMAT) == keys.BAG_FORMAT:
+        digest = hashlib.sha256(np.ascontiguousarray(coords, "<i4").tobytes()).hexdigest()
+        _compare(info, keys.COORDS, keys.COORDS_SHA256, digest)
+    _, first, count = np.unique(coords, axis=0, return_index=True, return_counts=True)
+    if (count > 1).any():
+        x, y = coords[int(first[count > 1].min())].tolist()
+        problem = f"{str(info.path)!r}: the patch at ({x}, {y}) is there more than once"
+        raise BagError(problem, hint="extract this slide again")
+    told = (info.attributes.get(key) for key in ("slide_width", "slide_height"))
+    width, height = (int(value) if value else np.iinfo(np.int32).max for value in told)
+    outside = (coords < 0).any(axis=1) | (coords[:, 0] >= width) | (coords[:, 1] >= height)
+    if outside.any():
+        x, y = coords[int(np.argmax(outside))].tolist()
+        problem = f"{str(info.path)!r}: the patch at ({x}, {y}) lies outside the slide"
+        raise BagError(f"{problem} ({width} x {height})", hint="extract this slide again")

@@ -1,0 +1,7 @@
+"""What a file or folder is: a bag, bags, a cohort, a run or predictions."""
+
+from __future__ import annotations
+
+from gimp_plugin.studies.inspection.describe import Description, describe
+
+__all__ = ["Description", "describe"]
