@@ -248,7 +248,7 @@ def test_wrong_shapes_and_types_are_refused(tmp_path, features, coords, message)
 @pytest.mark.parametrize("limit", ["MAX_PATCHES", "MAX_DIM"])
 def test_sizes_that_no_slide_has_are_refused(tmp_path, rows, monkeypatch, limit):
     path = write_bag(tmp_path / "a.h5", *rows)
-    monkeypatch.setattr(f"gimp_plugin.storage.bags.{limit}", 6)
+    monkeypatch.setattr(f"gimp_plugin.storage.bags.info.{limit}", 6)
 
     with pytest.raises(BagError, match=r"a\.h5.*shape \(1234, 7\), at most"):
         read_info(path)

@@ -1,0 +1,229 @@
+"""Bags: the patch features of one slide, read lazily and checked at the door.
+
+`layouts.LAYOUTS` says whose files are read: ours, and those of CLAM, TRIDENT, STAMP, TIAToolbox and
+LazySlide, each in a module of its own. `BagWriter` writes ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.errors import BagError, GimpError, MissingFileError
+from gimp_plugin.storage.bag_writer import BagWriter
+from gimp_plugin.storage.bags.hdf5_bags import SUFFIX
+from gimp_plugin.storage.bags.info import MAX_DIM, MAX_PATCHES, MICRONS, READ, BagInfo
+from gimp_plugin.storage.bags.layouts import BY_NAME, SUFFIXES, look
+
+__all__ = [
+    "MAX_DIM",
+    "MAX_PATCHES",
+    "SUFFIX",
+    "SUFFIXES",
+    "BagInfo",
+    "BagWriter",
+    "bag_paths",
+    "list_bags",
+    "read_coords",
+    "read_features",
+    "read_info",
+    "scan_bags",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def read_info(path: Path) -> BagInfo:
+    """Look at a feature file: its shape and what it says of itself; no feature is read.
+
+    Returns
+    -------
+    What the file is; nothing keeps it open.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such file.
+    BagError
+        If it is damaged, unfinished or not a feature file.
+    SafetyError
+        If it shows other files' bytes.
+    """
+    return look(path)
+
+
+def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+    """Rows `start` to `stop` of a bag's features; only these are read.
+
+    Returns
+    -------
+    Finite float16 or float32, as stored; other types are converted to float32.
+
+    Raises
+    ------
+    BagError
+        If bytes are damaged, or a value is not finite (the first such row is named).
+    """
+    layout = BY_NAME[info.layout]
+    with layout.opened(info.path) as file:
+        features = layout.rows(info, file, start, stop)
+    if features.dtype not in (np.float16, np.float32):
+        with np.errstate(over="ignore"):
+            features = features.astype(np.float32)
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        row = start + int(np.argmin(finite))
+        raise BagError(
+            f"{str(info.path)!r}: row {row} of {keys.FEATURES!r} is not finite",
+            hint="extract this slide again",
+        )
+    return features
+
+
+def read_coords(
+    info: BagInfo, *, mpp: float | None = None, read_mpp: float | None = None
+) -> NDArray[np.int32]:
+    """Top-left corners (x, y) of a bag's patches, in level-0 pixels.
+
+    Parameters
+    ----------
+    info
+        The bag.
+    mpp
+        Microns per pixel of the slide's level 0, for files that do not count in its pixels.
+    read_mpp
+        Microns per pixel at which the patches were read, for files that count in those pixels.
+
+    Returns
+    -------
+    Shape (patch, 2), in the order of the features.
+
+    Raises
+    ------
+    BagError
+        If the file does not say where its patches lie, its bytes are damaged, or its unit needs an
+        `mpp` that was not given.
+    """
+    if not info.has_coords:
+        raise BagError(
+            f"{str(info.path)!r} has no dataset {keys.COORDS!r}",
+            hint="its patches have no place; extract the slide again",
+        )
+    scale = _pixels_per_unit(info, mpp, read_mpp)
+    layout = BY_NAME[info.layout]
+    with layout.opened(info.path) as file:
+        corners = layout.corners(info, file)
+    if scale != 1 or corners.dtype.kind == "f":
+        corners = np.rint(corners * scale)
+    limits = np.iinfo(np.int32)
+    inside = ((corners >= limits.min) & (corners <= limits.max)).all(axis=1)  # NaN is neither
+    if not inside.all():
+        row = int(np.argmin(inside))
+        problem = f"{str(info.path)!r}: row {row} of {keys.COORDS!r} is {corners[row].tolist()}"
+        raise BagError(f"{problem}, no place on a slide", hint="extract this slide again")
+    return corners.astype(np.int32)
+
+
+def list_bags(folder: Path) -> list[BagInfo]:
+    """Every bag of a folder, in the order of slide_id.
+
+    Returns
+    -------
+    An empty list for a folder without feature files.
+
+    Raises
+    ------
+    GimpError
+        If the folder is missing, or a file in it is not a good bag (`scan_bags` goes on instead).
+    """
+    bags, errors = scan_bags(folder)
+    if errors:
+        raise next(iter(errors.values()))
+    return bags
+
+
+def scan_bags(folder: Path) -> tuple[list[BagInfo], dict[str, GimpError]]:
+    """Every good bag of a folder in the order of slide_id, and what is wrong with the others.
+
+    Returns
+    -------
+    The bags, and the error of each slide_id that has none.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such folder.
+    BagError
+        If it is a file, or one bag.
+    """
+    bags: list[BagInfo] = []
+    errors: dict[str, GimpError] = {}
+    for slide_id, path in bag_paths(folder).items():
+        try:
+            bags.append(read_info(path))
+        except GimpError as error:
+            errors[slide_id] = error
+    cautions = Counter(bag.caution for bag in bags if bag.caution)
+    for caution, n_bags in cautions.items():
+        logger.warning("%d of %d bags: %s", n_bags, len(bags), caution)
+    return bags, errors
+
+
+def bag_paths(folder: Path) -> dict[str, Path]:
+    """Feature files of a folder by slide_id; of two of one slide, the one that tells most.
+
+    Returns
+    -------
+    In the order of slide_id; a `.h5` before a `.zarr`, and that before a `.pt`.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such folder.
+    BagError
+        If it is a file, or one bag.
+    """
+    if folder.is_file():
+        problem = f"{str(folder)!r} is a file, expected a folder of features"
+        raise BagError(problem, hint="a cohort is given as --adata")
+    if not folder.is_dir():
+        raise MissingFileError(
+            f"no folder of features at {str(folder)!r}",
+            hint="run gimp extract-features, or give --features",
+        )
+    if folder.suffix in SUFFIXES:
+        problem = f"{str(folder)!r} is one {folder.suffix}, expected a folder of features"
+        raise BagError(problem, hint="give the folder that it lies in")
+    paths = {
+        path.name.removesuffix(suffix): path
+        for suffix in reversed(SUFFIXES)
+        for path in folder.glob(f"*{suffix}")
+        if not path.name.startswith(".")
+    }
+    return dict(sorted(paths.items()))
+
+
+def _pixels_per_unit(info: BagInfo, mpp: float | None, read_mpp: float | None) -> float:
+    """Level-0 pixels of one unit of a bag's coordinates."""
+    if info.coords_unit not in {MICRONS, READ}:
+        return 1.0
+    where = f"{str(info.path)!r} counts its coordinates in {info.coords_unit}"
+    if not mpp:
+        raise BagError(
+            f"{where}: level-0 pixels need the slide's microns per pixel",
+            hint="give a slide table with the column mpp",
+        )
+    if info.coords_unit == MICRONS:
+        return 1 / mpp
+    if not read_mpp:
+        raise BagError(
+            f"{where}, which it does not state",
+            hint="give the microns per pixel that the tool was run with: --read-mpp",
+        )
+    return read_mpp / mpp
