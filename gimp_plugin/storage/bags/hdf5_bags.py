@@ -23,6 +23,10 @@ SUFFIX = ".h5"
 def features_of(path: Path, file: h5py.File, name: str = keys.FEATURES) -> h5py.Dataset:
     """Dataset of the features.
 
+    Returns
+    -------
+    The dataset, open as long as its file is.
+
     Raises
     ------
     BagError

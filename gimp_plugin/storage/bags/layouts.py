@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from gimp_plugin.errors import BagError
-from gimp_plugin.storage.bags import clam_h5, clam_pt, gimp_h5, stamp_h5, trident_h5
+from gimp_plugin.storage.bags import (
+    clam_h5,
+    clam_pt,
+    gimp_h5,
+    stamp_h5,
+    tiatoolbox_zarr,
+    trident_h5,
+    wsidata_zarr,
+)
 from gimp_plugin.storage.bags.info import BagInfo
 from gimp_plugin.storage.bags.layout import Layout
 
@@ -14,6 +22,8 @@ LAYOUTS: tuple[Layout, ...] = (
     stamp_h5.LAYOUT,
     trident_h5.LAYOUT,
     clam_h5.LAYOUT,
+    tiatoolbox_zarr.LAYOUT,
+    wsidata_zarr.LAYOUT,
     clam_pt.LAYOUT,
 )
 

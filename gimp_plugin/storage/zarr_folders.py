@@ -1,0 +1,279 @@
+"""Opening zarr folders of unknown origin: arrays of numbers that lie in this very folder.
+
+The metadata are read here, as JSON, before zarr sees them: only arrays of plain numbers, with
+codecs that run no code, whose chunks are there and hold about what they claim. Nothing follows a
+link.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.errors import BagError, MissingFileError, SafetyError
+from gimp_plugin.storage.hdf5 import MAX_EXPANSION, DamagedBagError
+
+SUFFIX = ".zarr"
+MAX_METADATA = 16_000_000
+MAX_CHUNK = 2**31
+CODECS = {"bytes", "transpose", "blosc", "gzip", "zstd", "crc32c", "sharding_indexed"}
+COMPRESSORS = {"blosc", "zstd", "gzip", "zlib", "lz4"}
+FILTERS = {"shuffle", "crc32", "adler32", "fletcher32"}
+_HINT = "ask whoever made it for a plain folder"
+_DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, zlib.error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZarrArray:
+    """An array of a folder, checked and not yet read."""
+
+    root: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+
+    def check_chunks(self) -> None:
+        """Look whether the chunks are there, plain files, and hold about what they claim.
+
+        Raises
+        ------
+        SafetyError
+            If the array claims far more than its files hold.
+        BagError
+            If chunks are missing.
+        """
+        files = [path for path in _plain_files(self.root / self.name) if not _is_metadata(path)]
+        stored = sum(path.stat().st_size for path in files)
+        claimed = math.prod(self.shape) * self.dtype.itemsize
+        where = f"{str(self.root)!r}: {self.name!r}"
+        if claimed > max(stored, 1024) * MAX_EXPANSION:
+            problem = f"{where} claims {claimed} bytes and stores {stored}; it was not read"
+            raise SafetyError(problem, hint=_HINT)
+        pairs = zip(self.shape, self.chunks, strict=True)
+        expected = math.prod(-(-side // chunk) for side, chunk in pairs)
+        if len(files) < expected:
+            problem = f"{where} has {len(files)} of {expected} chunks"
+            raise DamagedBagError(problem, hint="its writer was interrupted; make it again")
+
+    def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Rows `start` to `stop`; only the chunks that hold them are read.
+
+        Returns
+        -------
+        The rows.
+
+        Raises
+        ------
+        BagError
+            If a chunk is damaged.
+        """
+        import zarr
+
+        try:
+            array = zarr.open_array(str(self.root / self.name), mode="r")
+            return np.asarray(array[start:stop])
+        except _DAMAGE as error:
+            problem = f"{str(self.root)!r}: {self.name!r} is damaged (a chunk cannot be decoded)"
+            raise DamagedBagError(problem, hint="make or copy it again") from error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """Look whether there is a folder with zarr's metadata.
+
+    Yields
+    ------
+    The folder.
+
+    Raises
+    ------
+    MissingFileError
+        If there is nothing at `path`.
+    BagError
+        If it is no zarr folder.
+    """
+    if not path.exists():
+        raise MissingFileError(f"no folder {str(path)!r}")
+    if not path.is_dir():
+        raise BagError(f"{str(path)!r} is not a folder, as a zarr is", hint="unpack it")
+    if node(path, "") is None:
+        problem = f"{str(path)!r} has neither zarr.json nor .zgroup: no zarr folder"
+        raise BagError(problem, hint="give a feature file")
+    yield path
+
+
+def node(root: Path, name: str) -> dict[str, Any] | None:
+    """Metadata of a group or array, of either version of zarr.
+
+    Returns
+    -------
+    `node_type`, `attributes` and, of an array, what zarr states; None when there is no such node.
+
+    Raises
+    ------
+    SafetyError
+        If a link leads to it.
+    BagError
+        If the metadata are damaged.
+    """
+    folder = root
+    for part in Path(name).parts:
+        folder /= part
+        _refuse_link(root, folder)
+    for file in ("zarr.json", ".zarray", ".zgroup"):
+        path = folder / file
+        _refuse_link(root, path)
+        if not path.is_file():
+            continue
+        found = _json(root, path)
+        if file != "zarr.json":
+            attributes = folder / ".zattrs"
+            _refuse_link(root, attributes)
+            found["node_type"] = "array" if file == ".zarray" else "group"
+            found["attributes"] = _json(root, attributes) if attributes.is_file() else {}
+        if not isinstance(found.get("attributes", {}), dict):
+            raise _damaged(root, path)
+        return {"attributes": {}} | found
+    return None
+
+
+def array_of(root: Path, name: str) -> ZarrArray | None:
+    """Array of numbers of a folder; no value is read.
+
+    Returns
+    -------
+    The array, or None when there is none.
+
+    Raises
+    ------
+    SafetyError
+        If it holds objects, or its codecs could run code.
+    BagError
+        If it is no array of numbers, or its metadata are damaged.
+    """
+    found = node(root, name)
+    if found is None or found.get("node_type") != "array":
+        return None
+    try:
+        shape = _sizes(found["shape"], smallest=0)
+        text = found.get("data_type", found.get("dtype"))
+        grid = found.get("chunk_grid")
+        chunks = _sizes(grid["configuration"]["chunk_shape"] if grid else found["chunks"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(root, root / name) from error
+    dtype = _number_type(root, name, text)
+    _check_codecs(root, name, found)
+    if len(chunks) != len(shape) or math.prod(chunks) * dtype.itemsize > MAX_CHUNK:
+        problem = f"{str(root)!r}: {name!r} has chunks of shape {chunks}; it was not read"
+        raise SafetyError(problem, hint=_HINT)
+    return ZarrArray(root=root, name=name, shape=shape, dtype=dtype, chunks=chunks)
+
+
+def refused_link(root: Path, path: Path) -> SafetyError:
+    """Error for a link inside of a folder."""
+    problem = f"{str(path)!r} is a link inside of {str(root)!r}; it was not followed"
+    return SafetyError(problem, hint=_HINT)
+
+
+def _number_type(root: Path, name: str, text: object) -> np.dtype[Any]:
+    """Type of an array's values, of numbers only."""
+    if text == "|O":
+        problem = f"{str(root)!r}: {name!r} holds objects, not numbers; it was not read"
+        raise SafetyError(problem, hint=_HINT)
+    try:
+        dtype = np.dtype(text) if isinstance(text, str) else None
+    except TypeError:
+        dtype = None
+    if dtype is None or dtype.kind not in "fiu":
+        problem = f"{str(root)!r}: {name!r} is of type {text}, expected numbers"
+        raise BagError(problem, hint="give a feature file")
+    return dtype
+
+
+def _check_codecs(root: Path, name: str, found: Mapping[str, Any]) -> None:
+    """Refuse codecs other than those that are known to run no code."""
+    if "codecs" in found:
+        strange = [codec for codec in _named(found["codecs"], "name") if codec not in CODECS]
+        strange += [str(each) for each in found.get("storage_transformers") or ()]
+    else:
+        strange = [id_ for id_ in _named([found.get("compressor")]) if id_ not in COMPRESSORS]
+        strange += [id_ for id_ in _named(found.get("filters")) if id_ not in FILTERS]
+    if strange:
+        problem = f"{str(root)!r}: {name!r} uses the codec {strange[0]!r}; it was not read"
+        raise SafetyError(problem, hint=_HINT)
+
+
+def _named(codecs: Any, key: str = "id") -> Iterator[str]:
+    """Names of codecs, those inside a shard included; what is no codec is `?`."""
+    for codec in codecs if isinstance(codecs, list) else [codecs]:
+        if codec is None:
+            continue
+        if not isinstance(codec, dict):
+            yield "?"
+            continue
+        yield str(codec.get(key))
+        inner = codec.get("configuration")
+        for part in ("codecs", "index_codecs"):
+            if isinstance(inner, dict) and part in inner:
+                yield from _named(inner[part], key)
+
+
+def _plain_files(folder: Path) -> Iterator[Path]:
+    """All files of a folder; a link or a special file in it is refused."""
+    for place, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            path = Path(place) / name
+            _refuse_link(folder, path)
+            if name in names:
+                if not path.is_file():
+                    raise SafetyError(f"{str(path)!r} is no plain file", hint=_HINT)
+                yield path
+
+
+def _is_metadata(path: Path) -> bool:
+    """Whether a file of an array is none of its chunks."""
+    return path.name in {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
+
+
+def _refuse_link(root: Path, path: Path) -> None:
+    """Refuse a link inside of a folder."""
+    if path.is_symlink():
+        raise refused_link(root, path)
+
+
+def _json(root: Path, path: Path) -> dict[str, Any]:
+    """Content of a metadata file."""
+    if path.stat().st_size > MAX_METADATA:
+        raise SafetyError(f"{str(path)!r} has {path.stat().st_size} bytes", hint=_HINT)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _damaged(root, path) from error
+    if not isinstance(found, dict):
+        raise _damaged(root, path)
+    return found
+
+
+def _sizes(values: Any, *, smallest: int = 1) -> tuple[int, ...]:
+    """Shape as whole numbers."""
+    sizes = tuple(int(value) for value in values)
+    if any(size < smallest for size in sizes):
+        raise ValueError(sizes)
+    return sizes
+
+
+def _damaged(root: Path, path: Path) -> DamagedBagError:
+    """Error for metadata that cannot be understood."""
+    problem = f"{str(root)!r} is damaged: {path.relative_to(root).as_posix()!r} cannot be read"
+    return DamagedBagError(problem, hint="make or copy it again")
