@@ -1,165 +1,37 @@
-"""Opening a slide: TIAToolbox's readers first, OpenSlide where they fail."""
+"""Opening a slide: each kind by the reader that reads it piece by piece and rightly.
+
+TIAToolbox chooses among its readers. A plain TIFF is OpenSlide's, because TIAToolbox would decode
+the whole of a pyramid and forget its resolution; so is what TIAToolbox does not open.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from gimp_plugin.errors import SlideError
+from gimp_plugin.slides.decoders import (
+    OpenSlideSource,
+    PictureSource,
+    SlideInfo,
+    Source,
+    ToolboxSource,
+)
 from gimp_plugin.slides.finding import slide_parts
+from gimp_plugin.slides.pictures import read_picture
+from gimp_plugin.slides.tags import TiffHead, read_head
+
+__all__ = ["SlideInfo", "Source", "open_source", "resolution"]
 
 MIN_MPP, MAX_MPP = 0.05, 20.0
 MPP_WARNING, MPP_REFUSAL = 0.02, 0.10
 MAX_SIDE = 2_000_000
 MAX_ASPECT = 1_000
-TILE_CACHE_BYTES = 128 << 20
-MICRONS_PER = {"centimeter": 1e4, "inch": 25_400.0}
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+PLAIN_TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SlideInfo:
-    """The few properties of a slide that are ever read; nothing of the patient is among them.
-
-    Parameters
-    ----------
-    reader
-        What reads it: `tiatoolbox.<class>` or `openslide`.
-    vendor
-        Maker of the format, as the reader names it.
-    width, height
-        Level 0, in pixels.
-    downsamples
-        Of each level against level 0.
-    mpp_x, mpp_y
-        Microns per pixel at level 0; None when the slide does not say.
-    power
-        Objective power; None when the slide does not say.
-    """
-
-    reader: str
-    vendor: str
-    width: int
-    height: int
-    downsamples: tuple[float, ...]
-    mpp_x: float | None
-    mpp_y: float | None
-    power: float | None
-
-
-class Source(Protocol):
-    """An open slide."""
-
-    @property
-    def info(self) -> SlideInfo:
-        """What the slide says of itself."""
-        ...
-
-    def read(
-        self, corner: tuple[int, int], size: tuple[int, int], *, level: int
-    ) -> NDArray[np.uint8]:
-        """Read pixels.
-
-        Parameters
-        ----------
-        corner
-            Top-left (x, y) in level-0 pixels.
-        size
-            Width and height in pixels of the level.
-        level
-            Level of the pyramid.
-
-        Returns
-        -------
-        RGB, shape (height, width, 3).
-        """
-        ...
-
-    def close(self) -> None:
-        """Close the slide's files."""
-        ...
-
-
-class OpenSlideSource:
-    """A slide that OpenSlide reads, by itself or under TIAToolbox's reader."""
-
-    def __init__(self, handle: Any, reader: str) -> None:
-        import openslide
-
-        self._handle = handle
-        handle.set_cache(openslide.OpenSlideCache(TILE_CACHE_BYTES))
-        properties: Mapping[str, str] = handle.properties
-        mpp_x, mpp_y = _stated_mpp(properties)
-        self.info = SlideInfo(
-            reader=reader,
-            vendor=properties.get("openslide.vendor", "unknown"),
-            width=handle.dimensions[0],
-            height=handle.dimensions[1],
-            downsamples=tuple(float(value) for value in handle.level_downsamples),
-            mpp_x=mpp_x,
-            mpp_y=mpp_y,
-            power=_number(properties.get("openslide.objective-power")),
-        )
-
-    def read(
-        self, corner: tuple[int, int], size: tuple[int, int], *, level: int
-    ) -> NDArray[np.uint8]:
-        """Read pixels; what the scanner left out is white."""
-        import cv2  # copies the colours ten times faster than a slice does
-
-        pixels = np.asarray(self._handle.read_region(corner, level, size))
-        alpha = pixels[..., 3]
-        if alpha.min() == 255:
-            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), np.uint8)
-        opacity = alpha[..., None].astype(np.uint16)
-        over_white = (pixels[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255
-        return over_white.astype(np.uint8)
-
-    def close(self) -> None:
-        """Close the slide's files."""
-        self._handle.close()
-
-
-class ToolboxSource:
-    """A slide that one of TIAToolbox's own readers reads."""
-
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
-        info = reader.info
-        mpp_x, mpp_y = _plausible(*((None, None) if info.mpp is None else map(_number, info.mpp)))
-        self.info = SlideInfo(
-            reader=f"tiatoolbox.{type(reader).__name__}",
-            vendor=str(info.vendor or "unknown"),
-            width=int(info.slide_dimensions[0]),
-            height=int(info.slide_dimensions[1]),
-            downsamples=tuple(float(value) for value in info.level_downsamples),
-            mpp_x=mpp_x,
-            mpp_y=mpp_y,
-            power=None,  # these readers may have guessed it from the resolution
-        )
-
-    def read(
-        self, corner: tuple[int, int], size: tuple[int, int], *, level: int
-    ) -> NDArray[np.uint8]:
-        """Read pixels through the reader's own level."""
-        pixels = np.asarray(self._reader.read_rect(corner, size, resolution=level, units="level"))
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] < 3:
-            problem = f"the slide has pixels of shape {pixels.shape} and type {pixels.dtype}"
-            raise SlideError(f"{problem}, expected 8-bit RGB", hint="convert it")
-        return pixels[..., :3]
-
-    def close(self) -> None:
-        """Close the slide's files, where the reader keeps them open."""
-        for name in ("_zarr_store", "tiff"):  # TIAToolbox closes neither
-            file = getattr(self._reader, name, None)
-            if file is not None:
-                file.close()
+Opener = Callable[[Path], Source]
 
 
 def open_source(path: Path) -> closing[Source]:
@@ -180,9 +52,11 @@ def open_source(path: Path) -> closing[Source]:
         If no reader opens it, or its dimensions are out of bounds.
     """
     reasons = []
-    for attempt in (_open_with_toolbox, _open_with_openslide):
+    for attempt in _openers(path):
         try:
             source = attempt(path)
+        except (SlideError, MemoryError):
+            raise
         except Exception as error:  # noqa: BLE001  # a decoder may raise anything on a bad file
             reasons.append(f"{type(error).__name__}: {error}")
             continue
@@ -236,14 +110,50 @@ def resolution(info: SlideInfo, *, given: float) -> tuple[float, float, str]:
     return info.mpp_x, info.mpp_y, "slide"
 
 
-def _open_with_toolbox(path: Path) -> Source:
+def _openers(path: Path) -> tuple[Opener, ...]:
+    """Ways to open a slide, the best first."""
+    suffix = path.suffix.lower()
+    if suffix in PICTURE_SUFFIXES:
+        return (_open_picture,)
+    if suffix not in PLAIN_TIFF_SUFFIXES or path.is_dir():
+        return (_open_with_toolbox, _open_with_openslide)
+    head = _head(path)
+    if head is None:
+        return (_open_with_openslide, _open_with_toolbox)
+
+    def open_tiff(path: Path) -> Source:
+        return _open_with_toolbox(path, head=head)
+
+    if head.ome or head.nested:
+        return (open_tiff,)
+    if not head.tiled:
+        return (_open_with_openslide, lambda path: PictureSource(read_picture(path), mpp=head.mpp))
+    return (_open_with_openslide, open_tiff)
+
+
+def _head(path: Path) -> TiffHead | None:
+    """Tags of a TIFF, or None where tifffile cannot make sense of them."""
+    try:
+        return read_head(path)
+    except SlideError:
+        raise
+    except Exception:  # noqa: BLE001  # a decoder may raise anything on a bad file
+        return None
+
+
+def _open_picture(path: Path) -> Source:
+    """Decode a picture; its tags speak of paper and screens."""
+    return PictureSource(read_picture(path), mpp=(None, None))
+
+
+def _open_with_toolbox(path: Path, *, head: TiffHead | None = None) -> Source:
     """Open with TIAToolbox; what OpenSlide reads underneath is read without its detour."""
     from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader, WSIReader
 
     reader = WSIReader.open(path)
     if isinstance(reader, OpenSlideWSIReader):
         return OpenSlideSource(reader.openslide_wsi, "tiatoolbox.OpenSlideWSIReader")
-    return ToolboxSource(reader)
+    return ToolboxSource(reader, mpp=None if head is None else head.mpp)
 
 
 def _open_with_openslide(path: Path) -> Source:
@@ -259,35 +169,6 @@ def _check_size(path: Path, info: SlideInfo) -> None:
     if short < 1 or long > MAX_SIDE or long > MAX_ASPECT * short:
         problem = f"{str(path)!r} is {info.width} x {info.height} pixels"
         raise SlideError(f"{problem}, which no scanner makes", hint="damaged?")
-
-
-def _stated_mpp(properties: Mapping[str, str]) -> tuple[float | None, float | None]:
-    """Resolution that a slide states, or that its TIFF resolution plausibly means."""
-    mpp_x = _number(properties.get("openslide.mpp-x"))
-    mpp_y = _number(properties.get("openslide.mpp-y"))
-    if mpp_x is not None and mpp_y is not None:
-        return mpp_x, mpp_y
-    microns = MICRONS_PER.get(properties.get("tiff.ResolutionUnit", ""))
-    pixels = [_number(properties.get(f"tiff.{axis}Resolution")) for axis in "XY"]
-    if microns is None or not all(pixels):
-        return None, None
-    return _plausible(*(microns / value for value in pixels if value))
-
-
-def _plausible(mpp_x: float | None, mpp_y: float | None) -> tuple[float | None, float | None]:
-    """Give a resolution that may come from a printer's or screen's tags, or None for those."""
-    if all(value is not None and MIN_MPP <= value <= MAX_MPP for value in (mpp_x, mpp_y)):
-        return mpp_x, mpp_y
-    return None, None
-
-
-def _number(value: Any) -> float | None:
-    """Finite number, or None where there is none."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _first_line(text: str) -> str:
