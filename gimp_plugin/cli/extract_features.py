@@ -125,6 +125,11 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     show_default="this process",
     help="Work on dask.distributed: a scheduler's address or file, or local:N for N processes.",
 )
+@click.option(
+    "--thumbnails",
+    is_flag=True,
+    help="Also write pictures of the slides with tissue and patches, and a page of all.",
+)
 @click.option("--dry-run", is_flag=True, help="Print patches, bytes and hours; write nothing.")
 @options.device
 @options.precision
@@ -140,6 +145,7 @@ def command(
     slide_timeout: float,
     shard: tuple[int, int],
     scheduler: str,
+    thumbnails: bool,
     dry_run: bool,
     offline: bool,
     as_json: bool,
@@ -164,6 +170,7 @@ def command(
             slide_timeout_s=slide_timeout,
             shard=shard,
             offline=offline,
+            thumbnails=thumbnails,
         ),
     }
     if dry_run:

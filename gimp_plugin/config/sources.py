@@ -75,6 +75,8 @@ class ReadingOptions(Settings):
         Which part of the slides is done, and of how many: 0 of 1 is all of them.
     offline
         Do not download weights.
+    thumbnails
+        Also write a picture of each slide with its tissue and patches, and a page of all.
     """
 
     slide_mpps: dict[str, float] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class ReadingOptions(Settings):
     slide_timeout_s: float = 600.0
     shard: tuple[int, int] = (0, 1)
     offline: bool = False
+    thumbnails: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges."""

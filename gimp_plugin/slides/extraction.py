@@ -16,6 +16,7 @@ from gimp_plugin.slides.diagnosis import check_file, fingerprint
 from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.finding import SlideFile, find_slides
 from gimp_plugin.slides.folder import BagFolder
+from gimp_plugin.slides.gallery import write_gallery
 from gimp_plugin.slides.jobs import Job, bag_folder, bag_maker
 from gimp_plugin.slides.ledger import ExtractionResult, Ledger
 from gimp_plugin.slides.reading import SlideReaders
@@ -87,6 +88,9 @@ def extract_features(
             maker = bag_maker(job, encoder, folder=folder, readers=readers)
             make_bags(lacking, maker, ledger)
     folder.write_failures(ours, ledger.failures)
+    if job.options.thumbnails:
+        kept = [slide for slide in ours if slide.slide_id in ledger.kept]
+        write_gallery(kept, job)
     return ledger.result(output, seconds=time.monotonic() - start)
 
 

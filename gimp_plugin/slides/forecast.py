@@ -17,7 +17,7 @@ from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.extraction import in_shard
 from gimp_plugin.slides.finding import find_slides
-from gimp_plugin.slides.making import request_for
+from gimp_plugin.slides.plan import request_for
 from gimp_plugin.slides.reading import SlideReaders
 from gimp_plugin.slides.resolutions import given_mpp
 from gimp_plugin.storage.bag_writer import bytes_of_bag

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tqdm import tqdm
 
@@ -19,8 +19,9 @@ from gimp_plugin.slides.diagnosis import fingerprint, state
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.folder import BagFolder
+from gimp_plugin.slides.gallery import THUMBNAIL_PX, write_thumbnail
 from gimp_plugin.slides.ledger import Made
-from gimp_plugin.slides.plan import ReadRequest, SlidePlan
+from gimp_plugin.slides.plan import SlidePlan, request_for
 from gimp_plugin.slides.reading import Reading, SlideReaders
 from gimp_plugin.slides.resolutions import given_mpp
 from gimp_plugin.storage.atomic import sha256_json
@@ -135,6 +136,8 @@ class BagMaker:
             if self._folder.holds(slide, print_, mpp=mpp, max_bad_patches=allowed):
                 return None
             request = request_for(slide, self._config, slide_mpp=mpp, batch_size=self._batch_size)
+            if self._options.thumbnails:
+                request = replace(request, thumbnail_px=THUMBNAIL_PX)
             timeout_s = self._options.slide_timeout_s
             reading = self._readers.read(request, timeout_s=timeout_s, n_readers=n_readers)
             resources.enter_context(closing(reading))
@@ -176,6 +179,8 @@ class BagMaker:
             except SlideError:
                 _check_unchanged(started)  # what changes under its reader seems damaged
                 raise
+            if plan.thumbnail is not None:
+                write_thumbnail(self._folder.path, slide.slide_id, plan.thumbnail)
         return Made(
             n_patches=len(plan.coords) - n_bad,
             n_bad=n_bad,
@@ -229,39 +234,6 @@ def default_readers(device: str) -> int:
     if device == "cpu":
         return 1
     return max(1, min(CUDA_READERS, len(os.sched_getaffinity(0)) - 1))
-
-
-def request_for(
-    slide: SlideFile, config: ExtractionConfig, *, slide_mpp: float, batch_size: int
-) -> ReadRequest:
-    """What shall be read from a slide.
-
-    Parameters
-    ----------
-    slide
-        The slide.
-    config
-        What decides its bag.
-    slide_mpp
-        Its resolution where it does not state it; 0 when unknown.
-    batch_size
-        Patches a batch; 0 gives the plan only.
-
-    Returns
-    -------
-    The request.
-    """
-    return ReadRequest(
-        path=str(slide.path.absolute()),
-        mpp=config.mpp,
-        patch_size=config.patch_size,
-        stride=config.stride or config.patch_size,
-        tissue=config.tissue,
-        min_tissue=config.min_tissue,
-        slide_mpp=slide_mpp,
-        batch_size=batch_size,
-        max_bad_patches=config.max_bad_patches,
-    )
 
 
 def _check_unchanged(started: StartedSlide) -> None:

@@ -10,8 +10,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gimp_plugin.config import ExtractionConfig
+from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.geometry import Geometry, choose_geometry
 from gimp_plugin.slides.sources import MPP_WARNING, SlideInfo, Source, resolution
+from gimp_plugin.slides.thumbnails import draw_thumbnail
 from gimp_plugin.slides.tissue import tissue_mask, tissue_patches
 
 
@@ -133,6 +136,39 @@ class SlidePlan:
 _PLAIN = ("mpp_x", "mpp_y", "mpp_source", "mask_threshold", "n_regions")
 
 
+def request_for(
+    slide: SlideFile, config: ExtractionConfig, *, slide_mpp: float, batch_size: int
+) -> ReadRequest:
+    """What shall be read from a slide.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    config
+        What decides its bag.
+    slide_mpp
+        Its resolution where it does not state it; 0 when unknown.
+    batch_size
+        Patches a batch; 0 gives the plan only.
+
+    Returns
+    -------
+    The request.
+    """
+    return ReadRequest(
+        path=str(slide.path.absolute()),
+        mpp=config.mpp,
+        patch_size=config.patch_size,
+        stride=config.stride or config.patch_size,
+        tissue=config.tissue,
+        min_tissue=config.min_tissue,
+        slide_mpp=slide_mpp,
+        batch_size=batch_size,
+        max_bad_patches=config.max_bad_patches,
+    )
+
+
 def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
     """Choose the level, find the tissue and lay out the patches.
 
@@ -165,6 +201,16 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
         geometry=geometry,
         min_tissue=request.min_tissue,
     )
+    picture = None
+    if request.thumbnail_px:
+        picture = draw_thumbnail(
+            source,
+            mpp=mpp,
+            mask=mask,
+            coords=coords,
+            geometry=geometry,
+            longer_side_px=request.thumbnail_px,
+        )
     return SlidePlan(
         info=info,
         geometry=geometry,
@@ -174,4 +220,5 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
         mask_threshold=mask.threshold,
         n_regions=n_regions,
         coords=coords,
+        thumbnail=picture,
     )

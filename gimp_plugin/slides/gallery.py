@@ -1,0 +1,122 @@
+"""The gallery of a folder of bags: a picture of each slide, and a page of them all."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.slides.finding import SlideFile
+from gimp_plugin.slides.jobs import Job
+from gimp_plugin.slides.plan import request_for
+from gimp_plugin.slides.reading import SlideReaders
+from gimp_plugin.slides.resolutions import given_mpp
+from gimp_plugin.storage.atomic import whole_file, write_text
+from gimp_plugin.storage.bags import scan_bags
+from gimp_plugin.storage.tables import FAILURES, read_csv
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "thumbnails"
+SHEET = "index.html"
+THUMBNAIL_PX = 1024
+"""Longer side of a picture."""
+
+
+def write_gallery(kept: Sequence[SlideFile], job: Job) -> None:
+    """Write the page of all slides, and the pictures of those whose bags were there without one.
+
+    Parameters
+    ----------
+    kept
+        Slides whose bags were there; the others have their picture from when they were made.
+    job
+        What was done.
+    """
+    lacking = [slide for slide in kept if not thumbnail_path(job.output, slide.slide_id).exists()]
+    if lacking:
+        with SlideReaders() as readers:
+            for slide in lacking:
+                _draw(slide, job, readers)
+    if job.output.exists():
+        logger.info("pictures of the slides: %s", write_sheet(job.output))
+
+
+def _draw(slide: SlideFile, job: Job, readers: SlideReaders) -> None:
+    """Write the picture of a slide that is not read otherwise."""
+    mpp = given_mpp(slide, job.config, job.options.slide_mpps)
+    request = request_for(slide, job.config, slide_mpp=mpp, batch_size=0)
+    request = replace(request, thumbnail_px=THUMBNAIL_PX)
+    with closing(readers.read(request, timeout_s=job.options.slide_timeout_s)) as reading:
+        picture = reading.plan().thumbnail
+    if picture is not None:
+        write_thumbnail(job.output, slide.slide_id, picture)
+
+
+def thumbnail_path(folder: Path, slide_id: str) -> Path:
+    """Where the picture of a slide stands in a folder of bags."""
+    return folder / FOLDER / f"{slide_id}.png"
+
+
+def write_thumbnail(folder: Path, slide_id: str, picture: NDArray[np.uint8]) -> None:
+    """Write the picture of a slide: the same bytes for the same picture.
+
+    Parameters
+    ----------
+    folder
+        Of bags.
+    slide_id
+        The slide.
+    picture
+        RGB, shape (height, width, 3).
+    """
+    import cv2
+
+    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    with whole_file(thumbnail_path(folder, slide_id)) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def write_sheet(folder: Path) -> Path:
+    """Write the page of all slides of a folder, those that failed first.
+
+    One HTML page with the pictures beside it: a cohort of a thousand slides is looked through by
+    scrolling, and a browser loads what it shows.
+
+    Parameters
+    ----------
+    folder
+        Of bags.
+
+    Returns
+    -------
+    The page.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    bags, _ = scan_bags(folder)
+    failures = read_csv(folder / FAILURES) if (folder / FAILURES).exists() else []
+    slides = [
+        {
+            "slide_id": bag.slide_id,
+            "n_patches": bag.n_patches,
+            "n_bad": int(bag.attributes.get(keys.N_BAD_PATCHES, 0)),
+            "has_picture": thumbnail_path(folder, bag.slide_id).exists(),
+        }
+        for bag in bags
+    ]
+    pages = Environment(
+        loader=PackageLoader("gimp_plugin.slides"), autoescape=True, keep_trailing_newline=True,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    text = pages.get_template("thumbnails.html").render(slides=slides, failures=failures)
+    path = folder / FOLDER / SHEET
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+    return path
