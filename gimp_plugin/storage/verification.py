@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.errors import BagError, GimpError
-from gimp_plugin.storage.bags import BagInfo, read_coords, read_features, read_info, scan_bags
+from gimp_plugin.storage.bags import BagInfo, bag_paths, read_coords, read_features, read_info
+from gimp_plugin.storage.bags.info import LEVEL0
 from gimp_plugin.storage.hdf5 import DamagedBagError
 from gimp_plugin.storage.runs import CONFIG, PROVENANCE, read_run
 
 logger = logging.getLogger(__name__)
 
+FINE_MPP = 0.1
+"""Any resolution serves to look for two patches at one place."""
 WINDOW = 4096
 """Patches that are in memory at a time."""
 
@@ -67,11 +70,8 @@ def verify(paths: Sequence[Path]) -> Iterator[Verdict]:
         if (path / CONFIG).is_file() or (path / PROVENANCE).is_file():
             yield _verdict(path, "run")
         elif path.is_dir() and not path.name.endswith(".zarr"):
-            bags, errors = scan_bags(path)
-            for bag in bags:
-                yield _verdict(bag.path, "bag")
-            for name in sorted(errors):
-                yield Verdict(path=path / name, kind="bag", problem=str(errors[name]))
+            for bag in bag_paths(path).values():
+                yield _verdict(bag, "bag")
         else:
             yield _verdict(path, "bag")
 
@@ -102,8 +102,8 @@ def verify_bag(path: Path) -> BagInfo:
         rows = read_features(info, start, min(start + WINDOW, info.n_patches))
         digest.update(np.ascontiguousarray(rows).tobytes())
     _compare(info, keys.FEATURES, keys.FEATURES_SHA256, digest.hexdigest())
-    if info.has_coords and info.attributes.get("unit") != "um":
-        _check_coords(info, read_coords(info))
+    if info.has_coords:
+        _check_coords(info, read_coords(info, mpp=FINE_MPP, read_mpp=FINE_MPP))
     return info
 
 
@@ -139,8 +139,8 @@ def _check_coords(info: BagInfo, coords: NDArray[np.int32]) -> None:
         x, y = coords[int(first[count > 1].min())].tolist()
         problem = f"{str(info.path)!r}: the patch at ({x}, {y}) is there more than once"
         raise BagError(problem, hint="extract this slide again")
-    told = (info.attributes.get(key) for key in ("slide_width", "slide_height"))
-    width, height = (int(value) if value else np.iinfo(np.int32).max for value in told)
+    unlimited = (np.iinfo(np.int32).max,) * 2
+    width, height = (info.slide_size if info.coords_unit == LEVEL0 else None) or unlimited
     outside = (coords < 0).any(axis=1) | (coords[:, 0] >= width) | (coords[:, 1] >= height)
     if outside.any():
         x, y = coords[int(np.argmax(outside))].tolist()

@@ -80,6 +80,8 @@ def _bag(info: BagInfo) -> dict[str, Any]:
         "features": info.dim,
         "encoder": info.encoder,
         "coordinates": info.has_coords,
+        "layout": info.layout,
+        "coordinates count": info.coords_unit if info.has_coords else "",
         "ours": info.attributes.get(keys.FORMAT) == keys.BAG_FORMAT,
     } | told
 
@@ -98,6 +100,7 @@ def _folder(path: Path) -> dict[str, Any]:
         "patches a bag": f"{counts[0]} to {counts[-1]}, median {counts[len(counts) // 2]}"
         if counts
         else "",
+        "layouts": _tally(bag.layout for bag in bags),
         "encoders": _tally(bag.encoder or "not told" for bag in bags),
         "features": _tally(str(bag.dim) for bag in bags),
         "configurations": len({bag.attributes.get(keys.EXTRACTION_SHA256) for bag in bags}),
