@@ -15,6 +15,7 @@ COMMANDS = {
     "import-genes": "gimp_plugin.cli.import_genes",
     "import-slides": "gimp_plugin.cli.import_slides",
     "extract-features": "gimp_plugin.cli.extract_features",
+    "convert-features": "gimp_plugin.cli.convert_features",
     "check": "gimp_plugin.cli.check",
     "split": "gimp_plugin.cli.split",
     "pretrain": "gimp_plugin.cli.pretrain",

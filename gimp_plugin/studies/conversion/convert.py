@@ -1,0 +1,251 @@
+"""Converting bags, one after the other; a bad one is listed and the rest is done."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.errors import (
+    BagError,
+    ConfigError,
+    GimpError,
+    ResourceError,
+    SafetyError,
+    StaleOutputError,
+    listed,
+)
+from gimp_plugin.storage.atomic import clean_partials
+from gimp_plugin.storage.bag_exports import TARGETS, Export
+from gimp_plugin.storage.bags import SUFFIXES, BagInfo, bag_paths, read_coords, read_info
+from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
+from gimp_plugin.studies.conversion.record import read_record, write_record
+
+logger = logging.getLogger(__name__)
+
+STAGE = "convert"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What to make of the bags.
+
+    Parameters
+    ----------
+    to
+        Name of a layout: one of `storage.bag_exports.TARGETS`.
+    encoder
+        Name of the encoder of bags that do not say theirs.
+    mpps
+        Microns per pixel of slides by slide id, for bags that do not count in level-0 pixels.
+    read_mpp
+        Microns per pixel at which patches were read, for bags that count in those; 0: not known.
+    """
+
+    to: str
+    encoder: str = ""
+    mpps: Mapping[str, float] = field(default_factory=dict)
+    read_mpp: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What became of the bags: their slide ids."""
+
+    output: Path
+    done: tuple[str, ...]
+    kept: tuple[str, ...]
+    failures: tuple[Failure, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as plain values."""
+        return {
+            "output": str(self.output),
+            "done": list(self.done),
+            "kept": list(self.kept),
+            "failed": {failure.item: failure.message for failure in self.failures},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Item:
+    """One bag, where it goes, and what that is made from."""
+
+    info: BagInfo
+    encoder: str
+    name: str
+    made_from: dict[str, Any]
+
+
+def convert(features: Path, wanted: Wanted, *, output: Path, overwrite: bool = False) -> Conversion:
+    """Write bags of any layout that is read as those of another tool, or as ours.
+
+    Parameters
+    ----------
+    features
+        One bag, or a folder of bags.
+    wanted
+        What to make of them.
+    output
+        Folder to write.
+    overwrite
+        Whether files made from other inputs may be replaced.
+
+    Returns
+    -------
+    What became of them.
+
+    Raises
+    ------
+    StaleOutputError
+        If a file stands where a bag shall that was made from something else.
+    BagError
+        If there is no bag.
+    SafetyError
+        If a file means harm.
+    """
+    paths = _paths(features)
+    items, failures = _look(paths, wanted)
+    record = read_record(output)
+    current = _current(items, record, output, overwrite=overwrite)
+    todo = [item for item in items if item.name not in current]
+    # What is replaced leaves the record first: killed half way, it is told from what is current.
+    replaced = {item.name for item in todo if (output / item.name).exists()}
+    record = {name: made for name, made in record.items() if name not in replaced}
+    record |= {item.name: item.made_from for item in todo if item.name not in replaced}
+    if todo:
+        clean_partials(output)
+        write_record(output, record)
+    done = []
+    for item in todo:
+        try:
+            _write(item, wanted, output / item.name)
+        except (SafetyError, ResourceError):
+            raise
+        except GimpError as error:
+            failures.append(_failure(item.info.slide_id, error))
+            continue
+        record[item.name] = item.made_from
+        done.append(item.info.slide_id)
+    if done:
+        write_record(output, record)
+    _write_failures(output, failures, {*paths})
+    kept = tuple(item.info.slide_id for item in items if item.name in current)
+    failures.sort(key=lambda failure: failure.item)
+    return Conversion(output=output, done=tuple(done), kept=kept, failures=tuple(failures))
+
+
+def _paths(features: Path) -> dict[str, Path]:
+    """Bags by slide id: one, or those of a folder."""
+    if features.suffix in SUFFIXES and features.exists():
+        return {features.name.removesuffix(features.suffix): features}
+    paths = bag_paths(features)
+    if not paths:
+        kinds = ", ".join(SUFFIXES)
+        problem = f"{str(features)!r} holds no bag: no file that ends in {kinds}"
+        raise BagError(problem, hint="give the folder of the feature files")
+    return paths
+
+
+def _look(paths: Mapping[str, Path], wanted: Wanted) -> tuple[list[_Item], list[Failure]]:
+    """Look at every bag, and what it will be made from."""
+    items, failures = [], []
+    cautions = set()
+    for slide_id, path in paths.items():
+        try:
+            info = read_info(path)
+            items.append(_item(info, wanted))
+        except SafetyError:
+            raise
+        except GimpError as error:
+            failures.append(_failure(slide_id, error))
+            continue
+        cautions.add(info.caution)
+    for caution in sorted(cautions - {""}):
+        logger.warning("%s", caution)
+    return items, failures
+
+
+def _item(info: BagInfo, wanted: Wanted) -> _Item:
+    """One bag; what its target needs and nobody says is refused."""
+    target = TARGETS[wanted.to]
+    if info.layout == wanted.to:
+        problem = f"{str(info.path)!r} is of the layout {wanted.to!r} already"
+        raise BagError(problem, hint="copy it, or choose another --to")
+    if wanted.encoder and info.encoder and wanted.encoder != info.encoder:
+        problem = f"{str(info.path)!r} is of the encoder {info.encoder!r}, given {wanted.encoder!r}"
+        raise BagError(problem, hint="leave --encoder out: the files say it themselves")
+    encoder = info.encoder or wanted.encoder
+    if target.needs_encoder and not encoder:
+        problem = f"{str(info.path)!r} does not name its encoder, which {wanted.to!r} states"
+        raise BagError(problem, hint="give --encoder")
+    if target.needs_coords and not info.has_coords:
+        problem = f"{str(info.path)!r} does not say where its patches lie"
+        raise BagError(problem, hint="only --to clam-pt does without")
+    made_from = {
+        "to": wanted.to,
+        "layout": info.layout,
+        "source_sha256": info.file_sha256,
+        "encoder": encoder,
+        "mpp": wanted.mpps.get(info.slide_id, 0.0),
+        "read_mpp": wanted.read_mpp,
+    }
+    name = str(Path(target.folder) / f"{info.slide_id}{target.suffix}")
+    return _Item(info=info, encoder=encoder, name=name, made_from=made_from)
+
+
+def _current(
+    items: Sequence[_Item],
+    record: Mapping[str, Mapping[str, Any]],
+    output: Path,
+    *,
+    overwrite: bool,
+) -> set[str]:
+    """Names of the bags that are there already; others' files are refused."""
+    for item in items:
+        if (output / item.name).resolve() == item.info.path.resolve():
+            problem = f"{str(item.info.path)!r} would be written over itself"
+            raise ConfigError(problem, hint="choose another --output")
+    there = [item for item in items if (output / item.name).exists()]
+    current = {item.name for item in there if record.get(item.name) == item.made_from}
+    stale = [item for item in there if item.name not in current]
+    folders = [str(output / item.name) for item in stale if not (output / item.name).is_file()]
+    if folders:
+        raise ConfigError(f"{folders[0]!r} is no file", hint="choose another --output")
+    if stale and not overwrite:
+        names = listed(str(output / item.name) for item in stale)
+        problem = f"{len(stale)} files were not made from these inputs: {names}"
+        raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
+    return current
+
+
+def _write(item: _Item, wanted: Wanted, path: Path) -> None:
+    """Write one bag."""
+    target = TARGETS[wanted.to]
+    mpp = wanted.mpps.get(item.info.slide_id, 0.0)
+    coords = None
+    if target.needs_coords:
+        coords = read_coords(item.info, mpp=mpp or None, read_mpp=wanted.read_mpp or None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export = Export(info=item.info, coords=coords, encoder=item.encoder, mpp=mpp)
+    target.write(path, export)
+
+
+def _failure(slide_id: str, error: GimpError) -> Failure:
+    """Row of failures.csv."""
+    return Failure(item=slide_id, stage=STAGE, error=type(error).__name__, message=str(error))
+
+
+def _write_failures(output: Path, failures: Sequence[Failure], at_hand: set[str]) -> None:
+    """Replace the rows of the bags at hand in failures.csv; the file goes when none is left."""
+    path = output / FAILURES
+    if not (failures or path.exists()):
+        return
+    others = [Failure(**row) for row in read_csv(path)] if path.exists() else []
+    rows = sorted(
+        [*failures, *(row for row in others if row.item not in at_hand)], key=lambda row: row.item
+    )
+    if rows != others:
+        write_failures(output, rows)
