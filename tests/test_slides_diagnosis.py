@@ -54,12 +54,6 @@ def test_folders_and_pipes_are_no_slides(tmp_path):
     assert "is a FIFO" in refusal(tmp_path / "b.svs")
 
 
-def test_a_folder_of_dicom_files_passes(tmp_path):
-    (tmp_path / "a.dcm").touch()
-
-    check_file(tmp_path)
-
-
 def test_links_that_lead_nowhere_are_named_with_both_ends(tmp_path):
     (tmp_path / "a.svs").symlink_to("gone.svs")
     (tmp_path / "b.svs").symlink_to("b.svs")

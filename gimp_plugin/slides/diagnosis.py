@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gimp_plugin.errors import SlideError
+from gimp_plugin.slides.companions import check_companions
 from gimp_plugin.slides.finding import is_dicom_folder, slide_parts
 from gimp_plugin.slides.tiff import is_tiff
 
@@ -35,13 +36,16 @@ def check_file(path: Path) -> None:
     Raises
     ------
     SlideError
-        If it is no regular file, empty, unreadable, or of another kind than its name says.
+        If it is no regular file, empty, unreadable, of another kind than its name says, or lacks a
+        file that belongs to it.
     """
     if any(ord(letter) < 32 for letter in path.name):
         raise SlideError(f"{path.name!r} has a control character in its name", hint="rename it")
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         if is_dicom_folder(path):
+            with _naming(path):
+                check_companions(path, slide_parts(path))
             return
         raise SlideError(f"{str(path)!r} is a folder, not a slide", hint="a failed download?")
     if not stat.S_ISREG(mode):
@@ -53,6 +57,7 @@ def check_file(path: Path) -> None:
         raise SlideError(f"{str(path)!r} may not be read", hint="check its permissions")
     with _naming(path):
         _check_head(path)
+        check_companions(path, slide_parts(path))
 
 
 def fingerprint(path: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gimp_plugin.errors import MissingFileError, listed
+from gimp_plugin.slides.companions import companions
 
 SUFFIXES = (
     ".ome.tiff", ".ome.tif", ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms",
@@ -106,10 +107,9 @@ def slide_parts(path: Path) -> list[Path]:
     """Files that a slide consists of, the slide's own first."""
     if path.is_dir():
         return sorted(_dicom_files(path))
-    companions = path.with_suffix("")
-    if path.suffix.lower() == ".mrxs" and companions.is_dir():
-        return [path, *sorted(part for part in companions.iterdir() if part.is_file())]
-    return [path]
+    if path.suffix.lower() == DICOM_SUFFIX:  # readers take what lies beside it for the rest
+        return [path, *sorted(part for part in _dicom_files(path.parent) if part != path)]
+    return [path, *companions(path)]
 
 
 def _slides_at(path: Path) -> Iterator[Path]:
