@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import shutil
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
+from click.testing import CliRunner
+from PIL import Image
 
+from gimp_plugin.cli.main import cli
+from gimp_plugin.slides import making
 from gimp_plugin.slides.reading import Reading
-from gimp_plugin.slides.status import STATUS
 from gimp_plugin.storage.bags import list_bags, read_coords
 from gimp_plugin.storage.tables import read_csv
 from tests.slide_factory import draw_tissue, make_slide
 from tests.slide_readers import borrow, shared_readers
-from tests.test_cli_extract_features import gimp, hashes, names
+from tests.test_cli_extract_features import DATA, gimp, hashes, names, needs_data
 
 # Python 3.12 and later warn of any fork beside threads; these forks compute nothing on them.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
@@ -145,6 +152,13 @@ def test_row_10_links_that_lead_round_in_circles_are_walked_once():
     assert done() == ["good"]
 
 
+def test_row_11_a_decoder_that_aborts_takes_only_its_slide_with_it():
+    make_slide(SLIDES / "bad.svs")
+    retag(SLIDES / "bad.svs", {TILE_WIDTH: 40_000, TILE_LENGTH: 40_000})
+
+    assert_only_bad_fails(reason="'slides/bad.svs' crashed the decoder (signal 6, SIGABRT)")
+
+
 def test_row_12_dimensions_of_billions_are_refused():
     make_slide(SLIDES / "bad.svs")
     retag(SLIDES / "bad.svs", {WIDTH: 2_000_000_000, LENGTH: 2_000_000_000})
@@ -172,6 +186,184 @@ def test_row_14_pages_that_form_a_loop_are_refused():
     path.write_bytes(data)
 
     assert_only_bad_fails(reason="form a loop")
+
+
+def write_tiff(path, mpp_x, mpp_y, *, reduced=(), unit="CENTIMETER", **options):
+    """Write a plain TIFF that states its resolution in pixels per centimetre."""
+    pixels = draw_tissue((1100, 900))
+    with tifffile.TiffWriter(path) as file:
+        for downsample in (1, *reduced):
+            file.write(
+                np.ascontiguousarray(pixels[::downsample, ::downsample]),
+                photometric="rgb",
+                subfiletype=int(downsample > 1),
+                resolution=tuple(1e4 / mpp / downsample for mpp in (mpp_x, mpp_y)),
+                resolutionunit=unit,
+                metadata=None,
+                **options,
+            )
+    return pixels
+
+
+def test_row_18_pixels_a_little_out_of_square_are_told_and_stored(caplog):
+    write_tiff(SLIDES / "a.tif", 0.5, 0.525, tile=(256, 256))
+
+    result = extract()
+
+    (bag,) = list_bags(Path("features"))
+    stored = [bag.attributes[f"slide_mpp_{axis}"] for axis in "xy"]
+    assert result.exit_code == 0
+    assert stored == pytest.approx([0.5, 0.525])
+    assert "a: mpp=0.5 in x, 0.525 in y" in caplog.text
+
+
+def test_row_18_pixels_far_out_of_square_are_refused():
+    write_tiff(SLIDES / "bad.tif", 0.5, 0.6, tile=(256, 256))
+
+    assert_only_bad_fails(name="bad.tif", reason="states mpp=0.5 in x and 0.6 in y")
+
+
+@pytest.mark.parametrize(
+    ("options", "reader"),
+    [
+        ({"tile": (256, 256), "reduced": (2, 4)}, "openslide"),
+        ({"tile": (256, 256)}, "openslide"),
+        ({}, "pillow"),
+    ],
+    ids=["row 19: pyramid", "row 20: tiles", "row 20: strips"],
+)
+def test_rows_19_and_20_plain_tiffs_work_and_their_tags_give_the_resolution(options, reader):
+    write_tiff(SLIDES / "a.tif", 0.5, 0.5, **options)
+
+    result = extract()
+
+    (bag,) = list_bags(Path("features"))
+    assert result.exit_code == 0
+    assert bag.n_patches == 12
+    assert bag.attributes["reader"] == reader
+    assert bag.attributes["slide_mpp_source"] == "slide"
+    assert bag.attributes["slide_mpp_x"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("tile", [None, (256, 256)])
+def test_row_19_a_screens_resolution_is_none(tile):
+    write_tiff(SLIDES / "bad.tif", 25_400 / 72, 25_400 / 72, tile=tile)
+
+    assert_only_bad_fails(name="bad.tif", reason="no microns per pixel (give --slide-mpp")
+
+
+@pytest.mark.parametrize(("limit", "told"), [(2_900_000, True), (3_000_000, False)])
+def test_row_20_much_to_decode_without_a_pyramid_is_told(monkeypatch, caplog, limit, told):
+    monkeypatch.setattr(making, "FLAT_WARNING_BYTES", limit)
+    write_tiff(SLIDES / "a.tif", 0.5, 0.5, tile=(256, 256))
+    write_tiff(SLIDES / "b.tif", 0.5, 0.5, tile=(256, 256), reduced=(4,))
+
+    result = extract()
+
+    assert result.exit_code == 0
+    assert ("a: no pyramid" in caplog.text) is told
+    assert "b: no pyramid" not in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg"])
+def test_row_21_a_picture_works_with_a_resolution_from_the_user_only(suffix):
+    path = Path(f"picture{suffix}")
+    Image.fromarray(draw_tissue((1100, 900))).save(path, dpi=(50_800, 50_800))
+    make_slide(SLIDES / "good.svs")
+    before = hashes(".")
+
+    without = gimp(path, *UNTRAINED, "-o", "features")
+    message = failures()["picture"]
+    shutil.rmtree("features")
+    unchanged = hashes(".") == before
+    given = gimp(path, *UNTRAINED, "--slide-mpp", "0.5", "-o", "features")
+
+    (bag,) = list_bags(Path("features"))
+    assert (without.exit_code, given.exit_code) == (3, 0)
+    assert f"'{path}': the slide states no microns per pixel (give --slide-mpp" in message
+    assert unchanged
+    assert (bag.n_patches, bag.attributes["slide_mpp_source"]) == (12, "given")
+
+
+def test_row_22_a_picture_of_billions_of_pixels_is_refused_by_its_head():
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    Path("bad.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000)))
+    )
+
+    result = gimp("bad.png", *UNTRAINED, "--slide-mpp", "0.5")
+
+    assert result.exit_code == 3
+    assert "'bad.png' has too many pixels (60000 x 60000)" in failures()["bad"]
+
+
+def test_a_picture_that_ends_early_is_refused_and_not_filled_up():
+    Image.fromarray(draw_tissue((1100, 900))).save("bad.jpg")
+    data = Path("bad.jpg").read_bytes()
+    Path("bad.jpg").write_bytes(data[: len(data) * 9 // 10])
+
+    result = gimp("bad.jpg", *UNTRAINED, "--slide-mpp", "0.5")
+
+    assert result.exit_code == 3
+    assert "'bad.jpg': OSError: image file is truncated" in failures()["bad"]
+
+
+def test_row_45_a_mirax_slide_without_its_folder_is_told():
+    Image.new("RGB", (90, 70)).save("thumbnail.jpg")
+    shutil.move("thumbnail.jpg", SLIDES / "bad.mrxs")
+
+    assert_only_bad_fails(name="bad.mrxs", reason="lacks its folder 'bad'")
+
+
+@needs_data
+def test_row_45_a_dicom_slide_without_its_full_resolution_is_told():
+    shutil.copytree(DATA / "real_slides" / "cmu1_dicom", SLIDES / "bad")
+    (SLIDES / "bad").chmod(0o755)
+    (SLIDES / "bad" / "level-0-frames-0-30.dcm").unlink()
+
+    assert_only_bad_fails(name="bad", reason="lacks the file of its full resolution")
+
+
+PATIENT = {"Patient": "DOE^JANE", "Patient ID": "4711-X", "DOB": "1950-02-03", "Filename": "jd.svs"}
+
+
+def test_nothing_of_the_patient_leaves_a_slide(caplog):
+    for name, mpp in (("good.svs", 0.5), ("bad.svs", "Jane half")):
+        secret = "|".join(f"{key} = {value}" for key, value in PATIENT.items())
+        make_slide(SLIDES / name, mpp=f"{mpp}|{secret}")
+    with openslide.OpenSlide(SLIDES / "good.svs") as slide:
+        assert slide.properties["aperio.Patient"] == "DOE^JANE"
+
+    result = CliRunner().invoke(cli, ["-vv", "extract-features", "slides", *UNTRAINED])
+
+    everything = b"".join(path.read_bytes() for path in Path("features").rglob("*"))
+    told = result.stdout + result.stderr + caplog.text + everything.decode("latin-1")
+    assert result.exit_code == 4
+    assert (done(), list(failures())) == (["good"], ["bad"])
+    assert "good" in told
+    for secret in (*PATIENT.values(), "Jane half"):
+        assert secret not in told
+
+
+@pytest.mark.parametrize("name", ["<script>", "=HYPERLINK()", "+cmd|x", "@x", "a,b", 'a"b'])
+def test_hostile_names_are_the_same_in_the_table_of_failures_and_run_nothing(name):
+    (SLIDES / f"{name}.svs").write_bytes(b"")
+
+    result = extract()
+
+    text = Path("features/failures.csv").read_text()
+    (row,) = csv.reader(text.splitlines()[1:])
+    assert result.exit_code == 3
+    assert failures().keys() == {name}
+    assert not row[0].startswith(("=", "+", "@", "-"))
 
 
 @pytest.mark.parametrize(("size", "n_patches"), [((300, 400), 1), ((600, 400), 2)])

@@ -50,6 +50,11 @@ class SlideInfo:
     mpp_y: float | None
     power: float | None
 
+    @property
+    def flat_bytes(self) -> int:
+        """Bytes of the only level of a slide without a pyramid, decoded; 0 with a pyramid."""
+        return 0 if len(self.downsamples) > 1 else 3 * self.width * self.height
+
 
 class Source(Protocol):
     """An open slide."""

@@ -30,6 +30,8 @@ from gimp_plugin.storage.bag_writer import BagWriter
 logger = logging.getLogger(__name__)
 
 CUDA_READERS = 8
+FLAT_WARNING_BYTES = 4_000_000_000
+"""Of a slide without a pyramid, decoded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,9 +174,7 @@ class BagMaker:
             slide = started.slide
             try:
                 plan = started.reading.plan()
-                if plan.anisotropic:
-                    x, y = plan.mpp_x, plan.mpp_y
-                    logger.warning("%s: mpp=%g in x, %g in y", slide.slide_id, x, y)
+                _warn(slide, plan)
                 n_bad = self._write(started, plan)
             except SlideError:
                 _check_unchanged(started)  # what changes under its reader seems damaged
@@ -234,6 +234,18 @@ def default_readers(device: str) -> int:
     if device == "cpu":
         return 1
     return max(1, min(CUDA_READERS, len(os.sched_getaffinity(0)) - 1))
+
+
+def _warn(slide: SlideFile, plan: SlidePlan) -> None:
+    """Tell what is odd of a slide that is read nevertheless."""
+    if plan.anisotropic:
+        logger.warning("%s: mpp=%g in x, %g in y", slide.slide_id, plan.mpp_x, plan.mpp_y)
+    if plan.info.flat_bytes > FLAT_WARNING_BYTES:
+        gigabytes = plan.info.flat_bytes / 1e9
+        logger.warning(
+            "%s: no pyramid, its %.1f GB are decoded for the tissue mask: slow",
+            slide.slide_id, gigabytes,
+        )  # fmt: skip
 
 
 def _check_unchanged(started: StartedSlide) -> None:
