@@ -66,7 +66,7 @@ class Export:
             rows = read_features(self.info, start, min(start + WINDOW, self.info.n_patches))
             if dtype is not None and rows.dtype != dtype:
                 with np.errstate(over="ignore"):
-                    narrow = rows.astype(dtype)
+                    narrow: NDArray[Any] = rows.astype(dtype)
                 _check_fit(self.info, start, rows, narrow)
                 rows = narrow
             yield start, rows
