@@ -30,9 +30,9 @@ BOX = (64, 32, 264, 132)
 TILE = (256, 256)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def collected():
-    """Collect what TIAToolbox left open here, where it is ignored, and not in some later test."""
+    """Collect what TIAToolbox left open here, where it is ignored, and not in some later room."""
     yield
     gc.collect()
 
