@@ -17,7 +17,6 @@ from gimp_plugin.storage.bags import list_bags, read_coords, read_features
 from gimp_plugin.storage.tables import read_csv
 from tests.foreign_bags import ENCODERS, MPP, READ_MPP, WRITERS, clam_h5, draw, stamp_h5, trident_h5
 from tests.study_factory import FEATURE_DIM, make_study
-from tests.test_slides_extraction import contents
 
 SIZES = {"P1": 1, "P2": 33, "P3": 70}
 DIM = 7
@@ -27,6 +26,14 @@ DIM = 7
 def folder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bag_exports, "WINDOW", 32)
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in Path(folder).rglob("*")
+        if path.is_file()
+    }
 
 
 def gimp(*arguments):
@@ -246,6 +253,46 @@ def test_what_the_target_needs_and_nobody_says_is_asked_for():
     assert with_encoder.exit_code == 4
     assert "of the encoder 'chief-ctranspath', given 'mine'" in with_encoder.output
     assert {bag.encoder for bag in list_bags(Path("c"))} == {"mine"}
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_bags_of_every_tool_are_verified_and_described(layout):
+    write_all(layout)
+    good, told = gimp("verify", "in"), json.loads(gimp("info", "in", "--json").output)
+    features, coords = draw(5, DIM)
+    coords[3] = coords[1]
+    path = WRITERS[layout](Path("in"), "P2", features, coords)
+    bad = gimp("verify", "in", "--json")
+
+    assert good.exit_code == 0
+    assert good.output == "3 good (104 patches), 0 bad\n"
+    assert told["layouts"] == f"{layout} (3)"
+    if layout != "clam-pt":  # which has no places
+        problems = {row["path"]: row["problem"] for row in json.loads(bad.output)["verified"]}
+        assert bad.exit_code == 4
+        assert "is there more than once" in problems.pop(str(path))
+        assert set(problems.values()) == {""}
+
+
+@pytest.mark.parametrize("name", ["gone", "notes.txt", "empty"])
+def test_what_cannot_be_described_is_told_what_can(name):
+    Path("notes.txt").write_text("x")
+    Path("empty").mkdir()
+
+    result = gimp("info", name)
+
+    assert result.exit_code == 3
+    assert name in result.output
+    assert "a bag (.h5, .zarr, .pt), a folder of bags, a cohort (.h5ad), a run or" in result.output
+
+
+def test_both_kinds_of_clams_files_stand_in_one_folder():
+    write_all("trident-h5")
+
+    assert convert("clam-h5").exit_code == convert("clam-pt").exit_code == 0
+
+    assert convert("clam-h5").output == "out: nothing to do, 3 bags done before\n"
+    assert convert("clam-pt").output == "out: nothing to do, 3 bags done before\n"
 
 
 def test_bare_tensors_have_no_places_to_write():

@@ -105,8 +105,11 @@ def write_gimp(path: Path, export: Export) -> None:
     attributes |= {"converted_from": info.layout, "source_sha256": info.file_sha256}
     if export.encoder:
         attributes[keys.ENCODER] = export.encoder
-    if export.mpp:
+    if export.mpp and "slide_mpp_x" not in attributes:
         attributes |= {"slide_mpp_x": export.mpp, "slide_mpp_y": export.mpp}
+    level0 = _patch_size_level0(export)
+    if level0 is not None:
+        attributes["patch_size_level0"] = level0
     if info.slide_size:
         attributes |= dict(zip(("slide_width", "slide_height"), info.slide_size, strict=True))
     coords = _coords(export)
@@ -179,10 +182,7 @@ def _trident_tiles(export: Export) -> dict[str, Any]:
     size = said.get("patch_size", said.get("tile_size_px", NOT_SAID))
     stride = said.get("stride")
     width, height = export.info.slide_size or (NOT_SAID, NOT_SAID)
-    microns = said.get("tile_size_um")
-    level0 = export.info.patch_size_level0
-    if level0 is None and microns and export.mpp:
-        level0 = int(float(microns) / export.mpp)
+    level0 = _patch_size_level0(export)
     overlap = size - stride if isinstance(size, int) and isinstance(stride, int) else NOT_SAID
     return {
         "patch_size": size,
@@ -193,6 +193,14 @@ def _trident_tiles(export: Export) -> dict[str, Any]:
         "level0_width": width,
         "level0_height": height,
     }
+
+
+def _patch_size_level0(export: Export) -> int | None:
+    """Side of a patch in level-0 pixels, where it is known; rounded down, as TRIDENT does."""
+    microns = export.info.attributes.get("tile_size_um")
+    if export.info.patch_size_level0 is None and microns and export.mpp:
+        return int(float(microns) / export.mpp)
+    return export.info.patch_size_level0
 
 
 def _coords(export: Export) -> NDArray[np.int32]:

@@ -20,6 +20,7 @@ from gimp_plugin.errors import (
 from gimp_plugin.storage.atomic import clean_partials
 from gimp_plugin.storage.bag_exports import TARGETS, Export
 from gimp_plugin.storage.bags import SUFFIXES, BagInfo, bag_paths, read_coords, read_info
+from gimp_plugin.storage.bags.info import READ
 from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
 from gimp_plugin.studies.conversion.record import read_record, write_record
 
@@ -190,7 +191,7 @@ def _item(info: BagInfo, wanted: Wanted) -> _Item:
         "source_sha256": info.file_sha256,
         "encoder": encoder,
         "mpp": wanted.mpps.get(info.slide_id, 0.0),
-        "read_mpp": wanted.read_mpp,
+        "read_mpp": wanted.read_mpp if info.coords_unit == READ else 0.0,
     }
     name = str(Path(target.folder) / f"{info.slide_id}{target.suffix}")
     return _Item(info=info, encoder=encoder, name=name, made_from=made_from)

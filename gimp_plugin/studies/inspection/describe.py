@@ -11,10 +11,14 @@ from typing import Any
 from gimp_plugin import keys
 from gimp_plugin.cohort.expression import read_cohort
 from gimp_plugin.errors import BagError, MissingFileError, listed
-from gimp_plugin.storage.bags import BagInfo, read_info, scan_bags
+from gimp_plugin.storage.bags import SUFFIXES, BagInfo, read_info, scan_bags
 from gimp_plugin.storage.predictions import read_predictions
 from gimp_plugin.storage.runs import CONFIG, read_run
 
+EXPECTED = (
+    f"give a bag ({', '.join(SUFFIXES)}), a folder of bags, a cohort (.h5ad), a run or "
+    "predictions (.csv)"
+)
 BAG_FACTS = (
     "target_mpp", "patch_size", "stride", "tissue_mask", "min_tissue", "slide_mpp_x", "vendor",
     "slide_width", "slide_height", keys.N_BAD_PATCHES, "precision", "untrained",
@@ -59,7 +63,7 @@ def describe(path: Path) -> Description:
         If it is none of these.
     """
     if not path.exists():
-        raise MissingFileError(f"there is nothing at {str(path)!r}", hint="check the path")
+        raise MissingFileError(f"there is nothing at {str(path)!r}", hint=EXPECTED)
     if (path / CONFIG).is_file():
         return Description(kind="run", facts=_run(path))
     if path.is_dir() and path.suffix != ".zarr":
@@ -68,6 +72,8 @@ def describe(path: Path) -> Description:
         return Description(kind="cohort", facts=_cohort(path))
     if path.suffix == ".csv":
         return Description(kind="predictions", facts=_predictions(path))
+    if path.suffix not in SUFFIXES:
+        raise BagError(f"{str(path)!r} is nothing that gimp reads or writes", hint=EXPECTED)
     return Description(kind="bag", facts=_bag(read_info(path)))
 
 
@@ -91,8 +97,7 @@ def _folder(path: Path) -> dict[str, Any]:
     bags, errors = scan_bags(path)
     if not (bags or errors):
         problem = f"{str(path)!r} is no run and holds no bags"
-        hint = "give a bag, a folder of bags, a cohort (.h5ad), a run or predictions (.csv)"
-        raise BagError(problem, hint=hint)
+        raise BagError(problem, hint=EXPECTED)
     counts = sorted(bag.n_patches for bag in bags)
     facts: dict[str, Any] = {
         "bags": len(bags),
