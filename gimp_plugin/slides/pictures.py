@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin.errors import SlideError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MAX_PICTURE_PIXELS = 400_000_000
 """Decoded twice over, 2.8 GB: less than what a reader may take."""
+
+STRIP_ROWS = 512
 
 MODES = {"L", "LA", "P", "PA", "RGB", "RGBA"}
 """Kinds of pixels that are 8-bit RGB or become so in one way only, as Pillow names them."""
@@ -33,11 +39,11 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     SlideError
         If it has too many pixels, which its head tells, or not those of an RGB picture.
     """
-    from PIL import Image
+    import PIL.Image
 
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours is told below
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # ours is told below
     try:
-        with Image.open(path) as picture:
+        with PIL.Image.open(path) as picture:
             width, height = picture.size
             if width * height > MAX_PICTURE_PIXELS:
                 problem = f"{str(path)!r} has too many pixels ({width} x {height}) for a picture"
@@ -45,11 +51,21 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
             if picture.mode not in MODES:
                 problem = f"{str(path)!r} has pixels of kind {picture.mode}, expected 8-bit RGB"
                 raise SlideError(problem, hint="convert it")
-            if picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info:
-                return over_white(np.asarray(picture.convert("RGBA")))
-            return np.asarray(picture.convert("RGB"))
+            return _as_rgb(picture)
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        PIL.Image.MAX_IMAGE_PIXELS = limit
+
+
+def _as_rgb(picture: Image) -> NDArray[np.uint8]:
+    """Pixels of a picture, strip by strip: as a whole they would be held three times."""
+    transparent = picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info
+    width, height = picture.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, STRIP_ROWS):
+        strip = picture.crop((0, top, width, min(height, top + STRIP_ROWS)))
+        part = np.asarray(strip.convert("RGBA" if transparent else "RGB"))
+        pixels[top : top + STRIP_ROWS] = over_white(part) if transparent else part
+    return pixels
 
 
 def over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
