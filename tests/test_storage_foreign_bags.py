@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import numcodecs
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -352,6 +353,52 @@ def test_a_hostile_zarr_is_refused_before_it_is_read(tmp_path, rows, edit, probl
 
     assert "a.zarr" in str(caught.value)
     assert caught.value.exit_code == 7
+
+
+PACKERS = {
+    "zstd": (zarr.codecs.ZstdCodec(), numcodecs.Zstd()),
+    "blosc": (zarr.codecs.BloscCodec(), numcodecs.Blosc()),
+    "gzip": (zarr.codecs.GzipCodec(), None),
+}
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_small_chunk_that_unpacks_to_much_is_refused(tmp_path, rows, packer):
+    codec, pack = PACKERS[packer]
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    group.create_array("features", data=rows[0], chunks=(8, DIM), compressors=codec)
+    chunk = tmp_path / "a.zarr" / "features" / "c" / "1" / "0"
+
+    np.testing.assert_array_equal(
+        read_features(read_info(tmp_path / "a.zarr"), 3, 20), rows[0][3:20]
+    )
+    if pack is None:
+        chunk.write_bytes(bytes(5000))
+    else:
+        chunk.write_bytes(pack.encode(bytes(5000)))
+        assert chunk.stat().st_size < 200
+
+    with pytest.raises(SafetyError, match=r"c/1/0' claims 5000 bytes, a chunk has 1136"):
+        read_info(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize("compressor", [numcodecs.LZ4(), numcodecs.Zlib(), None])
+def test_arrays_of_version_2_are_read_however_they_are_packed(tmp_path, rows, compressor):
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    group.create_array("features", data=rows[0], chunks=(8, 3), compressors=compressor)
+
+    np.testing.assert_array_equal(
+        read_features(read_info(tmp_path / "a.zarr"), 3, 20), rows[0][3:20]
+    )
+
+
+def test_shards_are_read(tmp_path, rows):
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    group.create_array("features", data=rows[0], chunks=(4, DIM), shards=(16, DIM))
+
+    np.testing.assert_array_equal(
+        read_features(read_info(tmp_path / "a.zarr"), 3, 20), rows[0][3:20]
+    )
 
 
 @pytest.mark.parametrize(

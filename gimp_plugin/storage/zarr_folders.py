@@ -11,7 +11,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 
 from gimp_plugin.errors import BagError, MissingFileError, SafetyError
 from gimp_plugin.storage.hdf5 import MAX_EXPANSION, DamagedBagError
+from gimp_plugin.storage.zarr_codecs import SHARDS, UNKNOWN, packing_codec, unpacked_size
 
 SUFFIX = ".zarr"
 MAX_METADATA = 16_000_000
 MAX_CHUNK = 2**31
-CODECS = {"bytes", "transpose", "blosc", "gzip", "zstd", "crc32c", "sharding_indexed"}
-COMPRESSORS = {"blosc", "zstd", "gzip", "zlib", "lz4"}
-FILTERS = {"shuffle", "crc32", "adler32", "fletcher32"}
+SLACK = 1024
 _HINT = "ask whoever made it for a plain folder"
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, zlib.error)
 
@@ -42,6 +41,7 @@ class ZarrArray:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     chunks: tuple[int, ...]
+    compressor: str
 
     def check_chunks(self, *, complete: bool = True) -> None:
         """Look whether the chunks are there, plain files, and hold about what they claim.
@@ -65,11 +65,23 @@ class ZarrArray:
         if claimed > max(stored, 1024) * MAX_EXPANSION:
             problem = f"{where} claims {claimed} bytes and stores {stored}; it was not read"
             raise SafetyError(problem, hint=_HINT)
+        for file in files if self.compressor != SHARDS else ():
+            self._check_size(file)
         pairs = zip(self.shape, self.chunks, strict=True)
         expected = math.prod(-(-side // chunk) for side, chunk in pairs)
         if complete and len(files) < expected:
             problem = f"{where} has {len(files)} of {expected} chunks"
             raise DamagedBagError(problem, hint="its writer was interrupted; make it again")
+
+    def _check_size(self, file: Path) -> None:
+        """Refuse a chunk that would unpack to more than a chunk is."""
+        size = unpacked_size(file, self.compressor)
+        largest = math.prod(self.chunks) * self.dtype.itemsize + SLACK
+        if size == UNKNOWN:
+            raise DamagedBagError(f"{str(file)!r} is damaged", hint="make or copy it again")
+        if size > largest:
+            problem = f"{str(file)!r} claims {size} bytes, a chunk has {largest}; it was not read"
+            raise SafetyError(problem, hint=_HINT)
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Rows `start` to `stop`; only the chunks that hold them are read.
@@ -178,11 +190,17 @@ def array_of(root: Path, name: str) -> ZarrArray | None:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(root, root / name) from error
     dtype = _number_type(root, name, text)
-    _check_codecs(root, name, found)
     if len(chunks) != len(shape) or math.prod(chunks) * dtype.itemsize > MAX_CHUNK:
         problem = f"{str(root)!r}: {name!r} has chunks of shape {chunks}; it was not read"
         raise SafetyError(problem, hint=_HINT)
-    return ZarrArray(root=root, name=name, shape=shape, dtype=dtype, chunks=chunks)
+    return ZarrArray(
+        root=root,
+        name=name,
+        shape=shape,
+        dtype=dtype,
+        chunks=chunks,
+        compressor=packing_codec(found, where=f"{str(root)!r}: {name!r}"),
+    )
 
 
 def refused_link(root: Path, path: Path) -> SafetyError:
@@ -204,34 +222,6 @@ def _number_type(root: Path, name: str, text: object) -> np.dtype[Any]:
         problem = f"{str(root)!r}: {name!r} is of type {text}, expected numbers"
         raise BagError(problem, hint="give a feature file")
     return dtype
-
-
-def _check_codecs(root: Path, name: str, found: Mapping[str, Any]) -> None:
-    """Refuse codecs other than those that are known to run no code."""
-    if "codecs" in found:
-        strange = [codec for codec in _named(found["codecs"], "name") if codec not in CODECS]
-        strange += [str(each) for each in found.get("storage_transformers") or ()]
-    else:
-        strange = [id_ for id_ in _named([found.get("compressor")]) if id_ not in COMPRESSORS]
-        strange += [id_ for id_ in _named(found.get("filters")) if id_ not in FILTERS]
-    if strange:
-        problem = f"{str(root)!r}: {name!r} uses the codec {strange[0]!r}; it was not read"
-        raise SafetyError(problem, hint=_HINT)
-
-
-def _named(codecs: Any, key: str = "id") -> Iterator[str]:
-    """Names of codecs, those inside a shard included; what is no codec is `?`."""
-    for codec in codecs if isinstance(codecs, list) else [codecs]:
-        if codec is None:
-            continue
-        if not isinstance(codec, dict):
-            yield "?"
-            continue
-        yield str(codec.get(key))
-        inner = codec.get("configuration")
-        for part in ("codecs", "index_codecs"):
-            if isinstance(inner, dict) and part in inner:
-                yield from _named(inner[part], key)
 
 
 def _plain_files(folder: Path) -> Iterator[Path]:
