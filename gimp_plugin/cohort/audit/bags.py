@@ -161,7 +161,7 @@ def _readable(features: Features) -> Finding:
     if not total:
         return finding(
             READABLE,
-            "the folder has no .h5 file",
+            "the folder has no feature file",
             why="there is nothing to train on",
             remedy="run gimp extract-features, or give another --features",
         )
