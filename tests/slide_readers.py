@@ -35,5 +35,5 @@ class BorrowedReaders:
 
 def borrow(monkeypatch) -> None:
     """Let extractions in this process use the shared readers."""
-    for module in ("extraction", "forecast"):
+    for module in ("extraction", "forecast", "gallery"):
         monkeypatch.setattr(f"gimp_plugin.slides.{module}.SlideReaders", BorrowedReaders)

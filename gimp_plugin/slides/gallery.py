@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "thumbnails"
 SHEET = "index.html"
+QUALITY = 88
 THUMBNAIL_PX = 1024
 """Longer side of a picture."""
 
@@ -61,7 +62,7 @@ def _draw(slide: SlideFile, job: Job, readers: SlideReaders) -> None:
 
 def thumbnail_path(folder: Path, slide_id: str) -> Path:
     """Where the picture of a slide stands in a folder of bags."""
-    return folder / FOLDER / f"{slide_id}.png"
+    return folder / FOLDER / f"{slide_id}.jpg"
 
 
 def write_thumbnail(folder: Path, slide_id: str, picture: NDArray[np.uint8]) -> None:
@@ -78,7 +79,9 @@ def write_thumbnail(folder: Path, slide_id: str, picture: NDArray[np.uint8]) -> 
     """
     import cv2
 
-    _, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    _, data = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
+    )
     with whole_file(thumbnail_path(folder, slide_id)) as temporary:
         temporary.write_bytes(data.tobytes())
 
