@@ -122,6 +122,40 @@ def test_hamamatsus_slide_of_several_files(tmp_path, pixels):
     assert np.abs(read.astype(int) - boxed(decoded[0])).max() <= 1
 
 
+def write_qptiff(path, pages, *, big=True):
+    """A slide of Akoya's scanner: level 0, a thumbnail in strips, the other levels, a macro."""
+    with tifffile.TiffWriter(path, bigtiff=big) as file:
+        for number, (pixels, tile) in enumerate(pages):
+            file.write(
+                pixels, tile=tile, subfiletype=int(number > 0), compression="adobe_deflate",
+                photometric="minisblack" if pixels.ndim == 2 else "rgb", metadata=None,
+                software="PerkinElmer-QPI", resolution=(20_000, 20_000),
+                resolutionunit="CENTIMETER",
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("big", [True, False])
+def test_a_qptiff_has_its_levels_and_neither_thumbnail_nor_macro_among_them(tmp_path, pixels, big):
+    half, quarter = (np.ascontiguousarray(pixels[::scale, ::scale]) for scale in (2, 4))
+    macro = np.zeros((120, 130, 3), np.uint8)
+    pages = [(pixels, TILE), (macro, None), (half, TILE), (quarter, TILE), (macro, TILE)]
+    write_qptiff(tmp_path / "a.qptiff", pages, big=big)
+
+    info, read = look(tmp_path / "a.qptiff")
+    _, read_half = look(tmp_path / "a.qptiff", level=1)
+
+    assert info.reader == ("tiatoolbox.TIFFWSIReader" if big else "openslide")
+    assert (info.downsamples, info.mpp_x) == ((1, 2, 4), pytest.approx(0.5))
+    np.testing.assert_array_equal(read, boxed(pixels))
+    np.testing.assert_array_equal(read_half, half[: read_half.shape[0], : read_half.shape[1]])
+
+
+def test_a_fluorescent_qptiff_is_refused(tmp_path, pixels):
+    write_qptiff(tmp_path / "a.qptiff", [(pixels[..., 0].copy(), TILE)] * 4)
+
+    assert "several channels or planes (axes CYX)" in refusal(tmp_path / "a.qptiff")
+
+
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.tiff", "a.tif"])
 def test_an_ome_tiff_has_its_levels_and_its_resolution(tmp_path, pixels, name):
     write_ome(tmp_path / name, pixels)

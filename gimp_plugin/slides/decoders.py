@@ -15,6 +15,12 @@ from gimp_plugin.slides.pictures import cut, over_white
 from gimp_plugin.slides.tags import plausible, tag_mpp
 
 TILE_CACHE_BYTES = 128 << 20
+PLAIN_TIFF = "generic-tiff"
+"""OpenSlide's name of TIFFs without a vendor."""
+
+ROUNDING_PX = 1.5
+"""By how much a level's size may differ from that of level 0, reduced."""
+
 UNITS = {"inch": 2, "centimeter": 3}
 """OpenSlide's names of the units of a TIFF's resolution."""
 
@@ -104,7 +110,7 @@ class OpenSlideSource:
             vendor=properties.get("openslide.vendor", "unknown"),
             width=handle.dimensions[0],
             height=handle.dimensions[1],
-            downsamples=tuple(float(value) for value in handle.level_downsamples),
+            downsamples=tuple(handle.level_downsamples[: _n_levels(handle)]),
             mpp_x=mpp_x,
             mpp_y=mpp_y,
             power=number(properties.get("openslide.objective-power")),
@@ -188,6 +194,20 @@ class PictureSource:
         self._pixels = self._pixels[:0]
 
 
+def _n_levels(handle: Any) -> int:
+    """How many levels show the slide: a plain TIFF may hold its macro picture behind them."""
+    (width, height), *_ = handle.level_dimensions
+    if handle.properties.get("openslide.vendor") != PLAIN_TIFF:
+        return len(handle.level_dimensions)
+    levels = zip(handle.level_dimensions, handle.level_downsamples, strict=True)
+    odd = (
+        number
+        for number, ((columns, rows), scale) in enumerate(levels)
+        if max(abs(columns - width / scale), abs(rows - height / scale)) > ROUNDING_PX
+    )
+    return next(odd, len(handle.level_dimensions))
+
+
 def number(value: Any) -> float | None:
     """Finite number, or None where there is none."""
     try:
@@ -201,7 +221,7 @@ def _stated_mpp(properties: Mapping[str, str]) -> Mpp:
     """Resolution that a slide states, or that its TIFF resolution plausibly means."""
     mpp_x = number(properties.get("openslide.mpp-x"))
     mpp_y = number(properties.get("openslide.mpp-y"))
-    if properties.get("openslide.vendor") == "generic-tiff":  # from the tags, and of any size
+    if properties.get("openslide.vendor") == PLAIN_TIFF:  # from the tags, and of any size
         return plausible(mpp_x, mpp_y)
     if mpp_x is not None and mpp_y is not None:
         return mpp_x, mpp_y

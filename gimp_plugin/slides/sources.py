@@ -29,7 +29,8 @@ MPP_WARNING, MPP_REFUSAL = 0.02, 0.10
 MAX_SIDE = 2_000_000
 MAX_ASPECT = 1_000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
-PLAIN_TIFF_SUFFIXES = (".tif", ".tiff", ".qptiff")
+QPTIFF_SUFFIX = ".qptiff"
+TIFF_SUFFIXES = (".tif", ".tiff", QPTIFF_SUFFIX)
 
 Opener = Callable[[Path], Source]
 
@@ -115,20 +116,27 @@ def _openers(path: Path) -> tuple[Opener, ...]:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return (_open_picture,)
-    if suffix not in PLAIN_TIFF_SUFFIXES or path.is_dir():
+    if suffix not in TIFF_SUFFIXES or path.is_dir():
         return (_open_with_toolbox, _open_with_openslide)
     head = _head(path)
     if head is None:
         return (_open_with_openslide, _open_with_toolbox)
+    return _tiff_openers(head, suffix=suffix)
 
-    def open_tiff(path: Path) -> Source:
+
+def _tiff_openers(head: TiffHead, *, suffix: str) -> tuple[Opener, ...]:
+    """Ways to open a TIFF whose tags are known."""
+
+    def with_toolbox(path: Path) -> Source:
         return _open_with_toolbox(path, head=head)
 
-    if head.ome or head.nested:
-        return (open_tiff,)
-    if not head.tiled:
-        return (_open_with_openslide, lambda path: PictureSource(read_picture(path), mpp=head.mpp))
-    return (_open_with_openslide, open_tiff)
+    if head.ome:
+        return (with_toolbox,)
+    if head.nested or suffix == QPTIFF_SUFFIX:
+        return (with_toolbox, _open_with_openslide)
+    if head.tiled:
+        return (_open_with_openslide, with_toolbox)
+    return (_open_with_openslide, lambda path: PictureSource(read_picture(path), mpp=head.mpp))
 
 
 def _head(path: Path) -> TiffHead | None:
