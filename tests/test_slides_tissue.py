@@ -7,16 +7,16 @@ import pytest
 
 from gimp_plugin.errors import SlideError
 from gimp_plugin.slides.geometry import choose_geometry
+from gimp_plugin.slides.grids import tissue_patches
 from gimp_plugin.slides.sources import SlideInfo
 from gimp_plugin.slides.tissue import (
     NoTissueError,
     TissueMask,
     thumbnail,
     tissue_mask,
-    tissue_patches,
     tissue_share,
-    toolbox_masks,
 )
+from gimp_plugin.slides.tissue.toolbox import toolbox_masks
 from tests.slide_factory import draw_tissue
 
 GEOMETRY = choose_geometry(mpp=0.5, downsamples=[1], target_mpp=0.5, patch_size=256, stride=256)
@@ -73,7 +73,7 @@ def test_noise_on_glass_is_no_tissue():
 def test_strips_give_the_same_picture_as_one_read(monkeypatch):
     source = Picture(draw_tissue((3000, 2000)))
     whole = thumbnail(source, mpp=0.5)
-    monkeypatch.setattr("gimp_plugin.slides.tissue.MAX_STRIP_PIXELS", 500_000)
+    monkeypatch.setattr("gimp_plugin.slides.tissue.overview.MAX_STRIP_PIXELS", 500_000)
 
     strips = thumbnail(source, mpp=0.5)
 
@@ -84,7 +84,7 @@ def test_strips_give_the_same_picture_as_one_read(monkeypatch):
 
 
 def test_the_share_of_tissue_is_that_of_a_loop():
-    mask = TissueMask(np.random.default_rng(0).random((31, 43)) < 0.5, 100.0, (1 / 16, 1 / 16))
+    mask = TissueMask(np.random.default_rng(0).random((31, 43)) < 0.5, (1 / 16, 1 / 16))
     left, top = np.arange(0, 43 * 16 - 64, 64), np.arange(0, 31 * 16 - 64, 64)
 
     share = tissue_share(mask, left=left, top=top, size=64)
@@ -96,7 +96,7 @@ def test_the_share_of_tissue_is_that_of_a_loop():
 
 
 def test_patches_hold_the_least_share_of_tissue():
-    mask = TissueMask(np.zeros((32, 48), bool), 100.0, (1 / 16, 1 / 16))
+    mask = TissueMask(np.zeros((32, 48), bool), (1 / 16, 1 / 16))
     mask.mask[:, 4:16] = True  # three quarters of the first column of patches
 
     def corners(min_tissue):
@@ -112,7 +112,7 @@ def test_patches_hold_the_least_share_of_tissue():
 
 
 def test_a_slide_smaller_than_a_patch_says_so():
-    mask = TissueMask(np.ones((7, 7), bool), 100.0, (1 / 16, 1 / 16))
+    mask = TissueMask(np.ones((7, 7), bool), (1 / 16, 1 / 16))
 
     with pytest.raises(NoTissueError, match=r"\(100 x 100\) is smaller than one patch \(256"):
         tissue_patches(mask, width=100, height=100, geometry=GEOMETRY, min_tissue=0.25)
@@ -120,8 +120,8 @@ def test_a_slide_smaller_than_a_patch_says_so():
 
 @pytest.mark.parametrize(("limit", "message"), [("MAX_GRID", "6 x 3"), ("MAX_PATCHES", "18 pa")])
 def test_more_patches_than_a_bag_holds_are_refused(monkeypatch, limit, message):
-    mask = TissueMask(np.ones((48, 96), bool), 100.0, (1 / 16, 1 / 16))
-    monkeypatch.setattr(f"gimp_plugin.slides.tissue.{limit}", 17)
+    mask = TissueMask(np.ones((48, 96), bool), (1 / 16, 1 / 16))
+    monkeypatch.setattr(f"gimp_plugin.slides.grids.{limit}", 17)
 
     with pytest.raises(SlideError, match=message):
         tissue_patches(mask, width=1536, height=768, geometry=GEOMETRY, min_tissue=0.25)

@@ -72,10 +72,10 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
 )
 @click.option(
     "--tissue",
-    type=options.Choice(["otsu", "morphological"]),
+    metavar="otsu|morphological|clam[:NAME=VALUE,...]",
     default=DEFAULT.tissue,
     show_default=True,
-    help="Tissue mask of TIAToolbox.",
+    help="How tissue is found: TIAToolbox's two masks, or CLAM's.",
 )
 @click.option(
     "--min-tissue",

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gimp_plugin.config.checks import Settings, require_choice, require_range
+from gimp_plugin.config.tissue import canonical_tissue
 from gimp_plugin.keys import CASE_ID, LABEL
 
 LARGE = 10**9
+GRIDS = ("inside", "cover", "contours")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +30,15 @@ class ExtractionConfig(Settings):
     stride
         Step between patches in pixels at the target resolution; 0 is the patch size.
     tissue
-        Tissue mask of TIAToolbox: `otsu` or `morphological`.
+        Where tissue is: TIAToolbox's `otsu` or `morphological`, or `clam`, as `clam:a_t=16,a_h=4`
+        where its parameters are not the defaults.
     min_tissue
         Least share of tissue in a patch.
+    grid
+        Where patches may lie: `inside` the slide from its corner, `cover` (also over the right and
+        lower edge, as TRIDENT), or `contours` (around each piece of tissue, as CLAM).
+    input_size
+        Side to which patches are resized for the encoder; 0 leaves them.
     slide_mpp
         Resolution of slides that do not state theirs; 0 when unknown. It never overrides.
     max_bad_patches
@@ -44,6 +52,8 @@ class ExtractionConfig(Settings):
     stride: int = 0
     tissue: str = "otsu"
     min_tissue: float = 0.25
+    grid: str = "inside"
+    input_size: int = 0
     slide_mpp: float = 0.0
     max_bad_patches: float = 0.0
 
@@ -52,7 +62,10 @@ class ExtractionConfig(Settings):
         require_range("mpp", self.mpp, low=0.05, high=20.0)
         require_range("patch_size", self.patch_size, low=16, high=4096)
         require_range("stride", self.stride, low=0, high=LARGE)
-        require_choice("tissue", self.tissue, ("otsu", "morphological"))
+        object.__setattr__(self, "tissue", canonical_tissue(self.tissue))  # frozen
+        require_choice("grid", self.grid, GRIDS)
+        if self.input_size:
+            require_range("input_size", self.input_size, low=16, high=4096)
         require_range("min_tissue", self.min_tissue, low=0.0, high=1.0)
         if self.slide_mpp:
             require_range("slide_mpp", self.slide_mpp, low=0.05, high=20.0)

@@ -11,12 +11,14 @@ from gimp_plugin import keys
 from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.slides.encoders import UNTRAINED, PatchEncoder
 from gimp_plugin.slides.finding import SlideFile
-from gimp_plugin.slides.geometry import NATIVE_TOLERANCE, ORDER
+from gimp_plugin.slides.geometry import NATIVE_TOLERANCE
+from gimp_plugin.slides.grids import ORDERS
 from gimp_plugin.slides.plan import SlidePlan
-from gimp_plugin.slides.tissue import MASK_MPP, MIN_CONTRAST
+from gimp_plugin.slides.tissue import parameters
 from gimp_plugin.storage.atomic import sha256_json
 
 CONFIGURATION = "extraction_config"
+DEFAULT = ExtractionConfig().to_dict()
 VERSIONS = ("gimp-plugin", "tiatoolbox", "openslide-python", "torch", "numpy")
 
 
@@ -35,7 +37,7 @@ def configuration(config: ExtractionConfig, encoder: PatchEncoder) -> dict[str, 
     -------
     Plain values.
     """
-    return {
+    made = {
         "format_version": keys.BAG_FORMAT_VERSION,
         "patch_encoder": config.patch_encoder,
         "weights_sha256": encoder.weights_sha256,
@@ -45,10 +47,12 @@ def configuration(config: ExtractionConfig, encoder: PatchEncoder) -> dict[str, 
         "stride": config.stride or config.patch_size,
         "tissue": config.tissue,
         "min_tissue": config.min_tissue,
-        "mask_mpp": MASK_MPP,
-        "mask_min_contrast": MIN_CONTRAST,
         "native_tolerance": NATIVE_TOLERANCE,
+        **parameters(config.tissue),
     }
+    # Told only where they are used: bags made before there was such an option stay current.
+    later = {key: getattr(config, key) for key in ("grid", "input_size")}
+    return made | {key: value for key, value in later.items() if value != DEFAULT[key]}
 
 
 def fixed_attributes(
@@ -82,9 +86,11 @@ def fixed_attributes(
         "patch_size": config.patch_size,
         "stride": made["stride"],
         "tissue_mask": config.tissue,
-        "tissue_mask_mpp": MASK_MPP,
+        "tissue_mask_parameters": json.dumps(parameters(config.tissue), sort_keys=True),
         "min_tissue": config.min_tissue,
-        "order": ORDER,
+        "grid": config.grid,
+        "input_size": config.input_size or config.patch_size,
+        "order": ORDERS[config.grid],
         keys.EXTRACTION_SHA256: sha256_json(made),
         CONFIGURATION: json.dumps(made, sort_keys=True),
         "versions": json.dumps({name: version(name) for name in VERSIONS}, sort_keys=True),
@@ -127,8 +133,8 @@ def slide_attributes(slide: SlideFile, plan: SlidePlan, *, fingerprint: str) -> 
         "stride_level0": geometry.stride_level0,
         "resampled": geometry.interpolation != "none",
         "interpolation": geometry.interpolation,
-        "tissue_mask_threshold": plan.mask_threshold,
         "n_tissue_regions": plan.n_regions,
+        **{f"tissue_mask_{key}": value for key, value in plan.tissue.items()},
     }
     return attributes if info.power is None else attributes | {"slide_power": info.power}
 

@@ -92,7 +92,8 @@ def forecast(
 def _seconds_a_patch(encoding: Encoding, config: ExtractionConfig, *, batch_size: int) -> float:
     """Time that the encoder takes for a patch, once warm."""
     n_patches = batch_size or encoding.batch_size
-    shape = (n_patches, config.patch_size, config.patch_size, 3)
+    side = config.input_size or config.patch_size
+    shape = (n_patches, side, side, 3)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     encoding(noise)
     start = time.perf_counter()

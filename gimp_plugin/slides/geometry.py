@@ -12,10 +12,6 @@ from gimp_plugin.errors import SlideError
 
 NATIVE_TOLERANCE = 0.02
 MAX_ENLARGEMENT = 1.25
-ORDER = (
-    "tissue region by region (8-connected kept patches, by their first patch), "
-    "in each by rows from the top, then from the left"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +23,15 @@ class Geometry:
     level
         Level of the pyramid that is read.
     patch_size
-        Side of a patch as the encoder gets it.
+        Side of a patch at the target resolution.
     patch_size_read
         Side of a patch on the level; equal to `patch_size` when nothing is resampled.
     patch_size_level0, stride_level0
         Side of a patch and step between patches, in level-0 pixels.
     mpp
-        Resolution of the patches as the encoder gets them.
+        Resolution of the patches before the encoder's own size is made of them.
+    input_size
+        Side to which a patch is resized for the encoder; 0 leaves it.
     """
 
     level: int
@@ -42,6 +40,12 @@ class Geometry:
     patch_size_level0: int
     stride_level0: int
     mpp: float
+    input_size: int = 0
+
+    @property
+    def side(self) -> int:
+        """Side of a patch as the encoder gets it."""
+        return self.input_size or self.patch_size
 
     @property
     def interpolation(self) -> str:
@@ -82,7 +86,7 @@ def choose_geometry(
     Examples
     --------
     >>> choose_geometry(mpp=0.25, downsamples=[1, 4], target_mpp=0.5, patch_size=256, stride=256)
-    Geometry(level=0, patch_size=256, patch_size_read=512, patch_size_level0=512, stride_level0=512, mpp=0.5)
+    Geometry(level=0, patch_size=256, patch_size_read=512, patch_size_level0=512, stride_level0=512, mpp=0.5, input_size=0)
     """  # noqa: E501  # the example's one line
     ratios = [mpp * downsample / target_mpp for downsample in downsamples]
     nearest = min(range(len(ratios)), key=lambda level: abs(ratios[level] - 1))

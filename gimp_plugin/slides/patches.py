@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from gimp_plugin.errors import SlideError
 from gimp_plugin.slides.geometry import Geometry
 from gimp_plugin.slides.plan import SlidePlan
-from gimp_plugin.slides.sources import Source
+from gimp_plugin.slides.sources import SlideInfo, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def read_batches(
     SlideError
         If more patches than that cannot be decoded; the first one's place is named.
     """
-    size, n_bad = plan.geometry.patch_size, 0
+    size, n_bad = plan.geometry.side, 0
     for start in batch_starts(len(plan.coords), batch_size=batch_size, share=share or Share()):
         corners = plan.coords[start : start + batch_size].tolist()
         patches = np.empty((len(corners), size, size, 3), np.uint8)
@@ -162,11 +163,33 @@ def read_patch(source: Source, corner: tuple[int, int], *, geometry: Geometry) -
     """
     read = geometry.patch_size_read
     pixels = source.read(corner, (read, read), level=geometry.level)
-    if read == geometry.patch_size:
-        return pixels
-    import cv2
+    pixels = _white_outside(pixels, source.info, corner, level=geometry.level)
+    if read != geometry.patch_size:
+        import cv2
 
-    method = getattr(cv2, geometry.interpolation.removeprefix("cv2."))
-    size = (geometry.patch_size, geometry.patch_size)
-    resized = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=method)
-    return np.asarray(resized, np.uint8)
+        method = getattr(cv2, geometry.interpolation.removeprefix("cv2."))
+        size = (geometry.patch_size, geometry.patch_size)
+        resized = cv2.resize(np.ascontiguousarray(pixels), size, interpolation=method)
+        pixels = np.asarray(resized, np.uint8)
+    if geometry.side != geometry.patch_size:
+        from PIL import Image
+
+        size = (geometry.side, geometry.side)
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+    return pixels
+
+
+def _white_outside(
+    pixels: NDArray[np.uint8], info: SlideInfo, corner: tuple[int, int], *, level: int
+) -> NDArray[np.uint8]:
+    """Make white what lies beyond the right and lower edge, where each reader has its own way."""
+    downsample = info.downsamples[level]
+    width, height = (
+        math.ceil((side - start) / downsample)
+        for side, start in zip((info.width, info.height), corner, strict=True)
+    )
+    if width >= pixels.shape[1] and height >= pixels.shape[0]:
+        return pixels
+    painted = pixels.copy()
+    painted[height:], painted[:, width:] = 255, 255
+    return painted

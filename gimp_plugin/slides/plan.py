@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.geometry import Geometry, choose_geometry
+from gimp_plugin.slides.grids import tissue_patches
 from gimp_plugin.slides.sources import MPP_WARNING, SlideInfo, Source, resolution
 from gimp_plugin.slides.thumbnails import draw_thumbnail
-from gimp_plugin.slides.tissue import tissue_mask, tissue_patches
+from gimp_plugin.slides.tissue import tissue_mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,10 @@ class ReadRequest:
         Largest share of patches that may be unreadable.
     thumbnail_px
         Longer side of the picture of the slide that comes with the plan; 0 for none.
+    grid
+        Where patches may lie: `inside`, `cover` or `contours`.
+    input_size
+        Side to which patches are resized for the encoder; 0 leaves them.
     """
 
     path: str
@@ -52,6 +57,8 @@ class ReadRequest:
     batch_size: int
     max_bad_patches: float = 0.0
     thumbnail_px: int = 0
+    grid: str = "inside"
+    input_size: int = 0
 
     def max_bad(self, n_patches: int) -> int:
         """How many of a slide's patches may be unreadable."""
@@ -70,10 +77,10 @@ class SlidePlan:
         How patches are read.
     mpp_x, mpp_y, mpp_source
         Resolution of level 0, and whether the `slide` says so or the user has `given` it.
-    mask_threshold
-        Grey level below which a pixel is tissue.
+    tissue
+        What is to be said of the mask of tissue.
     n_regions
-        Connected regions of kept patches.
+        Connected regions of kept patches, or pieces of tissue with a grid each.
     coords
         Top-left corners, level-0 pixels, in scan order.
     thumbnail
@@ -85,7 +92,7 @@ class SlidePlan:
     mpp_x: float
     mpp_y: float
     mpp_source: str
-    mask_threshold: float
+    tissue: Mapping[str, Any]
     n_regions: int
     coords: NDArray[np.int32]
     thumbnail: NDArray[np.uint8] | None = None
@@ -133,7 +140,7 @@ class SlidePlan:
         )
 
 
-_PLAIN = ("mpp_x", "mpp_y", "mpp_source", "mask_threshold", "n_regions")
+_PLAIN = ("mpp_x", "mpp_y", "mpp_source", "tissue", "n_regions")
 
 
 def request_for(
@@ -166,6 +173,8 @@ def request_for(
         slide_mpp=slide_mpp,
         batch_size=batch_size,
         max_bad_patches=config.max_bad_patches,
+        grid=config.grid,
+        input_size=config.input_size,
     )
 
 
@@ -200,6 +209,7 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
         height=info.height,
         geometry=geometry,
         min_tissue=request.min_tissue,
+        grid=request.grid,
     )
     picture = None
     if request.thumbnail_px:
@@ -213,11 +223,11 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
         )
     return SlidePlan(
         info=info,
-        geometry=geometry,
+        geometry=replace(geometry, input_size=request.input_size),
         mpp_x=mpp_x,
         mpp_y=mpp_y,
         mpp_source=mpp_source,
-        mask_threshold=mask.threshold,
+        tissue=dict(mask.about),
         n_regions=n_regions,
         coords=coords,
         thumbnail=picture,

@@ -29,7 +29,7 @@ from gimp_plugin.slides.patches import Share, read_batches
 from gimp_plugin.slides.plan import ReadRequest, SlidePlan, make_plan
 from gimp_plugin.slides.sources import Source, open_source
 from gimp_plugin.slides.tiff import check_whole
-from gimp_plugin.slides.tissue import toolbox_masks
+from gimp_plugin.slides.tissue.toolbox import toolbox_masks
 
 MEMORY_LIMIT = 4 << 30
 """Bytes that reading one slide may take on top of the imported readers."""

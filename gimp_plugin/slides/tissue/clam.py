@@ -1,0 +1,188 @@
+"""CLAM's segmentation, from its published parameters.
+
+Lu et al., Data-efficient and weakly supervised computational pathology on whole-slide images, 2021:
+tissue is what is saturated; small pieces are left out and small holes filled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.config.tissue import ClamSettings
+from gimp_plugin.slides.sources import Source
+from gimp_plugin.slides.tissue.mask import Contour, NoTissueError, TissueMask, find_contours
+from gimp_plugin.slides.tissue.overview import whole_level
+
+LEVEL_DOWNSAMPLE = 64.0
+"""The coarsest level that is not coarser than this is segmented, as it is."""
+
+MAX_LEVEL_PIXELS = 100_000_000
+"""CLAM gives up on a level with more; here it is reduced to the downsample above."""
+
+REFERENCE_PX = 512
+"""Side of the square at level 0 that areas are counted in."""
+
+DEFAULT = ClamSettings()
+
+
+def parameters(settings: ClamSettings) -> dict[str, Any]:
+    """Give what decides the masks.
+
+    Parameters
+    ----------
+    settings
+        CLAM's parameters.
+
+    Returns
+    -------
+    Plain values.
+    """
+    fixed = {"mask_level_downsample": LEVEL_DOWNSAMPLE, "mask_ref_patch_size": REFERENCE_PX}
+    return fixed | {f"mask_{name}": value for name, value in settings.to_dict().items()}
+
+
+def segment(source: Source, *, mpp: float, settings: ClamSettings = DEFAULT) -> TissueMask:
+    """Mask of a slide's tissue by CLAM's rules.
+
+    Parameters
+    ----------
+    source
+        The open slide.
+    mpp
+        Microns per pixel of its level 0, to be told: CLAM goes by pixels.
+    settings
+        CLAM's parameters.
+
+    Returns
+    -------
+    The mask with its contours.
+
+    Raises
+    ------
+    NoTissueError
+        If every piece of tissue is too small.
+    """
+    scales = source.info.downsamples
+    fine = [level for level, scale in enumerate(scales) if scale <= LEVEL_DOWNSAMPLE]
+    level = max(fine, key=lambda level: scales[level], default=0)
+    n_pixels = source.info.width * source.info.height / scales[level] ** 2
+    factor = LEVEL_DOWNSAMPLE / scales[level] if n_pixels > MAX_LEVEL_PIXELS else 1.0
+    picture = whole_level(source, level=level, factor=factor)
+    height, width = picture.shape[:2]
+    downsample = scales[level] * factor
+    unit = int(REFERENCE_PX**2 / downsample**2)
+    binary, threshold = saturated(picture, settings)
+    found = find_contours(binary)
+    contours = filter_contours(found, unit=unit, settings=settings)
+    if found and not contours:
+        largest = max(_area(contour) for contour in found) * (downsample / REFERENCE_PX) ** 2
+        problem = (
+            f"no tissue found: the largest piece has {largest:.3g} squares of "
+            f"{REFERENCE_PX} pixels, CLAM's a_t asks for more than {settings.a_t:g}"
+        )
+        raise NoTissueError(problem, hint="a small slide? --tissue clam:a_t=1,a_h=1")
+    return TissueMask(
+        fill(contours, height=height, width=width),
+        (width / source.info.width, height / source.info.height),
+        {"threshold": threshold, "mpp": mpp * downsample},
+        contours,
+    )
+
+
+def saturated(
+    picture: NDArray[np.uint8], settings: ClamSettings = DEFAULT
+) -> tuple[NDArray[np.uint8], float]:
+    """Pixels whose colour is saturated, smoothed, with narrow gaps closed.
+
+    Parameters
+    ----------
+    picture
+        RGB, shape (height, width, 3).
+    settings
+        CLAM's parameters.
+
+    Returns
+    -------
+    255 there, else 0, shape (height, width); and the saturation above which they lie.
+    """
+    import cv2
+
+    saturation = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[:, :, 1]
+    smooth = cv2.medianBlur(np.ascontiguousarray(saturation), settings.mthresh)
+    how = cv2.THRESH_BINARY + (cv2.THRESH_OTSU if settings.use_otsu else 0)
+    threshold, binary = cv2.threshold(smooth, settings.sthresh, 255, how)
+    if settings.close:
+        kernel = np.ones((settings.close, settings.close), np.uint8)
+        binary = cv2.morphologyEx(binary, cv2.MORPH_CLOSE, kernel)
+    return np.asarray(binary, np.uint8), float(threshold)
+
+
+def filter_contours(
+    contours: tuple[Contour, ...], *, unit: int, settings: ClamSettings = DEFAULT
+) -> tuple[Contour, ...]:
+    """Leave small pieces of tissue out and fill small holes.
+
+    Parameters
+    ----------
+    contours
+        Pieces of tissue.
+    unit
+        Area of the reference square, in pixels of the mask.
+    settings
+        CLAM's parameters.
+
+    Returns
+    -------
+    Pieces that are larger than `a_t` squares without their holes, each with at most `max_n_holes`
+    holes larger than `a_h` squares.
+    """
+    import cv2
+
+    kept = []
+    for contour in contours:
+        if _area(contour) > settings.a_t * unit:
+            largest = sorted(contour.holes, key=cv2.contourArea, reverse=True)[
+                : settings.max_n_holes
+            ]
+            holes = tuple(hole for hole in largest if cv2.contourArea(hole) > settings.a_h * unit)
+            kept.append(Contour(contour.outer, holes))
+    return tuple(kept)
+
+
+def _area(contour: Contour) -> float:
+    """Area of a piece without its holes."""
+    import cv2
+
+    holes = sum(cv2.contourArea(hole) for hole in contour.holes)
+    return float(cv2.contourArea(contour.outer)) - holes
+
+
+def fill(contours: tuple[Contour, ...], *, height: int, width: int) -> NDArray[np.bool_]:
+    """Draw pieces of tissue as a mask.
+
+    Parameters
+    ----------
+    contours
+        The pieces.
+    height, width
+        Of the mask.
+
+    Returns
+    -------
+    True on tissue, the outlines of pieces and holes included.
+    """
+    import cv2
+
+    mask = np.zeros((height, width), bool)
+    for contour in contours:
+        x, y, box_width, box_height = cv2.boundingRect(contour.outer)
+        piece = np.zeros((box_height, box_width), np.uint8)  # pieces may lie in holes of others
+        cv2.drawContours(piece, [contour.outer], -1, 1, cv2.FILLED, offset=(-x, -y))
+        for hole in contour.holes:
+            cv2.drawContours(piece, [hole], -1, 0, cv2.FILLED, offset=(-x, -y))
+            cv2.drawContours(piece, [hole], -1, 1, 1, offset=(-x, -y))
+        mask[y : y + box_height, x : x + box_width] |= piece.astype(bool)
+    return mask
