@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -192,6 +193,24 @@ def test_what_a_kill_left_undone_is_done_by_the_next_run():
 
     assert json.loads(result.output)["done"] == ["P2"]
     assert contents("out") == whole
+
+
+def test_a_replacement_that_was_cut_off_is_not_taken_for_done(monkeypatch):
+    write_all("clam-h5")
+    convert("gimp")
+    clam_h5(Path("in"), "P2", *draw(5, DIM))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    target = bag_exports.TARGETS["gimp"]
+    with monkeypatch.context() as patch:
+        patch.setitem(bag_exports.TARGETS, "gimp", replace(target, write=interrupted))
+        assert convert("gimp", "--overwrite").exit_code == 130
+
+    assert convert("gimp").exit_code == 3  # the old bag stands there, and is told from a new one
+    assert convert("gimp", "--overwrite").exit_code == 0
+    assert [bag.n_patches for bag in list_bags(Path("out"))] == [1, 5, 70]
 
 
 def test_a_bad_bag_is_listed_and_the_others_are_done():
