@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from gimp_plugin.cli import options
 from gimp_plugin.cli.outcome import PARTLY_DONE
-from gimp_plugin.config import ExtractionConfig, ReadingOptions
+from gimp_plugin.config import GEOMETRIES, ExtractionConfig, ReadingOptions, geometry_values
+from gimp_plugin.config.sources import GRIDS
 
 if TYPE_CHECKING:
     from gimp_plugin.slides.extraction import ExtractionResult
@@ -69,6 +71,26 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     type=int,
     show_default="the patch size",
     help="Step between patches in pixels at --mpp.",
+)
+@click.option(
+    "--geometry",
+    type=options.Choice(list(GEOMETRIES)),
+    help="Set --mpp, --patch-size, --stride, --input-size, --tissue, --min-tissue and --grid as "
+    "the paper, CLAM or TRIDENT do; each of them may be given besides.",
+)
+@click.option(
+    "--input-size",
+    type=int,
+    show_default="the patch size",
+    help="Side to which patches are resized for the encoder, in pixels.",
+)
+@click.option(
+    "--grid",
+    type=options.Choice(list(GRIDS)),
+    default=DEFAULT.grid,
+    show_default=True,
+    help="Where patches lie: inside the slide, over its edges as well, or around each piece of "
+    "tissue.",
 )
 @click.option(
     "--tissue",
@@ -145,6 +167,7 @@ def command(
     slide_timeout: float,
     shard: tuple[int, int],
     scheduler: str,
+    geometry: str | None,
     thumbnails: bool,
     dry_run: bool,
     offline: bool,
@@ -161,7 +184,7 @@ def command(
     from gimp_plugin.cli.given import runtime
     from gimp_plugin.slides.resolutions import read_slide_mpps
 
-    config = ExtractionConfig.from_dict(_config_values(given))
+    config = ExtractionConfig.from_dict(_geometry_values(geometry) | _config_values(given))
     how: dict[str, Any] = {
         "runtime": runtime(given),
         "options": ReadingOptions(
@@ -188,10 +211,21 @@ def command(
         )
 
 
+def _geometry_values(name: str | None) -> dict[str, Any]:
+    """Values that a geometry stands for."""
+    return {} if name is None else geometry_values(name)
+
+
 def _config_values(given: dict[str, Any]) -> dict[str, Any]:
-    """Options that are fields of the configuration."""
-    fields = ExtractionConfig.__dataclass_fields__
-    values = {key: value for key, value in given.items() if key in fields and value is not None}
+    """Options that are fields of the configuration, those that somebody gave."""
+    fields, source_of = ExtractionConfig.__dataclass_fields__, click.get_current_context()
+    values = {
+        key: value
+        for key, value in given.items()
+        if key in fields
+        and value is not None
+        and source_of.get_parameter_source(key) is not ParameterSource.DEFAULT
+    }
     return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 

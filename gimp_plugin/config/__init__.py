@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from gimp_plugin.config.geometry import GEOMETRIES, geometry_values
 from gimp_plugin.config.model import ModelConfig
 from gimp_plugin.config.presets import PRESETS, GimpConfig, load_preset
 from gimp_plugin.config.sources import CohortSource, ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.config.stages import FinetuneConfig, GeneStageConfig, PretrainConfig
 
 __all__ = [
+    "GEOMETRIES",
     "PRESETS",
     "CohortSource",
     "ExtractionConfig",
@@ -18,5 +20,6 @@ __all__ = [
     "PretrainConfig",
     "ReadingOptions",
     "Runtime",
+    "geometry_values",
     "load_preset",
 ]

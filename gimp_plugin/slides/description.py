@@ -193,7 +193,10 @@ def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     >>> differences({"mpp": 0.5, "stride": 256}, {"mpp": 0.25, "stride": 256})
     'mpp is 0.25 there and 0.5 here'
     """
-    pairs = {key: (theirs.get(key), ours.get(key)) for key in sorted(ours.keys() | theirs.keys())}
+    pairs = {
+        key: tuple(made.get(key, DEFAULT.get(key)) for made in (theirs, ours))
+        for key in sorted(ours.keys() | theirs.keys())
+    }
     return ", ".join(
         f"{key} is {there!r} there and {here!r} here"
         for key, (there, here) in pairs.items()
