@@ -414,32 +414,76 @@ def test_row_28_names_that_differ_by_case_or_folder_alone_get_a_bag_each():
     assert "nothing to do, 5 slides done before" in second.stdout
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="rights are dropped in a child, which takes root")
-def test_row_29_a_file_without_the_right_to_read_it_is_told(monkeypatch):
+def as_nobody(work):
+    """Run something in a copy of this process without root's rights; give its exit code."""
     shared_readers()
-    with tempfile.TemporaryDirectory() as everyones:  # pytest's own folders are root's alone
-        Path(everyones).chmod(0o777)
-        monkeypatch.chdir(everyones)
-        make_slide(SLIDES / "bad.svs")
-        make_slide(SLIDES / "good.svs")
-        Path("slides/bad.svs").chmod(0)
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            os.setgid(65534)
+            os.setuid(65534)
+            code = work().exit_code
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-        pid = os.fork()
-        if pid == 0:
-            code = 99
-            try:
-                os.setgid(65534)
-                os.setuid(65534)
-                code = extract().exit_code
-            finally:
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-        assert code == 4
-        assert failures().keys() == {"bad"}
-        assert "'slides/bad.svs' may not be read" in failures()["bad"]
-        assert done() == ["good"]
-        monkeypatch.undo()
+@pytest.fixture
+def everyones(monkeypatch):
+    """Work in a folder that all users may enter; pytest's own are root's alone.
+
+    Python may be so, too, so whatever an extraction imports is imported before rights are dropped.
+    """
+    if os.getuid() != 0:
+        pytest.skip("rights are dropped in a child, which takes root")
+    make_slide(Path("warm/good.svs"))
+    Path("warm/bad.svs").touch()
+    gimp("warm", *UNTRAINED)
+    with tempfile.TemporaryDirectory() as folder, monkeypatch.context() as patch:
+        Path(folder).chmod(0o777)
+        patch.chdir(folder)
+        yield
+
+
+def test_row_29_a_file_without_the_right_to_read_it_is_told(everyones):
+    make_slide(SLIDES / "bad.svs")
+    make_slide(SLIDES / "good.svs")
+    Path("slides/bad.svs").chmod(0)
+
+    code = as_nobody(extract)
+
+    assert code == 4
+    assert failures().keys() == {"bad"}
+    assert "'slides/bad.svs' may not be read" in failures()["bad"]
+    assert done() == ["good"]
+
+
+def test_row_29_a_folder_without_the_right_to_enter_it_is_told(everyones):
+    make_slide(SLIDES / "good.svs")
+    make_slide(SLIDES / "private" / "hidden.svs")
+    (SLIDES / "private").chmod(0o700)
+
+    def work():
+        result = extract()
+        Path("told").write_text(result.stderr)
+        return result
+
+    code = as_nobody(work)
+
+    assert code == 0
+    assert done() == ["good"]
+    assert "cannot look into 'slides/private': Permission denied" in Path("told").read_text()
+
+
+def test_row_30_an_output_that_cannot_be_reached_is_code_5(everyones):
+    make_slide(SLIDES / "good.svs")
+    Path("private").mkdir(0o700)
+
+    code = as_nobody(lambda: extract("-o", "private/deep/features"))
+
+    assert code == 5
+    assert names("private") == []
 
 
 @pytest.mark.parametrize(

@@ -256,7 +256,7 @@ def test_a_device_that_is_not_there_is_code_5():
     [
         (("--mpp", "0"), "mpp = 0.0 is out of range"),
         (("--min-tissue", "1.5"), "min_tissue = 1.5 is out of range"),
-        (("--tissue", "otso"), "Did you mean 'otsu'"),
+        (("--tissue", "otso"), "did you mean 'otsu'"),
         (("--patch-encoder", "resnet5"), "did you mean 'resnet50'"),
         (("--slide-mpp", "50"), "slide_mpp = 50.0 is out of range"),
     ],

@@ -92,6 +92,18 @@ def check_output(path: Path, *, folder: bool) -> Path:
     ResourceError
         If the file system does not let us write there.
     """
+    try:
+        place = _existing_folder(path, folder=folder)
+    except PermissionError as error:
+        hint = "choose another --output"
+        raise ResourceError(f"cannot reach {str(path)!r}: {error.strerror}", hint=hint) from error
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ResourceError(f"cannot write in {str(place)!r}", hint="choose another --output")
+    return path
+
+
+def _existing_folder(path: Path, *, folder: bool) -> Path:
+    """Deepest folder on the way to an output that is there already."""
     if path.exists() and path.is_dir() is not folder:
         wanted, found = ("folder", "file") if folder else ("file", "folder")
         raise click.BadParameter(f"{str(path)!r} is a {found}, expected a {wanted}.")
@@ -100,9 +112,7 @@ def check_output(path: Path, *, folder: bool) -> Path:
         place = place.parent
     if not place.is_dir():
         raise click.BadParameter(f"{str(place)!r} is a file, expected a folder.")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise ResourceError(f"cannot write in {str(place)!r}", hint="choose another --output")
-    return path
+    return place
 
 
 COHORT_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import unicodedata
 from collections import Counter
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from gimp_plugin.errors import MissingFileError, listed
 from gimp_plugin.slides.companions import companions
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (
     ".ome.tiff", ".ome.tif", ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms",
@@ -123,7 +126,7 @@ def _slides_at(path: Path) -> Iterator[Path]:
 def _walk(top: Path) -> Iterator[Path]:
     """Slides in a folder and the folders below, each folder once."""
     visited: set[tuple[int, int]] = set()
-    for folder, folders, files in os.walk(top, followlinks=True):
+    for folder, folders, files in os.walk(top, followlinks=True, onerror=_tell):
         status = Path(folder).stat()
         seen = (status.st_dev, status.st_ino) in visited
         visited.add((status.st_dev, status.st_ino))
@@ -141,6 +144,11 @@ def _walk(top: Path) -> Iterator[Path]:
         )
         names = (name for name in (*files, *slides) if name.lower().endswith(SUFFIXES))
         yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _tell(error: OSError) -> None:
+    """Tell of a folder that cannot be looked into: slides may be in there."""
+    logger.warning("cannot look into %r: %s", error.filename, error.strerror)
 
 
 def _dicom_files(folder: Path) -> Iterator[Path]:
