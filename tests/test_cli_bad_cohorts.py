@@ -513,13 +513,13 @@ def test_72_bags_of_two_encoders(study: Path, trained: Path) -> None:
 
     assert "bags of different encoders are mixed: 'features/P00.h5' is 11-d of 'untrained'" in mixed
     assert "'features/P04.h5' is 11-d of 'resnet50'" in mixed
-    assert "was trained on 11-d features of 'untrained', the bags are 11-d features of" in other
+    assert "was trained on 11-d features of 'untrained', the bags are 11-d of 'resnet50'" in other
 
 
 @pytest.mark.parametrize(
     ("name", "shape", "coords", "words"),
     [
-        ("feats", (9, 11), (9, 2), "has no dataset 'features', only ['coords', 'feats']"),
+        ("values", (9, 11), (9, 2), "has no dataset 'features', only ['coords', 'values']"),
         ("features", (9,), (9, 2), "'features' has shape (9,), expected (patches, dim)"),
         ("features", (9, 11), (8, 2), "'coords' has shape (8, 2), expected (9, 2)"),
         ("features", (0, 11), (0, 2), "has no patches"),

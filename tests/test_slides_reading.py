@@ -16,7 +16,7 @@ import pytest
 
 from gimp_plugin.errors import ResourceError, SlideError
 from gimp_plugin.slides import worker
-from gimp_plugin.slides.reading import Reading, SlideReaders
+from gimp_plugin.slides.reading import Job, Reading, SlideReaders
 from gimp_plugin.slides.tissue import NoTissueError
 from tests.slide_factory import make_slide
 from tests.slide_readers import shared_readers
@@ -63,7 +63,7 @@ def test_errors_come_over_by_name(readers, tmp_path):
 
 def test_what_a_decoder_raises_comes_over_as_the_slides_fault():
     def broken(connection):
-        worker.wire.receive = lambda *_: ({"path": "a.svs"}, None)
+        worker.wire.receive = lambda *_: ({"request": {}, "share": {}}, None)
         worker.ReadRequest = lambda **_: 1 / 0
         serve(connection)
 
@@ -107,7 +107,9 @@ def scripted(serve, timeout_s=30.0):
         os._exit(0)
     theirs.close()
     os.close(status_theirs)
-    return Reading("a.svs", ours, status, timeout_s=timeout_s), supervisor
+    job = Job(ours, status)
+    reading = Reading(lambda *_: job, request("a.svs"), timeout_s=timeout_s, n_readers=1)
+    return reading, supervisor
 
 
 @pytest.mark.parametrize(
@@ -137,13 +139,11 @@ def test_a_reading_that_is_closed_ends_its_process():
 
 def test_a_slide_that_needs_too_much_memory_is_told():
     def hungry(connection):
-        worker.wire.send = lambda _, answer: original(connection, answer)
-        worker.wire.receive = lambda *_: ({"path": "a"}, None)
-        worker.ReadRequest = lambda **_: None
+        worker.wire.receive = lambda *_: ({}, None)
         worker._read = lambda *_: bytearray(1 << 60)
         worker_serve(connection)
 
-    original, worker_serve = worker.wire.send, worker.serve
+    worker_serve = worker.serve
     reading, supervisor = scripted(hungry)
 
     with closing(reading), pytest.raises(SlideError, match="needs more than 4 GiB"):

@@ -99,6 +99,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     show_default=True,
     help="How tissue is found: TIAToolbox's two masks, or CLAM's.",
 )
+@options.masks
 @click.option(
     "--min-tissue",
     type=float,
@@ -184,7 +185,10 @@ def command(
     from gimp_plugin.cli.given import runtime
     from gimp_plugin.slides.resolutions import read_slide_mpps
 
-    config = ExtractionConfig.from_dict(_geometry_values(geometry) | _config_values(given))
+    values = _config_values(given)
+    if "masks" in values and "tissue" in values:
+        raise click.UsageError("give --tissue or --masks, not both")
+    config = ExtractionConfig.from_dict(_geometry_values(geometry) | values)
     how: dict[str, Any] = {
         "runtime": runtime(given),
         "options": ReadingOptions(

@@ -287,6 +287,13 @@ slide_mpp = click.option(
     type=float,
     help="Microns per pixel of slides that do not state theirs; never overrides.",
 )
+masks = click.option(
+    "--masks",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Folder with a mask for each slide, SLIDE_ID.png, .geojson, .db, .zarr or .npy; it takes "
+    "the place of --tissue.",
+)
 
 hardware = all_of(device, precision, num_workers)
 runtime = all_of(hardware, seed, overwrite)

@@ -24,6 +24,7 @@ from gimp_plugin.cli import options
 )
 @options.weights
 @options.slide_mpp
+@options.masks
 @options.offline
 @click.option(
     "--min-gene-coverage",
@@ -75,6 +76,7 @@ def _extract(run: Path, given: Mapping[str, Any]) -> int:
         runtime=runtime(given),
         weights=given["weights"],
         slide_mpp=given["slide_mpp"] or 0.0,
+        masks=given["masks"],
         offline=given["offline"],
     )
     return len(result.failures)

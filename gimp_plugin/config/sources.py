@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gimp_plugin.config.checks import Settings, require_choice, require_range
-from gimp_plugin.config.tissue import canonical_tissue
+from gimp_plugin.config.tissue import GIVEN, canonical_tissue
+from gimp_plugin.errors import ConfigError
 from gimp_plugin.keys import CASE_ID, LABEL
 
 LARGE = 10**9
@@ -32,6 +33,9 @@ class ExtractionConfig(Settings):
     tissue
         Where tissue is: TIAToolbox's `otsu` or `morphological`, or `clam`, as `clam:a_t=16,a_h=4`
         where its parameters are not the defaults.
+    masks
+        Folder with a mask for each slide, made elsewhere; it takes the place of `tissue`, which is
+        `given` then.
     min_tissue
         Least share of tissue in a patch.
     grid
@@ -51,6 +55,7 @@ class ExtractionConfig(Settings):
     patch_size: int = 256
     stride: int = 0
     tissue: str = "otsu"
+    masks: str = ""
     min_tissue: float = 0.25
     grid: str = "inside"
     input_size: int = 0
@@ -62,7 +67,10 @@ class ExtractionConfig(Settings):
         require_range("mpp", self.mpp, low=0.05, high=20.0)
         require_range("patch_size", self.patch_size, low=16, high=4096)
         require_range("stride", self.stride, low=0, high=LARGE)
-        object.__setattr__(self, "tissue", canonical_tissue(self.tissue))  # frozen
+        tissue = GIVEN if self.masks else canonical_tissue(self.tissue)
+        object.__setattr__(self, "tissue", tissue)  # frozen
+        if tissue == GIVEN and not self.masks:
+            raise ConfigError("tissue = 'given' needs masks", hint="give the folder with --masks")
         require_choice("grid", self.grid, GRIDS)
         if self.input_size:
             require_range("input_size", self.input_size, low=16, high=4096)

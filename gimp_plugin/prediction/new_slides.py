@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
-from gimp_plugin.errors import CheckpointError, SafetyError, SlideError
+from gimp_plugin.config.tissue import GIVEN
+from gimp_plugin.errors import CheckpointError, ConfigError, SafetyError, SlideError
 from gimp_plugin.slides.encoders import imports_code
 from gimp_plugin.slides.extraction import ExtractionResult, extract_features
 from gimp_plugin.storage.runs import RunRecord, read_run
@@ -22,6 +23,7 @@ def extract_for(
     runtime: Runtime,
     weights: Path | None = None,
     slide_mpp: float = 0.0,
+    masks: Path | None = None,
     offline: bool = False,
 ) -> ExtractionResult:
     """Extract the features of slides as a run's own bags were extracted.
@@ -40,6 +42,8 @@ def extract_for(
         Weights file of the patch encoder, where it does not find its own.
     slide_mpp
         Resolution of slides that do not state theirs; 0 when unknown.
+    masks
+        Folder with a mask for each slide, where the run's own bags were made by such.
     offline
         Do not download weights.
 
@@ -54,7 +58,7 @@ def extract_for(
     SlideError
         If no slide could be read.
     """
-    config = extraction_config(read_run(run), weights=weights, slide_mpp=slide_mpp)
+    config = extraction_config(read_run(run), weights=weights, slide_mpp=slide_mpp, masks=masks)
     result = extract_features(
         slides, config, output=output, runtime=runtime, options=ReadingOptions(offline=offline)
     )
@@ -65,7 +69,11 @@ def extract_for(
 
 
 def extraction_config(
-    record: RunRecord, *, weights: Path | None = None, slide_mpp: float = 0.0
+    record: RunRecord,
+    *,
+    weights: Path | None = None,
+    slide_mpp: float = 0.0,
+    masks: Path | None = None,
 ) -> ExtractionConfig:
     """Configuration that a run's bags were made with.
 
@@ -73,7 +81,7 @@ def extraction_config(
     ----------
     record
         The run.
-    weights, slide_mpp
+    weights, slide_mpp, masks
         What is not part of it.
 
     Returns
@@ -84,6 +92,8 @@ def extraction_config(
     ------
     CheckpointError
         If the run has no slides, or its bags did not say how they were made.
+    ConfigError
+        If masks are given and its bags were made without, or the other way round.
     SafetyError
         If its patch encoder is an import string: a file does not decide which code is run.
     """
@@ -91,7 +101,7 @@ def extraction_config(
         problem = f"run {str(record.path)!r} does not know how its bags were made"
         hint = "extract the slides yourself, and give the folder as --features"
         raise CheckpointError(problem, hint=hint)
-    known = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp"}
+    known = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
     stored = {key: value for key, value in record.extraction.items() if key in known}
     encoder = str(stored.get("patch_encoder", ""))
     if imports_code(encoder):
@@ -104,4 +114,8 @@ def extraction_config(
         hint = f"run 'gimp extract-features SLIDES {options}', and give its folder as --features"
         raise SafetyError(problem, hint=hint)
     stored |= {"weights": str(weights or ""), "slide_mpp": slide_mpp}
+    stored |= {"masks": str(masks or "")}
+    if masks and stored.get("tissue") != GIVEN:
+        problem = f"run {str(record.path)!r} has bags with tissue {stored.get('tissue')!r}"
+        raise ConfigError(f"{problem}, not by masks made elsewhere", hint="leave --masks out")
     return ExtractionConfig.from_dict(stored)

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.errors import ConfigError, ResourceError, SlideError
 from gimp_plugin.slides import turns
 from gimp_plugin.slides.encoders import find_encoder
@@ -67,7 +68,7 @@ def make_bags(slides: Sequence[SlideFile], job: Job, ledger: Ledger, *, schedule
     """
     from distributed import KilledWorker, as_completed
 
-    far = replace(job, output=job.output.absolute())
+    far = replace(job, config=_with_absolute_paths(job.config), output=job.output.absolute())
     with _connected(scheduler, job) as client:
         wanted = GPU if job.runtime.device.startswith("cuda") else {}
         futures = {}
@@ -111,6 +112,14 @@ def make_bag(job: Job, slide: SlideFile, since: int) -> Outcome:
     if ledger.failures:
         return Outcome(failure=ledger.failures[0])
     return Outcome(ledger.done.get(slide.slide_id))
+
+
+def _with_absolute_paths(config: ExtractionConfig) -> ExtractionConfig:
+    """Name files so that a worker in another folder finds them."""
+    weights, masks = (
+        path and str(Path(path).absolute()) for path in (config.weights, config.masks)
+    )
+    return replace(config, weights=weights, masks=masks)
 
 
 class _Worker:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.config import ExtractionConfig
+from gimp_plugin.slides import masks
 from gimp_plugin.slides.encoders import UNTRAINED, PatchEncoder
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.geometry import NATIVE_TOLERANCE
@@ -48,11 +49,16 @@ def configuration(config: ExtractionConfig, encoder: PatchEncoder) -> dict[str, 
         "tissue": config.tissue,
         "min_tissue": config.min_tissue,
         "native_tolerance": NATIVE_TOLERANCE,
-        **parameters(config.tissue),
+        **mask_parameters(config),
     }
     # Told only where they are used: bags made before there was such an option stay current.
     later = {key: getattr(config, key) for key in ("grid", "input_size")}
     return made | {key: value for key, value in later.items() if value != DEFAULT[key]}
+
+
+def mask_parameters(config: ExtractionConfig) -> dict[str, Any]:
+    """Give what decides the masks, those that were made elsewhere apart."""
+    return dict(masks.PARAMETERS) if config.masks else parameters(config.tissue)
 
 
 def fixed_attributes(
@@ -86,7 +92,7 @@ def fixed_attributes(
         "patch_size": config.patch_size,
         "stride": made["stride"],
         "tissue_mask": config.tissue,
-        "tissue_mask_parameters": json.dumps(parameters(config.tissue), sort_keys=True),
+        "tissue_mask_parameters": json.dumps(mask_parameters(config), sort_keys=True),
         "min_tissue": config.min_tissue,
         "grid": config.grid,
         "input_size": config.input_size or config.patch_size,

@@ -19,6 +19,7 @@ from gimp_plugin.slides.folder import BagFolder
 from gimp_plugin.slides.gallery import write_gallery
 from gimp_plugin.slides.jobs import Job, bag_folder, bag_maker
 from gimp_plugin.slides.ledger import ExtractionResult, Ledger
+from gimp_plugin.slides.plan import mask_print
 from gimp_plugin.slides.reading import SlideReaders
 from gimp_plugin.slides.resolutions import given_mpp
 from gimp_plugin.slides.status import Status
@@ -128,6 +129,7 @@ def _lacking(
                 slide,
                 fingerprint(slide.path),
                 mpp=given_mpp(slide, job.config, job.options.slide_mpps),
+                mask_sha256=mask_print(slide, job.config),
                 max_bad_patches=job.config.max_bad_patches,
             )
         except (SlideError, StaleOutputError) as error:

@@ -90,7 +90,13 @@ class BagFolder:
                 raise _not_ours(self.path / f"{slide_id}{SUFFIX}", errors[slide_id].problem)
 
     def holds(
-        self, slide: SlideFile, fingerprint: str, *, mpp: float, max_bad_patches: float = 1.0
+        self,
+        slide: SlideFile,
+        fingerprint: str,
+        *,
+        mpp: float,
+        mask_sha256: str = "",
+        max_bad_patches: float = 1.0,
     ) -> bool:
         """Whether the bag of a slide is complete and current.
 
@@ -102,6 +108,8 @@ class BagFolder:
             Of the slide as it is now.
         mpp
             What the user says of its resolution; 0 for nothing.
+        mask_sha256
+            Hash of its mask, where that was made elsewhere.
         max_bad_patches
             Share of its patches that may be missing as unreadable.
 
@@ -112,7 +120,7 @@ class BagFolder:
         Raises
         ------
         StaleOutputError
-            If it was made from another slide of that name, or with another resolution given.
+            If it was made from another slide of that name, or another resolution or mask was given.
         """
         path = self.bag(slide)
         if not path.exists():
@@ -125,6 +133,8 @@ class BagFolder:
         if info.attributes.get(keys.EXTRACTION_SHA256) != self._hash:
             return False  # `check` has let it pass: it is to be overwritten
         problem = _other_input(info, slide, fingerprint=fingerprint, mpp=mpp)
+        if info.attributes.get("tissue_mask_sha256", "") != mask_sha256:
+            problem = problem or f"{str(info.path)!r} was made with another mask than is given now"
         problem = problem or _too_many_bad(info, max_bad_patches)
         if problem and not self._overwrite:
             raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")

@@ -15,7 +15,12 @@ from gimp_plugin.storage.tables import Failure
 
 logger = logging.getLogger(__name__)
 
-STAGES = {"NoTissueError": "tissue", "BagError": "encode", "StaleOutputError": "write"}
+STAGES = {
+    "NoTissueError": "tissue",
+    "TissueMaskError": "tissue",
+    "BagError": "encode",
+    "StaleOutputError": "write",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

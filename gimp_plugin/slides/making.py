@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -21,7 +22,7 @@ from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.folder import BagFolder
 from gimp_plugin.slides.gallery import THUMBNAIL_PX, write_thumbnail
 from gimp_plugin.slides.ledger import Made
-from gimp_plugin.slides.plan import SlidePlan, request_for
+from gimp_plugin.slides.plan import SlidePlan, mask_print, request_for
 from gimp_plugin.slides.reading import Reading, SlideReaders
 from gimp_plugin.slides.resolutions import given_mpp
 from gimp_plugin.storage.atomic import sha256_json
@@ -112,7 +113,10 @@ class BagMaker:
         -------
         Hexadecimal digits.
         """
-        tried = [self._mpp(slide), self._config.max_bad_patches, self._options.slide_timeout_s]
+        config = self._config
+        masks = str(Path(config.masks).absolute()) if config.masks else ""
+        limits = [config.max_bad_patches, self._options.slide_timeout_s]
+        tried = [self._mpp(slide), *limits, masks]
         return sha256_json(tried)[:12]
 
     def start(self, slide: SlideFile, *, n_readers: int = 0) -> StartedSlide | None:
@@ -134,8 +138,13 @@ class BagMaker:
             resources.enter_context(self._folder.locked(slide))
             now, print_ = state(slide.path), fingerprint(slide.path)
             mpp = self._mpp(slide)
-            allowed = self._config.max_bad_patches
-            if self._folder.holds(slide, print_, mpp=mpp, max_bad_patches=allowed):
+            if self._folder.holds(
+                slide,
+                print_,
+                mpp=mpp,
+                mask_sha256=mask_print(slide, self._config),
+                max_bad_patches=self._config.max_bad_patches,
+            ):
                 return None
             request = request_for(slide, self._config, slide_mpp=mpp, batch_size=self._batch_size)
             if self._options.thumbnails:

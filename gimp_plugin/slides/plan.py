@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -14,9 +15,10 @@ from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.geometry import Geometry, choose_geometry
 from gimp_plugin.slides.grids import tissue_patches
+from gimp_plugin.slides.masks import find_mask, mask_sha256, read_mask
 from gimp_plugin.slides.sources import MPP_WARNING, SlideInfo, Source, resolution
 from gimp_plugin.slides.thumbnails import draw_thumbnail
-from gimp_plugin.slides.tissue import tissue_mask
+from gimp_plugin.slides.tissue import TissueMask, tissue_mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ class ReadRequest:
         Where patches may lie: `inside`, `cover` or `contours`.
     input_size
         Side to which patches are resized for the encoder; 0 leaves them.
+    mask
+        File with the slide's mask, where it was made elsewhere.
     """
 
     path: str
@@ -59,6 +63,7 @@ class ReadRequest:
     thumbnail_px: int = 0
     grid: str = "inside"
     input_size: int = 0
+    mask: str = ""
 
     def max_bad(self, n_patches: int) -> int:
         """How many of a slide's patches may be unreadable."""
@@ -175,7 +180,33 @@ def request_for(
         max_bad_patches=config.max_bad_patches,
         grid=config.grid,
         input_size=config.input_size,
+        mask=str(mask_path(slide, config) or ""),
     )
+
+
+def mask_path(slide: SlideFile, config: ExtractionConfig) -> Path | None:
+    """Where the mask of a slide is that was made elsewhere.
+
+    Parameters
+    ----------
+    slide
+        The slide.
+    config
+        What decides its bag.
+
+    Returns
+    -------
+    Absolute path, or None where masks are made here.
+    """
+    if not config.masks:
+        return None
+    return find_mask(Path(config.masks), slide).absolute()
+
+
+def mask_print(slide: SlideFile, config: ExtractionConfig) -> str:
+    """Hash of the mask of a slide that was made elsewhere; empty where masks are made here."""
+    path = mask_path(slide, config)
+    return "" if path is None else mask_sha256(path)
 
 
 def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
@@ -202,7 +233,7 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
         patch_size=request.patch_size,
         stride=request.stride,
     )
-    mask = tissue_mask(source, mpp=mpp, method=request.tissue)
+    mask = _mask(source, request, mpp=mpp)
     coords, n_regions = tissue_patches(
         mask,
         width=info.width,
@@ -232,3 +263,13 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
         coords=coords,
         thumbnail=picture,
     )
+
+
+def _mask(source: Source, request: ReadRequest, *, mpp: float) -> TissueMask:
+    """Find the tissue, or read where it is."""
+    if not request.mask:
+        return tissue_mask(source, mpp=mpp, method=request.tissue)
+    path, info = Path(request.mask), source.info
+    about = {"file": path.name, "sha256": mask_sha256(path)}
+    mask = read_mask(path, width=info.width, height=info.height)
+    return replace(mask, about={**mask.about, **about})

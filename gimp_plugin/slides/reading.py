@@ -19,12 +19,12 @@ from gimp_plugin.errors import ResourceError, SlideError
 from gimp_plugin.slides import wire
 from gimp_plugin.slides.patches import Share, bad_patch_error
 from gimp_plugin.slides.plan import ReadRequest, SlidePlan
-from gimp_plugin.slides.tissue import NoTissueError
+from gimp_plugin.slides.tissue import NoTissueError, TissueMaskError
 
 SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Readers fork, which is safe without threads, and the cores belong to the encoder."""
 
-ERRORS = {error.__name__: error for error in (SlideError, NoTissueError)}
+ERRORS = {error.__name__: error for error in (SlideError, NoTissueError, TissueMaskError)}
 
 
 class KilledReaderError(SlideError):

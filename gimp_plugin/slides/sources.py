@@ -29,6 +29,9 @@ MPP_WARNING, MPP_REFUSAL = 0.02, 0.10
 MAX_SIDE = 2_000_000
 MAX_ASPECT = 1_000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
+JPEG2000_SUFFIX = ".jp2"
+"""TIAToolbox reads it piece by piece where OpenJPEG's library is installed, Pillow as a whole."""
+
 QPTIFF_SUFFIX = ".qptiff"
 TIFF_SUFFIXES = (".tif", ".tiff", QPTIFF_SUFFIX)
 
@@ -116,6 +119,8 @@ def _openers(path: Path) -> tuple[Opener, ...]:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return (_open_picture,)
+    if suffix == JPEG2000_SUFFIX:
+        return (_open_with_toolbox, _open_picture)
     if suffix not in TIFF_SUFFIXES or path.is_dir():
         return (_open_with_toolbox, _open_with_openslide)
     head = _head(path)

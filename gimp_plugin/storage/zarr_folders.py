@@ -43,13 +43,15 @@ class ZarrArray:
     chunks: tuple[int, ...]
     compressor: str
 
-    def check_chunks(self, *, complete: bool = True) -> None:
+    def check_chunks(self, *, complete: bool = True, expansion: float = MAX_EXPANSION) -> None:
         """Look whether the chunks are there, plain files, and hold about what they claim.
 
         Parameters
         ----------
         complete
             Whether all must be there; zarr leaves chunks out that hold nothing but zeros.
+        expansion
+            How many times the bytes of its files it may claim as a whole.
 
         Raises
         ------
@@ -62,7 +64,7 @@ class ZarrArray:
         stored = sum(path.stat().st_size for path in files)
         claimed = math.prod(self.shape) * self.dtype.itemsize
         where = f"{str(self.root)!r}: {self.name!r}"
-        if claimed > max(stored, 1024) * MAX_EXPANSION:
+        if claimed > max(stored, 1024) * expansion:
             problem = f"{where} claims {claimed} bytes and stores {stored}; it was not read"
             raise SafetyError(problem, hint=_HINT)
         for file in files if self.compressor != SHARDS else ():

@@ -8,13 +8,20 @@ from typing import Any
 from gimp_plugin.config.tissue import CLAM, parse_tissue
 from gimp_plugin.slides.sources import Source
 from gimp_plugin.slides.tissue import clam, toolbox
-from gimp_plugin.slides.tissue.mask import Contour, NoTissueError, TissueMask, tissue_share
+from gimp_plugin.slides.tissue.mask import (
+    Contour,
+    NoTissueError,
+    TissueMask,
+    TissueMaskError,
+    tissue_share,
+)
 from gimp_plugin.slides.tissue.overview import thumbnail
 
 __all__ = [
     "Contour",
     "NoTissueError",
     "TissueMask",
+    "TissueMaskError",
     "parameters",
     "thumbnail",
     "tissue_mask",

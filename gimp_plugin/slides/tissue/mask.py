@@ -16,6 +16,10 @@ class NoTissueError(SlideError):
     """A slide without a patch that holds enough tissue."""
 
 
+class TissueMaskError(SlideError):
+    """A mask that was made elsewhere and is lacking, damaged or not of its slide."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contour:
     """Outline of one piece of tissue, in pixels of a mask.
