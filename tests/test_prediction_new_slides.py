@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gimp_plugin.config import ExtractionConfig, Runtime
-from gimp_plugin.errors import CheckpointError, SlideError
+from gimp_plugin.errors import CheckpointError, ConfigError, SlideError
 from gimp_plugin.prediction import new_slides
 from gimp_plugin.slides.extraction import ExtractionResult
 from gimp_plugin.storage.runs import RunRecord
@@ -33,6 +33,19 @@ def test_the_configuration_is_that_of_the_runs_bags():
 def test_a_run_of_foreign_bags_cannot_tell_how_to_extract():
     with pytest.raises(CheckpointError, match=r"'runs/a' does not know how its bags were made"):
         new_slides.extraction_config(record())
+
+
+def test_masks_are_asked_for_where_the_runs_bags_were_made_by_such(tmp_path):
+    by_masks = record(**asdict(ExtractionConfig(masks="there")) | {"masks": "there"})
+
+    config = new_slides.extraction_config(by_masks, masks=tmp_path)
+
+    assert (config.tissue, config.masks) == ("given", str(tmp_path))
+    with pytest.raises(ConfigError, match="needs masks") as caught:
+        new_slides.extraction_config(by_masks)
+    assert "--masks" in caught.value.hint
+    with pytest.raises(ConfigError, match="'runs/a' has bags with tissue 'otsu'"):
+        new_slides.extraction_config(record(**asdict(STORED)), masks=tmp_path)
 
 
 def test_slides_that_all_fail_leave_nothing_to_predict(monkeypatch, tmp_path):

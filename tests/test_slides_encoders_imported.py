@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from gimp_plugin.config import ExtractionConfig, Runtime
-from gimp_plugin.errors import CheckpointError, ConfigError, PluginError, SlideError
+from gimp_plugin.errors import CheckpointError, ConfigError, PluginError
 from gimp_plugin.plugins import Registry, registry
 from gimp_plugin.slides.encoders import finding
 from gimp_plugin.slides.encoders.hashing import code_of, state_sha256
@@ -259,15 +259,14 @@ def test_a_module_that_is_not_there_is_told_with_the_families(module):
 
 
 @pytest.mark.parametrize(
-    ("body", "kind", "message"),
+    ("body", "message"),
     [
-        ("patches.float()[:, 0, 0] * float('nan')", SlideError, "not finite for 3 of 3 patches"),
-        ("patches.float()[:, 0, 0, :2]", ConfigError, r"gave shape \(3, 2\), expected one vector"),
-        ("None", ConfigError, "gave a NoneType"),
-        ("1 / 0", ConfigError, "ZeroDivisionError: division by zero"),
+        ("patches.float()[:, 0, 0, :2]", r"gave shape \(3, 2\), expected one vector"),
+        ("None", "gave a NoneType"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_what_a_network_gives_wrong_is_told_with_the_encoders_name(module, body, kind, message):
+def test_what_a_network_gives_wrong_is_told_with_the_encoders_name(module, body, message):
     name = module(
         f"""
         from torch import nn
@@ -279,7 +278,7 @@ def test_what_a_network_gives_wrong_is_told_with_the_encoders_name(module, body,
     )
     encoding = Encoding(found(f"{name}:Net"), CPU)
 
-    with pytest.raises(kind, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         encoding(PATCHES)
 
     assert "'my_encoders:Net'" in caught.value.problem

@@ -5,10 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import random
 import shutil
-import signal
-import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -463,50 +460,3 @@ def test_pixels_that_are_not_square_are_told(monkeypatch, caplog):
     extract(slides("a"))
 
     assert "a: mpp=0.5 in x, 0.5 in y" in caplog.text
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_killed_at_any_moment_the_same_call_ends_with_the_same_bytes(capsys):
-    """The rows of a killed run are never seen; what it had finished is not made again."""
-    paths = slides(*"abc", size_px=(1300, 1100))
-    moments = random.Random(0)
-    began, whole = duration(lambda: extract(paths, output="whole"), "whole")
-    expected = contents("whole")
-
-    unfinished = 0
-    for trial in range(20):
-        output = f"trial{trial}"
-        pid = in_a_fork(lambda output=output: extract(paths, output=output) and None)
-        wait_for_output(output)
-        time.sleep(moments.uniform(0, whole - began))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        found = contents(output)
-        unfinished += found != expected
-        assert all(found[name] == expected[name] for name in found if not name.startswith("."))
-
-        extract(paths, output=output)
-
-        assert contents(output) == expected
-        shutil.rmtree(output)
-    with capsys.disabled():
-        print(f"\nkilled 20 times, {unfinished} left an unfinished output")  # noqa: T201
-    assert unfinished >= 10
-
-
-def duration(work, output):
-    """Seconds until the first output and until the end, in a fork."""
-    start = time.monotonic()
-    pid = in_a_fork(lambda: work() and None)
-    wait_for_output(output)
-    began = time.monotonic() - start
-    assert os.waitpid(pid, 0)[1] == 0
-    return began, time.monotonic() - start
-
-
-def wait_for_output(output):
-    deadline = time.monotonic() + 60
-    while not (Path(output).exists() and any(Path(output).iterdir())):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

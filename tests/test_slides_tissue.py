@@ -12,11 +12,11 @@ from gimp_plugin.slides.sources import SlideInfo
 from gimp_plugin.slides.tissue import (
     NoTissueError,
     TissueMask,
-    thumbnail,
     tissue_mask,
     tissue_share,
 )
-from gimp_plugin.slides.tissue.toolbox import toolbox_masks
+from gimp_plugin.slides.tissue.overview import whole_level
+from gimp_plugin.slides.tissue.toolbox import otsu_threshold, toolbox_masks
 from tests.slide_factory import draw_tissue
 
 GEOMETRY = choose_geometry(mpp=0.5, downsamples=[1], target_mpp=0.5, patch_size=256, stride=256)
@@ -70,17 +70,24 @@ def test_noise_on_glass_is_no_tissue():
     assert not tissue_mask(Picture(noise), mpp=0.5, method="otsu").mask.any()
 
 
-def test_strips_give_the_same_picture_as_one_read(monkeypatch):
+def test_strips_give_the_same_picture_as_one_read():
     source = Picture(draw_tissue((3000, 2000)))
-    whole = thumbnail(source, mpp=0.5)
-    monkeypatch.setattr("gimp_plugin.slides.tissue.overview.MAX_STRIP_PIXELS", 500_000)
+    whole = whole_level(source, level=0, factor=16.0, strip_pixels=10**9)
 
-    strips = thumbnail(source, mpp=0.5)
+    strips = whole_level(source, level=0, factor=16.0, strip_pixels=500_000)
 
-    assert source.n_read == 1 + 12
+    assert source.n_read == 1 + 8
     assert strips.shape == whole.shape == (125, 188, 3)
     assert np.abs(strips.astype(int) - whole).max() <= 30  # edges of strips fall between pixels
     assert np.abs(strips.astype(int) - whole).mean() < 1
+
+
+def test_strips_of_a_level_as_it_is_are_its_pixels():
+    pixels = draw_tissue((3000, 2000))
+
+    strips = whole_level(Picture(pixels), level=0, strip_pixels=500_000)
+
+    np.testing.assert_array_equal(strips, pixels)
 
 
 def test_the_share_of_tissue_is_that_of_a_loop():
@@ -132,3 +139,29 @@ def test_masks_are_those_of_tiatoolbox():
 
     assert {"OtsuTissueMasker", "MorphologicalMasker"} <= vars(masks).keys()
     assert masks.__file__.endswith("tiatoolbox/tools/tissuemask.py")
+
+
+@pytest.mark.parametrize("method", ["otsu", "morphological"])
+@pytest.mark.parametrize("seed", range(4))
+def test_the_masks_equal_those_that_tiatoolbox_makes_itself(method, seed):
+    rng = np.random.default_rng(seed)
+    pixels = draw_tissue((611, 507), tissue=[(100, 90, 300, 200), (450, 300, 40, 60)], seed=seed)
+    spots = rng.random(pixels.shape[:2]) < 0.02  # regions of a pixel or a few
+    pixels[spots] = rng.integers(0, 200, (int(spots.sum()), 3))
+    masks = toolbox_masks()
+    masker = masks.OtsuTissueMasker() if method == "otsu" else masks.MorphologicalMasker(mpp=8.0)
+
+    found = tissue_mask(Picture(pixels), mpp=8.0, method=method)
+
+    (expected,) = masker.fit_transform(pixels[None])
+    np.testing.assert_array_equal(found.mask, expected)
+    assert found.about["threshold"] == masker.threshold
+    assert 0.1 < expected.mean() < 0.9
+
+
+@pytest.mark.parametrize("value", [0, 77, 255])
+def test_the_threshold_of_one_grey_level_is_that_level_as_in_tiatoolbox(value):
+    masker = toolbox_masks().OtsuTissueMasker()
+    masker.fit(np.full((1, 5, 7, 3), value, np.uint8))
+
+    assert otsu_threshold(np.full((5, 7), value, np.uint8)) == masker.threshold == value

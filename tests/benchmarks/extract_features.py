@@ -8,8 +8,10 @@ the bare encoder on batches that are in memory, on one generated slide with one 
 layer3 (the time goes into the network; random weights cost as much as trained ones) and a network
 that does next to nothing (the time goes into reading). CPU seconds are those of all processes;
 what happens once for a thousand slides, imports and the start of processes, is left out.
-`memory` extracts slides of several sizes, each in a process of its own, and prints the peak of all
-its processes together, shared pages counted once.
+`memory` extracts slides of several sizes, each in a process of its own, and prints the peaks of the
+main process and of its readers, shared pages counted once, and by how much they grow. Large blocks
+are given back to the system at once there (MALLOC_MMAP_THRESHOLD_), so that what is seen is what
+is held, and not what the allocator keeps for later.
 """
 
 from __future__ import annotations
@@ -189,12 +191,14 @@ def trivial() -> object:
 
 def weigh(folder: Path, sizes: list[int]) -> None:
     """Print the peak memory of extractions of slides of several sizes."""
+    found = []
     for n_patches in sizes:
         slide = folder / f"{n_patches}.svs"
         side = make_huge_slide(slide, side_tiles=side_for(n_patches))
         command = [sys.executable, __file__, "one", "--slide", str(slide)]
         start = time.monotonic()
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
         peaks = Peaks(process.pid)
         told, _ = process.communicate()
         peaks.stop()
@@ -202,6 +206,13 @@ def weigh(folder: Path, sizes: list[int]) -> None:
             f"{side} px, {told.strip()}: peak {peaks.parent:.0f} MiB in the main process, "
             f"{peaks.readers:.0f} MiB in its readers, {time.monotonic() - start:.0f} s"
         )
+        found.append((peaks.parent, peaks.readers))
+        slide.unlink()
+    parents, readers = zip(*found, strict=True)
+    say(
+        f"from the least to the most: {max(parents) - min(parents):.0f} MiB in the main process, "
+        f"{max(readers) - min(readers):.0f} MiB in its readers"
+    )
 
 
 def extract_alone(slide: Path) -> None:

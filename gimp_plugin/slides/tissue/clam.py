@@ -22,6 +22,9 @@ LEVEL_DOWNSAMPLE = 64.0
 MAX_LEVEL_PIXELS = 100_000_000
 """CLAM gives up on a level with more; here it is reduced to the downsample above."""
 
+STRIP_PIXELS = 32_000_000
+"""Most levels are read at once, as CLAM does."""
+
 REFERENCE_PX = 512
 """Side of the square at level 0 that areas are counted in."""
 
@@ -70,11 +73,13 @@ def segment(source: Source, *, mpp: float, settings: ClamSettings = DEFAULT) -> 
     level = max(fine, key=lambda level: scales[level], default=0)
     n_pixels = source.info.width * source.info.height / scales[level] ** 2
     factor = LEVEL_DOWNSAMPLE / scales[level] if n_pixels > MAX_LEVEL_PIXELS else 1.0
-    picture = whole_level(source, level=level, factor=factor)
-    height, width = picture.shape[:2]
+    saturation = whole_level(
+        source, level=level, factor=factor, pick=saturation_of, strip_pixels=STRIP_PIXELS
+    )
+    height, width = saturation.shape
     downsample = scales[level] * factor
     unit = int(REFERENCE_PX**2 / downsample**2)
-    binary, threshold = saturated(picture, settings)
+    binary, threshold = saturated(saturation, settings)
     found = find_contours(binary)
     contours = filter_contours(found, unit=unit, settings=settings)
     if found and not contours:
@@ -92,15 +97,32 @@ def segment(source: Source, *, mpp: float, settings: ClamSettings = DEFAULT) -> 
     )
 
 
+def saturation_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Saturation of RGB, as OpenCV counts it.
+
+    Parameters
+    ----------
+    picture
+        Shape (height, width, 3).
+
+    Returns
+    -------
+    Shape (height, width), 0 to 255.
+    """
+    import cv2
+
+    return np.ascontiguousarray(cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[:, :, 1])
+
+
 def saturated(
-    picture: NDArray[np.uint8], settings: ClamSettings = DEFAULT
+    saturation: NDArray[np.uint8], settings: ClamSettings = DEFAULT
 ) -> tuple[NDArray[np.uint8], float]:
     """Pixels whose colour is saturated, smoothed, with narrow gaps closed.
 
     Parameters
     ----------
-    picture
-        RGB, shape (height, width, 3).
+    saturation
+        Shape (height, width).
     settings
         CLAM's parameters.
 
@@ -110,8 +132,7 @@ def saturated(
     """
     import cv2
 
-    saturation = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)[:, :, 1]
-    smooth = cv2.medianBlur(np.ascontiguousarray(saturation), settings.mthresh)
+    smooth = cv2.medianBlur(saturation, settings.mthresh)
     how = cv2.THRESH_BINARY + (cv2.THRESH_OTSU if settings.use_otsu else 0)
     threshold, binary = cv2.threshold(smooth, settings.sthresh, 255, how)
     if settings.close:

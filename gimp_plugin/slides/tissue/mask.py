@@ -110,14 +110,14 @@ def tissue_share(
     Shape (row, column), 0 to 1; the mask's pixels are counted whole, and of a patch that reaches
     over the slide's edge the part inside.
     """
-    import cv2
-
-    sums = cv2.integral(mask.mask.astype(np.uint8))
     rows, columns = mask.mask.shape
     x0, x1 = _edges(left, size, mask.scale[0], columns)
     y0, y1 = _edges(top, size, mask.scale[1], rows)
-    above, below = sums[y0], sums[y1]
-    tissue = below[:, x1] - below[:, x0] - above[:, x1] + above[:, x0]
+    tissue = np.empty((len(top), len(left)))
+    sums = np.zeros(columns + 1, np.int64)
+    for row, (first, last) in enumerate(zip(y0.tolist(), y1.tolist(), strict=True)):
+        np.cumsum(np.count_nonzero(mask.mask[first:last], axis=0), out=sums[1:])
+        tissue[row] = sums[x1] - sums[x0]
     return tissue / ((y1 - y0)[:, None] * (x1 - x0)[None])
 
 

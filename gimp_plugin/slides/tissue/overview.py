@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -12,11 +13,23 @@ from gimp_plugin.slides.sources import Source
 MASK_MPP = 8.0
 """Resolution of masks, as TIAToolbox's 1.25x."""
 
-MAX_STRIP_PIXELS = 32_000_000
+MAX_STRIP_PIXELS = 2_000_000
+MIN_STRIP_ROWS = 256
+"""With fewer, the tiles of a wide level would be decoded again and again."""
+
+Pick = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""What is kept of the colours of a picture, pixel by pixel."""
 
 
-def thumbnail(source: Source, *, mpp: float, target_mpp: float = MASK_MPP) -> NDArray[np.uint8]:
-    """Small picture of a whole slide, read in strips so that memory stays bounded.
+def all_colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture as it is."""
+    return picture
+
+
+def thumbnail(
+    source: Source, *, mpp: float, target_mpp: float = MASK_MPP, pick: Pick = all_colours
+) -> NDArray[np.uint8]:
+    """Small picture of a whole slide.
 
     Parameters
     ----------
@@ -26,19 +39,32 @@ def thumbnail(source: Source, *, mpp: float, target_mpp: float = MASK_MPP) -> ND
         Microns per pixel of its level 0.
     target_mpp
         Microns per pixel of the picture; a coarser slide is left as it is.
+    pick
+        What is kept of the colours.
 
     Returns
     -------
-    RGB, shape (height, width, 3).
+    What `pick` gives of RGB, shape (height, width, ...).
     """
     scales = source.info.downsamples
     fine = [level for level, scale in enumerate(scales) if mpp * scale <= target_mpp * 1.01]
     level = max(fine, key=lambda level: scales[level], default=0)
-    return whole_level(source, level=level, factor=max(1.0, target_mpp / (mpp * scales[level])))
+    factor = max(1.0, target_mpp / (mpp * scales[level]))
+    return whole_level(source, level=level, factor=factor, pick=pick)
 
 
-def whole_level(source: Source, *, level: int, factor: float = 1.0) -> NDArray[np.uint8]:
-    """One level of a slide, reduced.
+def whole_level(
+    source: Source,
+    *,
+    level: int,
+    factor: float = 1.0,
+    pick: Pick = all_colours,
+    strip_pixels: int = MAX_STRIP_PIXELS,
+) -> NDArray[np.uint8]:
+    """One level of a slide, reduced; read in strips so that memory stays bounded.
+
+    A strip begins at a whole pixel of level 0, so below a level whose scale is no whole number it
+    may be shifted by half of one.
 
     Parameters
     ----------
@@ -48,10 +74,14 @@ def whole_level(source: Source, *, level: int, factor: float = 1.0) -> NDArray[n
         Level of the pyramid.
     factor
         By which it is reduced; 1 leaves it as it is.
+    pick
+        What is kept of the colours.
+    strip_pixels
+        Pixels of a strip, about.
 
     Returns
     -------
-    RGB, shape (height, width, 3).
+    What `pick` gives of RGB, shape (height, width, ...).
     """
     import cv2
 
@@ -59,12 +89,17 @@ def whole_level(source: Source, *, level: int, factor: float = 1.0) -> NDArray[n
     scale = info.downsamples[level]
     width, height = max(1, int(info.width / scale)), max(1, int(info.height / scale))
     small_width, small_height = max(1, round(width / factor)), max(1, round(height / factor))
-    n_strips = max(1, min(small_height, -(-width * height // MAX_STRIP_PIXELS)))
+    n_rows = max(MIN_STRIP_ROWS, strip_pixels // width)
+    n_strips = max(1, min(small_height, -(-height // n_rows)))
     edges = np.linspace(0, small_height, n_strips + 1).round().astype(int)
-    strips = []
+    picture: NDArray[np.uint8] | None = None
     for start, stop in pairwise(edges):
         top, bottom = (round(edge * height / small_height) for edge in (start, stop))
         strip = source.read((0, round(top * scale)), (width, bottom - top), level=level)
         size = (small_width, int(stop - start))
-        strips.append(cv2.resize(strip, size, interpolation=cv2.INTER_AREA))
-    return np.concatenate(strips)
+        part = pick(np.asarray(cv2.resize(strip, size, interpolation=cv2.INTER_AREA), np.uint8))
+        if picture is None:
+            picture = np.empty((small_height, *part.shape[1:]), part.dtype)
+        picture[start:stop] = part
+    assert picture is not None  # noqa: S101  # there is at least one strip
+    return picture

@@ -1,0 +1,224 @@
+"""`gimp extract-features` while processes die, devices fill up and encoders fail."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sys
+import textwrap
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from gimp_plugin.cli.main import cli
+from gimp_plugin.slides.encoding import Encoding
+from gimp_plugin.slides.making import BagMaker
+from gimp_plugin.slides.reading import KilledReaderError
+from gimp_plugin.storage.bags import list_bags
+from gimp_plugin.storage.tables import read_csv
+from tests.slide_factory import make_slide
+from tests.slide_readers import borrow, shared_readers
+from tests.test_cli_extract_features import UNTRAINED, hashes, names
+
+# Python 3.12 and later warn of any fork beside threads; these forks compute nothing on them.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+
+FEATURES = Path("features")
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    borrow(monkeypatch)
+
+
+def slides(names_, size_px=(500, 460)):
+    for seed, name in enumerate(names_):
+        make_slide(Path(f"slides/{name}.svs"), size_px, seed=seed)
+
+
+def gimp(*arguments, encoder=UNTRAINED):
+    command = ["extract-features", "slides", *encoder, "--patch-size", "96", *map(str, arguments)]
+    return CliRunner().invoke(cli, command)
+
+
+def forked(*arguments):
+    """Run the command in a copy of this process; give the copy's number."""
+    shared_readers()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with suppress(BaseException):
+            code = gimp(*arguments).exit_code
+        os._exit(code)
+    return pid
+
+
+def code_of(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def bags(folder):
+    """Hashes of the bags that stand in a folder under their final names."""
+    return {path.name: digest for path, digest in hashes(folder).items() if path.suffix == ".h5"}
+
+
+def wait_for_output(folder):
+    deadline = time.monotonic() + 60
+    while not (Path(folder).exists() and any(Path(folder).iterdir())):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_row_32_killed_at_fifty_moments_the_same_command_ends_with_the_same_bytes(capsys):
+    """What a killed run had finished is whole and is not made again; the rest is never seen."""
+    slides("abc", (1300, 1100))
+    start = time.monotonic()
+    pid = forked("-o", "whole")
+    wait_for_output("whole")
+    began = time.monotonic() - start
+    assert code_of(pid) == 0
+    ended = time.monotonic() - start
+    expected, originals = bags("whole"), hashes("slides")
+    moments, n_unfinished = random.Random(0), 0
+
+    for _ in range(50):
+        pid = forked()
+        wait_for_output(FEATURES)
+        time.sleep(moments.uniform(0, ended - began))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        found = bags(FEATURES)
+        n_unfinished += found != expected
+        assert found.items() <= expected.items()
+
+        again = gimp()
+
+        assert again.exit_code == 0
+        assert f"{3 - len(found)} slides done" in again.output or len(found) == 3
+        assert bags(FEATURES) == expected
+        assert names(FEATURES) == ["a.h5", "b.h5", "c.h5"]
+        shutil.rmtree(FEATURES)
+
+    assert hashes("slides") == originals
+    with capsys.disabled():
+        sys.stdout.write(f"\nkilled 50 times, {n_unfinished} left an unfinished output\n")
+    assert n_unfinished >= 25
+
+
+def test_row_35_four_commands_on_one_folder_share_the_slides():
+    slides("abcdefg")
+    Path("slides/bad.svs").write_text("no slide")
+    gimp("-o", "alone")
+
+    codes = [code_of(pid) for pid in [forked() for _ in range(4)]]
+
+    assert codes == [4, 4, 4, 4]
+    assert bags(FEATURES) == bags("alone")
+    assert names(FEATURES) == [*(f"{name}.h5" for name in "abcdefg"), "failures.csv"]
+    log = (FEATURES / "status.jsonl").read_text()
+    assert log.count('"done"') == 7
+
+
+def own_encoder(folder, forward):
+    """A module with an encoder of three numbers a patch; its name for the command line."""
+    name = f"rough_{abs(hash(str(folder))) % 10**9}"
+    (folder / f"{name}.py").write_text(
+        textwrap.dedent(f"""
+        import torch
+
+        class Network(torch.nn.Module):
+            dim = 3
+
+            def forward(self, patches):
+                features = patches.float().mean(dim=(1, 2))
+                {forward}
+                return features
+        """)
+    )
+    return ("--patch-encoder", f"{name}:Network")
+
+
+def test_row_39_features_that_are_not_finite_fail_the_slide_with_the_place(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(tmp_path)
+    slides("ab")
+    encoder = own_encoder(tmp_path, "features[features[:, 0] > 200] = float('nan')")
+    make_slide(Path("slides/pale.svs"), (500, 460), tissue=[(0, 0, 250, 460)])
+    before = hashes("slides")
+
+    result = gimp("--min-tissue", 0.01, "--tissue", "morphological", encoder=encoder)
+
+    (row,) = read_csv(FEATURES / "failures.csv")
+    assert result.exit_code == 4
+    assert (row["item"], row["stage"]) == ("pale", "encode")
+    assert "slides/pale.svs': the features of the patch at (" in row["message"]
+    assert "--precision fp32" in row["message"]
+    assert names(FEATURES) == ["a.h5", "b.h5", "failures.csv"]
+    assert hashes("slides") == before
+
+
+def test_row_42_a_batch_that_does_not_fit_is_halved_and_the_bags_are_the_same(monkeypatch, caplog):
+    slides("ab")
+    gimp("-o", "roomy")
+    encode = Encoding._encode
+
+    def tight(self, patches):
+        if len(patches) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode(self, patches)
+
+    monkeypatch.setattr(Encoding, "_encode", tight)
+
+    result = gimp()
+
+    assert result.exit_code == 0
+    assert "patches do not fit the memory of cpu: halved" in caplog.text
+    assert bags(FEATURES) == bags("roomy")
+
+
+def test_row_42_a_device_that_takes_no_patch_is_code_5(monkeypatch):
+    slides("ab")
+
+    def full(_self, _patches):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Encoding, "_encode", full)
+
+    result = gimp()
+
+    assert result.exit_code == 5
+    assert "one patch does not fit the memory of cpu" in result.stderr
+    assert names(FEATURES) == []
+
+
+@pytest.mark.parametrize(("always", "code"), [(False, 0), (True, 4)])
+def test_row_43_a_reader_that_is_killed_is_tried_again_once(monkeypatch, caplog, always, code):
+    slides("ab")
+    finish, tried = BagMaker.finish, []
+
+    def killed(self, started):
+        if started.slide.slide_id == "a":
+            tried.append(started.n_readers)
+            if always or len(tried) == 1:
+                with started.resources:
+                    raise KilledReaderError("a reader was killed", hint="give fewer --num-workers")
+        return finish(self, started)
+
+    monkeypatch.setattr(BagMaker, "finish", killed)
+
+    result = gimp("--num-workers", 3)
+
+    assert result.exit_code == code
+    assert tried == [3, 1]
+    assert "trying again with one reader" in caplog.text
+    assert [bag.slide_id for bag in list_bags(FEATURES)] == (["b"] if always else ["a", "b"])
+    if always:
+        assert "--num-workers" in read_csv(FEATURES / "failures.csv")[0]["message"]
