@@ -78,6 +78,8 @@ def test_the_tables_are_printed_and_progress_goes_to_stderr(whole):
     assert "[1/52] gimp, fold 0, seed 0: done in " in whole.result.stderr
     assert " left\n" in whole.result.stderr
     assert "[52/52] swapped, fold 1, seed 1: done in " in whole.result.stderr
+    warned = [line for line in whole.result.stderr.splitlines() if line.startswith("Warning: ")]
+    assert len(warned) == len(set(warned)) > 0
 
 
 @pytest.mark.parametrize("method", ["gimp", "abmil", "logistic-both", "late-fusion", "swapped"])

@@ -18,10 +18,12 @@ from gimp_plugin.storage.atomic import (
     write_text,
 )
 from gimp_plugin.storage.runs import differences
+from gimp_plugin.storage.tables import FAILURES
 
 FORMAT, FORMAT_VERSION = "gimp.benchmark", 1
 STUDY, CELLS, CELL = "study.json", "cells", "cell.json"
 PREDICTIONS = "predictions.csv"
+SPLITS, COHORT = "splits.csv", "genes.h5ad"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +169,7 @@ def _forget(output: Path) -> None:
     """Remove what an earlier comparison would be taken for done by; its runs are trained over."""
     names = (CELL, PREDICTIONS, f"{PREDICTIONS}.json")
     stale = [path for name in names for path in output.glob(f"{CELLS}/*/*/{name}")]
-    for path in [*stale, *(output / name for name in ("genes.h5ad", "splits.csv"))]:
+    for path in [*stale, *(output / name for name in (SPLITS, COHORT, FAILURES))]:
         path.unlink(missing_ok=True)
 
 

@@ -23,11 +23,10 @@ from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import CohortError, SplitError, listed
 from gimp_plugin.storage.bags import read_features
-from gimp_plugin.studies.benchmark.folder import write_if_new
+from gimp_plugin.studies.benchmark.folder import COHORT, SPLITS, write_if_new
 from gimp_plugin.studies.benchmark.protocol import GENES, LABELS, Regime
 from gimp_plugin.training.plan import splits_of
 
-SPLITS, COHORT = "splits.csv", "genes.h5ad"
 CHUNK = 8192
 
 
