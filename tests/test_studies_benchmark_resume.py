@@ -114,11 +114,11 @@ def test_a_damaged_table_of_predictions_is_made_again(source, tmp_path):
     assert tables(output) == first
 
 
-def failing(monkeypatch, error=None, *, name="broken", needs=()):
-    """Register a method that fails on fold 1."""
+def failing(monkeypatch, error=None, *, name="broken", needs=(), seeds=(0, 1)):
+    """Register a method that fails on fold 1 with some seeds."""
 
     def train(cell):
-        if error is not None and cell.place.fold == "1":
+        if error is not None and cell.place.fold == "1" and cell.place.seed in seeds:
             raise error
         return METHODS["logistic-genes"].train(cell)
 
@@ -149,6 +149,19 @@ def test_a_method_that_fails_stops_no_other(source, tmp_path, monkeypatch):
     assert found["logistic-bag"]["evaluation"]["n_folds"] == 2
     assert found["broken"]["evaluation"] is None
     assert "| broken         |   1 of 2 cells done |" in (output / "table.md").read_text()
+
+
+def test_a_seed_that_fails_on_a_fold_is_left_out_and_the_table_says_so(
+    source, tmp_path, monkeypatch
+):
+    failing(monkeypatch, ValueError("no luck"), seeds=(1,))
+
+    result = benchmark(source, tmp_path / "s", *BROKEN, "--seeds", 2)
+
+    found = evaluations(tmp_path / "s")
+    assert result.exit_code == 4
+    assert [found[name]["evaluation"]["n_seeds"] for name in ("broken", "logistic-bag")] == [1, 2]
+    assert "| broken (3 of 4 cells) |" in result.stdout
 
 
 def test_what_failed_is_tried_again_and_its_list_goes(source, tmp_path, monkeypatch):
@@ -263,8 +276,9 @@ def test_an_unfinished_comparison_is_reported_on_by_the_folds_that_are_done(sour
     some = benchmark(source, output, "--methods", "all", "--report-only")
 
     assert result.exit_code == 0
-    assert evaluations(output)["logistic-bag"]["evaluation"] is None
-    assert result.stdout.startswith("8 test cases (4 LUAD, 4 LUSC), regime full.")
+    start = "8 test cases (4 LUAD, 4 LUSC), regime full, 1 of 2 folds: the others are not done.\n"
+    assert result.stdout.startswith(start)
+    assert "| logistic-bag (1 of 2 cells)   |" in result.stdout
     assert some.stdout.startswith("Regime full: no fold is done by all methods.")
 
 

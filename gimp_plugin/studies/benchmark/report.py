@@ -48,6 +48,7 @@ def as_json(tables: Tables) -> str:
         "reference": tables.reference,
         "regime": tables.regime,
         "folds": list(tables.folds),
+        "n_folds": tables.n_folds,
         "methods": {one.method: _nested(one) for one in tables.rows},
     }
     return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -97,8 +98,10 @@ def _title(tables: Tables) -> str:
     found = tables.evaluated[0]
     classes = ", ".join(f"{one.n_cases} {name}" for name, one in found.by_class.items())
     line = f"{found.n_cases} {found.part} cases ({classes}), regime {tables.regime}"
-    if found.n_folds > 1:
-        line += f", {found.n_folds} folds"
+    if len(tables.folds) < tables.n_folds:
+        line += f", {len(tables.folds)} of {tables.n_folds} folds: the others are not done"
+    elif tables.n_folds > 1:
+        line += f", {tables.n_folds} folds"
     n_seeds = max(one.n_seeds for one in tables.evaluated)
     return line + (f", probabilities of {n_seeds} seeds averaged." if n_seeds > 1 else ".")
 
@@ -115,7 +118,9 @@ def _cells(row: Row) -> list[str]:
         if row.tested is not None
     ] or [["", ""]] * 2
     scores = [str(row.found.metrics[name]) for name in TESTED]
-    return [row.method, *scores, *pairs[0], *pairs[1], *sizes]
+    whole = len(row.costs) == row.n_cells
+    name = row.method if whole else f"{row.method} ({len(row.costs)} of {row.n_cells} cells)"
+    return [name, *scores, *pairs[0], *pairs[1], *sizes]
 
 
 def _spread(tables: Tables) -> Iterator[list[str]]:

@@ -63,6 +63,8 @@ class Tables:
         Method that the others are tested against.
     folds
         Folds that count: on each of them every method was tried.
+    n_folds
+        Folds that were asked for.
     regime
         How much there was to learn from.
     """
@@ -70,6 +72,7 @@ class Tables:
     rows: tuple[Row, ...]
     reference: str
     folds: tuple[str, ...]
+    n_folds: int
     regime: str
 
     @property
@@ -131,7 +134,13 @@ def tabulate(
         )
         for name in methods
     )
-    return Tables(rows=rows, reference=reference, folds=folds, regime=regime)
+    return Tables(
+        rows=rows,
+        reference=reference,
+        folds=folds,
+        n_folds=len({place.fold for place in costs}),
+        regime=regime,
+    )
 
 
 def _counted_folds(costs: Mapping[Place, Cost | None], failed: Collection[str]) -> tuple[str, ...]:
