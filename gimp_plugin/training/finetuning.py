@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor
-from torch.nn import functional
 
 from gimp_plugin.assembly.seeding import derived
 from gimp_plugin.config import FinetuneConfig, GimpConfig
@@ -17,8 +16,9 @@ from gimp_plugin.data.cases import Case
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
+from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.scores import classification_scores
-from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+from gimp_plugin.training.stage import LOSS, Stage, Step, Terms, mean_cross_entropy
 
 
 class FinetuneStage(Stage):
@@ -40,6 +40,8 @@ class FinetuneStage(Stage):
         Loader processes.
     frozen_genes
         Whether the gene encoder stays as it is, its CLS_ge computed once.
+    ranks
+        The processes that train together.
     """
 
     name = "finetune"
@@ -55,8 +57,9 @@ class FinetuneStage(Stage):
         device: torch.device,
         num_workers: int = 0,
         frozen_genes: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, config.finetune, dim=config.model.dim)
+        super().__init__(model, config.finetune, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.num_workers = num_workers
         model.requires_grad_(True)
@@ -84,28 +87,32 @@ class FinetuneStage(Stage):
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
         """Random subsets of the training cases' patches, with some halves dropped."""
-        cases = self.material.train
-        order = self._order(epoch)[skip:]
-        for members, batch in self._loaded(cases, order, subset_draw(self.settings), epoch):
+        cases, order = self.material.train, self._order(epoch)[skip:]
+        read = [self.ranks.share(indices, filled=True) for indices in order]
+        batches = self._loaded(cases, read, subset_draw(self.settings), epoch)
+        for indices, (members, batch) in zip(order, batches, strict=True):
+            whole = [cases[index] for index in indices]
             has_slides, has_genes = self._kept_halves(members, epoch)
             inputs = self._inputs(members, batch, "train")
             inputs |= {"has_slides": has_slides, "has_genes": has_genes}
-            yield Step([case.case_id for case in members], inputs)
+            inputs |= {"labels": labels_of(self.ranks.share(whole)).to(self.device)}
+            yield Step([case.case_id for case in whole], inputs)
 
     def forward(self, **inputs: Any) -> Terms:
         """Cross-entropy of the head on CLS_pat."""
-        logits = self._logits(inputs)
-        return {LOSS: functional.cross_entropy(logits, inputs["labels"])}
+        return {LOSS: mean_cross_entropy(self._logits(inputs), inputs["labels"], self.ranks)}
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracies on the validation cases, with all their patches."""
         cases = self.material.val
-        order = [[index] for index in range(len(cases))]
+        own = self.ranks.share(cases, filled=True)
+        order = [[index] for index in range(len(own))]
         logits = [
             self._logits(self._inputs(members, batch, "val") | _own_halves(members, self.device))
-            for members, batch in self._loaded(cases, order, every_patch, 0)
+            for members, batch in self._loaded(own, order, every_patch, 0)
         ]
-        return classification_scores(torch.cat(logits), labels_of(cases).to(self.device))
+        every = self.ranks.rows(torch.cat(logits), len(cases))
+        return classification_scores(every, labels_of(cases).to(self.device))
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
         """Best balanced accuracy, then the lower loss; or best accuracy alone, as in the paper."""
@@ -139,8 +146,8 @@ class FinetuneStage(Stage):
             yield [cases[index] for index in batch.case.tolist()], batch
 
     def _inputs(self, members: Sequence[Case], batch: Batch | None, part: str) -> dict[str, Any]:
-        """Arguments of `forward`, but for the halves."""
-        inputs: dict[str, Any] = {"labels": labels_of(members).to(self.device)}
+        """Arguments of `forward`, but for the labels and halves."""
+        inputs: dict[str, Any] = {}
         if batch is not None:
             inputs["batch"] = batch.to(self.device)
         if self.model.gene_encoder is None:

@@ -12,8 +12,9 @@ from gimp_plugin.config import GimpConfig
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.material import GENE_BATCH, Material, labels_of
+from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.scores import classification_scores
-from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+from gimp_plugin.training.stage import LOSS, Stage, Step, Terms, mean_cross_entropy
 
 
 class GeneStage(Stage):
@@ -31,6 +32,8 @@ class GeneStage(Stage):
         Of the order.
     device
         Where the model is.
+    ranks
+        The processes that train together.
     """
 
     name = "genes"
@@ -43,8 +46,9 @@ class GeneStage(Stage):
         material: Material,
         seed: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, config.genes, dim=config.model.dim)
+        super().__init__(model, config.genes, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.dropout = config.model.embedding_dropout
         model.requires_grad_(False)
@@ -59,9 +63,10 @@ class GeneStage(Stage):
         """Genes and labels of the training cases, shuffled."""
         for indices in self._order(epoch)[skip:]:
             cases = [self.material.train[index] for index in indices]
+            read, own = self.ranks.share(cases, filled=True), self.ranks.share(cases)
             inputs = {
-                "genes": self.material.genes_of(cases).to(self.device),
-                "labels": labels_of(cases).to(self.device),
+                "genes": self.material.genes_of(read).to(self.device),
+                "labels": labels_of(own).to(self.device),
             }
             yield Step([case.case_id for case in cases], inputs)
 
@@ -70,7 +75,7 @@ class GeneStage(Stage):
         cls_ge = self.model.encode_genes(inputs["genes"])
         cls_ge = functional.dropout(cls_ge, self.dropout, self.training)
         logits = self.model.gene_classifier(cls_ge)
-        return {LOSS: functional.cross_entropy(logits, inputs["labels"])}
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks)}
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracies on the validation cases."""

@@ -20,6 +20,7 @@ from gimp_plugin.models.gimp import GimpModel, SlideEncoding
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
+from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class PretrainStage(Stage):
         Where the model is.
     num_workers
         Loader processes.
+    ranks
+        The processes that train together.
     """
 
     name = "pretrain"
@@ -59,8 +62,9 @@ class PretrainStage(Stage):
         seed: int,
         device: torch.device,
         num_workers: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, config.pretrain, dim=config.model.dim)
+        super().__init__(model, config.pretrain, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.num_workers = num_workers
         model.requires_grad_(False)
@@ -88,15 +92,16 @@ class PretrainStage(Stage):
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
         """Windows of class-balanced training cases, with their masks."""
-        yield from self._steps("train", self._order(epoch)[skip:], epoch)
+        yield from self._steps("train", self._order(epoch)[skip:], epoch, self.ranks)
 
     def forward(self, **inputs: Any) -> Terms:
         """L_pre = L_rec + L_tri, with the parts and what the triplets look like."""
-        encoded = self._encode(inputs)
+        encoded, labels = self._encode(inputs), inputs["labels"]
+        cls_img = self.ranks.rows(encoded.cls_img, len(labels))
         terms: Terms = {"reconstruction": self._reconstruction(encoded)}
         total = self.settings.reconstruction_weight * terms["reconstruction"]
-        for name, (weight, embedding) in self._spaces(encoded, inputs["cls_ge"]).items():
-            triplet = triplet_loss(embedding, inputs["labels"], margin=self.settings.margin)
+        for name, (weight, embedding) in self._spaces(cls_img, inputs["cls_ge"]).items():
+            triplet = triplet_loss(embedding, labels, margin=self.settings.margin)
             total = total + weight * triplet.loss
             terms |= {
                 f"triplet_{name}": triplet.loss,
@@ -104,22 +109,20 @@ class PretrainStage(Stage):
                 f"positive_{name}": triplet.positive_distance,
                 f"negative_{name}": triplet.negative_distance,
             }
-        return {LOSS: total, **terms}
+        return {LOSS: total, **{name: value.detach() for name, value in terms.items()}}
 
     def validate(self) -> dict[str, float]:
         """L_rec on fixed windows of the validation cases, beside that of the bag's own median."""
-        size = self.settings.batch_size
-        order = [
-            list(range(at, min(at + size, len(self.material.val))))
-            for at in range(0, len(self.material.val), size)
-        ]
-        errors, medians, n_values = 0.0, 0.0, 0
-        for step in self._steps("val", order, VALIDATION_EPOCH):
+        size, own = self.settings.batch_size, self.ranks.share(range(len(self.material.val)))
+        order = [own[at : at + size] for at in range(0, len(own), size)]
+        errors, medians, n_values = 0.0, 0.0, 0.0
+        for step in self._steps("val", order, VALIDATION_EPOCH, ALONE):
             encoded = self._encode(step.inputs)
             errors += float(masked_l1(encoded.reconstructed, encoded.target, reduction="sum"))
             n_values += encoded.target.numel()
             if self.median is None:
                 medians += self._median_error(step.inputs)
+        errors, medians, n_values = self.ranks.sums(errors, medians, n_values)
         if self.median is None:
             self.median = medians / n_values
         return {"val_reconstruction": errors / n_values, "val_median": self.median}
@@ -133,13 +136,15 @@ class PretrainStage(Stage):
         labels = [case.label for case in self.material.train]
         return balanced_batches(labels, self.settings.batch_size, seed=self.seed, epoch=epoch)
 
-    def _steps(self, part: str, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Step]:
+    def _steps(
+        self, part: str, order: Sequence[Sequence[int]], epoch: int, ranks: Ranks
+    ) -> Iterator[Step]:
         """Load windows, draw their masks and bring both to the device."""
         cases = self.material.train if part == "train" else self.material.val
         on_gpu = self.device.type == "cuda"
         batches = load(
             cases,
-            order,
+            [ranks.share(indices, filled=True) for indices in order],
             window_draw(self.settings),
             feature_dim=self.material.feature_dim,
             seed=self.seed,
@@ -147,27 +152,26 @@ class PretrainStage(Stage):
             num_workers=self.num_workers,
             pin_memory=on_gpu,
         )
-        for batch in batches:
-            members = [cases[index] for index in batch.case.tolist()]
-            yield Step(
-                [case.case_id for case in members], self._inputs(batch, members, part, epoch)
-            )
+        for indices, batch in zip(order, batches, strict=True):
+            whole, cls_ge = [cases[index] for index in indices], self.cls_ge.get(part)
+            inputs = self._inputs(batch, [cases[index] for index in batch.case.tolist()], epoch)
+            if not ranks.share(indices):
+                inputs["masked"] = torch.zeros_like(inputs["masked"])
+            inputs |= {"labels": labels_of(whole).to(self.device), "cls_ge": None}
+            if cls_ge is not None:
+                inputs["cls_ge"] = cls_ge[torch.tensor(indices).to(self.device)]
+            yield Step([case.case_id for case in whole], inputs)
 
-    def _inputs(
-        self, batch: Batch, members: Sequence[Case], part: str, epoch: int
-    ) -> dict[str, Any]:
-        """Arguments of `forward`."""
+    def _inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:
+        """Arguments of `forward` that are of the own cases only."""
         generators = [
             torch.Generator().manual_seed(derived(self.seed, "mask", epoch, case.case_id))
             for case in members
         ]
         masked = draw_mask(batch.valid, self.settings.mask_ratio, generators, source=batch.source)
-        moved, cls_ge = batch.to(self.device), self.cls_ge.get(part)
         return {
-            "batch": moved,
+            "batch": batch.to(self.device),
             "masked": masked.to(self.device, non_blocking=True),
-            "labels": labels_of(members).to(self.device),
-            "cls_ge": None if cls_ge is None else cls_ge[moved.case],
         }
 
     def _encode(self, inputs: dict[str, Any]) -> SlideEncoding:
@@ -182,23 +186,22 @@ class PretrainStage(Stage):
         )
 
     def _reconstruction(self, encoded: SlideEncoding) -> Float[Tensor, ""]:
-        """L_rec (equation 3)."""
-        return masked_l1(
-            encoded.reconstructed, encoded.target, reduction=self.settings.reconstruction
-        )
+        """L_rec (equation 3) of the whole batch."""
+        total = masked_l1(encoded.reconstructed, encoded.target, reduction="sum")
+        if self.settings.reconstruction == "sum":
+            return self.ranks.sum(total)
+        return self.ranks.mean(total, encoded.target.numel())
 
     def _spaces(
-        self, encoded: SlideEncoding, cls_ge: Float[Tensor, "batch dim"] | None
+        self, cls_img: Float[Tensor, "batch dim"], cls_ge: Float[Tensor, "batch dim"] | None
     ) -> dict[str, tuple[float, Tensor]]:
         """Weight and embedding of each space that triplets are taken in."""
         settings, spaces = self.settings, {}
         if cls_ge is not None and settings.patient_triplet_weight:
-            patient = patient_embedding(
-                encoded.cls_img, cls_ge, normalise=settings.normalise_halves
-            )
+            patient = patient_embedding(cls_img, cls_ge, normalise=settings.normalise_halves)
             spaces["patient"] = (settings.patient_triplet_weight, patient)
         if settings.image_triplet_weight:
-            image = encoded.cls_img
+            image = cls_img
             if settings.normalise_halves:
                 image = functional.normalize(image, dim=-1)
             spaces["image"] = (settings.image_triplet_weight, image)
