@@ -81,7 +81,8 @@ def trained(source: CohortSource, folder: Path, runtime: Runtime) -> dict[str, A
         start = str(folder / "pretrain")
         finetune(source, config, start=start, output=folder / "finetune", runtime=runtime)
     with recorded() as noted["few"], mock.patch.object(PretrainStage, "_order", return_value=FEW):
-        pretrain(source, config, output=folder / "few", runtime=runtime)
+        summed = {"pretrain.reconstruction": "sum", "pretrain.reconstruction_weight": 0.01}
+        pretrain(source, config.replace(summed), output=folder / "few", runtime=runtime)
     return noted
 
 
