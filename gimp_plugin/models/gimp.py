@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gimp_plugin.models.heads import LinearHead
+from gimp_plugin.models.places import Places, picked
 
 
 class SlideEncoding(NamedTuple):
@@ -107,13 +108,53 @@ class GimpModel(nn.Module):
         -------
         The encoding.
         """
-        tokens = self.patches(features, valid, masked)
+        return self.encode_at(
+            features, self.places(valid, slide=slide, masked=masked, counted=counted)
+        )
+
+    def places(
+        self,
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,
+        counted: Bool[Tensor, "batch patch"] | None = None,
+    ) -> Places:
+        """Work out in advance, where the masks are, which patches of a batch go where.
+
+        Parameters
+        ----------
+        valid, slide, masked, counted
+            As for `encode_slides`.
+
+        Returns
+        -------
+        What `encode_at` takes, once it is where the features are.
+        """
         rows = masked if counted is None else counted
-        cls_img, patches = self.aggregator(tokens, valid, slide=slide, rows=rows)
-        if rows is None:
+        plan = getattr(self.aggregator, "plan", None)
+        return Places(
+            valid=valid,
+            slide=slide,
+            rows=rows,
+            visible=None if masked is None else picked(valid & ~masked),
+            wanted=None if rows is None else picked(rows),
+            plan=None if plan is None else plan(valid, slide=slide, rows=rows),
+        )
+
+    def encode_at(
+        self, features: Float[Tensor, "batch patch feature"], places: Places
+    ) -> SlideEncoding:
+        """`encode_slides`, with the places worked out."""
+        tokens = self.patches(features, places.visible)
+        given: dict[str, Any] = {"slide": places.slide, "rows": places.rows}
+        if places.plan is not None:
+            given["plan"] = places.plan
+        cls_img, patches = self.aggregator(tokens, places.valid, **given)
+        if places.wanted is None:
             nothing = cls_img.new_zeros(0, features.shape[-1])
             return SlideEncoding(cls_img, nothing, nothing)
-        target = self.patches.normalise(features[rows])
+        target = self.patches.normalise(features[places.wanted])
         return SlideEncoding(cls_img, self.decoder(patches), target)
 
     def classify(

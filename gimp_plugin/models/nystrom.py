@@ -165,7 +165,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         n_left = 0 if self.cls_convolution else 1
         values = rearrange(v[:, :, n_left:], "b h n d -> b n (h d)")
         if layout.place is not None:
-            values = add_rows(values, layout.place, int(layout.place.max()) + 1)
+            values = add_rows(values, layout.place, layout.n_places)
         values = rearrange(values, "b n (h d) -> b n h d", h=self.heads)
         values = convolve(values, rearrange(self.res_conv.weight, "h 1 taps 1 -> h taps"))
         values = rearrange(values, "b n h d -> b n (h d)")

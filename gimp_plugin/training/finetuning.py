@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gimp_plugin.assembly.seeding import derived
 from gimp_plugin.config import FinetuneConfig, GimpConfig
-from gimp_plugin.data.batches import Batch, every_patch, load, subset_draw
+from gimp_plugin.data.batches import Batch, every_patch, load, moved, subset_draw
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
@@ -92,10 +92,8 @@ class FinetuneStage(Stage):
         batches = self._loaded(cases, read, subset_draw(self.settings), epoch)
         for indices, (members, batch) in zip(order, batches, strict=True):
             whole = [cases[index] for index in indices]
-            has_slides, has_genes = self._kept_halves(members, epoch)
-            inputs = self._inputs(members, batch, "train")
-            inputs |= {"has_slides": has_slides, "has_genes": has_genes}
-            inputs |= {"labels": labels_of(self.ranks.share(whole)).to(self.device)}
+            inputs = self._inputs(members, batch, "train", self._kept_halves(members, epoch))
+            inputs |= {"labels": moved(labels_of(self.ranks.share(whole)), self.device)}
             yield Step([case.case_id for case in whole], inputs)
 
     def forward(self, **inputs: Any) -> Terms:
@@ -108,7 +106,7 @@ class FinetuneStage(Stage):
         own = self.ranks.share(cases, filled=True)
         order = [[index] for index in range(len(own))]
         logits = [
-            self._logits(self._inputs(members, batch, "val") | _own_halves(members, self.device))
+            self._logits(self._inputs(members, batch, "val", _own_halves(members)))
             for members, batch in self._loaded(own, order, every_patch, 0)
         ]
         every = self.ranks.rows(torch.cat(logits), len(cases))
@@ -145,37 +143,41 @@ class FinetuneStage(Stage):
         for batch in batches:
             yield [cases[index] for index in batch.case.tolist()], batch
 
-    def _inputs(self, members: Sequence[Case], batch: Batch | None, part: str) -> dict[str, Any]:
-        """Arguments of `forward`, but for the labels and halves."""
-        inputs: dict[str, Any] = {}
+    def _inputs(
+        self,
+        members: Sequence[Case],
+        batch: Batch | None,
+        part: str,
+        halves: dict[str, Tensor],
+    ) -> dict[str, Any]:
+        """Arguments of `forward`, but for the labels."""
+        inputs: dict[str, Any] = dict(halves)
         if batch is not None:
-            inputs["batch"] = batch.to(self.device)
+            inputs["features"] = batch.features
+            inputs["places"] = self.model.places(batch.valid, slide=batch.slide)
         if self.model.gene_encoder is None:
-            return inputs
-        if self.frozen_genes:
-            cases = self.material.train if part == "train" else self.material.val
-            position = {case.case_id: index for index, case in enumerate(cases)}
-            rows = torch.tensor([position[case.case_id] for case in members])
-            return inputs | {"cls_ge": self.cls_ge[part][rows.to(self.device)]}
-        return inputs | {"genes": self.material.genes_of(members).to(self.device)}
+            return moved(inputs, self.device)
+        if not self.frozen_genes:
+            return moved(inputs | {"genes": self.material.genes_of(members)}, self.device)
+        cases = self.material.train if part == "train" else self.material.val
+        position = {case.case_id: index for index, case in enumerate(cases)}
+        rows = torch.tensor([position[case.case_id] for case in members])
+        cls_ge = self.cls_ge[part][moved(rows, self.device)]
+        return moved(inputs, self.device) | {"cls_ge": cls_ge}
 
     def _logits(self, inputs: dict[str, Any]) -> Tensor:
         """Logits of a batch."""
-        batch: Batch | None = inputs.get("batch")
         cls_img = None
-        if batch is not None:
-            encoded = self.model.encode_slides(batch.features, batch.valid, slide=batch.slide)
-            cls_img = encoded.cls_img
+        if "features" in inputs:
+            cls_img = self.model.encode_at(inputs["features"], inputs["places"]).cls_img
         cls_ge = inputs.get("cls_ge")
         if cls_ge is None and "genes" in inputs:
             cls_ge = self.model.encode_genes(inputs["genes"])
         return self.model.classify(cls_img, cls_ge, inputs["has_slides"], inputs["has_genes"])
 
-    def _kept_halves(
-        self, members: Sequence[Case], epoch: int
-    ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
+    def _kept_halves(self, members: Sequence[Case], epoch: int) -> dict[str, Tensor]:
         """Halves that each case shows in this step; never none of both."""
-        own = _own_halves(members, torch.device("cpu"))
+        own = _own_halves(members)
         draws = torch.stack(
             [
                 torch.rand(
@@ -190,13 +192,15 @@ class FinetuneStage(Stage):
         both = own["has_slides"] & own["has_genes"]
         drop_genes = both & (draws[:, 0] < self.settings.gene_dropout)
         drop_slides = both & ~drop_genes & (draws[:, 1] < self.settings.image_dropout)
-        has_slides, has_genes = own["has_slides"] & ~drop_slides, own["has_genes"] & ~drop_genes
-        return has_slides.to(self.device), has_genes.to(self.device)
+        return {
+            "has_slides": own["has_slides"] & ~drop_slides,
+            "has_genes": own["has_genes"] & ~drop_genes,
+        }
 
 
-def _own_halves(members: Sequence[Case], device: torch.device) -> dict[str, Tensor]:
+def _own_halves(members: Sequence[Case]) -> dict[str, Bool[Tensor, " batch"]]:
     """Halves that each case has."""
     return {
-        "has_slides": torch.tensor([case.has_slides for case in members], device=device),
-        "has_genes": torch.tensor([case.has_genes for case in members], device=device),
+        "has_slides": torch.tensor([case.has_slides for case in members]),
+        "has_genes": torch.tensor([case.has_genes for case in members]),
     }

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from gimp_plugin.config import GimpConfig
+from gimp_plugin.data.batches import moved
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.material import GENE_BATCH, Material, labels_of
@@ -64,11 +65,8 @@ class GeneStage(Stage):
         for indices in self._order(epoch)[skip:]:
             cases = [self.material.train[index] for index in indices]
             read, own = self.ranks.share(cases, filled=True), self.ranks.share(cases)
-            inputs = {
-                "genes": self.material.genes_of(read).to(self.device),
-                "labels": labels_of(own).to(self.device),
-            }
-            yield Step([case.case_id for case in cases], inputs)
+            inputs = {"genes": self.material.genes_of(read), "labels": labels_of(own)}
+            yield Step([case.case_id for case in cases], moved(inputs, self.device))
 
     def forward(self, **inputs: Any) -> Terms:
         """Cross-entropy of the classifier on CLS_ge."""

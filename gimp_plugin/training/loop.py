@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,12 +118,12 @@ class _Fit:
         progress, epoch = self.progress, self.progress.epoch
         totals = {name: torch.tensor(value) for name, value in progress.sums.items()}
         self.module.train()
-        pending: list[tuple[Step, Tensor]] = []
+        pending: list[tuple[Sequence[str], Tensor]] = []
         for step in self._bar(self.stage.batches(epoch, skip=progress.step)):
             terms = self._step(step, epoch * self.n_steps + progress.step)
             progress.step += 1
             totals = {name: totals.get(name, 0) + value.detach() for name, value in terms.items()}
-            pending.append((step, terms[LOSS].detach()))
+            pending.append((step.case_ids, terms[LOSS].detach()))
             if len(pending) >= self._patience_with_loss or progress.step == self.n_steps:
                 problem = _not_finite(pending, self.stage.name, epoch)
                 if problem is not None:  # the loss is that of all ranks
@@ -245,7 +246,7 @@ class _Fit:
         for name, parameter in self.stage.named_parameters():
             if name in first:
                 self.optimiser.state[parameter] = {
-                    "step": torch.tensor(n_done),
+                    "step": torch.tensor(n_done, device=parameter.device),
                     "exp_avg": first[name].to(parameter.device),
                     "exp_avg_sq": second[name].to(parameter.device),
                 }
@@ -272,7 +273,9 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _not_finite(pending: list[tuple[Step, Tensor]], stage: str, epoch: int) -> ResourceError | None:
+def _not_finite(
+    pending: list[tuple[Sequence[str], Tensor]], stage: str, epoch: int
+) -> ResourceError | None:
     """The error of the first loss that is not finite, with its cases; None if all are."""
     losses = torch.stack([loss for _, loss in pending])
     if bool(torch.isfinite(losses).all()):
@@ -280,7 +283,7 @@ def _not_finite(pending: list[tuple[Step, Tensor]], stage: str, epoch: int) -> R
     at = int(torch.isfinite(losses).int().argmin())
     problem = (
         f"the loss of {stage} stopped being finite ({losses[at].item()}) in epoch {epoch + 1}, "
-        f"in the batch of cases {listed(pending[at][0].case_ids, limit=8)}"
+        f"in the batch of cases {listed(pending[at][0], limit=8)}"
     )
     hint = "look at these cases, lower --lr, or use --precision fp32"
     return ResourceError(problem, hint=hint)

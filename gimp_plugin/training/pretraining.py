@@ -7,18 +7,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from gimp_plugin.assembly.seeding import derived
 from gimp_plugin.config import GimpConfig, PretrainConfig
-from gimp_plugin.data.batches import Batch, load, window_draw
+from gimp_plugin.data.batches import Batch, load, moved, window_draw
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.order import balanced_batches
 from gimp_plugin.models.gimp import GimpModel, SlideEncoding
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
+from gimp_plugin.models.places import Picked
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
 from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
@@ -153,37 +154,40 @@ class PretrainStage(Stage):
             pin_memory=on_gpu,
         )
         for indices, batch in zip(order, batches, strict=True):
-            whole, cls_ge = [cases[index] for index in indices], self.cls_ge.get(part)
-            inputs = self._inputs(batch, [cases[index] for index in batch.case.tolist()], epoch)
+            whole = [cases[index] for index in indices]
+            members = [cases[index] for index in batch.case.tolist()]
+            masked = self._masked(batch, members, epoch)
             if not ranks.share(indices):
-                inputs["masked"] = torch.zeros_like(inputs["masked"])
-            inputs |= {"labels": labels_of(whole).to(self.device), "cls_ge": None}
-            if cls_ge is not None:
-                inputs["cls_ge"] = cls_ge[torch.tensor(indices).to(self.device)]
+                masked = torch.zeros_like(masked)
+            inputs = {
+                "features": batch.features,
+                "places": self.model.places(
+                    batch.valid,
+                    slide=batch.slide,
+                    masked=masked,
+                    counted=masked & _first_copies(batch.source),
+                ),
+                "labels": labels_of(whole),
+                "cls_ge": None,
+            }
+            inputs = moved(inputs, self.device)
+            if part in self.cls_ge:
+                inputs["cls_ge"] = self.cls_ge[part][moved(torch.tensor(indices), self.device)]
             yield Step([case.case_id for case in whole], inputs)
 
-    def _inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:
-        """Arguments of `forward` that are of the own cases only."""
+    def _masked(
+        self, batch: Batch, members: Sequence[Case], epoch: int
+    ) -> Bool[Tensor, "batch patch"]:
+        """Patches that are hidden; each case draws its own."""
         generators = [
             torch.Generator().manual_seed(derived(self.seed, "mask", epoch, case.case_id))
             for case in members
         ]
-        masked = draw_mask(batch.valid, self.settings.mask_ratio, generators, source=batch.source)
-        return {
-            "batch": batch.to(self.device),
-            "masked": masked.to(self.device, non_blocking=True),
-        }
+        return draw_mask(batch.valid, self.settings.mask_ratio, generators, source=batch.source)
 
     def _encode(self, inputs: dict[str, Any]) -> SlideEncoding:
         """Encode masked windows; each source patch is reconstructed once."""
-        batch: Batch = inputs["batch"]
-        return self.model.encode_slides(
-            batch.features,
-            batch.valid,
-            slide=batch.slide,
-            masked=inputs["masked"],
-            counted=inputs["masked"] & _first_copies(batch.source),
-        )
+        return self.model.encode_at(inputs["features"], inputs["places"])
 
     def _reconstruction(self, encoded: SlideEncoding) -> Float[Tensor, ""]:
         """L_rec (equation 3) of the whole batch."""
@@ -209,14 +213,17 @@ class PretrainStage(Stage):
 
     def _median_error(self, inputs: dict[str, Any]) -> float:
         """Summed error of guessing each masked patch as the median of the bag's visible ones."""
-        batch: Batch = inputs["batch"]
-        values = self.model.patches.normalise(batch.features)
-        counted = inputs["masked"] & _first_copies(batch.source)
-        visible = batch.valid & ~inputs["masked"]
+        values = self.model.patches.normalise(inputs["features"])
+        hidden, seen = inputs["places"].wanted, inputs["places"].visible
         return sum(
-            float((bag[hidden] - bag[seen].median(dim=0).values).abs().sum())
-            for bag, hidden, seen in zip(values, counted, visible, strict=True)
+            float((bag[_of(row, hidden)] - bag[_of(row, seen)].median(dim=0).values).abs().sum())
+            for row, bag in enumerate(values)
         )
+
+
+def _of(row: int, index: Picked) -> Int[Tensor, " patch"]:
+    """Patches of a case among those of a batch."""
+    return index[1][index[0] == row]
 
 
 def _first_copies(source: Tensor) -> Bool[Tensor, "batch patch"]:
