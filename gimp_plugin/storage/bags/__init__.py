@@ -83,7 +83,7 @@ def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDA
         row = start + int(np.argmin(np.isfinite(features).all(axis=1)))
         raise BagError(
             f"{str(info.path)!r}: row {row} of {keys.FEATURES!r} is not finite",
-            hint="extract this slide again",
+            hint="extract this slide again, with --overwrite",
         )
     return features
 
@@ -137,7 +137,9 @@ def read_coords(
     if not inside.all():
         row = int(np.argmin(inside))
         problem = f"{str(info.path)!r}: row {row} of {keys.COORDS!r} is {corners[row].tolist()}"
-        raise BagError(f"{problem}, no place on a slide", hint="extract this slide again")
+        raise BagError(
+            f"{problem}, no place on a slide", hint="extract this slide again, with --overwrite"
+        )
     return corners.astype(np.int32)
 
 
