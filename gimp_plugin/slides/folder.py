@@ -161,9 +161,15 @@ class BagFolder:
         LockedError
             If a process of another configuration works in the folder.
         """
-        with held_by_all(self.path / f".configuration{LOCK}", self._hash):
-            self.check(slides)
-            yield
+        was_there = self.path.exists()
+        try:
+            with held_by_all(self.path / f".configuration{LOCK}", self._hash):
+                self.check(slides)
+                yield
+        finally:
+            if not was_there:  # nothing was made: neither is the folder
+                with suppress(OSError):
+                    self.path.rmdir()
 
     @contextmanager
     def locked(self, slide: SlideFile) -> Iterator[None]:
