@@ -1,10 +1,11 @@
-"""Predictions of a real run: those of whole bags, whatever the chunks."""
+"""Predictions and validation of a real run: those of whole bags, whatever the chunks."""
 
 from __future__ import annotations
 
 import csv
 from functools import partialmethod
 
+import anndata
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,7 @@ from gimp_plugin.models import gimp
 from gimp_plugin.models.aggregator import NystromAggregator
 from gimp_plugin.prediction.predict import predict
 from gimp_plugin.storage.bags import list_bags, read_features
+from gimp_plugin.storage.runs import read_run
 from gimp_plugin.training import finetune
 from tests.study_factory import make_bag, make_study, tiny_config
 
@@ -94,3 +96,19 @@ def test_the_chunks_change_no_prediction_but_by_rounding(run, study, tmp_path, m
     in_pieces = predicted(run, study, tmp_path / "in-pieces.csv", num_workers=2)
 
     assert in_pieces == pytest.approx(expected, rel=0, abs=2e-6)
+
+
+def test_the_validation_loss_of_fine_tuning_is_that_of_whole_bags(run, study, by_hand):
+    record = read_run(run)
+    labels = anndata.read_h5ad(study.adata).obs["label"]
+
+    stage = record.metrics["stages"]["finetune"]
+
+    losses = [
+        -np.log(by_hand[case_id][record.classes.index(labels[case_id])])
+        for case_id, part in record.parts.items()
+        if part == "val"
+    ]
+    assert len(losses) == 4
+    found = stage["epochs"][stage["chosen_epoch"] - 1]["val_loss"]
+    assert found == pytest.approx(np.mean(losses), rel=1e-5)
