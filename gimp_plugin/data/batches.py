@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gimp_plugin.config import FinetuneConfig, PretrainConfig
-from gimp_plugin.data.cases import Case, Patches, all_patches, draw_subset, draw_window, generator
+from gimp_plugin.data.cases import Case, Patches, draw_subset, draw_window, generator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +77,6 @@ def subset_draw(settings: FinetuneConfig) -> Draw:
         high=settings.patch_share_high,
         max_patches=settings.max_patches,
     )
-
-
-def every_patch(case: Case, rng: np.random.Generator) -> Patches:  # noqa: ARG001  # a Draw
-    """All patches, for validation and prediction."""
-    return all_patches(case)
 
 
 def load(

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from gimp_plugin.assembly.seeding import derived
 from gimp_plugin.config import FinetuneConfig, GimpConfig
-from gimp_plugin.data.batches import Batch, every_patch, load, subset_draw
+from gimp_plugin.data.batches import Batch, load, subset_draw
 from gimp_plugin.data.cases import Case
+from gimp_plugin.data.chunks import load_chunks
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
@@ -84,9 +85,7 @@ class FinetuneStage(Stage):
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
         """Random subsets of the training cases' patches, with some halves dropped."""
-        cases = self.material.train
-        order = self._order(epoch)[skip:]
-        for members, batch in self._loaded(cases, order, subset_draw(self.settings), epoch):
+        for members, batch in self._loaded(self._order(epoch)[skip:], epoch):
             has_slides, has_genes = self._kept_halves(members, epoch)
             inputs = self._inputs(members, batch, "train")
             inputs |= {"has_slides": has_slides, "has_genes": has_genes}
@@ -94,17 +93,24 @@ class FinetuneStage(Stage):
 
     def forward(self, **inputs: Any) -> Terms:
         """Cross-entropy of the head on CLS_pat."""
-        logits = self._logits(inputs)
+        batch: Batch | None = inputs.get("batch")
+        cls_img = None
+        if batch is not None:
+            encoded = self.model.encode_slides(batch.features, batch.valid, slide=batch.slide)
+            cls_img = encoded.cls_img
+        logits = self._logits(cls_img, inputs)
         return {LOSS: functional.cross_entropy(logits, inputs["labels"])}
 
     def validate(self) -> dict[str, float]:
-        """Loss and accuracies on the validation cases, with all their patches."""
+        """Loss and accuracies on the validation cases, each alone, with all their patches."""
         cases = self.material.val
-        order = [[index] for index in range(len(cases))]
-        logits = [
-            self._logits(self._inputs(members, batch, "val") | _own_halves(members, self.device))
-            for members, batch in self._loaded(cases, order, every_patch, 0)
-        ]
+        logits = []
+        for case, chunks in load_chunks(cases, device=self.device, num_workers=self.num_workers):
+            inputs = self._inputs([case], None, "val") | _own_halves([case], self.device)
+            cls_img = None
+            if case.has_slides:
+                cls_img = self.model.stream_slides(chunks, [bag.n_patches for bag in case.bags])
+            logits.append(self._logits(cls_img, inputs))
         return classification_scores(torch.cat(logits), labels_of(cases).to(self.device))
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
@@ -119,16 +125,17 @@ class FinetuneStage(Stage):
         return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)
 
     def _loaded(
-        self, cases: Sequence[Case], order: Sequence[Sequence[int]], draw: Any, epoch: int
+        self, order: Sequence[Sequence[int]], epoch: int
     ) -> Iterator[tuple[list[Case], Batch | None]]:
-        """Cases of each batch, with their patches where the model has an image half."""
+        """Training cases of each batch, with their patches where the model has an image half."""
+        cases = self.material.train
         if self.model.aggregator is None:
             yield from (([cases[index] for index in indices], None) for indices in order)
             return
         batches = load(
             cases,
             order,
-            draw,
+            subset_draw(self.settings),
             feature_dim=self.material.feature_dim,
             seed=self.seed,
             epoch=epoch,
@@ -152,13 +159,8 @@ class FinetuneStage(Stage):
             return inputs | {"cls_ge": self.cls_ge[part][rows.to(self.device)]}
         return inputs | {"genes": self.material.genes_of(members).to(self.device)}
 
-    def _logits(self, inputs: dict[str, Any]) -> Tensor:
-        """Logits of a batch."""
-        batch: Batch | None = inputs.get("batch")
-        cls_img = None
-        if batch is not None:
-            encoded = self.model.encode_slides(batch.features, batch.valid, slide=batch.slide)
-            cls_img = encoded.cls_img
+    def _logits(self, cls_img: Tensor | None, inputs: dict[str, Any]) -> Tensor:
+        """Logits of cases."""
         cls_ge = inputs.get("cls_ge")
         if cls_ge is None and "genes" in inputs:
             cls_ge = self.model.encode_genes(inputs["genes"])
