@@ -174,9 +174,11 @@ def extracted(monkeypatch):
 
 
 def test_new_slides_are_extracted_first_and_a_failure_is_4(gimp, calls, extracted):
+    Path("masks").mkdir()
     result = gimp(
         *("predict", "--adata", "g", "--slides", "new", "--slides", "b.svs", "-o", "out/p.csv"),
         *("--weights", "w.pth", "--slide-mpp", "0.25", "--offline", "--device", "cpu"),
+        *("--masks", "masks"),
     )
 
     ((positional, named),) = extracted
@@ -185,6 +187,7 @@ def test_new_slides_are_extracted_first_and_a_failure_is_4(gimp, calls, extracte
         "output": Path("out/p_features"),
         "runtime": Runtime(device="cpu"),
         "weights": Path("w.pth"),
+        "masks": Path("masks"),
         "slide_mpp": 0.25,
         "offline": True,
     }
@@ -210,7 +213,7 @@ def test_no_option_is_lost_on_the_way(name):
     taken = {*CohortSource.__dataclass_fields__, *Runtime.__dataclass_fields__}
     taken |= {*given.MODEL_OPTIONS, *given.STAGE_OPTIONS, "preset"}
     own = {"output", "start", "run", "missing", "min_gene_coverage"}
-    own |= {"slides", "weights", "slide_mpp", "offline"}
+    own |= {"slides", "weights", "slide_mpp", "masks", "offline"}
 
     exposed = {param.name for param in load(name).params if param.expose_value}
 
@@ -222,6 +225,16 @@ def test_help_lists_the_names_that_the_code_knows(option, known):
     text = next(param.help for param in load("pretrain").params if param.name == option)
 
     assert all(name in text for name in known)
+
+
+def test_masks_without_slides_are_wrong_usage(gimp, calls):
+    Path("masks").mkdir()
+
+    result = gimp("predict", "--adata", "g", "--masks", "masks")
+
+    assert result.exit_code == 2
+    assert "--masks needs --slides" in result.stderr
+    assert calls == []
 
 
 def test_a_file_where_a_folder_is_wanted_is_2(gimp, calls):

@@ -291,8 +291,8 @@ masks = click.option(
     "--masks",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Folder with a mask for each slide, SLIDE_ID.png, .geojson, .db, .zarr or .npy; it takes "
-    "the place of --tissue.",
+    help="Folder with a mask of the tissue for each slide: SLIDE_ID.png, .geojson, .json, .db, "
+    ".zarr or .npy.",
 )
 
 hardware = all_of(device, precision, num_workers)

@@ -48,6 +48,8 @@ def command(
     from gimp_plugin.prediction import predict
 
     n_failed = 0
+    if given["masks"] and not given["slides"]:
+        raise click.UsageError("--masks needs --slides: it is for slides that are read now")
     if given["slides"]:
         given["features"] = given["features"] or output.with_name(f"{output.stem}_features")
         n_failed = _extract(run, given)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gimp_plugin.config import FinetuneConfig, PretrainConfig
-from gimp_plugin.data.cases import Case, Patches, all_patches, draw_subset, draw_window, generator
+from gimp_plugin.data.cases import Case, Patches, draw_subset, draw_window, generator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +67,9 @@ def moved(value: Any, device: torch.device) -> Any:
     The same with the tensors there.
     """
     if isinstance(value, Tensor):
-        on_gpu = device.type == "cuda"  # which copies from pinned memory in its own time
-        return value.pin_memory().to(device, non_blocking=True) if on_gpu else value.to(device)
+        if device.type == "cuda" and not value.is_cuda:
+            value = value.pin_memory()  # from where a GPU copies in its own time
+        return value.to(device, non_blocking=True)
     if is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in fields(value)]
         return replace(value, **{name: moved(getattr(value, name), device) for name in names})
@@ -98,11 +99,6 @@ def subset_draw(settings: FinetuneConfig) -> Draw:
         high=settings.patch_share_high,
         max_patches=settings.max_patches,
     )
-
-
-def every_patch(case: Case, rng: np.random.Generator) -> Patches:  # noqa: ARG001  # a Draw
-    """All patches, for validation and prediction."""
-    return all_patches(case)
 
 
 def load(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -147,6 +148,30 @@ class BagLayout:
             tokens = tokens.masked_fill(~self.valid, -torch.inf)
         blanks = rearrange(self.blanks.to(dtype).log(), "b -> b 1")
         return rearrange(torch.cat([blanks, tokens], dim=1), "b n -> b 1 1 n")
+
+
+def slides_of(sizes: Sequence[int], *, device: torch.device) -> Int[Tensor, "1 patch"]:
+    """Slide of each patch of one case.
+
+    Parameters
+    ----------
+    sizes
+        Patches of each slide.
+    device
+        Where the result goes.
+
+    Returns
+    -------
+    Indices of the slides, one slide after the other.
+
+    Examples
+    --------
+    >>> slides_of([2, 0, 3], device=torch.device("cpu")).tolist()
+    [[0, 0, 2, 2, 2]]
+    """
+    n_patches = torch.tensor(sizes, dtype=torch.long, device=device)
+    slide = torch.arange(len(sizes), device=device).repeat_interleave(n_patches)
+    return rearrange(slide, "n -> 1 n")
 
 
 def places_apart(

@@ -161,7 +161,6 @@ def _rows(
     parts = _parts(record)
     rows = []
     encoded = each_case(
-        record,
         model,
         cases,
         genes=values,

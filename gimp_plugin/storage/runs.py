@@ -31,6 +31,7 @@ METRICS = "metrics.json"
 LOG = "log.jsonl"
 PROVENANCE = "provenance.json"
 CARD = "README.md"
+CURVES = "curves.svg"
 RESUME = "resume"
 RESULTS = (MODEL, GENES, LABELS, SPLITS, CASES, METRICS, CONFIG)
 
@@ -177,7 +178,7 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
 
 def remove_run(path: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in (PROVENANCE, *RESULTS, LOG, CARD, "exclusions.csv"):
+    for name in (PROVENANCE, *RESULTS, LOG, CARD, CURVES, "exclusions.csv"):
         (path / name).unlink(missing_ok=True)
     shutil.rmtree(path / RESUME, ignore_errors=True)
 

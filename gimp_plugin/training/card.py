@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gimp_plugin.config import GimpConfig
+from gimp_plugin.storage.runs import CURVES
 
 TEXT = """\
 # GiMP run: {kind}
@@ -22,6 +23,8 @@ For research only: it is not a medical device, and it has not been validated for
 | stage | epochs | chosen | metrics of the chosen epoch |
 |---|---|---|---|
 {stages}
+
+![Learning curves]({curves})
 
 The validation figures above chose the epoch, so they flatter the model. `gimp predict` and
 `gimp evaluate` give figures with intervals on cases that it was not fitted on.
@@ -59,6 +62,7 @@ def model_card(
         components=", ".join(f"{part} `{name}`" for part, name in parts.items() if name),
         n_parameters=metrics["n_parameters"],
         stages="\n".join(_row(name, stage) for name, stage in metrics["stages"].items()),
+        curves=CURVES,
         **metrics["n_cases"],
     )
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from gimp_plugin.assembly.seeding import derived
 from gimp_plugin.config import FinetuneConfig, GimpConfig
-from gimp_plugin.data.batches import Batch, every_patch, load, moved, subset_draw
+from gimp_plugin.data.batches import Batch, load, moved, subset_draw
 from gimp_plugin.data.cases import Case
+from gimp_plugin.data.chunks import load_chunks
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
@@ -89,26 +90,33 @@ class FinetuneStage(Stage):
         """Random subsets of the training cases' patches, with some halves dropped."""
         cases, order = self.material.train, self._order(epoch)[skip:]
         read = [self.ranks.share(indices, filled=True) for indices in order]
-        batches = self._loaded(cases, read, subset_draw(self.settings), epoch)
-        for indices, (members, batch) in zip(order, batches, strict=True):
+        for indices, (members, batch) in zip(order, self._loaded(read, epoch), strict=True):
             whole = [cases[index] for index in indices]
-            inputs = self._inputs(members, batch, "train", self._kept_halves(members, epoch))
-            inputs |= {"labels": moved(labels_of(self.ranks.share(whole)), self.device)}
-            yield Step([case.case_id for case in whole], inputs)
+            inputs = self._inputs(members, "train", self._kept_halves(members, epoch))
+            inputs |= {"labels": labels_of(self.ranks.share(whole))}
+            if batch is not None:
+                inputs["features"] = batch.features
+                inputs["places"] = self.model.places(batch.valid, slide=batch.slide)
+            yield Step([case.case_id for case in whole], moved(inputs, self.device))
 
     def forward(self, **inputs: Any) -> Terms:
         """Cross-entropy of the head on CLS_pat."""
-        return {LOSS: mean_cross_entropy(self._logits(inputs), inputs["labels"], self.ranks)}
+        cls_img = None
+        if "features" in inputs:
+            cls_img = self.model.encode_at(inputs["features"], inputs["places"]).cls_img
+        logits = self._logits(cls_img, inputs)
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks)}
 
     def validate(self) -> dict[str, float]:
-        """Loss and accuracies on the validation cases, with all their patches."""
+        """Loss and accuracies on the validation cases, each alone, with all their patches."""
         cases = self.material.val
-        own = self.ranks.share(cases, filled=True)
-        order = [[index] for index in range(len(own))]
-        logits = [
-            self._logits(self._inputs(members, batch, "val", _own_halves(members)))
-            for members, batch in self._loaded(own, order, every_patch, 0)
-        ]
+        own, logits = self.ranks.share(cases, filled=True), []
+        for case, chunks in load_chunks(own, device=self.device, num_workers=self.num_workers):
+            inputs = moved(self._inputs([case], "val", _own_halves([case])), self.device)
+            cls_img = None
+            if case.has_slides:
+                cls_img = self.model.stream_slides(chunks, [bag.n_patches for bag in case.bags])
+            logits.append(self._logits(cls_img, inputs))
         every = self.ranks.rows(torch.cat(logits), len(cases))
         return classification_scores(every, labels_of(cases).to(self.device))
 
@@ -124,16 +132,17 @@ class FinetuneStage(Stage):
         return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)
 
     def _loaded(
-        self, cases: Sequence[Case], order: Sequence[Sequence[int]], draw: Any, epoch: int
+        self, order: Sequence[Sequence[int]], epoch: int
     ) -> Iterator[tuple[list[Case], Batch | None]]:
-        """Cases of each batch, with their patches where the model has an image half."""
+        """Training cases of each batch, with their patches where the model has an image half."""
+        cases = self.material.train
         if self.model.aggregator is None:
             yield from (([cases[index] for index in indices], None) for indices in order)
             return
         batches = load(
             cases,
             order,
-            draw,
+            subset_draw(self.settings),
             feature_dim=self.material.feature_dim,
             seed=self.seed,
             epoch=epoch,
@@ -144,32 +153,20 @@ class FinetuneStage(Stage):
             yield [cases[index] for index in batch.case.tolist()], batch
 
     def _inputs(
-        self,
-        members: Sequence[Case],
-        batch: Batch | None,
-        part: str,
-        halves: dict[str, Tensor],
+        self, members: Sequence[Case], part: str, halves: dict[str, Tensor]
     ) -> dict[str, Any]:
-        """Arguments of `forward`, but for the labels."""
-        inputs: dict[str, Any] = dict(halves)
-        if batch is not None:
-            inputs["features"] = batch.features
-            inputs["places"] = self.model.places(batch.valid, slide=batch.slide)
+        """Arguments of `forward` but for slides and labels."""
         if self.model.gene_encoder is None:
-            return moved(inputs, self.device)
+            return dict(halves)
         if not self.frozen_genes:
-            return moved(inputs | {"genes": self.material.genes_of(members)}, self.device)
+            return {**halves, "genes": self.material.genes_of(members)}
         cases = self.material.train if part == "train" else self.material.val
         position = {case.case_id: index for index, case in enumerate(cases)}
         rows = torch.tensor([position[case.case_id] for case in members])
-        cls_ge = self.cls_ge[part][moved(rows, self.device)]
-        return moved(inputs, self.device) | {"cls_ge": cls_ge}
+        return {**halves, "cls_ge": self.cls_ge[part][moved(rows, self.device)]}
 
-    def _logits(self, inputs: dict[str, Any]) -> Tensor:
-        """Logits of a batch."""
-        cls_img = None
-        if "features" in inputs:
-            cls_img = self.model.encode_at(inputs["features"], inputs["places"]).cls_img
+    def _logits(self, cls_img: Tensor | None, inputs: dict[str, Any]) -> Tensor:
+        """Logits of cases."""
         cls_ge = inputs.get("cls_ge")
         if cls_ge is None and "genes" in inputs:
             cls_ge = self.model.encode_genes(inputs["genes"])

@@ -24,6 +24,7 @@ from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import whole_file, write_json, write_text
 from gimp_plugin.storage.tables import write_csv, write_exclusions
 from gimp_plugin.training.card import model_card
+from gimp_plugin.training.curves import learning_curves
 from gimp_plugin.training.plan import Plan, source_to_dict
 
 PACKAGES = ("torch", "nystrom-attention", "tiatoolbox", "anndata", "accelerate", "numpy")
@@ -85,6 +86,8 @@ def write_results(
         "n_parameters": sum(one.numel() for one in model.parameters()),
     }
     write_json(folder / runs.METRICS, metrics)
+    with whole_file(folder / runs.CURVES) as temporary:
+        temporary.write_bytes(learning_curves(stages))
     write_text(folder / runs.CARD, model_card(plan.kind, plan.config, plan.classes, metrics))
     runs.seal_run(folder, provenance(plan, n_processes=n_processes))
 
