@@ -230,6 +230,27 @@ def test_a_loss_that_one_rank_breaks_stops_all_and_names_the_cases_of_the_batch(
     assert (folder / "two" / "broken" / runs.RESUME).is_dir()
 
 
+@pytest.mark.gpu
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_have_the_losses_and_gradients_of_one(tmp_path):
+    """Float32 on both; a GPU adds up in no fixed order, hence the tolerances."""
+    source = study_of(tmp_path)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    alone = trained(source, tmp_path / "one", Runtime(device="cuda", precision="fp32"))
+
+    with launched("tests.ranks_worker", tmp_path, tmp_path / "two", "cuda") as process:
+        _, errors = process.communicate()
+
+    assert process.returncode == 0, errors
+    for rank in range(2):
+        seen = json.loads((tmp_path / "two" / f"rank{rank}.json").read_text())
+        for stage, noted in alone.items():
+            assert seen[stage]["loss"] == pytest.approx(noted["loss"], rel=1e-3)
+            assert seen[stage]["norm"] == pytest.approx(noted["norm"], rel=1e-2)
+
+
 SETTINGS = """
 [model]
 dim = 16

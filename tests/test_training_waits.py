@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gimp_plugin.config import Runtime
 from gimp_plugin.data.batches import moved
-from gimp_plugin.training import finetune, pretrain
+from gimp_plugin.training import finetune, loop, pretrain
 from gimp_plugin.training.finetuning import FinetuneStage
 from gimp_plugin.training.genes import GeneStage
 from gimp_plugin.training.pretraining import PretrainStage
@@ -84,6 +84,30 @@ def test_no_step_asks_the_device_for_a_value(waits, study, tmp_path, preset):
         finetune(study, config, start=start, output=output, runtime=Runtime(device="cpu"))
 
     assert waits.seen == set()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+def test_no_step_on_a_gpu_waits_for_it(monkeypatch, study, tmp_path):
+    step = loop._Fit._step
+
+    def strict(self, *arguments):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return step(self, *arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop._Fit, "_step", strict)
+    config = tiny_config(pretrain__epochs=1, finetune__epochs=1)
+    runtime = Runtime(device="cuda")
+    pretrain(study, config, output=tmp_path / "p", runtime=runtime)
+    start = str(tmp_path / "p")
+
+    result = finetune(study, config, start=start, output=tmp_path / "f", runtime=runtime)
+
+    assert result.outcome == "done"
 
 
 ASKS = {
