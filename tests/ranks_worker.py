@@ -99,10 +99,10 @@ def broken(source: CohortSource, folder: Path, *, rank: int) -> dict[str, Any]:
     """How a loss ends that stops being finite in the second epoch, by a case of the last rank."""
     logits, calls = FinetuneStage._logits, []
 
-    def breaking(self: Any, inputs: Any) -> Any:
+    def breaking(self: Any, *arguments: Any) -> Any:
         calls.append(1 if self.training else 0)
         factor = float("nan") if rank == 1 and sum(calls) == 3 and calls[-1] else 1.0
-        return logits(self, inputs) * factor
+        return logits(self, *arguments) * factor
 
     with mock.patch.object(FinetuneStage, "_logits", breaking):
         try:
