@@ -208,8 +208,8 @@ def test_nothing_is_extracted_without_new_slides(gimp, calls, extracted):
 @pytest.mark.parametrize("name", ["pretrain", "finetune", "predict"])
 def test_no_option_is_lost_on_the_way(name):
     taken = {*CohortSource.__dataclass_fields__, *Runtime.__dataclass_fields__}
-    taken |= {*given.MODEL_OPTIONS, *given.STAGE_OPTIONS, "preset"}
-    own = {"output", "start", "run", "missing", "min_gene_coverage"}
+    taken |= {*given.MODEL_OPTIONS, *given.STAGE_OPTIONS, *given.WEIGHT_OPTIONS, "preset"}
+    own = {"output", "start", "run", "missing", "min_gene_coverage", "abstain_below"}
     own |= {"slides", "weights", "slide_mpp", "masks", "offline"}
 
     exposed = {param.name for param in load(name).params if param.expose_value}

@@ -34,6 +34,7 @@ NO_RUN = ("genes", "none")
 @options.n_top_genes
 @options.aggregator
 @options.head
+@options.class_weights
 @options.training
 @options.runtime
 @options.output("runs/finetune")
@@ -46,7 +47,8 @@ def command(*, start: str, output: Path, **given: Any) -> None:
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
     from gimp_plugin.training import finetune
 
-    config = gimp_config(given, stage="finetune", base=_config_of(start))
+    weighted = ("genes", "finetune") if start == "genes" else ("finetune",)
+    config = gimp_config(given, stage="finetune", weighted=weighted, base=_config_of(start))
     result = finetune(
         cohort_source(given), config, start=start, output=output, runtime=runtime(given)
     )

@@ -20,6 +20,7 @@ from gimp_plugin.cli import options
 @options.gene_grouping
 @options.n_top_genes
 @options.aggregator
+@options.class_weights
 @options.training
 @options.runtime
 @options.output("runs/pretrain")
@@ -32,6 +33,6 @@ def command(*, output: Path, **given: Any) -> None:
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
     from gimp_plugin.training import pretrain
 
-    config = gimp_config(given, stage="pretrain")
+    config = gimp_config(given, stage="pretrain", weighted=("genes",))
     result = pretrain(cohort_source(given), config, output=output, runtime=runtime(given))
     click.echo(f"{result.path}: {result.outcome}")
