@@ -141,6 +141,7 @@ def _run(path: Path) -> dict[str, Any]:
         "features": run.feature_dim,
         "encoder": run.encoder,
         "dim": model["dim"],
+        "temperature": run.temperature,
     }
 
 
