@@ -240,6 +240,13 @@ n_top_genes = click.option(
     help="Read the most variable genes of the training cases only, that many; 0: all.",
 )
 
+class_weights = click.option(
+    "--class-weights",
+    type=Choice(["none", "balanced"]),
+    show_default=FROM_START,
+    help="Weights of the classes in the cross-entropy: all alike, or by one over the number of "
+    "training cases.",
+)
 training = all_of(
     click.option("--epochs", type=int, show_default=FROM_START, help="Epochs, at most."),
     click.option("--lr", type=float, show_default=FROM_START, help="Peak learning rate."),

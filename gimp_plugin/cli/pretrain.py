@@ -20,6 +20,7 @@ from gimp_plugin.cli import options
 @options.gene_grouping
 @options.n_top_genes
 @options.aggregator
+@options.class_weights
 @options.training
 @options.runtime
 @options.output("runs/pretrain")
@@ -34,7 +35,8 @@ def command(*, output: Path, **given: Any) -> None:
 
     with joined(runtime(given)) as ranks:
         with ranks.together():
-            source, config = cohort_source(given), gimp_config(given, stage="pretrain")
+            source = cohort_source(given)
+            config = gimp_config(given, stage="pretrain", weighted=("genes",))
         result = pretrain(source, config, output=output, runtime=runtime(given))
     if ranks.is_main:
         click.echo(f"{result.path}: {result.outcome}")

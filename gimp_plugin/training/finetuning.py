@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gimp_plugin.assembly.seeding import derived
@@ -63,6 +63,7 @@ class FinetuneStage(Stage):
         super().__init__(model, config.finetune, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.num_workers = num_workers
+        self.class_weights = material.class_weights(config.finetune.class_weights, device=device)
         model.requires_grad_(True)
         model.to(device)
         self.frozen_genes = frozen_genes and model.gene_encoder is not None
@@ -105,10 +106,15 @@ class FinetuneStage(Stage):
         if "features" in inputs:
             cls_img = self.model.encode_at(inputs["features"], inputs["places"]).cls_img
         logits = self._logits(cls_img, inputs)
-        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks)}
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks, self.class_weights)}
 
     def validate(self) -> dict[str, float]:
-        """Loss and accuracies on the validation cases, each alone, with all their patches."""
+        """Loss and accuracies on the validation cases."""
+        labels = labels_of(self.material.val).to(self.device)
+        return classification_scores(self.val_logits(), labels, self.class_weights)
+
+    def val_logits(self) -> Float[Tensor, "batch class"]:
+        """Logits of the validation cases, each alone, with all its patches and its own halves."""
         cases = self.material.val
         own, logits = self.ranks.share(cases, filled=True), []
         for case, chunks in load_chunks(own, device=self.device, num_workers=self.num_workers):
@@ -117,8 +123,7 @@ class FinetuneStage(Stage):
             if case.has_slides:
                 cls_img = self.model.stream_slides(chunks, [bag.n_patches for bag in case.bags])
             logits.append(self._logits(cls_img, inputs))
-        every = self.ranks.rows(torch.cat(logits), len(cases))
-        return classification_scores(every, labels_of(cases).to(self.device))
+        return self.ranks.rows(torch.cat(logits), len(cases))
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
         """Best balanced accuracy, then the lower loss; or best accuracy alone, as in the paper."""

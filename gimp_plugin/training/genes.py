@@ -52,6 +52,7 @@ class GeneStage(Stage):
         super().__init__(model, config.genes, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.dropout = config.model.embedding_dropout
+        self.class_weights = material.class_weights(config.genes.class_weights, device=device)
         model.requires_grad_(False)
         for part in (model.gene_encoder, model.gene_classifier):
             part.requires_grad_(True)
@@ -73,7 +74,7 @@ class GeneStage(Stage):
         cls_ge = self.model.encode_genes(inputs["genes"])
         cls_ge = functional.dropout(cls_ge, self.dropout, self.training)
         logits = self.model.gene_classifier(cls_ge)
-        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks)}
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks, self.class_weights)}
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracies on the validation cases."""
@@ -84,7 +85,8 @@ class GeneStage(Stage):
             )
             for part in (cases[at : at + GENE_BATCH] for at in range(0, len(cases), GENE_BATCH))
         ]
-        return classification_scores(torch.cat(logits), labels_of(cases).to(self.device))
+        labels = labels_of(cases).to(self.device)
+        return classification_scores(torch.cat(logits), labels, self.class_weights)
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
         """The epoch with the lowest validation loss is the best."""

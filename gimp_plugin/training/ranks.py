@@ -108,7 +108,7 @@ class Ranks:
         every[self.rank :: self.world] = own
         return every
 
-    def mean(self, total: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
+    def mean(self, total: Float[Tensor, ""], count: int | Float[Tensor, ""]) -> Float[Tensor, ""]:
         """Mean over all ranks of what each has summed; its gradient is that of the own summand.
 
         Parameters
@@ -116,17 +116,15 @@ class Ranks:
         total
             Sum over the own values.
         count
-            Number of own values.
+            Number of own values, or the sum of their weights.
 
         Returns
         -------
         The mean, 0 when no rank has a value.
         """
-        if self.world == 1:
-            return total / max(1, count)
-        own = torch.stack([total.detach().double(), total.new_full((), count, dtype=torch.float64)])
-        everything, n_values = reduce(own, "sum")
-        n_values = n_values.clamp(min=1)
+        own_count = total.new_zeros((), dtype=torch.float64) + count
+        everything, n_values = reduce(torch.stack([total.detach().double(), own_count]), "sum")
+        n_values = torch.where(n_values > 0, n_values, 1.0)
         return _valued(total / n_values.to(total.dtype), everything / n_values)
 
     def sum(self, total: Float[Tensor, ""]) -> Float[Tensor, ""]:

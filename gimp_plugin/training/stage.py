@@ -36,11 +36,16 @@ class Step:
 
 
 def mean_cross_entropy(
-    logits: Float[Tensor, "loaded class"], labels: Int[Tensor, " own"], ranks: Ranks
+    logits: Float[Tensor, "loaded class"],
+    labels: Int[Tensor, " own"],
+    ranks: Ranks,
+    weights: Float[Tensor, " class"] | None = None,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the whole batch, from each rank's own cases; they stand first."""
-    own = functional.cross_entropy(logits[: len(labels)], labels, reduction="sum")
-    return ranks.mean(own, len(labels))
+    if ranks.world == 1:
+        return functional.cross_entropy(logits, labels, weights)
+    own = functional.cross_entropy(logits[: len(labels)], labels, weights, reduction="sum")
+    return ranks.mean(own, len(labels) if weights is None else weights[labels].sum())
 
 
 class Stage(nn.Module):
