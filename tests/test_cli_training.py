@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from gimp_plugin.cli.commands import load
 from gimp_plugin.cli.main import cli
 from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.config import PRESETS, CohortSource, Runtime, load_preset
+from gimp_plugin.training.ranks import Ranks
 
 ANYTHING = {
     "--adata": ("g.h5ad", Path("g.h5ad")),
@@ -50,6 +52,7 @@ def calls(monkeypatch):
 
     for name in ("training.pretrain", "training.finetune", "prediction.predict"):
         monkeypatch.setattr(f"gimp_plugin.{name}", stand_in)
+    monkeypatch.setattr("gimp_plugin.training.joined", lambda _runtime: nullcontext(Ranks()))
     return seen
 
 

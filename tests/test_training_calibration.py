@@ -89,7 +89,7 @@ def test_a_run_that_stopped_before_it_was_written_ends_with_the_same_bytes(tmp_p
     config, write = tiny_config(finetune__epochs=2), commands.write_results
     finetune(study, config, start="genes", output=tmp_path / "whole", runtime=Runtime())
 
-    def interrupted(*_arguments):
+    def interrupted(*_arguments, **_named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "write_results", interrupted)

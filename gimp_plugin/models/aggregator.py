@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,28 @@ from torch import Tensor, nn
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.layout import BagLayout, slides_of
 from gimp_plugin.models.nystrom import NystromAttention
+from gimp_plugin.models.places import Picked, picked
 from gimp_plugin.models.rows import take_rows
 from gimp_plugin.models.streaming import CHUNK, stream_layer
+
+
+@dataclass(frozen=True, slots=True)
+class NystromPlan:
+    """Where the tokens of a batch lie, and which are wanted.
+
+    Parameters
+    ----------
+    layout
+        Of CLS and patches, for every layer.
+    rows
+        Index of CLS and the wanted patches of each case, filled up with CLS.
+    real
+        Which of the wanted patches are no filling.
+    """
+
+    layout: BagLayout
+    rows: Int[Tensor, "batch _"]
+    real: Picked
 
 
 class NystromLayer(nn.Module):
@@ -76,6 +97,7 @@ class NystromAggregator(nn.Module):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,
         rows: Bool[Tensor, "batch patch"] | None = None,
+        plan: NystromPlan | None = None,
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
         """Aggregate the patches of each case.
 
@@ -90,18 +112,31 @@ class NystromAggregator(nn.Module):
         rows
             Patches that are wanted besides CLS_img; none by default. The last layer computes
             nothing else.
+        plan
+            What `plan` gave for these masks, worked out in advance.
 
         Returns
         -------
         CLS_img, and the wanted patches of all cases one after the other.
         """
+        plan = plan or self.plan(valid, slide=slide, rows=rows)
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
-        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
         for layer in self.layers[:-1]:
-            x = layer(x, layout)
+            x = layer(x, plan.layout)
+        x = self.norm(self.layers[-1](x, plan.layout, plan.rows))
+        return x[:, 0], x[:, 1:][plan.real]
+
+    def plan(
+        self,
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,
+        rows: Bool[Tensor, "batch patch"] | None = None,
+    ) -> NystromPlan:
+        """Work out from the masks what `forward` needs of them."""
+        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
         index, real = _wanted(torch.zeros_like(valid) if rows is None else rows)
-        x = self.norm(self.layers[-1](x, layout, index))
-        return x[:, 0], x[:, 1:][real]
+        return NystromPlan(layout, index, picked(real))
 
     @torch.no_grad()
     def stream(
@@ -179,6 +214,7 @@ class ReferenceAggregator(NystromAggregator):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # the package knows none
         rows: Bool[Tensor, "batch patch"] | None = None,
+        plan: NystromPlan | None = None,  # noqa: ARG002  # of `NystromAggregator` alone
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
         """Aggregate the patches of each case, all bags of one length at a time."""
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)

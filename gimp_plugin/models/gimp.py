@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from gimp_plugin.models.heads import LinearHead
 from gimp_plugin.models.layout import slides_of
+from gimp_plugin.models.places import Places, picked
 from gimp_plugin.models.streaming import CHUNK
 
 
@@ -112,13 +113,55 @@ class GimpModel(nn.Module):
         -------
         The encoding.
         """
-        tokens = self.patches(features, valid, masked)
+        return self.encode_at(
+            features, self.places(valid, slide=slide, masked=masked, counted=counted)
+        )
+
+    def places(
+        self,
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,
+        counted: Bool[Tensor, "batch patch"] | None = None,
+    ) -> Places:
+        """Work out in advance, where the masks are, which patches of a batch go where.
+
+        Parameters
+        ----------
+        valid, slide, masked, counted
+            As for `encode_slides`.
+
+        Returns
+        -------
+        What `encode_at` takes, once it is where the features are.
+        """
         rows = masked if counted is None else counted
-        cls_img, patches = self.aggregator(tokens, valid, slide=slide, rows=rows)
-        if rows is None:
+        plan = None
+        if _offers(self.aggregator, "plan"):
+            plan = self.aggregator.plan(valid, slide=slide, rows=rows)
+        return Places(
+            valid=valid,
+            slide=slide,
+            rows=rows,
+            visible=None if masked is None else picked(valid & ~masked),
+            wanted=None if rows is None else picked(rows),
+            plan=plan,
+        )
+
+    def encode_at(
+        self, features: Float[Tensor, "batch patch feature"], places: Places
+    ) -> SlideEncoding:
+        """`encode_slides`, with the places worked out."""
+        tokens = self.patches(features, places.visible)
+        given: dict[str, Any] = {"slide": places.slide, "rows": places.rows}
+        if places.plan is not None:
+            given["plan"] = places.plan
+        cls_img, patches = self.aggregator(tokens, places.valid, **given)
+        if places.wanted is None:
             nothing = cls_img.new_zeros(0, features.shape[-1])
             return SlideEncoding(cls_img, nothing, nothing)
-        target = self.patches.normalise(features[rows])
+        target = self.patches.normalise(features[places.wanted])
         return SlideEncoding(cls_img, self.decoder(patches), target)
 
     @torch.no_grad()
@@ -142,7 +185,7 @@ class GimpModel(nn.Module):
         What `encode_slides` gives in evaluation but for rounding, without a gradient.
         """
         tokens = (self._embed(part) for some in features for part in torch.split(some, CHUNK))
-        if _streams(self.aggregator):
+        if _offers(self.aggregator, "stream"):
             return self.aggregator.stream(tokens, sizes)
         every = rearrange(torch.cat(list(tokens)), "n d -> 1 n d")
         valid = every.new_ones(every.shape[:2], dtype=torch.bool)
@@ -178,11 +221,10 @@ class GimpModel(nn.Module):
 
     def _embed(self, features: Float[Tensor, "patch feature"]) -> Float[Tensor, "patch dim"]:
         """Tokens of some patches."""
-        some = rearrange(features, "n f -> 1 n f")
-        return self.patches(some, some.new_ones(some.shape[:2], dtype=torch.bool))[0]
+        return self.patches(rearrange(features, "n f -> 1 n f"))[0]
 
 
-def _streams(aggregator: nn.Module) -> bool:
-    """Whether an aggregator streams what its `forward` computes, and not what a parent's does."""
+def _offers(aggregator: nn.Module, name: str) -> bool:
+    """Whether an aggregator's method belongs to its own `forward`, and not to a parent's."""
     own = next(vars(kind) for kind in type(aggregator).__mro__ if "forward" in vars(kind))
-    return "stream" in own
+    return name in own

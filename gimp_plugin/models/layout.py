@@ -29,6 +29,8 @@ class BagLayout:
         Number of zero tokens in front of each bag that take part like others, or None.
     place
         Where each token stands for the convolution, slides lying apart, or None for one slide.
+    n_places
+        Places of the convolution, if tokens have some.
     """
 
     valid: Bool[Tensor, "batch patch"] | None
@@ -37,6 +39,7 @@ class BagLayout:
     live: Bool[Tensor, "batch landmark"] | None = None
     blanks: Int[Tensor, " batch"] | None = None
     place: Int[Tensor, "batch _"] | None = None
+    n_places: int = 0
 
     @classmethod
     def balanced(
@@ -77,6 +80,7 @@ class BagLayout:
             size=first.diff(dim=1),
             live=_unless_all(slot[:-1] < n_live),
             place=place,
+            n_places=_n_places(place),
         )
 
     @classmethod
@@ -117,6 +121,7 @@ class BagLayout:
             size=size.expand(-1, n_landmarks),
             blanks=rearrange(blanks, "b 1 -> b"),
             place=place,
+            n_places=_n_places(place),
         )
 
     def key_mask(
@@ -196,6 +201,11 @@ def places_apart(
     if not starts.any():
         return None
     return torch.arange(slide.shape[1], device=slide.device) + gap * starts.cumsum(dim=1)
+
+
+def _n_places(place: Int[Tensor, "batch _"] | None) -> int:
+    """Places up to the last one that a token stands at."""
+    return 0 if place is None else int(place.max()) + 1
 
 
 def _count(

@@ -255,9 +255,11 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         place = layout.place if values.shape[1] else None
         if place is not None:
             begin = first if self.cls_convolution else first + n_left - 1
+            is_whole = values.shape[1] == place.shape[1]
             place = place[:, begin : begin + values.shape[1]]
             place = place - place[:, :1]
-            values = add_rows(values, place, int(place.max()) + 1)
+            n_places = layout.n_places if is_whole else int(place.max()) + 1
+            values = add_rows(values, place, n_places)
         values = rearrange(values, "b n (h d) -> b n h d", h=self.heads)
         values = convolve(values, rearrange(self.res_conv.weight, "h 1 taps 1 -> h taps"))
         values = rearrange(values, "b n h d -> b n (h d)")

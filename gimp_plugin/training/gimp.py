@@ -12,9 +12,10 @@ from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.calibration import calibration
 from gimp_plugin.training.finetuning import FinetuneStage
 from gimp_plugin.training.genes import GeneStage
-from gimp_plugin.training.loop import Tools, fit
+from gimp_plugin.training.loop import fit
 from gimp_plugin.training.material import Material, labels_of
 from gimp_plugin.training.pretraining import PretrainStage
+from gimp_plugin.training.tools import Tools
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class GimpTrainer:
             material=material.only(genes=True),
             seed=self.tools.seed,
             device=self.tools.accelerator.device,
+            ranks=self.tools.ranks,
         )
         return {stage.name: fit(stage, self.tools)}
 
@@ -80,6 +82,7 @@ class GimpTrainer:
             material=material.only(slides=True),
             seed=self.tools.seed,
             device=self.tools.accelerator.device,
+            ranks=self.tools.ranks,
             num_workers=self.tools.num_workers,
         )
         result = fit(stage, self.tools)
@@ -112,6 +115,7 @@ class GimpTrainer:
             material=material,
             seed=self.tools.seed,
             device=self.tools.accelerator.device,
+            ranks=self.tools.ranks,
             num_workers=self.tools.num_workers,
             frozen_genes=frozen_genes,
         )

@@ -80,7 +80,7 @@ class Material:
 
 def labels_of(cases: Sequence[Case]) -> Int[Tensor, " batch"]:
     """Class indices of some cases."""
-    return torch.tensor([case.label for case in cases])
+    return torch.tensor([case.label for case in cases], dtype=torch.int64)
 
 
 @torch.no_grad()
