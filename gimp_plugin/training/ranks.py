@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from accelerate import Accelerator, PartialState
@@ -195,36 +195,38 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
     ElsewhereError
         If another process says what is wrong.
     """
+    with _losses_told():
+        try:
+            ranks = Ranks.of(accelerator_of(runtime))
+        except GimpError as error:  # of all processes of this machine
+            if os.environ.get("LOCAL_RANK", "0") == "0":
+                raise
+            raise ElsewhereError(error.exit_code) from error
+        logger = logging.getLogger(OURS)
+        level = logger.level
+        if not ranks.is_main:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield ranks
+        finally:
+            logger.setLevel(level)
+    if ranks.world > 1:  # after a failure others may be gone, and leaving in order would wait
+        atexit.register(PartialState().destroy_process_group)
+
+
+@contextmanager
+def _losses_told() -> Iterator[None]:
+    """Say it in our words when the connection to another process fails."""
     try:
-        ranks = Ranks.of(accelerator_of(runtime))
-    except GimpError as error:  # of all processes of this machine
-        if os.environ.get("LOCAL_RANK", "0") == "0":
-            raise
-        raise ElsewhereError(error.exit_code) from error
-    logger = logging.getLogger(OURS)
-    level = logger.level
-    if not ranks.is_main:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield ranks
+        yield
     except RuntimeError as error:
-        if ranks.world == 1 or not _is_lost(error):
+        lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
+        if isinstance(error, GimpError) or not lost:
             raise
         hint = "its own message, or the launcher's, says why; the same command then goes on"
         raise ResourceError("another process of this training is gone", hint=hint) from error
-    finally:
-        logger.setLevel(level)
-    if ranks.world > 1:  # after a failure others may be gone, and leaving in order would wait
-        atexit.register(PartialState().destroy_process_group)
 
 
 def _valued(own: Float[Tensor, ""], value: Float[Tensor, ""]) -> Float[Tensor, ""]:
     """A value with the gradient of another."""
     return value.to(own.dtype) + (own - own.detach())
-
-
-def _is_lost(error: Any) -> bool:
-    """Whether it is the connection to another process that failed."""
-    if isinstance(error, GimpError):
-        return False
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
