@@ -41,6 +41,7 @@ def config_of(*, dropout: float = 0.0) -> GimpConfig:
         pretrain__batch_size=9,
         pretrain__epochs=3,
         finetune__batch_size=18,
+        finetune__class_weights="balanced",
     )
 
 

@@ -52,6 +52,19 @@ def results(path):
     return {name: (path / name).read_bytes() for name in runs.RESULTS}
 
 
+def assert_alike(one, other):
+    """Weights of two runs are equal but for a few.
+
+    Where a gradient is nothing but rounding, AdamW divides it by itself and moves the weight by as
+    much as the learning rate.
+    """
+    first, second = (load_file(folder / runs.MODEL) for folder in (one, other))
+    assert list(first) == list(second)
+    differences = torch.cat([(first[name] - second[name]).abs().flatten() for name in first])
+    assert differences.max() < 4e-3
+    assert (differences > 1e-5).float().mean() < 0.005
+
+
 def embedded(weight, inputs):
     return functional.normalize(inputs @ weight, dim=-1)
 
@@ -179,9 +192,7 @@ def test_two_processes_have_the_losses_gradients_and_weights_of_one(alone_and_to
         # Sums in another order; no step of the training multiplies that by more than ten.
         assert rank[stage]["loss"] == pytest.approx(alone[stage]["loss"], abs=1e-5)
         assert rank[stage]["norm"] == pytest.approx(alone[stage]["norm"], rel=1e-4)
-    one, two = (load_file(folder / name / stage / runs.MODEL) for name in ("one", "two"))
-    assert list(one) == list(two)
-    assert max((one[name] - two[name]).abs().max() for name in one) < 1e-4
+    assert_alike(*(folder / name / stage for name in ("one", "two")))
     figures = [runs.read_run(folder / name / stage).metrics["stages"] for name in ("one", "two")]
     chosen = [{name: each["chosen_epoch"] for name, each in stages.items()} for stages in figures]
     assert chosen[0] == chosen[1]
@@ -316,8 +327,7 @@ def test_when_a_rank_is_killed_the_other_ends_and_one_process_goes_on(command, t
     for folder in (output, whole):
         result = CliRunner().invoke(cli, [*map(str, arguments[1:]), "-o", str(folder)])
         assert result.exit_code == 0, result.stderr
-    first, second = (load_file(folder / runs.MODEL) for folder in (output, whole))
-    assert max((first[name] - second[name]).abs().max() for name in first) < 1e-3
+    assert_alike(output, whole)
     lines = [json.loads(line) for line in (output / runs.LOG).read_text().splitlines()]
     epochs = [line["epoch"] for line in lines if line["stage"] == "pretrain"]
     assert epochs == list(range(1, 13))

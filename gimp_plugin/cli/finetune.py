@@ -47,11 +47,11 @@ def command(*, start: str, output: Path, **given: Any) -> None:
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
     from gimp_plugin.training import finetune, joined
 
+    weighted = ("genes", "finetune") if start == "genes" else ("finetune",)
     with joined(runtime(given)) as ranks:
         with ranks.together():
-            source = cohort_source(given)
-            weighted = ("genes", "finetune") if start == "genes" else ("finetune",)
-            config = gimp_config(given, stage="finetune", weighted=weighted, base=_config_of(start))
+            source, base = cohort_source(given), _config_of(start)
+            config = gimp_config(given, stage="finetune", weighted=weighted, base=base)
         result = finetune(source, config, start=start, output=output, runtime=runtime(given))
     if ranks.is_main:
         click.echo(f"{result.path}: {result.outcome}")

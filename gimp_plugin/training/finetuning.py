@@ -106,7 +106,7 @@ class FinetuneStage(Stage):
         if "features" in inputs:
             cls_img = self.model.encode_at(inputs["features"], inputs["places"]).cls_img
         logits = self._logits(cls_img, inputs)
-        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.class_weights, self.ranks)}
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks, self.class_weights)}
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracies on the validation cases."""

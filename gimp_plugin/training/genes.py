@@ -74,7 +74,7 @@ class GeneStage(Stage):
         cls_ge = self.model.encode_genes(inputs["genes"])
         cls_ge = functional.dropout(cls_ge, self.dropout, self.training)
         logits = self.model.gene_classifier(cls_ge)
-        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.class_weights, self.ranks)}
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks, self.class_weights)}
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracies on the validation cases."""

@@ -191,10 +191,13 @@ class PretrainStage(Stage):
 
     def _reconstruction(self, encoded: SlideEncoding) -> Float[Tensor, ""]:
         """L_rec (equation 3) of the whole batch."""
-        total = masked_l1(encoded.reconstructed, encoded.target, reduction="sum")
-        if self.settings.reconstruction == "sum":
+        (_, predicted, target), reduction = encoded, self.settings.reconstruction
+        if self.ranks.world == 1:
+            return masked_l1(predicted, target, reduction=reduction)
+        total = masked_l1(predicted, target, reduction="sum")
+        if reduction == "sum":
             return self.ranks.sum(total)
-        return self.ranks.mean(total, encoded.target.numel())
+        return self.ranks.mean(total, target.numel())
 
     def _spaces(
         self, cls_img: Float[Tensor, "batch dim"], cls_ge: Float[Tensor, "batch dim"] | None

@@ -122,13 +122,9 @@ class Ranks:
         -------
         The mean, 0 when no rank has a value.
         """
-        if self.world == 1:
-            return total / (count if isinstance(count, Tensor) else max(1, count))
-        if not isinstance(count, Tensor):
-            count = total.new_full((), count, dtype=torch.float64)
-        own = torch.stack([total.detach().double(), count.double()])
-        everything, n_values = reduce(own, "sum")
-        n_values = n_values.where(n_values > 0, 1)
+        own_count = total.new_zeros((), dtype=torch.float64) + count
+        everything, n_values = reduce(torch.stack([total.detach().double(), own_count]), "sum")
+        n_values = torch.where(n_values > 0, n_values, 1.0)
         return _valued(total / n_values.to(total.dtype), everything / n_values)
 
     def sum(self, total: Float[Tensor, ""]) -> Float[Tensor, ""]:

@@ -38,10 +38,12 @@ class Step:
 def mean_cross_entropy(
     logits: Float[Tensor, "loaded class"],
     labels: Int[Tensor, " own"],
-    weights: Float[Tensor, " class"] | None,
     ranks: Ranks,
+    weights: Float[Tensor, " class"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Weighted mean over the whole batch, from each rank's own cases; they stand first."""
+    """Cross-entropy of the whole batch, from each rank's own cases; they stand first."""
+    if ranks.world == 1:
+        return functional.cross_entropy(logits, labels, weights)
     own = functional.cross_entropy(logits[: len(labels)], labels, weights, reduction="sum")
     return ranks.mean(own, len(labels) if weights is None else weights[labels].sum())
 
