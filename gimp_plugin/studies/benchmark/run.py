@@ -134,11 +134,12 @@ def _cells(design: Design, output: Path) -> list[Cell]:
 
 def _run(cells: Sequence[Cell]) -> int:
     """Do what is not done; the number of cells that were tried."""
-    waiting = [cell for cell in cells if _cost(cell) is None]
+    costs = {cell.place: _cost(cell) for cell in cells}
+    waiting = [cell for cell in cells if costs[cell.place] is None]
     n_done = len(cells) - len(waiting)
     if n_done:
         logger.info("%d of %d cells are done", n_done, len(cells))
-    spent: dict[str, list[float]] = {}
+    spent = _spent(costs)
     for number, cell in enumerate(waiting, start=1):
         started = time.monotonic()
         error = _tried(cell)
@@ -218,6 +219,16 @@ def _cost(cell: Cell) -> Cost | None:
 def _cost_at(place: Place, output: Path, design: Design) -> Cost | None:
     """Cost of a cell that is done."""
     return cost_of(place.within(output), place, design.identity)
+
+
+def _spent(costs: Mapping[Place, Cost | None]) -> dict[str, list[float]]:
+    """Seconds of the cells that are done, by method; what needs others counts theirs."""
+    spent: dict[str, list[float]] = {}
+    for place, cost in costs.items():
+        if cost is not None:
+            own = 0.0 if METHODS[place.method].needs else cost.seconds
+            spent.setdefault(place.method, []).append(own)
+    return spent
 
 
 def _left(spent: Mapping[str, Sequence[float]], waiting: Sequence[str]) -> float:
