@@ -7,6 +7,7 @@ from hypothesis import settings
 from torch import nn
 
 from gimp_plugin.config import ModelConfig, load_preset
+from gimp_plugin.models.abmil import GatedAttention
 from gimp_plugin.models.aggregator import NystromAggregator, ReferenceAggregator
 from gimp_plugin.models.fusion import Concat
 from gimp_plugin.models.gimp import GimpModel
@@ -20,7 +21,11 @@ EXAMPLES = settings(deadline=None, max_examples=40)
 SMALL = {"dim": 20, "n_heads": 5, "n_landmarks": 7, "convolution_taps": 9}
 N_GENES, FEATURE_DIM, N_CLASSES = 779, 11, 3
 
-AGGREGATORS = {"nystrom": NystromAggregator, "nystrom-reference": ReferenceAggregator}
+AGGREGATORS = {
+    "nystrom": NystromAggregator,
+    "nystrom-reference": ReferenceAggregator,
+    "abmil": GatedAttention,
+}
 HEADS = {"linear": linear, "mlp": mlp}
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from gimp_plugin.cli.commands import load
 from gimp_plugin.cli.main import cli
+from gimp_plugin.cli.settings import as_typed, by_name
 from gimp_plugin.config import PRESETS, GimpConfig, load_preset
+from gimp_plugin.errors import ConfigError
 
 
 class Called:
@@ -161,3 +164,13 @@ def test_the_examples_in_a_printed_file_are_valid(gimp, called):
 
     assert gimp("finetune", "--from", "none", settings=examples).exit_code == 0
     assert called.source.adata == Path("genes.h5ad")
+
+
+@pytest.mark.parametrize(("value", "typed"), [("2", ["2"]), (2, ["2"]), (["a", "b"], ["a", "b"])])
+def test_one_value_does_for_an_option_that_may_be_repeated(value, typed):
+    assert as_typed("", "fold", value, by_name(load("benchmark"))) == typed
+
+
+def test_a_truth_value_does_not():
+    with pytest.raises(ConfigError, match="fold = True does not fit, expected a list"):
+        as_typed("", "fold", True, by_name(load("benchmark")))

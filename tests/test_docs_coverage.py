@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 from gimp_plugin.plugins import KINDS, hookspecs, registry
+from gimp_plugin.studies.benchmark.methods import METHODS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -30,3 +31,9 @@ def test_every_hook_kind_and_component_is_documented():
     missing = [name for name in (*hooks, *KINDS, *names) if f"`{name}`" not in pages]
 
     assert missing == []
+
+
+def test_every_method_of_a_comparison_is_documented():
+    page = (DOCS / "how-to" / "benchmark.md").read_text(encoding="utf-8")
+
+    assert [name for name in METHODS if f"| `{name}` |" not in page] == []

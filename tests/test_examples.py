@@ -43,11 +43,12 @@ def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(example, tm
     example("cross_validate", *arguments)
     second = capsys.readouterr().out
 
-    rows = [line for line in first.splitlines() if line.startswith("| ")]
+    table = first[first.index("| arm |") :]
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 9
     assert all("| 40 |" in row for row in rows[1:])
-    assert [line for line in second.splitlines() if line.startswith("| ")] == rows
-    assert second.count("nothing to do") >= 2 * 9
+    assert "\n".join(rows[1:]) in second
+    assert second.count("nothing to do") == 2
 
 
 @pytest.mark.filterwarnings("ignore:The method obs_vector is deprecated:FutureWarning")  # scanpy

@@ -221,7 +221,7 @@ def test_a_full_step_keeps_300_mib_of_activations_a_bag():
     assert 100 < sum(kept.values()) / 2**20 < 300
 
 
-@pytest.mark.parametrize("aggregator", ["nystrom", "nystrom-reference"])
+@pytest.mark.parametrize("aggregator", ["nystrom", "nystrom-reference", "abmil"])
 def test_a_step_in_bfloat16_is_close_to_one_in_float32(aggregator):
     model, batch = make_model(small_config(aggregator=aggregator)).eval(), make_batch()
     masked = make_mask(batch["valid"])

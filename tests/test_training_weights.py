@@ -72,8 +72,7 @@ def losses(monkeypatch):
             stage.model.encode_genes(inputs["genes"])
         ),
         FinetuneStage: lambda stage, inputs: stage._logits(
-            stage.model.encode_at(inputs["features"], inputs["places"]).cls_img,
-            inputs,
+            stage.model.encode_at(inputs["features"], inputs["places"]).cls_img, inputs
         ),
     }
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "finetune": "gimp_plugin.cli.finetune",
     "predict": "gimp_plugin.cli.predict",
     "evaluate": "gimp_plugin.cli.evaluate",
+    "benchmark": "gimp_plugin.cli.benchmark",
     "demo": "gimp_plugin.cli.demo",
     "info": "gimp_plugin.cli.info",
     "verify": "gimp_plugin.cli.verify",

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gimp_plugin.cli import logs, options
-
-CHATTY = ("gimp_plugin.slides", "gimp_plugin.training", "gimp_plugin.prediction")
 
 
 @click.command("demo", short_help="Try everything on a small made-up cohort; takes minutes.")
@@ -30,31 +26,7 @@ def command(*, folder: Path, **given: Any) -> None:
     from gimp_plugin.studies.demo import run_demo
     from gimp_plugin.studies.demo.report import closing
 
-    with quieter():
+    with logs.quieter():
         found = run_demo(folder, runtime=runtime(given))
     click.echo(found.table)
     click.echo(closing(found.folder, outcome=found.outcome, seconds=found.seconds), nl=False)
-
-
-@contextmanager
-def quieter() -> Iterator[None]:
-    """Leave out the lines of each slide and epoch, unless more was asked for.
-
-    Yields
-    ------
-    None.
-    """
-    import logging
-
-    if click.get_current_context().meta.get(logs.VERBOSITY, 0) > 0:
-        yield
-        return
-    loggers = [logging.getLogger(name) for name in CHATTY]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.setLevel(level)

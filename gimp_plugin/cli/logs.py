@@ -12,6 +12,7 @@ import click
 VERBOSITY = "gimp_plugin.verbosity"
 OURS = "gimp_plugin"
 WARNINGS = "py.warnings"
+CHATTY = ("gimp_plugin.slides", "gimp_plugin.training", "gimp_plugin.prediction")
 LEVELS = {  # of ours and of other libraries, by verbosity
     -2: (logging.ERROR, logging.ERROR),
     -1: (logging.WARNING, logging.WARNING),
@@ -88,6 +89,51 @@ def set_verbosity(verbosity: int) -> None:
     logging.getLogger(OURS).setLevel(ours)
     logging.getLogger().setLevel(others)
     logging.getLogger(WARNINGS).setLevel(logging.WARNING if verbosity > 0 else logging.CRITICAL)
+
+
+class Once(logging.Filter):
+    """Let each warning through once; a study comes by the same cases many times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is to be shown."""
+        text = record.getMessage()
+        new = record.levelno != logging.WARNING or text not in self.said
+        self.said.add(text)
+        return new
+
+
+@contextmanager
+def quieter() -> Iterator[None]:
+    """Leave out the lines of each slide and epoch, and say no warning twice.
+
+    With -v everything is shown.
+
+    Yields
+    ------
+    None.
+    """
+    if click.get_current_context().meta.get(VERBOSITY, 0) > 0:
+        yield
+        return
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    before = [logger.level for logger in loggers]
+    handlers = [one for one in logging.getLogger().handlers if isinstance(one, Handler)]
+    once = Once()
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    for handler in handlers:
+        handler.addFilter(once)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(once)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def verbosity_options() -> list[click.Option]:

@@ -178,17 +178,27 @@ def inputs(*, from_run: bool) -> Decorator:
     return all_of(adata, labels, *others)
 
 
+DRAWN = "60/20/20 by case, stratified, drawn from the seed"
+
+
+def _split_table(default: str) -> Decorator:
+    """Table of splits, or a column of folds."""
+    return click.option(
+        "--splits",
+        metavar="FILE|obs:COLUMN",
+        show_default=default,
+        help="CSV case_id,fold,split or splits of CLAM or SurvPath; or a column whose value "
+        "--fold is the test part.",
+    )
+
+
+split_table = _split_table(DRAWN)
+
+
 def splits(*, from_run: bool) -> Decorator:
     """Which cases train, validate and test: fields of `config.CohortSource`."""
-    default = "60/20/20 by case, stratified, drawn from the seed"
     return all_of(
-        click.option(
-            "--splits",
-            metavar="FILE|obs:COLUMN",
-            show_default=f"as in the run, else {default}" if from_run else default,
-            help="CSV case_id,fold,split or splits of CLAM or SurvPath; or a column whose value "
-            "--fold is the test part.",
-        ),
+        _split_table(f"as in the run, else {DRAWN}" if from_run else DRAWN),
         click.option("--fold", metavar="NAME", help="Fold to take where there are several."),
     )
 

@@ -146,7 +146,8 @@ def as_typed(where: str, key: str, value: object, options: Options) -> object:
 
     Returns
     -------
-    Text, texts of an option that may be repeated, or the value of a flag.
+    Text, texts of an option that may be repeated (one value is a list of one), or the value of a
+    flag.
 
     Raises
     ------
@@ -156,6 +157,8 @@ def as_typed(where: str, key: str, value: object, options: Options) -> object:
     if key not in options:
         raise ConfigError(f"{where}unknown option {key!r}{did_you_mean(key, options)}")
     option = options[key]
+    if option.multiple and isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        value = [value]
     fits = isinstance(value, bool) if option.is_flag else isinstance(value, (str, int, float, list))
     if (
         not fits

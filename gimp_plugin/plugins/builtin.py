@@ -72,6 +72,12 @@ COMPONENTS: tuple[ComponentRow, ...] = (
         "the package nystrom-attention, one bag at a time",
     ),
     (
+        "aggregator",
+        "abmil",
+        f"{MODELS}.abmil:GatedAttention.from_config",
+        "gated attention pooling (ABMIL), the baseline",
+    ),
+    (
         "fusion",
         "concat",
         f"{MODELS}.fusion:Concat.from_config",

@@ -171,8 +171,8 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
         clean_partials(path)
         return not _is_complete(path)
     if found is not None and not overwrite:
-        differences = listed(_differences(found, identity), limit=8)
-        problem = f"{str(path)!r} holds a run made from other inputs: {differences}"
+        changed = listed(differences(found, identity), limit=8)
+        problem = f"{str(path)!r} holds a run made from other inputs: {changed}"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     if found is None and path.is_dir() and any(_visible(path)):
         problem = f"{str(path)!r} holds files that are not a run's: {listed(_visible(path))}"
@@ -203,6 +203,19 @@ def _temperature(path: Path, metrics: Mapping[str, Any]) -> float:
     if not isinstance(found, (int, float)) or not 0 < found < math.inf:
         raise CheckpointError(f"{str(path)!r}: the temperature is {found!r}, expected more than 0")
     return float(found)
+
+
+def differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:
+    """Say what differs between two nested mappings, as `key: found -> wanted`."""
+    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
+        return [f"{prefix}: {_short(found)} -> {_short(wanted)}"]
+    keys = sorted({*found, *wanted})
+    return [
+        line
+        for key in keys
+        if found.get(key) != wanted.get(key)
+        for line in differences(found.get(key), wanted.get(key), f"{prefix}.{key}".lstrip("."))
+    ]
 
 
 def _found(path: Path) -> dict[str, Any] | None:
@@ -258,19 +271,6 @@ def _read_json(path: Path) -> Any:
 def _visible(path: Path) -> Sequence[str]:
     """Names in a folder, hidden ones left out."""
     return sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
-
-
-def _differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:
-    """What differs between two nested mappings, as `key: found -> wanted`."""
-    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
-        return [f"{prefix}: {_short(found)} -> {_short(wanted)}"]
-    keys = sorted({*found, *wanted})
-    return [
-        line
-        for key in keys
-        if found.get(key) != wanted.get(key)
-        for line in _differences(found.get(key), wanted.get(key), f"{prefix}.{key}".lstrip("."))
-    ]
 
 
 def _short(value: Any) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from gimp_plugin import keys
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime, load_preset
 from gimp_plugin.prediction import predict
+from gimp_plugin.studies.chain import PRETRAINED, train
 from gimp_plugin.studies.demo.cohort import SHUFFLED, DemoFiles
-from gimp_plugin.training import finetune, pretrain
 
 DONE, NOTHING = "done", "nothing to do"
 BUDGET: dict[str, Any] = {
@@ -103,22 +103,23 @@ def run_arm(
     -------
     The fine-tuned run and its predictions.
     """
-    runs = files.folder / "runs" / arm.folder
     predictions = files.folder / "predictions" / f"{arm.folder}.csv"
-    config = arm_config(arm, changes)
     source = CohortSource(
         adata=files.adata,
         features=features,
         label_key=arm.label_key,
         splits=str(files.splits),
     )
-    start, run = runs / "pretrain", runs / "finetune"
-    outcomes = {
-        pretrain(source, config, output=start, runtime=runtime).outcome,
-        finetune(source, config, start=str(start), output=run, runtime=runtime).outcome,
-        predict(run, source, output=predictions, runtime=runtime).outcome,
-    }
-    return ArmResult(run, predictions, DONE if DONE in outcomes else NOTHING)
+    runs = train(
+        source,
+        arm_config(arm, changes),
+        start=PRETRAINED,
+        folder=files.folder / "runs" / arm.folder,
+        runtime=runtime,
+    )
+    predicted = predict(runs[-1].path, source, output=predictions, runtime=runtime)
+    outcomes = {predicted.outcome, *(run.outcome for run in runs)}
+    return ArmResult(runs[-1].path, predictions, DONE if DONE in outcomes else NOTHING)
 
 
 def arm_config(arm: Arm, changes: dict[str, Any]) -> GimpConfig:

@@ -1,0 +1,102 @@
+"""`gimp benchmark`: GiMP beside baselines on the same patients, folds and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gimp_plugin.cli import logs, options
+
+
+def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str, ...]:
+    """Part names at their commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+@click.command("benchmark", short_help="Compare GiMP with baselines over folds and seeds.")
+@options.inputs(from_run=False)
+@options.split_table
+@click.option(
+    "--fold",
+    "folds",
+    metavar="NAME",
+    multiple=True,
+    show_default="every fold of the splits",
+    help="Fold to run; may be repeated.",
+)
+@click.option(
+    "--methods",
+    metavar="NAME,NAME,...",
+    default="all",
+    show_default=True,
+    callback=names_of,
+    help="Methods to compare; all: all but those that the documentation marks as by name only.",
+)
+@click.option(
+    "--reference",
+    metavar="NAME",
+    default="",
+    show_default="gimp, else the first",
+    help="Method that the others are tested against.",
+)
+@click.option(
+    "--seeds", "n_seeds", type=int, default=1, show_default=True, help="Trainings a fold."
+)
+@click.option(
+    "--regime",
+    metavar="full|labels:K|genes:K",
+    default="full",
+    show_default=True,
+    help="Learn from K training cases of each class, or from K random genes.",
+)
+@options.preset
+@click.option("--report-only", is_flag=True, help="Train nothing: tables of what is done.")
+@options.runtime
+@options.as_json
+@options.output("study")
+def command(
+    *,
+    folds: tuple[str, ...],
+    methods: tuple[str, ...],
+    reference: str,
+    n_seeds: int,
+    regime: str,
+    report_only: bool,
+    as_json: bool,
+    output: Path,
+    **given: Any,
+) -> None:
+    """Train every method on every fold with every seed, and compare them on the test patients.
+
+    Prints the tables and writes them, with a folder for each training, into the output. An
+    interrupted comparison goes on with the same command; more methods, folds or seeds add to it.
+    Only patients with slides and genes take part. --seed is the first of the seeds.
+    """
+    from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
+    from gimp_plugin.cli.outcome import PARTLY_DONE
+    from gimp_plugin.studies.benchmark import Protocol, run_benchmark
+    from gimp_plugin.studies.benchmark.report import as_json as json_of
+    from gimp_plugin.studies.benchmark.report import as_markdown, costs_as_markdown
+
+    protocol = Protocol(
+        methods=methods, folds=folds, n_seeds=n_seeds, regime=regime, reference=reference
+    )
+    with logs.quieter():
+        found = run_benchmark(
+            cohort_source(given),
+            gimp_config(given, stage="finetune"),
+            protocol,
+            output=output,
+            runtime=runtime(given),
+            report_only=report_only,
+        )
+    if as_json:
+        click.echo(json_of(found.tables), nl=False)
+    else:
+        click.echo(f"{as_markdown(found.tables)}\n{costs_as_markdown(found.tables)}")
+        click.echo(f"{found.path}: {found.outcome}")
+    if found.failures:
+        click.echo(f"{len(found.failures)} of {found.n_cells} cells failed", err=True)
+        click.get_current_context().exit(PARTLY_DONE)

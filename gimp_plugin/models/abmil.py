@@ -1,0 +1,76 @@
+"""Gated attention pooling (Ilse et al. 2018, arXiv 1802.04712): the baseline of a bag."""
+
+from __future__ import annotations
+
+import torch
+from einops import einsum, rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from gimp_plugin.config import ModelConfig
+
+
+class GatedAttention(nn.Module):
+    """CLS_img as the mean of the patches, weighted by gated attention (equation 9 there).
+
+    The attention of a patch is w (tanh(V h) * sigmoid(U h)), a softmax over the patches of the
+    case, all its slides together. Neither the order of the patches nor their place counts. The
+    hidden size is half of d, as in CLAM.
+
+    Parameters
+    ----------
+    dim
+        Hidden dimension d.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        hidden = max(1, dim // 2)
+        self.value = nn.Linear(dim, hidden)
+        self.gate = nn.Linear(dim, hidden)
+        self.score = nn.Linear(hidden, 1)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> GatedAttention:
+        """Make the aggregator that a configuration describes."""
+        return cls(config.dim)
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "batch patch dim"],
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # all slides are one bag
+        rows: Bool[Tensor, "batch patch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
+        """Aggregate the patches of each case.
+
+        Parameters
+        ----------
+        tokens
+            Embedded patches; a case without any gets zeros.
+        valid
+            True for patches that exist; padding stands behind them.
+        slide
+            Slide of each patch; of no account.
+        rows
+            Patches that are wanted besides CLS_img; none by default. They are given back as they
+            came: this aggregator tells a patch nothing of the others, so masked patch modeling
+            has nothing to learn from.
+
+        Returns
+        -------
+        CLS_img, and the wanted patches of all cases one after the other.
+        """
+        cls_img = einsum(self.weights(tokens, valid), tokens, "b n, b n d -> b d")
+        return cls_img, tokens[torch.zeros_like(valid) if rows is None else rows]
+
+    def weights(
+        self, tokens: Float[Tensor, "batch patch dim"], valid: Bool[Tensor, "batch patch"]
+    ) -> Float[Tensor, "batch patch"]:
+        """Attention of each patch: 0 for padding, 1 in sum where a case has any patch."""
+        gated = torch.tanh(self.value(tokens)) * torch.sigmoid(self.gate(tokens))
+        scores = rearrange(self.score(gated), "b n 1 -> b n")
+        scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
+        return scores.softmax(dim=1) * valid

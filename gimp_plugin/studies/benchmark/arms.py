@@ -1,0 +1,165 @@
+"""Methods that are networks: GiMP as a whole and in parts, ABMIL, and GiMP's controls."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.splitting.splits import Splits
+from gimp_plugin.config import CohortSource
+from gimp_plugin.prediction import predict
+from gimp_plugin.storage.runs import LOG
+from gimp_plugin.storage.tables import write_csv
+from gimp_plugin.studies.benchmark.cells import Cell
+from gimp_plugin.studies.benchmark.folder import Cost
+from gimp_plugin.studies.chain import FINETUNE, train
+
+ABMIL = {"model.modalities": keys.SLIDES, "model.aggregator": "abmil"}
+LABEL_TABLE, SLIDE_TABLE = "labels.csv", "slides.csv"
+
+
+def network(
+    cell: Cell,
+    *,
+    start: str,
+    changes: Mapping[str, Any],
+    learned_from: CohortSource | None = None,
+) -> Cost:
+    """Train a model of the cell's configuration, and predict.
+
+    Parameters
+    ----------
+    cell
+        Where and with what.
+    start
+        As for `studies.chain.train`.
+    changes
+        What differs from the configuration of the comparison, by dotted name.
+    learned_from
+        Where the training finds its cases, if not where the prediction does.
+
+    Returns
+    -------
+    What the training took.
+    """
+    runs = train(
+        learned_from or cell.source,
+        cell.config.replace(changes),
+        start=start,
+        folder=cell.folder,
+        runtime=cell.runtime,
+    )
+    run = runs[-1]
+    predict(run.path, cell.source, output=cell.predictions, runtime=cell.runtime, missing="drop")
+    return Cost(
+        n_parameters=run.metrics["n_parameters"],
+        n_settings=1,
+        seconds=sum(trained_seconds(one.path) for one in runs),
+    )
+
+
+def trained_seconds(run: Path) -> float:
+    """Seconds of all epochs of a run, by its log; one that was repeated counts once."""
+    lines = (run / LOG).read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    return sum({(one["stage"], one["epoch"]): one["seconds"] for one in records}.values())
+
+
+def shuffled(cell: Cell) -> Cost:
+    """Train on labels that say nothing; the test cases keep their own.
+
+    Parameters
+    ----------
+    cell
+        Where and with what.
+
+    Returns
+    -------
+    What the training took.
+    """
+    study = cell.inputs.study
+    labels = {case_id: study.labels[case_id] for case_id in study.case_ids}
+    drawn = shuffled_labels(labels, cell.splits, seed=cell.runtime.seed)
+    rows = [{keys.CASE_ID: case_id, keys.LABEL: label} for case_id, label in drawn.items()]
+    write_csv(cell.folder / LABEL_TABLE, rows, columns=[keys.CASE_ID, keys.LABEL])
+    source = replace(
+        _with_slides(cell, {case_id: case_id for case_id in labels}),
+        labels=cell.folder / LABEL_TABLE,
+        case_key=keys.CASE_ID,
+        label_key=keys.LABEL,
+    )
+    return network(cell, start="genes", changes={}, learned_from=source)
+
+
+def shuffled_labels(labels: Mapping[str, str], splits: Splits, *, seed: int) -> dict[str, str]:
+    """Give training and validation cases labels that say nothing of the true ones.
+
+    The training cases of each true class get the labels of all classes in equal shares. A plain
+    permutation agrees with the truth a little more or less than by half, and where the classes are
+    the main difference between patients, a model takes that little for all there is. The few
+    validation cases, which only choose an epoch, exchange their labels, so that no class is lost.
+
+    Parameters
+    ----------
+    labels
+        Class by case id.
+    splits
+        Which cases train and validate.
+    seed
+        Of the draw, with the name of the fold.
+
+    Returns
+    -------
+    The new classes, in the order of `labels`.
+    """
+    rng = np.random.default_rng([seed, zlib.crc32(splits.fold.encode())])
+    new, classes = dict(labels), sorted(set(labels.values()))
+    for name in classes:
+        members = [case_id for case_id in splits.of(keys.TRAIN) if labels[case_id] == name]
+        shares = np.resize(classes, len(members)).tolist()
+        new |= dict(zip(rng.permutation(members).tolist(), shares, strict=True))
+    val = splits.of(keys.VAL)
+    exchanged = rng.permutation([labels[case_id] for case_id in val]).tolist()
+    return new | dict(zip(val, exchanged, strict=True))
+
+
+def swapped(cell: Cell) -> Cost:
+    """Let the cell's GiMP predict the test cases from each other's slides.
+
+    Parameters
+    ----------
+    cell
+        Where and with what.
+
+    Returns
+    -------
+    What the training of that GiMP took.
+    """
+    folder, cost = cell.beside("gimp")
+    test = list(cell.splits.of(keys.TEST))
+    order = np.random.default_rng(cell.runtime.seed).permutation(test).tolist()
+    donor = dict(zip(order, np.roll(order, 1).tolist(), strict=True))
+    source = _with_slides(cell, donor)
+    predict(
+        folder / FINETUNE, source, output=cell.predictions, runtime=cell.runtime, missing="drop"
+    )
+    return cost
+
+
+def _with_slides(cell: Cell, new_case: Mapping[str, str]) -> CohortSource:
+    """The cell's cases by a slide table, some of them with the slides of others."""
+    rows = [
+        {keys.SLIDE_ID: bag.slide_id, keys.CASE_ID: new_case.get(case.case_id, case.case_id)}
+        for case in cell.inputs.study.cases
+        for bag in case.bags
+    ]
+    table = cell.folder / SLIDE_TABLE
+    write_csv(table, rows, columns=[keys.SLIDE_ID, keys.CASE_ID])
+    return replace(cell.source, slide_table=table)

@@ -1,0 +1,131 @@
+"""From what the user asked for to the cells of a comparison, checked before any work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gimp_plugin
+from gimp_plugin import keys
+from gimp_plugin.assembly.build import components_of
+from gimp_plugin.assembly.device import precision_of
+from gimp_plugin.config import CohortSource, GimpConfig, Runtime
+from gimp_plugin.errors import SplitError, did_you_mean, listed
+from gimp_plugin.plugins import split_name
+from gimp_plugin.storage.atomic import sha256_file, sha256_json
+from gimp_plugin.studies.benchmark.folder import FORMAT, FORMAT_VERSION, Place
+from gimp_plugin.studies.benchmark.inputs import Inputs, look
+from gimp_plugin.studies.benchmark.methods import chosen, reference_of
+from gimp_plugin.studies.benchmark.protocol import Protocol, Regime
+from gimp_plugin.training.plan import without_folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """A comparison that is checked and ready to start.
+
+    Parameters
+    ----------
+    inputs
+        What the methods read.
+    regime
+        How much there is to learn from.
+    config, runtime
+        What the user asked for.
+    identity
+        All that decides the bytes of a cell besides its place.
+    places
+        The cells, in the order in which they run.
+    reference
+        Method that the others are tested against.
+    """
+
+    inputs: Inputs
+    regime: Regime
+    config: GimpConfig
+    runtime: Runtime
+    identity: Mapping[str, Any]
+    places: tuple[Place, ...]
+    reference: str
+
+
+def designed(
+    source: CohortSource, config: GimpConfig, protocol: Protocol, *, runtime: Runtime
+) -> Design:
+    """Read the inputs and lay out the cells; nothing is written.
+
+    Parameters
+    ----------
+    source, config, protocol, runtime
+        As for `run_benchmark`.
+
+    Returns
+    -------
+    The design. The folds of one seed come before those of the next, and all methods of a fold
+    before the next fold, so that tables can be made early.
+
+    Raises
+    ------
+    ConfigError
+        If a method or component is unknown.
+    SplitError
+        If there is no such fold.
+    GimpError
+        If the inputs cannot be trusted.
+    """
+    methods = chosen(protocol.methods)
+    reference = reference_of(protocol.reference, methods)
+    config = config.replace({"model.modalities": keys.BOTH})  # each method has its own
+    components_of(config.model)  # an unknown name is refused before any work
+    regime = Regime.parse(protocol.regime)
+    inputs = look(source, regime, seed=runtime.seed)
+    places = tuple(
+        Place(method, fold, seed)
+        for seed in range(runtime.seed, runtime.seed + protocol.n_seeds)
+        for fold in _folds(inputs, protocol.folds)
+        for method in methods
+    )
+    return Design(
+        inputs=inputs,
+        regime=regime,
+        config=config,
+        runtime=runtime,
+        identity=_identity(inputs, config, regime, runtime),
+        places=places,
+        reference=reference,
+    )
+
+
+def _folds(inputs: Inputs, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the folds to run, in the order of the splits."""
+    known = tuple(one.fold for one in inputs.folds)
+    for name in wanted:
+        if name not in known:
+            problem = f"there is no fold {name!r}{did_you_mean(name, known)}"
+            raise SplitError(problem, hint=f"the splits have {listed(known, limit=20)}")
+    return tuple(name for name in known if name in wanted or not wanted)
+
+
+def _identity(
+    inputs: Inputs, config: GimpConfig, regime: Regime, runtime: Runtime
+) -> dict[str, Any]:
+    """All that decides the bytes of a cell besides its place; not which cells are asked for."""
+    folds = [[one.fold, sorted(one.parts.items())] for one in inputs.folds]
+    _, argument = split_name(config.model.gene_grouping)
+    grouping = sha256_file(Path(argument)) if Path(argument).is_file() else ""
+    return {
+        keys.FORMAT: FORMAT,
+        keys.FORMAT_VERSION: FORMAT_VERSION,
+        "version": gimp_plugin.__version__,
+        "config": without_folder(config).to_dict(),
+        "regime": str(regime),
+        "seed": runtime.seed,
+        "precision": precision_of(runtime),
+        "inputs": {
+            **inputs.study.fingerprint(),
+            "splits": sha256_json(folds),
+            "grouping": grouping,
+        },
+    }

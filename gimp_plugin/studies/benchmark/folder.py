@@ -1,0 +1,190 @@
+"""The folder of a comparison: whose it is, and what in it is done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gimp_plugin.errors import MissingFileError, StaleOutputError, listed
+from gimp_plugin.storage.atomic import (
+    clean_partials,
+    sha256_file,
+    sha256_json,
+    write_json,
+    write_text,
+)
+from gimp_plugin.storage.runs import differences
+from gimp_plugin.storage.tables import FAILURES
+
+FORMAT, FORMAT_VERSION = "gimp.benchmark", 1
+STUDY, CELLS, CELL = "study.json", "cells", "cell.json"
+PREDICTIONS = "predictions.csv"
+SPLITS, COHORT = "splits.csv", "genes.h5ad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the training of one method on one fold and seed took.
+
+    Parameters
+    ----------
+    n_parameters
+        Trained numbers of the model.
+    n_settings
+        Settings that were trained, of which the validation cases chose one.
+    seconds
+        Time of all these trainings.
+    """
+
+    n_parameters: int
+    n_settings: int
+    seconds: float
+
+    def __add__(self, other: Cost) -> Cost:
+        """Give the cost of both."""
+        return Cost(
+            n_parameters=self.n_parameters + other.n_parameters,
+            n_settings=self.n_settings + other.n_settings,
+            seconds=self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One cell of the design: a method on a fold with a seed.
+
+    Parameters
+    ----------
+    method, fold, seed
+        Which it is.
+    """
+
+    method: str
+    fold: str
+    seed: int
+
+    def within(self, output: Path) -> Path:
+        """Give the cell's folder; a fold of any name stays inside."""
+        name = f"fold-{quote(self.fold, safe='')}-seed-{self.seed}"
+        return output / CELLS / self.method / name
+
+    def __str__(self) -> str:
+        """Name it as messages do."""
+        return f"{self.method}, fold {self.fold}, seed {self.seed}"
+
+
+def claim(output: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Make a folder that of a comparison, or find that it is.
+
+    Parameters
+    ----------
+    output
+        The folder.
+    identity
+        All that decides the bytes of a cell besides its place.
+    overwrite
+        Replace a comparison of another identity.
+
+    Raises
+    ------
+    StaleOutputError
+        If the folder holds a comparison of another identity, or other files.
+    """
+    found = _found(output)
+    if found == identity:
+        clean_partials(output)
+        return
+    if found is not None and not overwrite:
+        hint = "choose another --output, or use --overwrite"
+        raise StaleOutputError(_other(output, found, identity), hint=hint)
+    others = sorted(path.name for path in output.glob("[!.]*")) if found is None else []
+    if others:
+        problem = f"{str(output)!r} holds files that are not a comparison's: {listed(others)}"
+        raise StaleOutputError(problem, hint="choose another --output")
+    _forget(output)
+    write_json(output / STUDY, dict(identity))
+
+
+def check_current(output: Path, identity: Mapping[str, Any]) -> None:
+    """Refuse to report on a folder that holds no comparison, or another one.
+
+    Parameters
+    ----------
+    output
+        The folder.
+    identity
+        Of the comparison that is asked for.
+
+    Raises
+    ------
+    MissingFileError
+        If it holds none.
+    StaleOutputError
+        If it holds one made from other inputs.
+    """
+    found = _found(output)
+    if found is None:
+        problem = f"{str(output)!r} holds no comparison"
+        raise MissingFileError(problem, hint="start it: leave --report-only out")
+    if found != identity:
+        hint = "give the inputs and settings that it was made with"
+        raise StaleOutputError(_other(output, found, identity), hint=hint)
+
+
+def seal(folder: Path, place: Place, identity: Mapping[str, Any], cost: Cost) -> None:
+    """Note that a cell is done, and what it holds; written last."""
+    predictions = sha256_file(folder / PREDICTIONS)
+    record = {**_stamp(place, identity), **asdict(cost), "predictions": predictions}
+    write_json(folder / CELL, record)
+
+
+def cost_of(folder: Path, place: Place, identity: Mapping[str, Any]) -> Cost | None:
+    """Cost of a cell that is done; None where it is not, or is damaged or another's."""
+    try:
+        record = json.loads((folder / CELL).read_text(encoding="utf-8"))
+        predictions = sha256_file(folder / PREDICTIONS)
+    except (OSError, ValueError):
+        return None
+    wanted = {**_stamp(place, identity), "predictions": predictions}
+    cost = {name: record.pop(name, 0) for name in Cost.__slots__}
+    return Cost(**cost) if record == wanted else None
+
+
+def write_if_new(path: Path, text: str) -> None:
+    """Write a text whole, unless it stands there already."""
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_text(path, text)
+
+
+def _stamp(place: Place, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What a cell is made from."""
+    return {**asdict(place), "study": sha256_json(dict(identity))}
+
+
+def _forget(output: Path) -> None:
+    """Remove what an earlier comparison would be taken for done by; its runs are trained over."""
+    names = (CELL, PREDICTIONS, f"{PREDICTIONS}.json")
+    stale = [path for name in names for path in output.glob(f"{CELLS}/*/*/{name}")]
+    for path in [*stale, *(output / name for name in (SPLITS, COHORT, FAILURES))]:
+        path.unlink(missing_ok=True)
+
+
+def _found(output: Path) -> dict[str, Any] | None:
+    """Identity of the comparison in a folder; None when there is none."""
+    try:
+        stored = json.loads((output / STUDY).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise StaleOutputError(f"{str(output / STUDY)!r} is damaged: no valid JSON") from error
+    return stored if isinstance(stored, dict) else {}
+
+
+def _other(output: Path, found: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """What is wrong with a folder that holds another comparison."""
+    changed = listed(differences(found, identity), limit=8)
+    return f"{str(output)!r} holds a comparison made from other inputs: {changed}"

@@ -1,0 +1,212 @@
+"""What every method of a comparison reads: cases, folds and genes, made once and written down."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.expression import Cohort
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.cohort.labels import text_of
+from gimp_plugin.cohort.scales import COUNTS, log_scale, row_blocks
+from gimp_plugin.cohort.splitting.splits import Splits, read_folds, splits_text
+from gimp_plugin.cohort.writing import write_cohort
+from gimp_plugin.config import CohortSource
+from gimp_plugin.data.cases import Case
+from gimp_plugin.data.study import Study, prepare, with_defaults
+from gimp_plugin.errors import CohortError, SplitError, listed
+from gimp_plugin.storage.bags import read_features
+from gimp_plugin.studies.benchmark.folder import COHORT, SPLITS, write_if_new
+from gimp_plugin.studies.benchmark.protocol import GENES, LABELS, Regime
+from gimp_plugin.training.plan import splits_of
+
+CHUNK = 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Cases with both halves, and the part of each in every fold.
+
+    Parameters
+    ----------
+    source
+        Where a method finds them.
+    study
+        The cases; with `genes:K` its cohort has those genes only.
+    folds
+        Every fold of the splits; with `labels:K` the other training cases are in none.
+    """
+
+    source: CohortSource
+    study: Study
+    folds: tuple[Splits, ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, sorted."""
+        return tuple(sorted({self.study.labels[case_id] for case_id in self.study.case_ids}))
+
+    def fold(self, name: str) -> Splits:
+        """Splits of a fold."""
+        return next(one for one in self.folds if one.fold == name)
+
+    @cached_property
+    def bag_means(self) -> NDArray[np.float64]:
+        """Mean of the features over all patches of each case, in the order of the cases."""
+        return np.stack([_bag_mean(case) for case in self.study.cases])
+
+
+def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
+    """Read a cohort and lay out its folds; nothing is written.
+
+    Parameters
+    ----------
+    source
+        Where it is. Cases that lack slides or genes are left out: systems are compared on the same
+        patients.
+    regime
+        How much there is to learn from.
+    seed
+        Of what is drawn: val and splits where they are not given, cases and genes of the regime.
+
+    Returns
+    -------
+    The inputs; `source` is the user's.
+
+    Raises
+    ------
+    GimpError
+        If the cohort, the bags or the splits cannot be trusted, a fold has no test case or shares
+        some with another, or the regime asks for more than there is.
+    """
+    source = replace(with_defaults(source), missing="drop")
+    study = prepare(source)
+    folds = [
+        splits_of(study, replace(source, fold=name), seed=seed)
+        for name in _fold_names(study, source)
+    ]
+    _check_tests(folds)
+    if regime.kind == LABELS:
+        folds = [_few_labels(one, study, n_each=regime.count, seed=seed) for one in folds]
+    if regime.kind == GENES:
+        cohort = _few_genes(study.cohort, n_genes=regime.count, seed=seed)
+        study = replace(study, cohort=cohort)
+    return Inputs(source=source, study=study, folds=tuple(folds))
+
+
+def write(inputs: Inputs, output: Path, *, regime: Regime) -> Inputs:
+    """Write folds, and with `genes:K` the cohort, for the methods to read.
+
+    Parameters
+    ----------
+    inputs
+        What `look` gave.
+    output
+        Folder of the comparison.
+    regime
+        How much there is to learn from.
+
+    Returns
+    -------
+    The inputs; `source` names what was written.
+    """
+    write_if_new(output / SPLITS, splits_text(inputs.folds))
+    source = replace(inputs.source, splits=str(output / SPLITS))
+    if regime.kind == GENES:
+        cohort = inputs.study.cohort
+        if not (output / COHORT).exists():  # whole, and of this comparison
+            write_cohort(
+                output / COHORT,
+                cohort.values,
+                obs=cohort.obs,
+                var=cohort.genes,
+                scale=cohort.scale,
+            )
+        source = replace(source, adata=output / COHORT, layer=None, scale=None)
+    return replace(inputs, source=source)
+
+
+def _fold_names(study: Study, source: CohortSource) -> Sequence[str | None]:
+    """Names of all folds; None for splits that are drawn."""
+    if source.splits is None:
+        return [None]
+    if not source.splits.startswith("obs:"):
+        return [one.fold for one in read_folds(Path(source.splits))]
+    column = source.splits.removeprefix("obs:")
+    if column not in study.obs:
+        return [None]  # refused in the words of `splits_of`
+    cells = study.obs.loc[list(study.case_ids), column]
+    return sorted({text_of(cell) for cell in cells.dropna()})
+
+
+def _check_tests(folds: Sequence[Splits]) -> None:
+    """Refuse folds that are judged on nothing, or twice on a patient."""
+    first: dict[str, str] = {}
+    for splits in folds:
+        if not splits.of(keys.TEST):
+            raise SplitError(f"{splits.source} has no test case", hint="give splits with a test")
+        tested = {same_case(case_id) for case_id in splits.of(keys.TEST)}
+        twice = sorted(tested & first.keys())
+        if twice:
+            problem = f"{len(twice)} patients are test cases of fold {first[twice[0]]!r} and of "
+            problem += f"fold {splits.fold!r}: {listed(twice)}"
+            hint = "compare on one partition: give splits whose folds share no test case"
+            raise SplitError(problem, hint=hint)
+        first |= dict.fromkeys(tested, splits.fold)
+
+
+def _few_labels(splits: Splits, study: Study, *, n_each: int, seed: int) -> Splits:
+    """Keep some training cases of each class; those of a smaller number are among them."""
+    kept: set[str] = set()
+    training = splits.of(keys.TRAIN)
+    for name in sorted({study.labels[case_id] for case_id in training}):
+        members = sorted(case_id for case_id in training if study.labels[case_id] == name)
+        if len(members) < n_each:
+            problem = f"{splits.source}: class {name!r} has {len(members)} training cases"
+            raise SplitError(f"{problem}, regime labels:{n_each} needs {n_each}")
+        rng = np.random.default_rng([seed, *(zlib.crc32(x.encode()) for x in (splits.fold, name))])
+        kept |= {members[place] for place in rng.permutation(len(members))[:n_each]}
+    parts = {
+        case_id: part
+        for case_id, part in splits.parts.items()
+        if part != keys.TRAIN or case_id in kept
+    }
+    return replace(splits, parts=parts)
+
+
+def _few_genes(cohort: Cohort, *, n_genes: int, seed: int) -> Cohort:
+    """Keep some random genes; counts become log values first, by the totals of all genes."""
+    if n_genes > len(cohort.gene_ids):
+        problem = f"{str(cohort.path)!r} has {len(cohort.gene_ids)} genes"
+        raise CohortError(f"{problem}, regime genes:{n_genes} needs {n_genes}")
+    chosen = np.random.default_rng(seed).choice(len(cohort.gene_ids), n_genes, replace=False)
+    values, scale = cohort.values[:, chosen], cohort.scale
+    if scale == COUNTS:
+        blocks = (log_scale(cohort.values[rows], COUNTS) for rows in row_blocks(cohort.values))
+        values, scale = np.concatenate([block[:, chosen] for block in blocks]), "log1p"
+    return replace(
+        cohort,
+        gene_ids=tuple(cohort.gene_ids[place] for place in chosen),
+        values=values,
+        scale=scale,
+        genes=cohort.genes.iloc[chosen],
+    )
+
+
+def _bag_mean(case: Case) -> NDArray[np.float64]:
+    """Mean of all patches of all slides of a case."""
+    return sum(part.sum(axis=0, dtype=np.float64) for part in _chunks(case)) / case.n_patches
+
+
+def _chunks(case: Case) -> Iterator[NDArray[np.floating]]:
+    """Features of a case, some patches at a time."""
+    for bag in case.bags:
+        for start in range(0, bag.n_patches, CHUNK):
+            yield read_features(bag, start, min(start + CHUNK, bag.n_patches))

@@ -1,0 +1,156 @@
+"""The methods by name: what takes part in a comparison is one entry here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from gimp_plugin import keys
+from gimp_plugin.errors import ConfigError, did_you_mean
+from gimp_plugin.studies.benchmark.arms import ABMIL, network, shuffled, swapped
+from gimp_plugin.studies.benchmark.baselines import late_fusion, logistic
+from gimp_plugin.studies.benchmark.cells import Method
+from gimp_plugin.studies.benchmark.protocol import ALL
+from gimp_plugin.studies.chain import PRETRAINED
+
+REFERENCE = "gimp"
+_BOTH, _SLIDES, _GENES = (
+    {"model.modalities": halves} for halves in (keys.BOTH, keys.SLIDES, keys.GENES)
+)
+
+_TABLE = (
+    Method(
+        name="gimp",
+        summary="GiMP, pre-trained and fine-tuned",
+        train=partial(network, start=PRETRAINED, changes=_BOTH),
+    ),
+    Method(
+        name="gimp-genes",
+        summary="GiMP after gene pre-training only",
+        train=partial(network, start="genes", changes=_BOTH),
+    ),
+    Method(
+        name="gimp-none",
+        summary="GiMP from scratch",
+        train=partial(network, start="none", changes=_BOTH),
+    ),
+    Method(
+        name="gimp-slides",
+        summary="GiMP's image half alone, pre-trained and fine-tuned",
+        train=partial(network, start=PRETRAINED, changes=_SLIDES),
+    ),
+    Method(
+        name="gimp-slides-none",
+        summary="GiMP's image half alone, from scratch",
+        train=partial(network, start="none", changes=_SLIDES),
+        by_name_only=True,
+    ),
+    Method(
+        name="gimp-gene-half",
+        summary="GiMP's gene half alone, pre-trained and fine-tuned",
+        train=partial(network, start="genes", changes=_GENES),
+    ),
+    Method(
+        name="abmil",
+        summary="gated attention MIL on slides (arXiv 1802.04712)",
+        train=partial(network, start="none", changes=ABMIL),
+    ),
+    Method(
+        name="logistic-genes",
+        summary="logistic regression on genes",
+        train=partial(logistic, modalities=keys.GENES),
+    ),
+    Method(
+        name="logistic-bag",
+        summary="logistic regression on the mean of all patches",
+        train=partial(logistic, modalities=keys.SLIDES),
+    ),
+    Method(
+        name="logistic-both",
+        summary="logistic regression on genes and the mean of all patches",
+        train=partial(logistic, modalities=keys.BOTH),
+    ),
+    Method(
+        name="late-fusion",
+        summary="mean of the logits of logistic-genes and abmil",
+        train=late_fusion,
+        needs=("logistic-genes", "abmil"),
+    ),
+    Method(
+        name="gimp-shuffled",
+        summary="control: gimp-genes on shuffled training labels",
+        train=shuffled,
+        by_name_only=True,
+    ),
+    Method(
+        name="swapped",
+        summary="control: gimp, the slides of the test cases swapped among them",
+        train=swapped,
+        needs=("gimp",),
+        by_name_only=True,
+    ),
+)
+
+METHODS = {method.name: method for method in _TABLE}
+"""In the order in which they run; one stands behind those that it needs."""
+
+
+def chosen(names: Iterable[str]) -> tuple[str, ...]:
+    """Find methods by name, with those that they need.
+
+    Parameters
+    ----------
+    names
+        Names; `all` stands for all that do not take part by name only.
+
+    Returns
+    -------
+    Names in the order of `METHODS`, each once.
+
+    Raises
+    ------
+    ConfigError
+        If a name is unknown, or none is given.
+
+    Examples
+    --------
+    >>> chosen(["late-fusion", "gimp"])
+    ('gimp', 'abmil', 'logistic-genes', 'late-fusion')
+    """
+    wanted: set[str] = set()
+    for name in names:
+        if name == ALL:
+            wanted |= {one.name for one in METHODS.values() if not one.by_name_only}
+            continue
+        if name not in METHODS:
+            problem = f"unknown method {name!r}{did_you_mean(name, METHODS)}"
+            raise ConfigError(problem, hint=f"methods: {', '.join((ALL, *METHODS))}")
+        wanted |= {name, *METHODS[name].needs}
+    if not wanted:
+        raise ConfigError("no method to run", hint=f"methods: {', '.join((ALL, *METHODS))}")
+    return tuple(name for name in METHODS if name in wanted)
+
+
+def reference_of(given: str, methods: tuple[str, ...]) -> str:
+    """Method that the others are tested against.
+
+    Parameters
+    ----------
+    given
+        What the user asked for; empty takes `gimp`, else the first.
+    methods
+        Those that take part.
+
+    Returns
+    -------
+    Its name.
+
+    Raises
+    ------
+    ConfigError
+        If it does not take part.
+    """
+    if given and given not in methods:
+        problem = f"the reference {given!r} takes no part{did_you_mean(given, methods)}"
+        raise ConfigError(problem, hint=f"taking part: {', '.join(methods)}")
+    return given or (REFERENCE if REFERENCE in methods else methods[0])

@@ -1,0 +1,97 @@
+"""What is compared: which methods, on which folds and seeds, with how much to learn from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from gimp_plugin.config.checks import require_range
+from gimp_plugin.errors import ConfigError, did_you_mean
+
+FULL, LABELS, GENES = "full", "labels", "genes"
+ALL = "all"
+MAX_SEEDS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Regime:
+    """How much there is to learn from, the same for all methods.
+
+    Parameters
+    ----------
+    kind
+        `full`; `labels` keeps some training cases of each class, `genes` some genes.
+    count
+        How many; 0 with `full`.
+    """
+
+    kind: str = FULL
+    count: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `full`, `labels:K` or `genes:K`.
+
+        Parameters
+        ----------
+        text
+            What the user typed.
+
+        Returns
+        -------
+        The regime.
+
+        Raises
+        ------
+        ConfigError
+            If it is none of these, or K is no whole number above 0.
+
+        Examples
+        --------
+        >>> Regime.parse("labels:20")
+        Regime(kind='labels', count=20)
+        """
+        kind, colon, count = text.partition(":")
+        if kind == FULL and not colon:
+            return cls()
+        if kind not in {LABELS, GENES}:
+            problem = f"unknown regime {text!r}{did_you_mean(kind, (FULL, LABELS, GENES))}"
+            raise ConfigError(problem, hint="give full, labels:K or genes:K")
+        if not count.isdecimal() or int(count) < 1:
+            raise ConfigError(f"regime {text!r} needs a number above 0, as in {kind}:20")
+        return cls(kind, int(count))
+
+    def __str__(self) -> str:
+        """Give it as it is typed."""
+        return f"{self.kind}:{self.count}" if self.count else self.kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """The design of a comparison.
+
+    Parameters
+    ----------
+    methods
+        Names of methods; `all` stands for all but the controls.
+    folds
+        Folds to run; empty runs every fold of the splits.
+    n_seeds
+        Trainings a fold, with seeds one after the other.
+    regime
+        `full`, `labels:K` (that many training cases of each class) or `genes:K` (random genes).
+    reference
+        Method that the others are tested against; empty is `gimp` where it takes part, else the
+        first.
+    """
+
+    methods: tuple[str, ...] = (ALL,)
+    folds: tuple[str, ...] = ()
+    n_seeds: int = 1
+    regime: str = FULL
+    reference: str = ""
+
+    def __post_init__(self) -> None:
+        """Check ranges and choices."""
+        require_range("seeds", self.n_seeds, low=1, high=MAX_SEEDS)
+        Regime.parse(self.regime)

@@ -1,0 +1,162 @@
+"""What a comparison found, by method: evaluations, tests against a reference, and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gimp_plugin.evaluation import Evaluation, evaluate
+from gimp_plugin.evaluation.result import Comparison
+from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost, Place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One method.
+
+    Parameters
+    ----------
+    method
+        Its name.
+    n_cells
+        Cells of the design.
+    costs
+        Cost of each cell that is done.
+    found
+        What it reaches on the test cases; None while a fold is not done.
+    tested
+        The reference against it; None for the reference, and where one of the two is not there.
+    """
+
+    method: str
+    n_cells: int
+    costs: tuple[Cost, ...]
+    found: Evaluation | None = None
+    tested: Comparison | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Training time of all cells."""
+        return sum(one.seconds for one in self.costs)
+
+    @property
+    def n_parameters(self) -> int | None:
+        """Trained numbers of a cell; None while none is done."""
+        return max((one.n_parameters for one in self.costs), default=None)
+
+    @property
+    def n_settings(self) -> int | None:
+        """Settings that were trained for a cell; None while none is done."""
+        return max((one.n_settings for one in self.costs), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """What a comparison found.
+
+    Parameters
+    ----------
+    rows
+        The methods.
+    reference
+        Method that the others are tested against.
+    folds
+        Folds that count: on each of them every method was tried.
+    n_folds
+        Folds that were asked for.
+    regime
+        How much there was to learn from.
+    """
+
+    rows: tuple[Row, ...]
+    reference: str
+    folds: tuple[str, ...]
+    n_folds: int
+    regime: str
+
+    @property
+    def evaluated(self) -> tuple[Evaluation, ...]:
+        """Evaluations of the methods that have one."""
+        return tuple(one.found for one in self.rows if one.found is not None)
+
+
+def tabulate(
+    costs: Mapping[Place, Cost | None],
+    *,
+    output: Path,
+    failed: Collection[str],
+    reference: str,
+    regime: str,
+    seed: int,
+) -> Tables:
+    """Evaluate what is done: seeds averaged, folds side by side, tests against the reference.
+
+    A fold counts once every method was tried on it, and a seed of a method once it is done on
+    every fold that counts. A method without such a seed has no figures.
+
+    Parameters
+    ----------
+    costs
+        Every cell, with its cost where it is done.
+    output
+        Folder of the comparison.
+    failed
+        Names of the cells that failed.
+    reference
+        Method that the others are tested against.
+    regime
+        How much there was to learn from.
+    seed
+        Of the bootstrap and the permutations.
+
+    Returns
+    -------
+    The tables.
+    """
+    methods = tuple(dict.fromkeys(place.method for place in costs))
+    folds = _counted_folds(costs, failed)
+    tables = {name: _predictions(name, costs, folds, output) for name in methods}
+    others = [name for name in methods if tables[name] and name != reference]
+    found = {name: evaluate(tables[name], seed=seed) for name in others}
+    tested: dict[str, Comparison] = {}
+    if tables[reference]:
+        rivals = [tables[name] for name in others]
+        found[reference] = evaluate(tables[reference], others=rivals, seed=seed)
+        tested = dict(zip(others, found[reference].comparisons, strict=True))
+    rows = tuple(
+        Row(
+            method=name,
+            n_cells=sum(place.method == name for place in costs),
+            costs=tuple(cost for place, cost in costs.items() if cost and place.method == name),
+            found=found.get(name),
+            tested=tested.get(name),
+        )
+        for name in methods
+    )
+    return Tables(
+        rows=rows,
+        reference=reference,
+        folds=folds,
+        n_folds=len({place.fold for place in costs}),
+        regime=regime,
+    )
+
+
+def _counted_folds(costs: Mapping[Place, Cost | None], failed: Collection[str]) -> tuple[str, ...]:
+    """Folds on which every method was tried."""
+    tried = {(p.method, p.fold) for p, cost in costs.items() if cost or str(p) in failed}
+    wanted = {(place.method, place.fold) for place in costs}
+    waited_for = {fold for _, fold in wanted - tried}
+    return tuple(dict.fromkeys(p.fold for p in costs if p.fold not in waited_for))
+
+
+def _predictions(
+    method: str, costs: Mapping[Place, Cost | None], folds: Sequence[str], output: Path
+) -> list[Path]:
+    """Tables of a method: of the seeds that are done on all folds that count."""
+    done = {place for place, cost in costs.items() if cost and place.method == method}
+    seeds = {place.seed for place in costs}
+    whole = {seed for seed in seeds if all(Place(method, fold, seed) in done for fold in folds)}
+    places = [place for place in done if place.fold in folds and place.seed in whole]
+    return sorted(place.within(output) / PREDICTIONS for place in places)
