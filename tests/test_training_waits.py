@@ -74,9 +74,13 @@ def study(tmp_path):
     return replace(source, slide_table=tmp_path / "slides.csv")
 
 
-@pytest.mark.parametrize("preset", ["recommended", "paper"])
-def test_no_step_asks_the_device_for_a_value(waits, study, tmp_path, preset):
-    config = tiny_config(preset, pretrain__epochs=1, finetune__epochs=1)
+@pytest.mark.parametrize(
+    ("preset", "aggregator"),
+    [("recommended", "nystrom"), ("paper", "nystrom"), ("recommended", "abmil")],
+)
+def test_no_step_asks_the_device_for_a_value(waits, study, tmp_path, preset, aggregator):
+    changes = {"model__aggregator": aggregator, "finetune__class_weights": "balanced"}
+    config = tiny_config(preset, pretrain__epochs=1, finetune__epochs=1, **changes)
 
     pretrain(study, config, output=tmp_path / "p", runtime=Runtime(device="cpu"))
     for start in (str(tmp_path / "p"), "none"):
