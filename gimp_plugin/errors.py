@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+
+RESOURCE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE}
+RESOURCE_WORDS = ("No space left on device", "not enough memory", "can't allocate memory")
 
 
 class GimpError(Exception):
@@ -97,6 +101,40 @@ class SafetyError(GimpError, ValueError):
     """An input that could run code or show another file's bytes."""
 
     exit_code = 7
+
+
+class ElsewhereError(GimpError, RuntimeError):
+    """What stopped another process of the same training, which says it; here nothing is said.
+
+    Parameters
+    ----------
+    code
+        Exit code of the process that it stopped.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__("another process of this training stopped")
+        self.exit_code = code
+
+
+def exit_code_of(error: BaseException) -> int:
+    """Exit code that an error ends a command with; 1 is a bug."""
+    if isinstance(error, GimpError):
+        return error.exit_code
+    return ResourceError.exit_code if is_resource(error) else 1
+
+
+def is_resource(error: BaseException) -> bool:
+    """Whether disk, memory or device ran out."""
+    # torch's own error is known by its name, since nothing here imports torch, and h5py's by its
+    # words, since it gives no errno.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno in RESOURCE_ERRNOS:
+        return True
+    return isinstance(error, (OSError, RuntimeError)) and any(
+        words in str(error) for words in RESOURCE_WORDS
+    )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def make_study(
     n_genes: int = 17,
     n_patches: tuple[int, int] = (7, 23),
     classes: tuple[str, ...] = CLASSES,
+    labels: Sequence[str] | None = None,
     gene_signal: float = 2.0,
     image_signal: float = 0.6,
     obs: dict[str, Any] | None = None,
@@ -65,8 +67,8 @@ def make_study(
     ----------
     folder
         Where to write them.
-    n_cases, n_genes, n_patches, classes
-        Size of the study; the classes come in turn.
+    n_cases, n_genes, n_patches, classes, labels
+        Size of the study; the classes come in turn, unless `labels` names that of each case.
     gene_signal
         Distance of the classes in standard deviations, in a third of the genes.
     image_signal
@@ -83,11 +85,14 @@ def make_study(
     Where it stands.
     """
     rng = np.random.default_rng(seed)
+    labels = labels or [classes[case % len(classes)] for case in range(n_cases)]
+    classes, n_cases = tuple(sorted(set(labels))), len(labels)
     adata = make_cohort(
         folder / "genes.h5ad",
         n_cases=n_cases,
         n_genes=n_genes,
         classes=classes,
+        labels=labels,
         scale=scale,
         declared=scale,
         signal=gene_signal,
@@ -97,7 +102,7 @@ def make_study(
     features = folder / "features"
     features.mkdir()
     for case in range(n_cases):
-        position = (case % len(classes)) / (len(classes) - 1) - 0.5
+        position = classes.index(labels[case]) / (len(classes) - 1) - 0.5
         share = 0.5 + image_signal * position
         size = int(rng.integers(*n_patches))
         make_bag(features / f"P{case:02d}.h5", size, share, rng=rng, encoder="untrained")

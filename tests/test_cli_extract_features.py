@@ -299,7 +299,8 @@ def test_a_dry_run_writes_nothing():
     result = gimp("a.svs", "b.svs", *UNTRAINED, "--dry-run")
     told = json.loads(gimp("a.svs", "b.svs", *UNTRAINED, "--dry-run", "--json").stdout)
 
-    assert result.exit_code == 0
+    assert result.exit_code == 4
+    assert gimp("b.svs", *UNTRAINED, "--dry-run").exit_code == 3
     assert "a: 12 patches" in result.stdout
     assert "b: fails: 'b.svs' is an empty file" in result.stdout
     assert told["n_patches"] == {"a": 12}

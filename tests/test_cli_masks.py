@@ -126,6 +126,42 @@ def test_a_slide_without_a_mask_fails_alone_and_is_done_when_there_is_one(damage
     assert names("features") == ["a.h5", "b.h5"]
 
 
+def test_no_absolute_path_of_a_mask_is_told():
+    Path("masks/b.geojson").write_text("{")
+
+    result = extract("--thumbnails")
+
+    assert str(Path.cwd()) not in result.output
+    for path in Path("features").rglob("*"):
+        if path.suffix in {".csv", ".jsonl", ".html"}:
+            assert str(Path.cwd()) not in path.read_text()
+    assert "'masks/b.geojson' is no GeoJSON" in message("b")["message"]
+
+
+def test_the_command_line_wins_over_a_settings_file():
+    Path("s.toml").write_text('[options.extract-features]\nmasks = "masks"\n')
+
+    result = gimp(
+        "slides", "--patch-encoder", "untrained", "--tissue", "otsu", "--config", "s.toml"
+    )
+
+    assert result.exit_code == 0, result.output
+    assert attributes()["tissue_mask"] == "otsu"
+
+
+def test_a_picture_never_shows_the_mask_of_an_earlier_bag():
+    extract("--thumbnails")
+    before = Path("features/thumbnails/a.jpg").read_bytes()
+    outline("a", (0, 0, 300, 300))
+
+    extract("--overwrite")
+    left = names("features/thumbnails")
+    extract("--thumbnails")
+
+    assert left == ["b.jpg", "index.html"]
+    assert Path("features/thumbnails/a.jpg").read_bytes() != before
+
+
 def test_a_bag_of_another_mask_is_kept_until_it_may_be_overwritten():
     extract()
     before = hashes(Path("features"))
@@ -176,6 +212,7 @@ def test_a_dry_run_counts_the_patches_of_the_masks():
 
     assert "a: 4 patches" in result.output
     assert "b: fails: 'slides/b.svs' has no mask" in result.output
+    assert result.exit_code == 4
     assert not Path("features").exists()
 
 

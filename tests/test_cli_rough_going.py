@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import h5py
 import pytest
 import torch
 from click.testing import CliRunner
@@ -21,6 +22,7 @@ from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.making import BagMaker
 from gimp_plugin.slides.reading import KilledReaderError
 from gimp_plugin.storage.bags import list_bags
+from gimp_plugin.storage.locks import held_by_all
 from gimp_plugin.storage.tables import read_csv
 from tests.slide_factory import make_slide
 from tests.slide_readers import borrow, shared_readers
@@ -222,3 +224,91 @@ def test_row_43_a_reader_that_is_killed_is_tried_again_once(monkeypatch, caplog,
     assert [bag.slide_id for bag in list_bags(FEATURES)] == (["b"] if always else ["a", "b"])
     if always:
         assert "--num-workers" in read_csv(FEATURES / "failures.csv")[0]["message"]
+
+
+def test_a_bag_whose_bytes_have_changed_is_made_again_where_it_may_be_overwritten(caplog):
+    slides("ab")
+    gimp()
+    whole = bags(FEATURES)
+    with h5py.File(FEATURES / "a.h5") as file:
+        place = file["features"].id.get_chunk_info(0).byte_offset
+    with (FEATURES / "a.h5").open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff\xff")
+
+    kept, again = gimp(), gimp("--overwrite")
+
+    assert "nothing to do" in kept.output
+    assert "1 slides done, 1 slides done before" in again.output
+    assert "a.h5': 'features' is damaged" in caplog.text
+    assert bags(FEATURES) == whole
+
+
+def test_a_command_of_another_configuration_waits_its_turn():
+    slides("ab")
+    with held_by_all(FEATURES / ".configuration.lock", "another configuration"):
+        result = gimp()
+
+    assert result.exit_code == 6
+    assert "another process is writing to 'features', in another way" in result.stderr
+    assert names(FEATURES) == []
+    assert gimp().exit_code == 0
+    assert names(FEATURES) == ["a.h5", "b.h5"]
+
+
+@pytest.mark.slow
+def test_two_configurations_at_once_never_mix():
+    slides("abcd")
+    shared_readers()
+
+    pids = [forked("--stride", stride) for stride in (96, 80, 96, 80)]
+    codes = {code_of(pid) for pid in pids}
+
+    assert codes <= {0, 3, 6}
+    assert 0 in codes
+    made = {bag.attributes["extraction_sha256"] for bag in list_bags(FEATURES)}
+    assert len(made) == 1
+    assert len(list_bags(FEATURES)) == 4
+
+
+def test_a_name_that_is_no_utf8_fails_its_slide_alone():
+    slides("ab")
+    os.rename(b"slides/a.svs", b"slides/bad\xff\xfe.svs")  # noqa: PTH104  # no Path holds it
+
+    result = gimp()
+
+    (row,) = read_csv(FEATURES / "failures.csv")
+    assert result.exit_code == 4
+    assert "is no UTF-8 name (rename it)" in row["message"]
+    assert [bag.slide_id for bag in list_bags(FEATURES)] == ["b"]
+    assert gimp("--dry-run").exit_code == 4
+
+
+def test_the_same_slides_by_other_spellings_and_links_are_taken_once(tmp_path):
+    slides("ab")
+    Path("link").symlink_to("slides")
+    command = ["extract-features", *UNTRAINED, "--patch-size", "96"]
+    spelt = ["slides", "slides/../slides", f"../{tmp_path.name}/slides", "link", "./slides/a.svs"]
+
+    result = CliRunner().invoke(cli, [*command, *spelt])
+
+    assert "2 slides done" in result.output
+    assert [bag.slide_id for bag in list_bags(FEATURES)] == ["a", "b"]
+
+
+def test_pictures_that_cannot_be_written_or_drawn_are_told():
+    slides("ab")
+    gimp()
+    (FEATURES / "thumbnails").write_text("in the way")
+
+    blocked = gimp("--thumbnails")
+    (FEATURES / "thumbnails").unlink()
+    late = gimp("--thumbnails", "--slide-timeout", 1e-6)
+
+    assert blocked.exit_code == 2
+    assert "'features/thumbnails' is a file, expected a folder of pictures" in blocked.stderr
+    assert late.exit_code == 4
+    assert "'slides/a.svs' was not read within 1e-06 s" in late.stderr
+    assert names(FEATURES / "thumbnails") == ["index.html"]
+    assert gimp("--thumbnails").exit_code == 0
+    assert names(FEATURES / "thumbnails") == ["a.jpg", "b.jpg", "index.html"]

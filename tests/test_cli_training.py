@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from gimp_plugin.cli.commands import load
 from gimp_plugin.cli.main import cli
 from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.config import PRESETS, CohortSource, Runtime, load_preset
+from gimp_plugin.training.ranks import Ranks
 
 ANYTHING = {
     "--adata": ("g.h5ad", Path("g.h5ad")),
@@ -50,6 +52,7 @@ def calls(monkeypatch):
 
     for name in ("training.pretrain", "training.finetune", "prediction.predict"):
         monkeypatch.setattr(f"gimp_plugin.{name}", stand_in)
+    monkeypatch.setattr("gimp_plugin.training.joined", lambda _runtime: nullcontext(Ranks()))
     return seen
 
 
@@ -72,6 +75,8 @@ def test_defaults_are_those_of_the_design(gimp, calls):
         "runtime": Runtime(),
         "missing": "keep",
         "min_gene_coverage": 0.95,
+        "modalities": None,
+        "abstain_below": 0.0,
     }
 
 
@@ -151,6 +156,61 @@ def test_finetune_keeps_the_configuration_of_the_run_it_starts_from(gimp, calls,
     assert chosen == load_preset()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "tables"),
+    [
+        (["pretrain"], ["genes"]),
+        (["finetune", "--from", "genes"], ["genes", "finetune"]),
+        (["finetune", "--from", "none"], ["finetune"]),
+    ],
+)
+def test_class_weights_are_those_of_the_stages_that_learn_classes(gimp, calls, arguments, tables):
+    gimp(*arguments, "--adata", "g", "--class-weights", "balanced")
+
+    ((_, config), _), *_ = calls
+    assert config == load_preset(changes={f"{name}.class_weights": "balanced" for name in tables})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["finetune", "--class-weights", "balancd"], ("--class-weights", "'balanced'")),
+        (["pretrain", "--class-weights", "0.5"], ("--class-weights", "'0.5'")),
+        (["predict", "--abstain-below", "1"], ("--abstain-below", "0<=x<1")),
+        (["predict", "--abstain-below", "-0.1"], ("--abstain-below", "0<=x<1")),
+        (["predict", "--abstain-below", "half"], ("--abstain-below", "'half'")),
+        (["predict", "--modalities", "both"], ("--modalities", "slides+genes")),
+    ],
+)
+def test_a_bad_value_is_2_and_its_option_is_named(gimp, calls, tmp_path, arguments, words):
+    result = gimp(*arguments, "--adata", "g")
+
+    assert result.exit_code == 2
+    assert [word for word in words if word not in result.stderr] == []
+    assert calls == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("table", ["genes", "finetune"])
+def test_bad_class_weights_of_a_settings_file_are_2_with_file_and_key(gimp, calls, tmp_path, table):
+    (tmp_path / "s.toml").write_text(f"[{table}]\nclass_weights = 'balancd'\n")
+
+    result = gimp("finetune", "--adata", "g", "--from", "none", "--config", "s.toml")
+
+    assert result.exit_code == 2
+    assert "'s.toml': class_weights = 'balancd' is unknown, did you mean 'balanced'?" in (
+        result.stderr
+    )
+    assert calls == []
+
+
+def test_predict_passes_what_it_was_asked_for(gimp, calls):
+    gimp("predict", "--adata", "g", "--modalities", "slides", "--abstain-below", "0.8")
+
+    (_, named), *_ = calls
+    assert (named["modalities"], named["abstain_below"]) == ("slides", 0.8)
+
+
 def test_predictions_are_told_in_one_line(gimp, calls):
     result = gimp("predict", "--adata", "g", "--model", "runs/other", "-o", "out/p.csv")
 
@@ -171,9 +231,11 @@ def extracted(monkeypatch):
 
 
 def test_new_slides_are_extracted_first_and_a_failure_is_4(gimp, calls, extracted):
+    Path("masks").mkdir()
     result = gimp(
         *("predict", "--adata", "g", "--slides", "new", "--slides", "b.svs", "-o", "out/p.csv"),
         *("--weights", "w.pth", "--slide-mpp", "0.25", "--offline", "--device", "cpu"),
+        *("--masks", "masks"),
     )
 
     ((positional, named),) = extracted
@@ -182,6 +244,7 @@ def test_new_slides_are_extracted_first_and_a_failure_is_4(gimp, calls, extracte
         "output": Path("out/p_features"),
         "runtime": Runtime(device="cpu"),
         "weights": Path("w.pth"),
+        "masks": Path("masks"),
         "slide_mpp": 0.25,
         "offline": True,
     }
@@ -205,9 +268,9 @@ def test_nothing_is_extracted_without_new_slides(gimp, calls, extracted):
 @pytest.mark.parametrize("name", ["pretrain", "finetune", "predict"])
 def test_no_option_is_lost_on_the_way(name):
     taken = {*CohortSource.__dataclass_fields__, *Runtime.__dataclass_fields__}
-    taken |= {*given.MODEL_OPTIONS, *given.STAGE_OPTIONS, "preset"}
-    own = {"output", "start", "run", "missing", "min_gene_coverage"}
-    own |= {"slides", "weights", "slide_mpp", "offline"}
+    taken |= {*given.MODEL_OPTIONS, *given.STAGE_OPTIONS, *given.WEIGHT_OPTIONS, "preset"}
+    own = {"output", "start", "run", "missing", "min_gene_coverage", "abstain_below"}
+    own |= {"slides", "weights", "slide_mpp", "masks", "offline"}
 
     exposed = {param.name for param in load(name).params if param.expose_value}
 
@@ -219,6 +282,16 @@ def test_help_lists_the_names_that_the_code_knows(option, known):
     text = next(param.help for param in load("pretrain").params if param.name == option)
 
     assert all(name in text for name in known)
+
+
+def test_masks_without_slides_are_wrong_usage(gimp, calls):
+    Path("masks").mkdir()
+
+    result = gimp("predict", "--adata", "g", "--masks", "masks")
+
+    assert result.exit_code == 2
+    assert "--masks needs --slides" in result.stderr
+    assert calls == []
 
 
 def test_a_file_where_a_folder_is_wanted_is_2(gimp, calls):

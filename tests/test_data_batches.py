@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gimp_plugin.config import FinetuneConfig, PretrainConfig
-from gimp_plugin.data.batches import every_patch, load, subset_draw, window_draw
+from gimp_plugin.data.batches import load, subset_draw, window_draw
 from gimp_plugin.data.cases import Case, all_patches, draw_subset, draw_window, generator
 from gimp_plugin.storage.bags import BagWriter, read_info
 
@@ -29,6 +29,10 @@ def make_case(tmp_path):
         return Case(case_id=case_id, label=0, bags=tuple(bags))
 
     return make
+
+
+def every_patch(case, rng):
+    return all_patches(case)
 
 
 def rng():

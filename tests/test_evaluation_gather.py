@@ -205,6 +205,29 @@ def test_rows_of_one_patient_with_two_labels_are_refused(tmp_path):
         gather([make_table(tmp_path / "p.csv", rows)])
 
 
+def test_a_patient_of_whom_a_seed_has_no_answer_has_none(tmp_path):
+    seeds = [rows_of(draw_patients(13, seed=seed)) for seed in (1, 2, 3)]
+    seeds[1][4]["predicted"] = None
+    paths = [make_table(tmp_path / f"{place}.csv", rows) for place, rows in enumerate(seeds)]
+
+    patients = gather(paths).patients
+
+    expected = patients.probabilities.argmax(axis=1)
+    expected[4] = -1
+    np.testing.assert_array_equal(patients.predicted, expected)
+
+
+def test_seeds_that_were_predicted_from_different_halves_are_a_warning(tmp_path):
+    rows = rows_of(draw_patients(13))
+    both = make_table(tmp_path / "both.csv", rows)
+    slides = make_table(tmp_path / "s.csv", [row | {"modalities": "slides"} for row in rows[::-1]])
+
+    (warning,) = gather([both, slides]).warnings
+
+    assert warning.startswith("'both.csv', 's.csv' were predicted from different halves and are av")
+    assert gather([both, make_table(tmp_path / "again.csv", rows[::-1])]).warnings == ()
+
+
 def test_a_patient_predicted_from_either_half_counts_as_predicted_from_both():
     patients = draw_patients(6)
     slides, genes = (

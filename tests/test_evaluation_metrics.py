@@ -145,12 +145,53 @@ def test_the_calibration_error_equals_a_loop_over_bins():
     correct = patients.probabilities.argmax(axis=1) == patients.labels
 
     expected = 0.0
-    for low in np.arange(10) / 10:
-        inside = (confidence > low) & (confidence <= low + 0.1)
+    for number in range(15):
+        inside = (confidence > number / 15) & (confidence <= (number + 1) / 15)
         if inside.any():
             expected += inside.mean() * abs(confidence[inside].mean() - correct[inside].mean())
 
     assert once(metrics.calibration_error, patients) == pytest.approx(expected, abs=TIGHT)
+
+
+def test_a_confidence_at_an_edge_belongs_to_the_bin_below():
+    patients = draw_patients(5).where([True] * 3 + [False] * 2)
+    patients.probabilities[:] = [[3 / 5, 2 / 5], [4 / 5, 1 / 5], [1, 0]]  # 9, 12 and 15 of 15
+
+    assert metrics.confidences(patients)[2].tolist() == [8, 11, 14]
+
+
+def test_calibrated_probabilities_have_a_smaller_error_than_sharpened_ones():
+    rng = np.random.default_rng(0)
+    patients = draw_patients(4000)
+    patients.probabilities[:, 1] = rng.uniform(size=4000)
+    patients.probabilities[:, 0] = 1 - patients.probabilities[:, 1]
+    patients.labels[:] = rng.uniform(size=4000) < patients.probabilities[:, 1]
+    calibrated = once(metrics.calibration_error, patients)
+
+    odds = patients.probabilities**3
+    patients.probabilities[:] = odds / odds.sum(axis=1, keepdims=True)
+
+    # Shares of 500 in a bin scatter by .02; sharpened .75 says .96 and is right .75.
+    assert calibrated < 0.03
+    assert once(metrics.calibration_error, patients) > 0.1
+
+
+def test_a_patient_without_an_answer_is_never_right():
+    patients = draw_patients(43, classes=THREE)
+    patients.predicted[::4] = -1
+    expected = {
+        metrics.accuracy: reference.accuracy_score(patients.labels, patients.predicted),
+        metrics.balanced_accuracy: reference.recall_score(
+            patients.labels, patients.predicted, labels=[0, 1, 2], average="macro"
+        ),
+        metrics.macro_f1: reference.f1_score(
+            patients.labels, patients.predicted, labels=[0, 1, 2], average="macro"
+        ),
+    }
+
+    assert {metric: once(metric, patients) for metric in expected} == pytest.approx(
+        expected, abs=TIGHT
+    )
 
 
 def test_ranks_and_weights_give_the_same_auc_as_a_loop_over_pairs():

@@ -171,3 +171,34 @@ def test_the_swap_test_keeps_its_level_without_a_difference():
 
     # 200 draws of a share of .1 scatter by .021: within three of that.
     assert np.mean(np.array(p_values) <= 0.1) == pytest.approx(0.1, abs=0.064)
+
+
+@pytest.mark.parametrize(("sharpness", "least"), [(1.5, 0.8), (2.0, 0.8)])
+def test_the_interval_of_the_calibration_error_holds_the_true_one(sharpness, least):
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        log_odds = 2 * rng.normal(size=n)
+        patients = draw_patients(n)
+        patients.labels[:] = rng.uniform(size=n) < 1 / (1 + np.exp(-log_odds))
+        patients.probabilities[:, 1] = 1 / (1 + np.exp(-sharpness * log_odds))
+        patients.probabilities[:, 0] = 1 - patients.probabilities[:, 1]
+        return patients
+
+    def error(patients):
+        return float(metrics.calibration_error(patients, np.ones((1, len(patients))))[0])
+
+    true, held = error(draw(200_000)), []
+    for _ in range(60):
+        patients = draw(120)
+        wanted = {"ece": metrics.calibration_error}
+        ends = statistics.bootstrap(patients, wanted, seed=0, n_draws=250)["ece"]
+        low, high = statistics.reflected(error(patients), *ends)
+        held.append(low <= true <= high)
+
+    assert np.mean(held) >= least  # nominally .95; percentile intervals fall short by far
+
+
+def test_a_reflected_interval_holds_the_estimate_and_stays_within_0_to_1():
+    assert statistics.reflected(0.1, 0.12, 0.3) == (0.0, 0.1)  # all draws lie above
+    assert statistics.reflected(0.9, 0.5, 0.95) == (pytest.approx(0.85), 1.0)

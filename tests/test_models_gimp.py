@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gimp_plugin.models.aggregator import NystromAggregator
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
 from tests.model_factory import FEATURE_DIM, N_GENES, draw, make_model, prefix, small_config
@@ -81,6 +82,21 @@ def test_without_a_mask_nothing_is_reconstructed():
     encoded = make_model(small_config()).encode_slides(**make_batch())
 
     assert encoded.reconstructed.shape == encoded.target.shape == (0, FEATURE_DIM)
+
+
+def test_a_forward_of_somebody_else_gets_the_masks_and_no_plan_of_ours():
+    class Mean(NystromAggregator):
+        def forward(self, tokens, valid, *, slide=None, rows=None):
+            return (tokens * valid[..., None]).sum(dim=1), tokens[rows]
+
+    model, batch = make_model(small_config()).eval(), make_batch()
+    model.aggregator = Mean(small_config())
+    masked = make_mask(batch["valid"])
+
+    encoded = model.encode_slides(**batch, masked=masked)
+
+    hidden = model.decoder(model.patches.mask_token.expand(int(masked.sum()), -1))
+    assert torch.equal(encoded.reconstructed, hidden)
 
 
 @pytest.mark.parametrize("preset", ["recommended", "paper"])

@@ -9,6 +9,7 @@ from gimp_plugin.models.aggregator import NystromAggregator
 from gimp_plugin.models.losses import masked_l1
 from gimp_plugin.models.masking import draw_mask
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
+from gimp_plugin.models.places import picked
 from tests.model_factory import small_config
 
 N_PATCHES, FEATURE_DIM, NOISE, N_BAGS, N_STEPS = 61, 13, 0.5, 12, 100
@@ -37,7 +38,7 @@ def held_out_error(*, taps: int = 33, shuffled: bool = False) -> dict[str, float
     valid = torch.ones(N_BAGS, N_PATCHES, dtype=torch.bool)
 
     def error(bags: torch.Tensor, masked: torch.Tensor) -> torch.Tensor:
-        tokens = patches(bags, valid, masked)
+        tokens = patches(bags, picked(valid & ~masked))
         _, hidden = aggregator(tokens, valid, rows=masked)
         return masked_l1(decoder(hidden), patches.normalise(bags)[masked])
 

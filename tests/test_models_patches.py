@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
+from gimp_plugin.models.places import picked
 from tests.model_factory import draw, prefix
 
 
@@ -21,9 +22,9 @@ def test_embedding_the_visible_is_embedding_all_and_replacing_the_masked(norm):
     features = 3 + 2 * draw(2, 7, 11)
     masked = valid & (torch.arange(7) % 3 == 0)
 
-    tokens = embedding(features, valid, masked)
+    tokens = embedding(features, picked(valid & ~masked))
 
-    every = embedding(features, valid)
+    every = embedding(features)
     expected = torch.where(masked[..., None], embedding.mask_token, every)
     torch.testing.assert_close(tokens[valid], expected[valid], rtol=0, atol=1e-14)
 
@@ -34,7 +35,9 @@ def test_masked_features_reach_no_token():
     features = draw(2, 7, 11)
     other = torch.where(masked[..., None], 1e3, features)
 
-    assert torch.equal(embedding(features, valid, masked), embedding(other, valid, masked))
+    assert torch.equal(
+        embedding(features, picked(valid & ~masked)), embedding(other, picked(valid & ~masked))
+    )
 
 
 def test_each_patch_is_normalised_over_its_features():
@@ -60,7 +63,7 @@ def test_the_mask_token_learns_from_masked_patches_only():
     direction = draw(2, 7, 6)
     masked = valid & (torch.arange(7) % 2 == 1)
 
-    (embedding(draw(2, 7, 11), valid, masked) * direction)[valid].sum().backward()
+    (embedding(draw(2, 7, 11), picked(valid & ~masked)) * direction)[valid].sum().backward()
 
     torch.testing.assert_close(embedding.mask_token.grad, direction[masked].sum(dim=0))
 

@@ -41,7 +41,7 @@ def test_masks_are_asked_for_where_the_runs_bags_were_made_by_such(tmp_path):
     config = new_slides.extraction_config(by_masks, masks=tmp_path)
 
     assert (config.tissue, config.masks) == ("given", str(tmp_path))
-    with pytest.raises(ConfigError, match="needs masks") as caught:
+    with pytest.raises(ConfigError, match="'runs/a' was trained on bags by masks") as caught:
         new_slides.extraction_config(by_masks)
     assert "--masks" in caught.value.hint
     with pytest.raises(ConfigError, match="'runs/a' has bags with tissue 'otsu'"):

@@ -102,6 +102,29 @@ def test_arrays_of_labels_and_of_probabilities_are_the_same_mask(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "chances.npy").mask, found > 0)
 
 
+def test_colours_that_a_png_declares_transparent_are_no_tissue(tmp_path):
+    found = labels()
+    palette = Image.fromarray(found, mode="P")
+    palette.putpalette([0, 0, 0, 9, 200, 7, 50, 50, 50])
+    palette.save(tmp_path / "index.png", transparency=2)
+    palette.save(tmp_path / "table.png", transparency=b"\xff\x00\x80")
+    colours = np.zeros((*found.shape, 3), np.uint8)
+    colours[found == 1], colours[found == 2] = (9, 200, 7), (50, 50, 50)
+    Image.fromarray(colours).save(tmp_path / "rgb.png", transparency=(50, 50, 50))
+    Image.fromarray(found * 90).save(tmp_path / "grey.png", transparency=90)
+
+    for name, kept in {"index": 1, "table": 2, "rgb": 1, "grey": 2}.items():
+        np.testing.assert_array_equal(read_mask(tmp_path / f"{name}.png").mask, found == kept)
+
+
+def test_an_array_of_one_channel_is_one_of_labels_and_nan_is_no_tissue(tmp_path):
+    found = labels().astype(np.float32)
+    found[50:55] = np.nan
+    np.save(tmp_path / "a.npy", found[..., None])
+
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.npy").mask, found > 0)
+
+
 @pytest.mark.parametrize("kind", ["png", "npy", "zarr"])
 def test_a_large_mask_is_thinned_out(tmp_path, monkeypatch, kind):
     rng = np.random.default_rng(0)
@@ -158,6 +181,16 @@ def test_ignored_areas_are_cut_out_and_cells_and_points_are_no_tissue(tmp_path):
         feature(shapely.LineString([(0, 0), (700, 500)])),
         {"type": "Feature", "geometry": None, "properties": None},
     )
+
+    assert_drawn(read_mask(path), whole - hole)
+
+
+def test_a_byte_order_mark_and_classes_of_several_names_are_understood(tmp_path):
+    whole, hole = shapely.Polygon(RING), shapely.Polygon(HOLE)
+    ignored = feature(hole)
+    ignored["properties"]["classification"] = {"names": ["Ignore*", "fold"]}
+    path = tmp_path / "a.geojson"
+    path.write_text(json.dumps([feature(whole), ignored]), encoding="utf-8-sig")
 
     assert_drawn(read_mask(path), whole - hole)
 
@@ -235,6 +268,30 @@ def test_a_mask_is_found_by_the_slides_id_or_by_its_files_name(tmp_path):
     assert "expected c and one of .png" in caught.value.hint
 
 
+def test_slides_that_share_a_files_name_share_no_mask(tmp_path):
+    (tmp_path / "A.svs.png").touch()
+
+    assert find_mask(tmp_path, SlideFile(tmp_path / "A.svs", "A")).name == "A.svs.png"
+    with pytest.raises(TissueMaskError, match="has no mask"):
+        find_mask(tmp_path, SlideFile(tmp_path / "A.svs", "A-5a2504"))
+
+
+def test_a_name_that_is_too_long_for_a_mask_has_none(tmp_path):
+    name = "ü" * 125 + "a"
+
+    with pytest.raises(TissueMaskError, match="has no mask"):
+        find_mask(tmp_path, SlideFile(tmp_path / f"{name}.svs", name))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.geojson", "a folder"), ("a.zarr", "no folder")])
+def test_a_folder_is_a_mask_only_as_a_zarr(tmp_path, name, kind):
+    path = tmp_path / name
+    path.mkdir() if kind == "a folder" else path.touch()
+
+    with pytest.raises(TissueMaskError, match=f"{name}' is {kind}"):
+        find_mask(tmp_path, SlideFile(tmp_path / "a.svs", "a"))
+
+
 def test_the_hash_is_that_of_content_and_of_names_within_a_folder(tmp_path):
     for name in ("a", "b"):
         zarr.save(str(tmp_path / f"{name}.zarr"), labels())
@@ -295,6 +352,13 @@ DAMAGED = {
     "npy of words": ("a.npy", array(np.array([["a"]])), "has shape (1, 1) and type <U1"),
     "npy of objects": (
         "a.npy", array(np.array([[{}]], object)), "no array of numbers: Array can't be memory",
+    ),
+    "npy of a broken head": (
+        "a.npy", lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((   "),
+        "a.npy' ",
+    ),
+    "huge integer": (
+        "a.geojson", text(POLYGON.replace("100.5", "1" * 400)), "a.geojson' ",
     ),
     "zarr without": (
         "a.zarr", lambda path: zarr.open_group(str(path), mode="w"), "has no array 'predictions'",

@@ -88,6 +88,13 @@ def test_an_unknown_label_is_an_empty_cell(tmp_path):
     np.testing.assert_array_equal(read_predictions(tmp_path / "p.csv").labels, [-1])
 
 
+def test_a_case_without_an_answer_has_an_empty_cell_and_is_read_as_such(tmp_path):
+    write_predictions(tmp_path / "p.csv", [row_of(predicted=None), row_of("P2")], classes=CLASSES)
+
+    assert "\nP1,test,,0.7," in (tmp_path / "p.csv").read_text()
+    np.testing.assert_array_equal(read_predictions(tmp_path / "p.csv").predicted, [-1, 0])
+
+
 def test_labels_modalities_and_other_columns_may_be_missing(tmp_path):
     bare = {"case_id": "P1", "split": "new", "predicted": "b", "prob_a": 0, "prob_b": 1, "note": ""}
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    GradientAccumulationPlugin,
+    parse_flag_from_env,
+)
 
 from gimp_plugin.config import Runtime
-from gimp_plugin.errors import ResourceError
+from gimp_plugin.errors import ConfigError, ResourceError
+
+SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 
 
 def device_of(runtime: Runtime) -> torch.device:
@@ -24,13 +33,19 @@ def device_of(runtime: Runtime) -> torch.device:
 
     Raises
     ------
+    ConfigError
+        If a launcher was told otherwise.
     ResourceError
         If it is not there; nothing falls back to the CPU unasked.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    launched_on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     if runtime.device == "auto":
-        return torch.device("cuda" if n_gpus else "cpu")
+        return torch.device("cuda" if n_gpus and not launched_on_cpu else "cpu")
     device = torch.device(runtime.device)
+    if device.type == "cuda" and launched_on_cpu:
+        problem = f"--device {runtime.device} and accelerate launch --cpu contradict each other"
+        raise ConfigError(problem, hint="leave one of them out")
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
         problem = f"device {runtime.device!r} is not there: torch sees {n_gpus} CUDA devices"
         raise ResourceError(problem, hint="use --device cpu, or install a driver and a CUDA torch")
@@ -45,7 +60,7 @@ def precision_of(runtime: Runtime) -> str:
 
 
 def accelerator_of(runtime: Runtime) -> Accelerator:
-    """Accelerator for a device and precision.
+    """Accelerator for a device and precision; with the group of processes that a launcher started.
 
     Parameters
     ----------
@@ -58,13 +73,40 @@ def accelerator_of(runtime: Runtime) -> Accelerator:
 
     Raises
     ------
+    ConfigError
+        If a launcher has set up what the training does not do.
     ResourceError
         If the device is not there.
     """
     device = device_of(runtime)
+    _check_launcher(runtime, device)
     if device.index is not None:
         torch.cuda.set_device(device)
     # The accelerator's state outlives it, and a second run in this process may differ.
     AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
-    mixed = "bf16" if precision_of(runtime) == "bf16" else "no"
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed)
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="bf16" if precision_of(runtime) == "bf16" else "no",
+        # A batch in which no patch is hidden, for one, leaves parameters without a gradient.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        # A launcher's configuration might divide the loss by another number.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+    )
+
+
+def _check_launcher(runtime: Runtime, device: torch.device) -> None:
+    """Refuse what a launcher has set up and the training does not do."""
+    for name in SHARDED:
+        if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
+            problem = f"the launcher is set up for {name}, and training is data-parallel only"
+            raise ConfigError(problem, hint="launch with torchrun, or another accelerate config")
+    if device.type == "cpu" or "LOCAL_RANK" not in os.environ:
+        return
+    if ":" in runtime.device:
+        problem = f"--device {runtime.device} names one GPU, and a launcher gives each process one"
+        hint = "give --device cuda, and choose GPUs with CUDA_VISIBLE_DEVICES"
+        raise ConfigError(problem, hint=hint)
+    n_processes, n_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if n_processes > n_gpus:
+        problem = f"{n_processes} processes on a machine where torch sees {n_gpus} GPUs"
+        raise ResourceError(problem, hint="start one process a GPU, or use --device cpu")

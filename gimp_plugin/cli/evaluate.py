@@ -36,8 +36,8 @@ PATTERN_CHARACTERS = frozenset("*?[")
     "others",
     metavar="FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients, to test against; a quoted pattern "
-    "for its folds or seeds. May be repeated.",
+    help="Another system's predictions of the same patients, to set beside and test against; a "
+    "quoted pattern for its folds or seeds. May be repeated.",
 )
 @options.seed
 @options.as_json

@@ -186,8 +186,7 @@ def command(
     from gimp_plugin.slides.resolutions import read_slide_mpps
 
     values = _config_values(given)
-    if "masks" in values and "tissue" in values:
-        raise click.UsageError("give --tissue or --masks, not both")
+    _choose_tissue(values)
     config = ExtractionConfig.from_dict(_geometry_values(geometry) | values)
     how: dict[str, Any] = {
         "runtime": runtime(given),
@@ -203,16 +202,32 @@ def command(
     if dry_run:
         from gimp_plugin.slides.forecast import forecast
 
-        _show_forecast(forecast(slides, config, **how), as_json=as_json)
+        expected = forecast(slides, config, **how)
+        _show_forecast(expected, as_json=as_json)
+        _exit(failed=bool(expected.failures), done=bool(expected.n_patches))
         return
     from gimp_plugin.slides.extraction import extract_features
 
     result = extract_features(slides, config, output=output, scheduler=scheduler, **how)
     _show(result, as_json=as_json)
-    if result.failures:
-        click.get_current_context().exit(
-            PARTLY_DONE if result.done or result.kept else NOTHING_DONE
-        )
+    _exit(failed=bool(result.failures), done=bool(result.done or result.kept))
+
+
+def _exit(*, failed: bool, done: bool) -> None:
+    """End with the code that says whether all, some or none of the slides went well."""
+    if failed:
+        click.get_current_context().exit(PARTLY_DONE if done else NOTHING_DONE)
+
+
+def _choose_tissue(values: dict[str, Any]) -> None:
+    """Keep one of --tissue and --masks: the command line wins over a settings file."""
+    if not values.keys() >= {"tissue", "masks"}:
+        return
+    source_of = click.get_current_context().get_parameter_source
+    typed = [key for key in ("tissue", "masks") if source_of(key) is ParameterSource.COMMANDLINE]
+    if len(typed) != 1:
+        raise click.UsageError("give --tissue or --masks, not both")
+    del values["masks" if typed == ["tissue"] else "tissue"]
 
 
 def _geometry_values(name: str | None) -> dict[str, Any]:

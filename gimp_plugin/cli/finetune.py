@@ -34,6 +34,7 @@ NO_RUN = ("genes", "none")
 @options.n_top_genes
 @options.aggregator
 @options.head
+@options.class_weights
 @options.training
 @options.runtime
 @options.output("runs/finetune")
@@ -44,13 +45,16 @@ def command(*, start: str, output: Path, **given: Any) -> None:
     splits and model. No case that the run or its ancestors trained on may stand in val or test.
     """
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
-    from gimp_plugin.training import finetune
+    from gimp_plugin.training import finetune, joined
 
-    config = gimp_config(given, stage="finetune", base=_config_of(start))
-    result = finetune(
-        cohort_source(given), config, start=start, output=output, runtime=runtime(given)
-    )
-    click.echo(f"{result.path}: {result.outcome}")
+    weighted = ("genes", "finetune") if start == "genes" else ("finetune",)
+    with joined(runtime(given)) as ranks:
+        with ranks.together():
+            source, base = cohort_source(given), _config_of(start)
+            config = gimp_config(given, stage="finetune", weighted=weighted, base=base)
+        result = finetune(source, config, start=start, output=output, runtime=runtime(given))
+    if ranks.is_main:
+        click.echo(f"{result.path}: {result.outcome}")
 
 
 def _config_of(start: str) -> GimpConfig | None:

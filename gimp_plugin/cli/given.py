@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gimp_plugin.cli.settings import model_tables
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MODEL_OPTIONS = ("modalities", "gene_encoder", "aggregator", "head", "gene_grouping", "n_top_genes")
 STAGE_OPTIONS = ("epochs", "lr", "batch_size")
+WEIGHT_OPTIONS = ("class_weights",)
 
 
 def cohort_source(given: Mapping[str, Any]) -> CohortSource:
@@ -29,7 +30,11 @@ def runtime(given: Mapping[str, Any]) -> Runtime:
 
 
 def gimp_config(
-    given: Mapping[str, Any], *, stage: str, base: GimpConfig | None = None
+    given: Mapping[str, Any],
+    *,
+    stage: str,
+    weighted: Sequence[str] = (),
+    base: GimpConfig | None = None,
 ) -> GimpConfig:
     """Bring preset, settings file and options together; the later wins.
 
@@ -39,6 +44,8 @@ def gimp_config(
         Options of the command.
     stage
         Table that `--epochs`, `--lr` and `--batch-size` belong to.
+    weighted
+        Tables that `--class-weights` belongs to: those of the stages that learn classes.
     base
         What to start from when no preset is asked for; by default the recommended preset.
 
@@ -55,7 +62,9 @@ def gimp_config(
         for table, values in model_tables().items()
         for key, value in values.items()
     }
-    for table, names in (("model", MODEL_OPTIONS), (stage, STAGE_OPTIONS)):
+    owners = [("model", MODEL_OPTIONS), (stage, STAGE_OPTIONS)]
+    owners += [(table, WEIGHT_OPTIONS) for table in weighted]
+    for table, names in owners:
         changes |= {f"{table}.{key}": given[key] for key in names if given.get(key) is not None}
     return start.replace(changes)
 

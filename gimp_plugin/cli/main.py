@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import sys
 from typing import Any
 
@@ -41,7 +43,11 @@ class Gimp(click.Group):
                 result = super().invoke(ctx)
                 if sys.stdout is not None:
                     sys.stdout.flush()
-            except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
+            except click.ClickException as error:
+                if outcome.is_helper():
+                    ctx.exit(error.exit_code)
+                raise
+            except (click.exceptions.Exit, click.Abort, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001  # the one place where errors end
                 tracebacks = ctx.meta.get(logs.VERBOSITY, 0) > 1
@@ -64,6 +70,12 @@ def cli() -> None:
 def run() -> None:
     """Run the command line as a process of its own."""
     outcome.end_at_signals()
+    if "LOCAL_RANK" in os.environ:  # torch would warn, in C++, from each of a launcher's processes
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a letter is no error
         sys.stdout.reconfigure(errors="backslashreplace")
-    cli(prog_name="gimp")
+    try:
+        cli(prog_name="gimp")
+    finally:
+        if "LOCAL_RANK" in os.environ:  # a launcher that sees one process end terminates the rest
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)

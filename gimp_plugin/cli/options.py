@@ -250,6 +250,13 @@ n_top_genes = click.option(
     help="Read the most variable genes of the training cases only, that many; 0: all.",
 )
 
+class_weights = click.option(
+    "--class-weights",
+    type=Choice(["none", "balanced"]),
+    show_default=FROM_START,
+    help="Weights of the classes in the cross-entropy: all alike, or by one over the number of "
+    "training cases.",
+)
 training = all_of(
     click.option("--epochs", type=int, show_default=FROM_START, help="Epochs, at most."),
     click.option("--lr", type=float, show_default=FROM_START, help="Peak learning rate."),
@@ -301,8 +308,8 @@ masks = click.option(
     "--masks",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Folder with a mask for each slide, SLIDE_ID.png, .geojson, .db, .zarr or .npy; it takes "
-    "the place of --tissue.",
+    help="Folder with a mask of the tissue for each slide: SLIDE_ID.png, .geojson, .json, .db, "
+    ".zarr or .npy.",
 )
 
 hardware = all_of(device, precision, num_workers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -13,19 +12,20 @@ from types import FrameType
 import click
 
 import gimp_plugin
-from gimp_plugin.errors import GimpError
+from gimp_plugin.errors import (
+    ConfigError,
+    ElsewhereError,
+    GimpError,
+    exit_code_of,
+    is_resource,
+)
 
-BUG = 1
 PARTLY_DONE = 4
-OUT_OF_RESOURCE = 5
 INTERRUPTED = 130
 TERMINATED = 143
 
 INSIST_S = 0.2
 """Seconds after which an interruption that nobody heard is repeated."""
-
-RESOURCE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENOMEM, errno.EMFILE}
-RESOURCE_WORDS = ("No space left on device", "not enough memory", "can't allocate memory")
 
 
 class Terminated(KeyboardInterrupt):
@@ -91,47 +91,40 @@ def report(error: BaseException, *, tracebacks: bool) -> int:
     if isinstance(error, KeyboardInterrupt):
         signal.setitimer(signal.ITIMER_REAL, 0)
         word = "terminated" if isinstance(error, Terminated) else "interrupted"
-        click.echo(f"{word.capitalize()}; the same command goes on where it stopped.", err=True)
+        if not is_helper():
+            click.echo(f"{word.capitalize()}; the same command goes on where it stopped.", err=True)
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     if tracebacks:
         click.echo("".join(traceback.format_exception(error)), err=True)
-    problem, hint, code = explain(error)
+    if isinstance(error, ElsewhereError) or (isinstance(error, ConfigError) and is_helper()):
+        return exit_code_of(error)
+    problem, hint = explain(error)
     click.echo(f"Error: {problem}", err=True)
     for note in getattr(error, "__notes__", ()):
         click.echo(f"  {note}", err=True)
     if hint:
         click.echo(f"Hint: {hint}", err=True)
-    return code
+    return exit_code_of(error)
 
 
-def explain(error: BaseException) -> tuple[str, str | None, int]:
-    """Problem, hint and exit code of an error."""
+def is_helper() -> bool:
+    """Whether a launcher started this process beside the one that speaks for all."""
+    return "LOCAL_RANK" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+def explain(error: BaseException) -> tuple[str, str | None]:
+    """Problem and hint of an error."""
     if isinstance(error, GimpError):
-        return error.problem, error.hint, error.exit_code
+        return error.problem, error.hint
     if is_resource(error):
         kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
         hint = "free some of it, or give less to do at a time; the same command then goes on"
-        return f"{kind}: {_one_line(error)}".rstrip(": "), hint, OUT_OF_RESOURCE
+        return f"{kind}: {_one_line(error)}".rstrip(": "), hint
     hint = (
         f"this is a bug in gimp-plugin {gimp_plugin.__version__}: please report it, with the "
         "command and what it prints with -vv"
     )
-    return f"unexpected {type(error).__name__}: {_one_line(error)} ({_place(error)})", hint, BUG
-
-
-def is_resource(error: BaseException) -> bool:
-    """Tell whether disk, memory or device ran out.
-
-    torch's own error is known by its name, since nothing here imports torch, and h5py's by its
-    words, since it gives no errno.
-    """
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    if isinstance(error, OSError) and error.errno in RESOURCE_ERRNOS:
-        return True
-    return isinstance(error, (OSError, RuntimeError)) and any(
-        words in str(error) for words in RESOURCE_WORDS
-    )
+    return f"unexpected {type(error).__name__}: {_one_line(error)} ({_place(error)})", hint
 
 
 def silence_stdout() -> None:

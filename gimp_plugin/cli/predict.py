@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gimp_plugin.cli import options
+from gimp_plugin.keys import MODALITIES
 
 
 @click.command("predict", short_help="Predict cases with a fine-tuned run; writes a table.")
@@ -33,11 +34,33 @@ from gimp_plugin.cli import options
     show_default=True,
     help="Least share of the run's genes that the cohort must have.",
 )
+@click.option(
+    "--modalities",
+    type=options.Choice(MODALITIES),
+    show_default="what each case has",
+    help="Halves to predict every case from: the other one is hidden, and cases that lack one of "
+    "these are left out.",
+)
+@click.option(
+    "--abstain-below",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="P",
+    default=0.0,
+    show_default="off",
+    help="Give no class to cases whose highest probability is below P.",
+)
 @options.hardware
 @options.overwrite
 @options.output("predictions.csv", folder=False)
 def command(
-    *, run: Path, missing: str, min_gene_coverage: float, output: Path, **given: Any
+    *,
+    run: Path,
+    missing: str,
+    min_gene_coverage: float,
+    modalities: str | None,
+    abstain_below: float,
+    output: Path,
+    **given: Any,
 ) -> None:
     """Predict every case of the cohort, and say in which part of the splits it was.
 
@@ -48,6 +71,8 @@ def command(
     from gimp_plugin.prediction import predict
 
     n_failed = 0
+    if given["masks"] and not given["slides"]:
+        raise click.UsageError("--masks needs --slides: it is for slides that are read now")
     if given["slides"]:
         given["features"] = given["features"] or output.with_name(f"{output.stem}_features")
         n_failed = _extract(run, given)
@@ -58,6 +83,8 @@ def command(
         runtime=runtime(given),
         missing=missing,
         min_gene_coverage=min_gene_coverage,
+        modalities=modalities,
+        abstain_below=abstain_below,
     )
     click.echo(f"{result.path}: {result.n_cases} cases")
     if n_failed:

@@ -20,6 +20,7 @@ from gimp_plugin.cli import options
 @options.gene_grouping
 @options.n_top_genes
 @options.aggregator
+@options.class_weights
 @options.training
 @options.runtime
 @options.output("runs/pretrain")
@@ -30,8 +31,12 @@ def command(*, output: Path, **given: Any) -> None:
     starts from; an unfinished one is gone on with.
     """
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
-    from gimp_plugin.training import pretrain
+    from gimp_plugin.training import joined, pretrain
 
-    config = gimp_config(given, stage="pretrain")
-    result = pretrain(cohort_source(given), config, output=output, runtime=runtime(given))
-    click.echo(f"{result.path}: {result.outcome}")
+    with joined(runtime(given)) as ranks:
+        with ranks.together():
+            source = cohort_source(given)
+            config = gimp_config(given, stage="pretrain", weighted=("genes",))
+        result = pretrain(source, config, output=output, runtime=runtime(given))
+    if ranks.is_main:
+        click.echo(f"{result.path}: {result.outcome}")

@@ -52,13 +52,22 @@ class Settings:
 
 
 def require_range(
-    name: str, value: float | None, *, low: float, high: float, open_low: bool = False
+    name: str,
+    value: float | None,
+    *,
+    low: float,
+    high: float,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> None:
     """Refuse a number outside of low..high; None passes."""
-    if value is None or ((low < value if open_low else low <= value) and value <= high):
+    if value is None:
         return
-    bracket = "(" if open_low else "["
-    raise ConfigError(f"{name} = {value!r} is out of range, expected {bracket}{low:g}, {high:g}]")
+    above = low < value if open_low else low <= value
+    below = value < high if open_high else value <= high
+    if not (above and below):
+        ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high else ']'}"
+        raise ConfigError(f"{name} = {value!r} is out of range, expected {ends}")
 
 
 def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

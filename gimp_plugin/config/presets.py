@@ -60,7 +60,7 @@ class GimpConfig:
         for table, content in values.items():
             if table not in TABLES:
                 problem = f"unknown table [{table}]{did_you_mean(table, TABLES)}"
-                raise ConfigError(problem, hint=f"known tables: {', '.join(TABLES)}")
+                raise ConfigError(problem, hint=f"known tables: {', '.join(TABLES)}; options")
             if not isinstance(content, Mapping):
                 raise ConfigError(f"[{table}] is {content!r}, expected a table")
         made = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from gimp_plugin.config.checks import Settings, require_choice, require_range
 
 LARGE = 10**9
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,20 @@ class GeneStageConfig(Optimisation):
     ----------
     epochs, patience, lr, warmup, weight_decay, clip_norm, batch_size
         As in every stage.
+    class_weights
+        As in fine-tuning; the epoch is then chosen by the weighted loss, too.
     """
 
     epochs: int = 50
     patience: int = 5
     lr: float = 3e-4
     batch_size: int = 16
+    class_weights: str = "none"
+
+    def __post_init__(self) -> None:
+        """Check ranges and choices."""
+        super(GeneStageConfig, self).__post_init__()
+        require_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +140,9 @@ class FinetuneConfig(Optimisation):
         `balanced_accuracy` (then the lower loss), or `accuracy`, on the validation cases.
     head_from_genes
         Start the gene part of a linear head from the gene pre-training's classifier.
+    class_weights
+        Weights of the classes in the cross-entropy: `none`, or `balanced`, n / (n_classes * n_c)
+        by the training cases, so that each class has the same share in the loss.
     """
 
     epochs: int = 70
@@ -142,6 +154,7 @@ class FinetuneConfig(Optimisation):
     image_dropout: float = 0.1
     choose_by: str = "balanced_accuracy"
     head_from_genes: bool = True
+    class_weights: str = "none"
 
     def __post_init__(self) -> None:
         """Check ranges and choices."""
@@ -158,3 +171,4 @@ class FinetuneConfig(Optimisation):
         require_range("gene_dropout", self.gene_dropout, low=0.0, high=0.95)
         require_range("image_dropout", self.image_dropout, low=0.0, high=0.95)
         require_choice("choose_by", self.choose_by, ("balanced_accuracy", "accuracy"))
+        require_choice("class_weights", self.class_weights, CLASS_WEIGHTS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gimp_plugin.config import FinetuneConfig, PretrainConfig
-from gimp_plugin.data.cases import Case, Patches, all_patches, draw_subset, draw_window, generator
+from gimp_plugin.data.cases import Case, Patches, draw_subset, draw_window, generator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +42,40 @@ class Batch:
     source: Int[Tensor, "batch patch"]
 
     def to(self, device: torch.device) -> Self:
-        """Give the batch on a device; copies from pinned memory do not block."""
-        moved = {
-            field.name: getattr(self, field.name).to(device, non_blocking=True)
-            for field in fields(self)
-        }
-        return type(self)(**moved)
+        """Give the batch on a device."""
+        return moved(self, device)
 
     def pin_memory(self) -> Self:
         """Give the batch in pinned memory, from where a GPU copies without blocking."""
         return type(self)(
             **{field.name: getattr(self, field.name).pin_memory() for field in fields(self)}
         )
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Bring tensors to a device without waiting for what it is doing.
+
+    Parameters
+    ----------
+    value
+        A tensor, or tensors in dictionaries, tuples and dataclasses; anything else stays.
+    device
+        Where to.
+
+    Returns
+    -------
+    The same with the tensors there.
+    """
+    if isinstance(value, Tensor):
+        if device.type == "cuda" and not value.is_cuda:
+            value = value.pin_memory()  # from where a GPU copies in its own time
+        return value.to(device, non_blocking=True)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value)]
+        return replace(value, **{name: moved(getattr(value, name), device) for name in names})
+    if isinstance(value, dict):
+        return {name: moved(one, device) for name, one in value.items()}
+    return tuple(moved(one, device) for one in value) if isinstance(value, tuple) else value
 
 
 class Draw(Protocol):
@@ -77,11 +99,6 @@ def subset_draw(settings: FinetuneConfig) -> Draw:
         high=settings.patch_share_high,
         max_patches=settings.max_patches,
     )
-
-
-def every_patch(case: Case, rng: np.random.Generator) -> Patches:  # noqa: ARG001  # a Draw
-    """All patches, for validation and prediction."""
-    return all_patches(case)
 
 
 def load(

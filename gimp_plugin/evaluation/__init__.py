@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from gimp_plugin.evaluation.evaluate import evaluate
-from gimp_plugin.evaluation.result import Estimate, Evaluation
+from gimp_plugin.evaluation.result import Estimate, Evaluation, ReliabilityBin, SystemScores
 
-__all__ = ["Estimate", "Evaluation", "evaluate"]
+__all__ = ["Estimate", "Evaluation", "ReliabilityBin", "SystemScores", "evaluate"]

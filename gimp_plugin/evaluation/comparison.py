@@ -24,18 +24,13 @@ def compare(
     patients
         What the evaluated system predicts.
     others
-        Name of each other system, and what it predicts for the same patients.
+        Name of each other system, and what it predicts for the same patients, as `aligned`.
     seed
         Of the permutations.
 
     Returns
     -------
     One comparison a system. Holm's adjustment counts all tests of the table, two a system.
-
-    Raises
-    ------
-    EvaluationError
-        If patients, labels, classes or folds are not the same.
     """
     found = [_compared(patients, name, other, seed=seed) for name, other in others]
     adjusted = statistics.holm([p for one in found for p in (one.accuracy_p, one.auc_p)])
@@ -47,7 +42,6 @@ def compare(
 
 def _compared(patients: Patients, name: str, other: Patients, *, seed: int) -> Comparison:
     """Differences and tests, not yet adjusted."""
-    other = _aligned(patients, name, other)
     right, other_right = (one.predicted == one.labels for one in (patients, other))
     difference, auc_p = statistics.swap_test(patients, other.probabilities, seed=seed)
     accuracy_p = statistics.mcnemar(right, other_right)
@@ -64,8 +58,27 @@ def _compared(patients: Patients, name: str, other: Patients, *, seed: int) -> C
     )
 
 
-def _aligned(patients: Patients, name: str, other: Patients) -> Patients:
-    """Patients of the other system in the order of the first; refused where they do not match."""
+def aligned(patients: Patients, name: str, other: Patients) -> Patients:
+    """Give what another system predicts, in the order of the first.
+
+    Parameters
+    ----------
+    patients
+        What the evaluated system predicts.
+    name
+        Name of the other system, for the message.
+    other
+        What it predicts.
+
+    Returns
+    -------
+    Its patients.
+
+    Raises
+    ------
+    EvaluationError
+        If patients, labels, classes or folds are not the same.
+    """
     if other.classes != patients.classes:
         classes, others = listed(patients.classes), listed(other.classes)
         raise EvaluationError(f"{name!r} has the classes {others}, the evaluated {classes}")
@@ -79,7 +92,7 @@ def _aligned(patients: Patients, name: str, other: Patients) -> Patients:
             f"{problem}: {len(alone)} stand in one only: {listed(alone)}", hint=hint
         )
     rows = np.array([row_of[case_id] for case_id in wanted])
-    aligned = Patients(
+    found = Patients(
         case_ids=patients.case_ids,
         classes=patients.classes,
         labels=other.labels[rows],
@@ -88,11 +101,11 @@ def _aligned(patients: Patients, name: str, other: Patients) -> Patients:
         folds=tuple(other.folds[row] for row in rows),
         modalities=tuple(other.modalities[row] for row in rows),
     )
-    differ = np.flatnonzero(aligned.labels != patients.labels)
+    differ = np.flatnonzero(found.labels != patients.labels)
     if differ.size:
         cases = listed(patients.case_ids[row] for row in differ)
         raise EvaluationError(f"{name!r} has other labels for {differ.size} cases: {cases}")
-    matches = set(zip(patients.folds, aligned.folds, strict=True))
-    if not len(matches) == len(patients.fold_names) == len(aligned.fold_names):
+    matches = set(zip(patients.folds, found.folds, strict=True))
+    if not len(matches) == len(patients.fold_names) == len(found.fold_names):
         raise EvaluationError(f"{name!r} has its patients in other folds than the evaluated")
-    return aligned
+    return found

@@ -83,7 +83,7 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
         patients=patients,
         by_seed=tuple(map(together, seeds)) if len(seeds) > 1 else (),
         n_unlabelled=sum(one.n_unlabelled for one in folds),
-        warnings=tuple(_few_cases(patients, part)),
+        warnings=(*_few_cases(patients, part), *_mixed_halves(folds)),
     )
 
 
@@ -194,6 +194,16 @@ def _few_cases(patients: Patients, part: str) -> Iterator[str]:
         if count < FEW:
             cases = "case" if count == 1 else "cases"
             yield f"class {name!r} has {count} {part} {cases}: too few to say much about it"
+
+
+def _mixed_halves(folds: Sequence[_Fold]) -> Iterator[str]:
+    """Warn of averages over tables that look like seeds and were predicted from other halves."""
+    for fold in folds:
+        halves = {frozenset(zip(one.case_ids, one.modalities, strict=True)) for one in fold.seeds}
+        if len(halves) > 1:
+            names = listed(path.name for path in fold.paths)
+            problem = f"{names} were predicted from different halves and are averaged"
+            yield f"{problem}: to see them side by side, compare them"
 
 
 def _named(tables: Sequence[Predictions]) -> str:

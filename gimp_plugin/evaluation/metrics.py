@@ -18,12 +18,13 @@ from gimp_plugin.evaluation.ranking import each_auc, weighted_auc
 Floats = NDArray[np.float64]
 Metric = Callable[[Patients, Floats], Floats]
 
-N_BINS = 10
+BIN_EDGES = np.linspace(0.0, 1.0, 16)
+"""Of the confidences that are taken together: bins are open below and closed above."""
 TINY = float(np.finfo(np.float64).eps)
 
 
 def accuracy(patients: Patients, weights: Floats) -> Floats:
-    """Share of patients whose class is predicted."""
+    """Share of patients whose class is predicted; one without an answer is not."""
     return _mean((patients.predicted == patients.labels).astype(float), weights)
 
 
@@ -84,20 +85,28 @@ def log_loss(patients: Patients, weights: Floats) -> Floats:
 
 
 def calibration_error(patients: Patients, weights: Floats) -> Floats:
-    """Expected calibration error of the most likely class, in ten bins of equal width.
+    """Expected calibration error of the most likely class, in 15 bins of equal width.
 
-    Bins hold probabilities (0, .1], (.1, .2], ... It grows by chance as patients become fewer, and
-    under the bootstrap once more, so it has no interval.
+    The confidence of a patient is its highest probability; bins hold (0, 1/15], (1/15, 2/15], ...
+    In each, the distance of the mean confidence from the share of patients whose most likely class
+    is the true one; the mean of these over the patients (arXiv 1706.04599, equation 3). It is above
+    0 by chance, the more so the fewer patients there are, and under the bootstrap once more: its
+    interval is `statistics.reflected`.
 
     Returns
     -------
     Shape (draw,).
     """
-    confidence = patients.probabilities.max(axis=1)
-    correct = patients.probabilities.argmax(axis=1) == patients.labels
-    bins = np.ceil(confidence * N_BINS).astype(int).clip(1, N_BINS) - 1
-    gaps = weights @ (np.eye(N_BINS)[bins] * (correct - confidence)[:, None])
+    confidence, right, bins = confidences(patients)
+    gaps = weights @ (np.eye(len(BIN_EDGES) - 1)[bins] * (right - confidence)[:, None])
     return np.abs(gaps).sum(axis=1) / weights.sum(axis=1)
+
+
+def confidences(patients: Patients) -> tuple[Floats, NDArray[np.bool_], NDArray[np.int64]]:
+    """Highest probability of each patient, whether its class is the true one, and its bin."""
+    confidence = patients.probabilities.max(axis=1)
+    right = patients.probabilities.argmax(axis=1) == patients.labels
+    return confidence, right, np.digitize(confidence, BIN_EDGES[1:-1], right=True)
 
 
 def swapped_auc(patients: Patients, probabilities: Floats) -> Floats:
@@ -155,5 +164,5 @@ def _counts(patients: Patients, weights: Floats) -> tuple[Floats, Floats, Floats
 
 
 def _one_hot(values: NDArray[np.int64], patients: Patients) -> Floats:
-    """Class indices as rows of an identity matrix."""
-    return np.eye(len(patients.classes))[values]
+    """Class indices as rows of an identity matrix; zeros for -1, which is no class."""
+    return np.eye(len(patients.classes) + 1)[values, :-1]

@@ -26,7 +26,7 @@ class Patients:
     classes
         Class names; the second is the positive class of two.
     labels, predicted
-        True and predicted class of each patient, as indices.
+        True and predicted class of each patient, as indices; predicted is -1 without an answer.
     probabilities
         Shape (case, class).
     folds
@@ -116,7 +116,8 @@ def averaged(parts: Sequence[Patients]) -> Patients:
     """Average the probabilities of rows that belong to one patient, over all the sets.
 
     A patient with one row keeps its predicted class; of several rows it is the class with the
-    highest mean probability. TCGA patients are told apart by their first 12 characters.
+    highest mean probability, and none where any of the rows has none. TCGA patients are told apart
+    by their first 12 characters.
 
     Parameters
     ----------
@@ -142,6 +143,7 @@ def averaged(parts: Sequence[Patients]) -> Patients:
         return rows
     _check_agreement(rows, owner, firsts)
     sizes = np.bincount(owner)
+    unanswered = np.bincount(owner, weights=rows.predicted < 0) > 0
     means = np.zeros((len(firsts), len(rows.classes)))
     np.add.at(means, owner, rows.probabilities)
     means /= sizes[:, None]
@@ -149,7 +151,9 @@ def averaged(parts: Sequence[Patients]) -> Patients:
         case_ids=tuple(rows.case_ids[first] for first in firsts),
         classes=rows.classes,
         labels=rows.labels[firsts],
-        predicted=np.where(sizes > 1, means.argmax(axis=1), rows.predicted[firsts]),
+        predicted=np.where(
+            unanswered, -1, np.where(sizes > 1, means.argmax(axis=1), rows.predicted[firsts])
+        ),
         probabilities=means,
         folds=tuple(rows.folds[first] for first in firsts),
         modalities=tuple(

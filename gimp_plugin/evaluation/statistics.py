@@ -74,6 +74,33 @@ def bootstrap(
     return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
 
 
+def reflected(value: float, low: float, high: float) -> tuple[float, float]:
+    """95 % interval of a metric that the bootstrap moves away from 0 (basic bootstrap interval).
+
+    The distances of the drawn values from the estimate are laid to its other side. A percentile
+    interval of the calibration error would hardly ever hold the true one of a model that is nearly
+    calibrated.
+
+    Parameters
+    ----------
+    value
+        Estimate.
+    low, high
+        Percentile interval of `bootstrap`.
+
+    Returns
+    -------
+    Lower and upper end, within 0 to 1; the estimate lies between them.
+
+    Examples
+    --------
+    >>> low, high = reflected(0.08, 0.06, 0.15)
+    >>> round(low, 2), round(high, 2)
+    (0.01, 0.1)
+    """
+    return max(0.0, min(2 * value - high, value)), min(1.0, max(2 * value - low, value))
+
+
 def draws(patients: Patients, *, seed: int, n_draws: int) -> Iterator[Floats]:
     """How often each patient is drawn, in blocks of shape (draw, case)."""
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gimp_plugin.config import ModelConfig
+from gimp_plugin.models.places import Picked, picked
 
 
 class GatedAttention(nn.Module):
@@ -41,8 +42,9 @@ class GatedAttention(nn.Module):
         tokens: Float[Tensor, "batch patch dim"],
         valid: Bool[Tensor, "batch patch"],
         *,
-        slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # all slides are one bag
+        slide: Int[Tensor, "batch patch"] | None = None,
         rows: Bool[Tensor, "batch patch"] | None = None,
+        plan: Picked | None = None,
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
         """Aggregate the patches of each case.
 
@@ -58,13 +60,25 @@ class GatedAttention(nn.Module):
             Patches that are wanted besides CLS_img; none by default. They are given back as they
             came: this aggregator tells a patch nothing of the others, so masked patch modeling
             has nothing to learn from.
+        plan
+            What `plan` gave for these masks, worked out in advance.
 
         Returns
         -------
         CLS_img, and the wanted patches of all cases one after the other.
         """
         cls_img = einsum(self.weights(tokens, valid), tokens, "b n, b n d -> b d")
-        return cls_img, tokens[torch.zeros_like(valid) if rows is None else rows]
+        return cls_img, tokens[plan or self.plan(valid, slide=slide, rows=rows)]
+
+    def plan(
+        self,
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # all slides are one bag
+        rows: Bool[Tensor, "batch patch"] | None = None,
+    ) -> Picked:
+        """Work out which patches are wanted."""
+        return picked(torch.zeros_like(valid) if rows is None else rows)
 
     def weights(
         self, tokens: Float[Tensor, "batch patch dim"], valid: Bool[Tensor, "batch patch"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,9 +14,30 @@ from nystrom_attention import NystromAttention as PackageAttention
 from torch import Tensor, nn
 
 from gimp_plugin.config import ModelConfig
-from gimp_plugin.models.layout import BagLayout
+from gimp_plugin.models.layout import BagLayout, slides_of
 from gimp_plugin.models.nystrom import NystromAttention
+from gimp_plugin.models.places import Picked, picked
 from gimp_plugin.models.rows import take_rows
+from gimp_plugin.models.streaming import CHUNK, stream_layer
+
+
+@dataclass(frozen=True, slots=True)
+class NystromPlan:
+    """Where the tokens of a batch lie, and which are wanted.
+
+    Parameters
+    ----------
+    layout
+        Of CLS and patches, for every layer.
+    rows
+        Index of CLS and the wanted patches of each case, filled up with CLS.
+    real
+        Which of the wanted patches are no filling.
+    """
+
+    layout: BagLayout
+    rows: Int[Tensor, "batch _"]
+    real: Picked
 
 
 class NystromLayer(nn.Module):
@@ -74,6 +97,7 @@ class NystromAggregator(nn.Module):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,
         rows: Bool[Tensor, "batch patch"] | None = None,
+        plan: NystromPlan | None = None,
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
         """Aggregate the patches of each case.
 
@@ -88,18 +112,85 @@ class NystromAggregator(nn.Module):
         rows
             Patches that are wanted besides CLS_img; none by default. The last layer computes
             nothing else.
+        plan
+            What `plan` gave for these masks, worked out in advance.
 
         Returns
         -------
         CLS_img, and the wanted patches of all cases one after the other.
         """
+        plan = plan or self.plan(valid, slide=slide, rows=rows)
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
-        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
         for layer in self.layers[:-1]:
-            x = layer(x, layout)
+            x = layer(x, plan.layout)
+        x = self.norm(self.layers[-1](x, plan.layout, plan.rows))
+        return x[:, 0], x[:, 1:][plan.real]
+
+    def plan(
+        self,
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,
+        rows: Bool[Tensor, "batch patch"] | None = None,
+    ) -> NystromPlan:
+        """Work out from the masks what `forward` needs of them."""
+        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
         index, real = _wanted(torch.zeros_like(valid) if rows is None else rows)
-        x = self.norm(self.layers[-1](x, layout, index))
-        return x[:, 0], x[:, 1:][real]
+        return NystromPlan(layout, index, picked(real))
+
+    @torch.no_grad()
+    def stream(
+        self,
+        tokens: Iterable[Float[Tensor, "_ dim"]],
+        sizes: Sequence[int],
+        *,
+        chunk: int = CHUNK,
+    ) -> Float[Tensor, "1 dim"]:
+        """Aggregate the patches of one case in the room that its tokens take.
+
+        Parameters
+        ----------
+        tokens
+            Embedded patches, some at a time, slide after slide.
+        sizes
+            Patches of each slide.
+        chunk
+            Tokens that are computed at a time.
+
+        Returns
+        -------
+        CLS_img, as `forward` gives it in evaluation but for rounding, without a gradient.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer patches than `sizes` say.
+        """
+        x = self._filled(tokens, sum(sizes))
+        valid = x.new_ones(x.shape[:2], dtype=torch.bool)
+        slide = slides_of(sizes, device=x.device)
+        layout = self.layers[0].attention.layout(valid, slide)
+        for number, layer in enumerate(self.layers, start=1):
+            n_wanted = 1 if number == len(self.layers) else x.shape[1]
+            stream_layer(
+                layer.norm, layer.attention, x, layout=layout, n_wanted=n_wanted, chunk=chunk
+            )
+        return self.norm(x[:, 0])
+
+    def _filled(
+        self, tokens: Iterable[Float[Tensor, "_ dim"]], n_patches: int
+    ) -> Float[Tensor, "1 patch dim"]:
+        """CLS and patches in one tensor."""
+        x = self.cls_token.new_empty(1, 1 + n_patches, self.dim)
+        x[0, 0] = self.cls_token
+        n_filled = 0
+        for some in tokens:
+            n_filled += len(some)
+            if n_filled <= n_patches:
+                x[0, 1 + n_filled - len(some) : 1 + n_filled] = some
+        if n_filled != n_patches:
+            raise ValueError(f"the tokens are of {n_filled} patches, expected {n_patches}")
+        return x
 
 
 class ReferenceAggregator(NystromAggregator):
@@ -123,6 +214,7 @@ class ReferenceAggregator(NystromAggregator):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # the package knows none
         rows: Bool[Tensor, "batch patch"] | None = None,
+        plan: NystromPlan | None = None,  # noqa: ARG002  # of `NystromAggregator` alone
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
         """Aggregate the patches of each case, all bags of one length at a time."""
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gimp_plugin.models.heads import LinearHead
+from gimp_plugin.models.layout import slides_of
+from gimp_plugin.models.places import Places, picked
+from gimp_plugin.models.streaming import CHUNK
 
 
 class SlideEncoding(NamedTuple):
@@ -107,14 +113,84 @@ class GimpModel(nn.Module):
         -------
         The encoding.
         """
-        tokens = self.patches(features, valid, masked)
+        return self.encode_at(
+            features, self.places(valid, slide=slide, masked=masked, counted=counted)
+        )
+
+    def places(
+        self,
+        valid: Bool[Tensor, "batch patch"],
+        *,
+        slide: Int[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,
+        counted: Bool[Tensor, "batch patch"] | None = None,
+    ) -> Places:
+        """Work out in advance, where the masks are, which patches of a batch go where.
+
+        Parameters
+        ----------
+        valid, slide, masked, counted
+            As for `encode_slides`.
+
+        Returns
+        -------
+        What `encode_at` takes, once it is where the features are.
+        """
         rows = masked if counted is None else counted
-        cls_img, patches = self.aggregator(tokens, valid, slide=slide, rows=rows)
-        if rows is None:
+        plan = None
+        if _offers(self.aggregator, "plan"):
+            plan = self.aggregator.plan(valid, slide=slide, rows=rows)
+        return Places(
+            valid=valid,
+            slide=slide,
+            rows=rows,
+            visible=None if masked is None else picked(valid & ~masked),
+            wanted=None if rows is None else picked(rows),
+            plan=plan,
+        )
+
+    def encode_at(
+        self, features: Float[Tensor, "batch patch feature"], places: Places
+    ) -> SlideEncoding:
+        """`encode_slides`, with the places worked out."""
+        tokens = self.patches(features, places.visible)
+        given: dict[str, Any] = {"slide": places.slide, "rows": places.rows}
+        if places.plan is not None:
+            given["plan"] = places.plan
+        cls_img, patches = self.aggregator(tokens, places.valid, **given)
+        if places.wanted is None:
             nothing = cls_img.new_zeros(0, features.shape[-1])
             return SlideEncoding(cls_img, nothing, nothing)
-        target = self.patches.normalise(features[rows])
+        target = self.patches.normalise(features[places.wanted])
         return SlideEncoding(cls_img, self.decoder(patches), target)
+
+    @torch.no_grad()
+    def stream_slides(
+        self, features: Iterable[Float[Tensor, "_ feature"]], sizes: Sequence[int]
+    ) -> Float[Tensor, "1 dim"]:
+        """CLS_img of one case, whose patch features are never held all at once.
+
+        An aggregator that has `stream` beside its `forward` gets the tokens as they come, others
+        get all of them together.
+
+        Parameters
+        ----------
+        features
+            Patch features in any floating type, some at a time, slide after slide.
+        sizes
+            Patches of each slide.
+
+        Returns
+        -------
+        What `encode_slides` gives in evaluation but for rounding, without a gradient.
+        """
+        tokens = (self._embed(part) for some in features for part in torch.split(some, CHUNK))
+        if _offers(self.aggregator, "stream"):
+            return self.aggregator.stream(tokens, sizes)
+        every = rearrange(torch.cat(list(tokens)), "n d -> 1 n d")
+        valid = every.new_ones(every.shape[:2], dtype=torch.bool)
+        slide = slides_of(sizes, device=every.device)
+        return self.aggregator(every, valid, slide=slide, rows=None)[0]
 
     def classify(
         self,
@@ -142,3 +218,13 @@ class GimpModel(nn.Module):
         """Start the gene part of a linear head as the gene classifier ended; others stay."""
         if isinstance(self.head, LinearHead) and self.gene_classifier is not None:
             self.head.start_from(self.gene_classifier)
+
+    def _embed(self, features: Float[Tensor, "patch feature"]) -> Float[Tensor, "patch dim"]:
+        """Tokens of some patches."""
+        return self.patches(rearrange(features, "n f -> 1 n f"))[0]
+
+
+def _offers(aggregator: nn.Module, name: str) -> bool:
+    """Whether an aggregator's method belongs to its own `forward`, and not to a parent's."""
+    own = next(vars(kind) for kind in type(aggregator).__mro__ if "forward" in vars(kind))
+    return name in own

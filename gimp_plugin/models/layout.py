@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,8 @@ class BagLayout:
         Number of zero tokens in front of each bag that take part like others, or None.
     place
         Where each token stands for the convolution, slides lying apart, or None for one slide.
+    n_places
+        Places of the convolution, if tokens have some.
     """
 
     valid: Bool[Tensor, "batch patch"] | None
@@ -36,6 +39,7 @@ class BagLayout:
     live: Bool[Tensor, "batch landmark"] | None = None
     blanks: Int[Tensor, " batch"] | None = None
     place: Int[Tensor, "batch _"] | None = None
+    n_places: int = 0
 
     @classmethod
     def balanced(
@@ -76,6 +80,7 @@ class BagLayout:
             size=first.diff(dim=1),
             live=_unless_all(slot[:-1] < n_live),
             place=place,
+            n_places=_n_places(place),
         )
 
     @classmethod
@@ -116,6 +121,7 @@ class BagLayout:
             size=size.expand(-1, n_landmarks),
             blanks=rearrange(blanks, "b 1 -> b"),
             place=place,
+            n_places=_n_places(place),
         )
 
     def key_mask(
@@ -142,6 +148,30 @@ class BagLayout:
             tokens = tokens.masked_fill(~self.valid, -torch.inf)
         blanks = rearrange(self.blanks.to(dtype).log(), "b -> b 1")
         return rearrange(torch.cat([blanks, tokens], dim=1), "b n -> b 1 1 n")
+
+
+def slides_of(sizes: Sequence[int], *, device: torch.device) -> Int[Tensor, "1 patch"]:
+    """Slide of each patch of one case.
+
+    Parameters
+    ----------
+    sizes
+        Patches of each slide.
+    device
+        Where the result goes.
+
+    Returns
+    -------
+    Indices of the slides, one slide after the other.
+
+    Examples
+    --------
+    >>> slides_of([2, 0, 3], device=torch.device("cpu")).tolist()
+    [[0, 0, 2, 2, 2]]
+    """
+    n_patches = torch.tensor(sizes, dtype=torch.long, device=device)
+    slide = torch.arange(len(sizes), device=device).repeat_interleave(n_patches)
+    return rearrange(slide, "n -> 1 n")
 
 
 def places_apart(
@@ -171,6 +201,11 @@ def places_apart(
     if not starts.any():
         return None
     return torch.arange(slide.shape[1], device=slide.device) + gap * starts.cumsum(dim=1)
+
+
+def _n_places(place: Int[Tensor, "batch _"] | None) -> int:
+    """Places up to the last one that a token stands at."""
+    return 0 if place is None else int(place.max()) + 1
 
 
 def _count(

@@ -17,6 +17,9 @@ from gimp_plugin.models.layout import BagLayout, places_apart
 from gimp_plugin.models.pinv import apply_pinv
 from gimp_plugin.models.rows import add_rows, take_rows
 
+QUERIES, KEYS, VALUES = range(3)
+"""Parts of the package's one projection."""
+
 
 class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package has no types
     """The package's attention with its own forward pass; parameters and state dict are the same.
@@ -76,21 +79,17 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
             layout = self.layout(x.new_ones(x.shape[:2], dtype=torch.bool))
         if layout.valid is not None:
             x = x.masked_fill(rearrange(~layout.valid, "b n -> b n 1"), 0.0)
-        w_q, w_k, w_v = self.to_qkv.weight.chunk(3)
-        v = self._heads(x, w_v)
-        means = add_rows(x, layout.landmark, layout.size.shape[1]) / layout.size[..., None]
-        q_landmarks, k_landmarks = self._heads(means, w_q), self._heads(means, w_k)
-
-        summary = self._summarise(q_landmarks, self._heads(x, w_k), v, layout)
-        summary = self._invert(q_landmarks, k_landmarks, summary, layout)
-        q = self._heads(x if rows is None else take_rows(x, rows), w_q)
-        live = None if layout.live is None else rearrange(layout.live, "b m -> b 1 1 m")
-        out = scaled_dot_product_attention(q, k_landmarks, summary, attn_mask=live)
-        out = rearrange(out, "b h n d -> b n (h d)")
+        v = self.project(x, VALUES)
+        sums = add_rows(x, layout.landmark, layout.size.shape[1])
+        q_landmarks, k_landmarks = self.landmarks(sums, layout)
+        summary = self._summarise(q_landmarks, self.project(x, KEYS), v, layout)
+        summary = self.invert(q_landmarks, k_landmarks, summary, layout)
+        wanted = x if rows is None else take_rows(x, rows)
+        out = self.read(wanted, k_landmarks, summary, layout)
 
         only_cls = rows is not None and rows.shape[1] == 1 and not self.cls_convolution
         if self.residual and not only_cls:
-            neighbours = self._convolve(v, layout)
+            neighbours = self.convolve(rearrange(v, "b h n d -> b n (h d)"), layout)
             out = out + (neighbours if rows is None else take_rows(neighbours, rows))
         return self.to_out(out)
 
@@ -119,11 +118,43 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
             place = places_apart(own, gap=self.res_conv.padding[0])
         return make(valid, self.num_landmarks, place=place)
 
-    def _heads(
-        self, x: Float[Tensor, "batch patch dim"], weight: Float[Tensor, "_ dim"]
+    def project(
+        self, x: Float[Tensor, "batch patch dim"], part: int
     ) -> Float[Tensor, "batch head patch _"]:
-        """Queries, keys or values of each head."""
+        """Queries, keys or values of each head.
+
+        Parameters
+        ----------
+        x
+            Tokens after the norm.
+        part
+            `QUERIES`, `KEYS` or `VALUES`.
+
+        Returns
+        -------
+        What was asked for.
+        """
+        weight = self.to_qkv.weight.chunk(3)[part]
         return rearrange(functional.linear(x, weight), "b n (h d) -> b h n d", h=self.heads)
+
+    def landmarks(
+        self, sums: Float[Tensor, "batch landmark dim"], layout: BagLayout
+    ) -> tuple[Float[Tensor, "batch head landmark _"], Float[Tensor, "batch head landmark _"]]:
+        """Queries and keys of the landmarks.
+
+        Parameters
+        ----------
+        sums
+            Sums of the tokens of each landmark.
+        layout
+            Where the tokens lie.
+
+        Returns
+        -------
+        q_l and k_l.
+        """
+        means = sums / layout.size[..., None]
+        return self.project(means, QUERIES), self.project(means, KEYS)
 
     def _summarise(
         self,
@@ -138,14 +169,28 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         mask = layout.key_mask(k.dtype)
         return scaled_dot_product_attention(q_landmarks, k, v, attn_mask=mask)
 
-    def _invert(
+    def invert(
         self,
         q_landmarks: Float[Tensor, "batch head landmark dim"],
         k_landmarks: Float[Tensor, "batch head landmark dim"],
         summary: Float[Tensor, "batch head landmark dim"],
         layout: BagLayout,
     ) -> Float[Tensor, "batch head landmark dim"]:
-        """Pseudo-inverse of the attention among landmarks, times s: u, in full precision."""
+        """Pseudo-inverse of the attention among landmarks, times s, in full precision.
+
+        Parameters
+        ----------
+        q_landmarks, k_landmarks
+            Queries and keys of the landmarks.
+        summary
+            Attention from the landmarks to the tokens, s.
+        layout
+            Where the tokens lie.
+
+        Returns
+        -------
+        u, in the type of s.
+        """
         precise = torch.promote_types(summary.dtype, torch.float32)
         with torch.autocast(summary.device.type, enabled=False):
             logits = q_landmarks.to(precise) @ k_landmarks.to(precise).mT * self.scale
@@ -158,17 +203,66 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
             inverted = apply_pinv(attention, summary.to(precise), n_iterations=self.pinv_iterations)
         return inverted.to(summary.dtype)
 
-    def _convolve(
-        self, v: Float[Tensor, "batch head patch _"], layout: BagLayout
-    ) -> Float[Tensor, "batch patch dim"]:
-        """Residual convolution over the neighbours of each token, within its slide."""
-        n_left = 0 if self.cls_convolution else 1
-        values = rearrange(v[:, :, n_left:], "b h n d -> b n (h d)")
-        if layout.place is not None:
-            values = add_rows(values, layout.place, int(layout.place.max()) + 1)
+    def read(
+        self,
+        x: Float[Tensor, "batch patch dim"],
+        k_landmarks: Float[Tensor, "batch head landmark _"],
+        inverted: Float[Tensor, "batch head landmark _"],
+        layout: BagLayout,
+    ) -> Float[Tensor, "batch patch _"]:
+        """Attention from tokens to the landmarks, o, heads side by side.
+
+        Parameters
+        ----------
+        x
+            Tokens after the norm.
+        k_landmarks
+            Keys of the landmarks.
+        inverted
+            u.
+        layout
+            Where the tokens lie.
+
+        Returns
+        -------
+        The output before the residual convolution and the output layer.
+        """
+        live = None if layout.live is None else rearrange(layout.live, "b m -> b 1 1 m")
+        q = self.project(x, QUERIES)
+        out = scaled_dot_product_attention(q, k_landmarks, inverted, attn_mask=live)
+        return rearrange(out, "b h n d -> b n (h d)")
+
+    def convolve(
+        self, v: Float[Tensor, "batch patch _"], layout: BagLayout, *, first: int = 0
+    ) -> Float[Tensor, "batch patch _"]:
+        """Residual convolution over the neighbours of each token, within its slide.
+
+        Parameters
+        ----------
+        v
+            Values of contiguous tokens, heads side by side; zeros are taken to lie around them.
+        layout
+            Where the tokens lie.
+        first
+            Index of the first of these tokens.
+
+        Returns
+        -------
+        As many rows as `v`; 0 for CLS unless `cls_convolution`.
+        """
+        n_left = 0 if self.cls_convolution or first else 1
+        values = v[:, n_left:]
+        place = layout.place if values.shape[1] else None
+        if place is not None:
+            begin = first if self.cls_convolution else first + n_left - 1
+            is_whole = values.shape[1] == place.shape[1]
+            place = place[:, begin : begin + values.shape[1]]
+            place = place - place[:, :1]
+            n_places = layout.n_places if is_whole else int(place.max()) + 1
+            values = add_rows(values, place, n_places)
         values = rearrange(values, "b n (h d) -> b n h d", h=self.heads)
         values = convolve(values, rearrange(self.res_conv.weight, "h 1 taps 1 -> h taps"))
         values = rearrange(values, "b n h d -> b n (h d)")
-        if layout.place is not None:
-            values = take_rows(values, layout.place)
+        if place is not None:
+            values = take_rows(values, place)
         return functional.pad(values, (0, 0, n_left, 0))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gimp_plugin.models.places import Picked
 
 
 class PatchEmbedding(nn.Module):
@@ -38,32 +40,26 @@ class PatchEmbedding(nn.Module):
         return functional.layer_norm(features, features.shape[-1:])
 
     def forward(
-        self,
-        features: Float[Tensor, "batch patch feature"],
-        valid: Bool[Tensor, "batch patch"],
-        masked: Bool[Tensor, "batch patch"] | None = None,
+        self, features: Float[Tensor, "batch patch feature"], visible: Picked | None = None
     ) -> Float[Tensor, "batch patch dim"]:
-        """Embed the visible patches; the masked ones share the mask token.
+        """Embed the visible patches; all others share the mask token.
 
         Parameters
         ----------
         features
             Patch features in any floating type.
-        valid
-            True for patches that exist; what the others give is of no consequence.
-        masked
-            True for patches that are hidden; none by default.
+        visible
+            Index of the patches that exist and are not hidden; all by default.
 
         Returns
         -------
-        One token a patch.
+        One token a patch; those of padding are of no consequence.
         """
-        if masked is None:
+        if visible is None:
             return self.projection(self.normalise(features))
-        visible = valid & ~masked
         embedded = self.projection(self.normalise(features[visible]))
-        tokens = self.mask_token.expand(*valid.shape, -1)
-        return tokens.index_put((visible,), embedded.to(tokens.dtype))
+        tokens = self.mask_token.expand(*features.shape[:2], -1)
+        return tokens.index_put(visible, embedded.to(tokens.dtype))
 
 
 class Decoder(nn.Sequential):

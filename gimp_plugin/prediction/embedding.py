@@ -189,7 +189,7 @@ def embedded(
         layer = source.layer or "X"
         facts |= {"layer": layer, "scale": cohort.scale, "gene_coverage": coverage}
     give = _given(record, model, what)
-    rows = each_case(record, model, cases, genes=genes, give=give, runtime=runtime, title="embed")
+    rows = each_case(model, cases, genes=genes, give=give, runtime=runtime, title="embed")
     return Embedded(np.stack([row.float().numpy() for _, row in rows]), facts)
 
 

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from gimp_plugin.assembly.device import device_of, precision_of
 from gimp_plugin.config import Runtime
-from gimp_plugin.data.batches import Batch, every_patch, load
 from gimp_plugin.data.cases import Case
+from gimp_plugin.data.chunks import load_chunks
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.storage.runs import RunRecord
 
@@ -20,7 +20,6 @@ Given = Callable[[Tensor | None, Tensor | None, Tensor, Tensor], Tensor]
 
 
 def each_case(
-    record: RunRecord,
     model: GimpModel,
     cases: Sequence[Case],
     *,
@@ -33,10 +32,10 @@ def each_case(
 
     Parameters
     ----------
-    record, model
-        A run and its model, which is moved to the device.
+    model
+        The model of a run, which is moved to the device.
     cases
-        The cases; the slides of those that have some are read.
+        The cases; the slides of those that have some are read, chunk by chunk.
     genes
         Standardised expression by `Case.gene_row`, shape (row, gene); None to do without.
     give
@@ -53,16 +52,13 @@ def each_case(
     device = device_of(runtime)
     model.to(device).eval()
     mixed = precision_of(runtime) == "bf16"
-    batches = _batches(record, cases, device=device, num_workers=runtime.num_workers)
-    pairs = zip(cases, batches, strict=True)
-    for case, batch in tqdm(pairs, desc=title, total=len(cases), disable=None):
+    loaded = load_chunks(cases, device=device, num_workers=runtime.num_workers)
+    for case, chunks in tqdm(loaded, desc=title, total=len(cases), disable=None):
         has_genes = genes is not None and case.has_genes
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             cls_img = cls_ge = None
-            if batch is not None and case.has_slides:
-                moved = batch.to(device)
-                encoded = model.encode_slides(moved.features, moved.valid, slide=moved.slide)
-                cls_img = encoded.cls_img
+            if case.has_slides:
+                cls_img = model.stream_slides(chunks, [bag.n_patches for bag in case.bags])
             if genes is not None and has_genes:
                 cls_ge = model.encode_genes(genes[case.gene_row][None].to(device))
             halves = [torch.tensor([here], device=device) for here in (case.has_slides, has_genes)]
@@ -80,22 +76,3 @@ def needed_halves(record: RunRecord) -> tuple[str, ...]:
     if model.has_genes and not (model.has_slides and tuned and settings.gene_dropout):
         needed.append("genes")
     return tuple(needed)
-
-
-def _batches(
-    record: RunRecord, cases: Sequence[Case], *, device: torch.device, num_workers: int
-) -> Iterator[Batch | None]:
-    """Patches of each case, where any case has some."""
-    if not any(case.has_slides for case in cases):
-        yield from [None] * len(cases)
-        return
-    yield from load(
-        cases,
-        [[index] for index in range(len(cases))],
-        every_patch,
-        feature_dim=record.feature_dim,
-        seed=0,
-        epoch=0,
-        num_workers=num_workers,
-        pin_memory=device.type == "cuda",
-    )

@@ -118,4 +118,7 @@ def extraction_config(
     if masks and stored.get("tissue") != GIVEN:
         problem = f"run {str(record.path)!r} has bags with tissue {stored.get('tissue')!r}"
         raise ConfigError(f"{problem}, not by masks made elsewhere", hint="leave --masks out")
+    if not masks and stored.get("tissue") == GIVEN:
+        problem = f"run {str(record.path)!r} was trained on bags by masks made elsewhere"
+        raise ConfigError(problem, hint="give those of the new slides with --masks")
     return ExtractionConfig.from_dict(stored)

@@ -14,12 +14,14 @@ from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.assembly.load import check_bags, load_run, transform_of
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.config import CohortSource, Runtime
+from gimp_plugin.config.checks import require_range
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CheckpointError, ConfigError, PairingError, listed
+from gimp_plugin.errors import CheckpointError, ConfigError, listed
 from gimp_plugin.models.gimp import GimpModel
-from gimp_plugin.prediction.encoding import each_case, needed_halves
+from gimp_plugin.prediction.encoding import each_case
 from gimp_plugin.prediction.files import inherited, is_stale, sidecar
+from gimp_plugin.prediction.halves import check_modalities, modalities_of, predictable, shown
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.predictions import write_predictions
@@ -59,11 +61,14 @@ def predict(
     runtime: Runtime,
     missing: str = "keep",
     min_gene_coverage: float = 0.95,
+    modalities: str | None = None,
+    abstain_below: float = 0.0,
 ) -> PredictionResult:
     """Predict the class of every case, with all its patches, one case at a time.
 
     Each case is computed alone, so a prediction does not depend on which others are asked for. A
     case that lacks a half is predicted from the other, if the run was trained for that.
+    Probabilities are the softmax of logits / T, with the temperature T of the run.
 
     Parameters
     ----------
@@ -80,6 +85,11 @@ def predict(
         What becomes of cases that lack a half: `drop`, `keep` or `error`.
     min_gene_coverage
         Least share of the run's genes that the cohort must have.
+    modalities
+        Halves to predict every case from, `slides`, `genes` or `slides+genes`: the other is
+        hidden, and a case that lacks one is left out. None takes what each case has.
+    abstain_below
+        A case whose highest probability is lower gets no class; 0 gives every case one.
 
     Returns
     -------
@@ -88,9 +98,10 @@ def predict(
     Raises
     ------
     ConfigError
-        If neither a cohort, nor a table of labels, nor features are given.
+        If neither a cohort, nor a table of labels, nor features are given, or a value is wrong.
     CheckpointError
-        If the run is not fine-tuned, is damaged, or was trained on other features.
+        If the run is not fine-tuned, is damaged, was trained on other features, or cannot predict
+        from the halves that are asked for.
     CohortError
         If the genes do not fit the run.
     PairingError
@@ -98,17 +109,21 @@ def predict(
     StaleOutputError
         If `output` was made from other inputs.
     """
+    require_range("abstain_below", abstain_below, low=0.0, high=1.0, open_high=True)
     record, model = load_run(run)
     if record.kind != "finetune":
         problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
         raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    check_modalities(record, modalities)
     if source.adata is None and source.labels is None and source.features is None:
         hint = "give --adata; --features or --slides alone predicts from slides"
         raise ConfigError("nothing says which cases to predict", hint=hint)
     source = replace(with_defaults(source, of=inherited(record, source)), missing=missing)
-    study = prepare(source, modalities=record.config.model.modalities, labelled=False)
+    looked_for = modalities if modalities and missing == "keep" else record.config.model.modalities
+    study = prepare(source, modalities=looked_for, labelled=False)
+    study = replace(study, cases=tuple(shown(case, modalities) for case in study.cases))
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
-    cases, left_out = _predictable(study, record)
+    cases, left_out = predictable(study.cases, record, modalities)
     exclusions = (*study.exclusions, *left_out)
     genes = _genes(record, study, cases, min_gene_coverage=min_gene_coverage)
     made_from = {
@@ -116,6 +131,7 @@ def predict(
         "inputs": study.fingerprint(),
         "precision": precision_of(runtime),
         "excluded": [[one.case_id, one.slide_id, one.step, one.reason] for one in exclusions],
+        **_not_as_usual(record, modalities=modalities, abstain_below=abstain_below),
     }
     with held(output.parent / f".{output.name}.lock"):
         clean_partials(output.parent)
@@ -123,6 +139,7 @@ def predict(
             logger.info("%s is complete and current: nothing to do", output)
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
         rows = _rows(record, model, study, cases, genes=genes, runtime=runtime)
+        _abstain(rows, record, below=abstain_below)
         output.unlink(missing_ok=True)  # so that no old table ever stands beside a new sidecar
         write_json(sidecar(output), made_from)
         write_predictions(output, rows, classes=record.classes)
@@ -161,7 +178,6 @@ def _rows(
     parts = _parts(record)
     rows = []
     encoded = each_case(
-        record,
         model,
         cases,
         genes=values,
@@ -170,18 +186,17 @@ def _rows(
         title="predict",
     )
     for case, logits in encoded:
-        probabilities = logits.double().softmax(dim=0)
-        best = int(probabilities.argmax())
+        probabilities = (logits.double() / record.temperature).softmax(dim=0)
         rows.append(
             {
                 "case_id": case.case_id,
                 "split": parts.get(same_case(case.case_id), keys.NEW),
-                "predicted": record.classes[best],
+                "predicted": record.classes[int(logits.argmax())],
                 **{
                     f"prob_{name}": float(probability)
                     for name, probability in zip(record.classes, probabilities, strict=True)
                 },
-                "modalities": _modalities(case),
+                "modalities": modalities_of(case),
                 "n_slides": len(case.bags),
                 "n_patches": case.n_patches,
                 "gene_coverage": coverage if case.has_genes else None,
@@ -191,26 +206,27 @@ def _rows(
     return rows
 
 
-def _predictable(study: Study, record: RunRecord) -> tuple[list[Case], list[Exclusion]]:
-    """Cases that the run can predict, and those that lack a half it cannot do without."""
-    needed = needed_halves(record)
-    kept: list[Case] = []
-    left_out: list[Exclusion] = []
-    for case in study.cases:
-        has = {"slides": case.has_slides, "genes": case.has_genes}
-        lacking = [half for half in needed if not has[half]]
-        if lacking:
-            reason = f"no {lacking[0]}, and the run was not trained to do without"
-            left_out.append(Exclusion(case.case_id, "", "prediction", reason))
-        else:
-            kept.append(case)
-    if left_out:
-        names = listed(one.case_id for one in left_out)
-        logger.warning("%d cases left out: %s: %s", len(left_out), left_out[0].reason, names)
-    if not kept:
-        problem = f"none of {len(study.cases)} cases can be predicted by run {str(record.path)!r}"
-        raise PairingError(problem, hint="see the warnings above for what each case lacks")
-    return kept, left_out
+def _abstain(rows: list[dict[str, Any]], record: RunRecord, *, below: float) -> None:
+    """Take the class from rows that are not sure enough of it."""
+    unsure = [row for row in rows if max(row[f"prob_{name}"] for name in record.classes) < below]
+    for row in unsure:
+        row["predicted"] = None
+    if below:
+        text = "%d of %d cases have no probability of %g or more and get no class"
+        logger.info(text, len(unsure), len(rows), below)
+
+
+def _not_as_usual(
+    record: RunRecord, *, modalities: str | None, abstain_below: float
+) -> dict[str, Any]:
+    """What decides the table beside the inputs, where it is given: older tables stay current."""
+    values = {
+        "temperature": record.temperature,
+        "modalities": modalities,
+        "abstain_below": abstain_below,
+    }
+    usual = {"temperature": 1.0, "modalities": None, "abstain_below": 0.0}
+    return {name: value for name, value in values.items() if value != usual[name]}
 
 
 def _parts(record: RunRecord) -> dict[str, str]:
@@ -219,10 +235,3 @@ def _parts(record: RunRecord) -> dict[str, str]:
     for part in (keys.VAL, keys.TRAIN):
         parts |= dict.fromkeys(map(same_case, record.trained_on[part]), part)
     return parts
-
-
-def _modalities(case: Case) -> str:
-    """Halves that a prediction was made from."""
-    if case.has_slides and case.has_genes:
-        return keys.BOTH
-    return keys.SLIDES if case.has_slides else keys.GENES

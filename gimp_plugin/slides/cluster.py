@@ -23,7 +23,7 @@ from gimp_plugin.slides import turns
 from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.jobs import Job, bag_folder, bag_maker
-from gimp_plugin.slides.ledger import Ledger
+from gimp_plugin.slides.ledger import Ledger, as_given
 from gimp_plugin.slides.reading import SlideReaders
 from gimp_plugin.slides.status import Status
 from gimp_plugin.storage.atomic import clean_partials
@@ -82,7 +82,7 @@ def make_bags(slides: Sequence[SlideFile], job: Job, ledger: Ledger, *, schedule
         for task in ended:
             slide = futures[task]
             try:
-                _settle(slide, task.result(), ledger)
+                _settle(slide, task.result(), ledger, masks=job.config.masks)
             except KilledWorker as error:
                 problem = f"{str(slide.path)!r} ended every worker that tried it"
                 hint = "out of memory? see the workers' logs"
@@ -131,6 +131,7 @@ class _Worker:
         self._maker: BagMaker | None = None
         self._resources = ExitStack()
         atexit.register(self._resources.close)
+        logging.getLogger("gimp_plugin").addHandler(logging.NullHandler())  # told where it is asked
 
     def maker(self, job: Job) -> BagMaker:
         """Give what makes bags for a job."""
@@ -160,11 +161,10 @@ def _own_device(job: Job) -> str:
     return device
 
 
-def _settle(slide: SlideFile, outcome: Outcome, ledger: Ledger) -> None:
+def _settle(slide: SlideFile, outcome: Outcome, ledger: Ledger, *, masks: str) -> None:
     """Enter the outcome of a task; paths are as the user gave them."""
     if outcome.failure is not None:
-        far, near = repr(str(slide.path.absolute())), repr(str(slide.path))
-        message = outcome.failure.message.replace(far, near)
+        message = as_given(outcome.failure.message, str(slide.path), masks)
         ledger.take(Failure(**asdict(outcome.failure) | {"message": message}))
     elif outcome.n_patches is None:
         ledger.keep(slide)
@@ -184,6 +184,7 @@ def _connected(scheduler: str, job: Job) -> Iterator[Client]:
             cluster = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=_number(scheduler), threads_per_worker=1, memory_limit=0,
                 dashboard_address=None, resources=GPU if _cuda(job) else {},
+                env={"OMP_NUM_THREADS": _threads(_number(scheduler))},
             )  # fmt: skip
             stack.push(lambda *error: _end(cluster, job.output, at_once=error[0] is not None))
             where = {"address": cluster}
@@ -240,6 +241,12 @@ def _number(scheduler: str) -> int:
         problem = f"--scheduler {scheduler!r}: expected {LOCAL}N with the number of processes"
         raise ConfigError(problem, hint=f"for instance {LOCAL}{os.cpu_count()}")
     return int(text)
+
+
+def _threads(n_processes: int) -> str:
+    """Threads of each process's encoder: dask gives one, and leaves the other cores idle."""
+    n_cores = len(os.sched_getaffinity(0))
+    return os.environ.get("OMP_NUM_THREADS") or str(max(1, n_cores // n_processes))
 
 
 def _cuda(job: Job) -> bool:

@@ -41,6 +41,8 @@ def check_file(path: Path) -> None:
     """
     if any(ord(letter) < 32 for letter in path.name):
         raise SlideError(f"{path.name!r} has a control character in its name", hint="rename it")
+    if not path.name.isprintable() and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path.name):
+        raise SlideError(f"{path.name!r} is no UTF-8 name", hint="rename it")
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         if is_dicom_folder(path):

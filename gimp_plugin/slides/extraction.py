@@ -13,10 +13,10 @@ from gimp_plugin.errors import SlideError, StaleOutputError
 from gimp_plugin.slides import cluster
 from gimp_plugin.slides.cluster import check_scheduler
 from gimp_plugin.slides.diagnosis import check_file, fingerprint
-from gimp_plugin.slides.encoders import find_encoder
+from gimp_plugin.slides.encoders import PatchEncoder, find_encoder
 from gimp_plugin.slides.finding import SlideFile, find_slides
 from gimp_plugin.slides.folder import BagFolder
-from gimp_plugin.slides.gallery import write_gallery
+from gimp_plugin.slides.gallery import check_gallery, draw_lacking, write_sheet
 from gimp_plugin.slides.jobs import Job, bag_folder, bag_maker
 from gimp_plugin.slides.ledger import ExtractionResult, Ledger
 from gimp_plugin.slides.plan import mask_print
@@ -79,20 +79,39 @@ def extract_features(
     encoder = find_encoder(job.config, offline=job.options.offline)
     folder = bag_folder(job, encoder)
     folder.check(found)
+    if job.options.thumbnails:
+        check_gallery(output)
     ours = in_shard(found, *job.options.shard)
-    ledger = Ledger(Status(output), n_slides=len(ours))
+    ledger = Ledger(Status(output), n_slides=len(ours), masks=job.config.masks)
     lacking = _lacking(ours, ledger, folder, job=job)
-    if lacking and scheduler:
-        cluster.make_bags(lacking, job, ledger, scheduler=scheduler)
-    elif lacking:
-        with SlideReaders() as readers:
-            maker = bag_maker(job, encoder, folder=folder, readers=readers)
-            make_bags(lacking, maker, ledger)
-    folder.write_failures(ours, ledger.failures)
+    if lacking:
+        with folder.shared(found):
+            if scheduler:
+                cluster.make_bags(lacking, job, ledger, scheduler=scheduler)
+            else:
+                _make_here(lacking, job, encoder, folder=folder, ledger=ledger)
     if job.options.thumbnails:
         kept = [slide for slide in ours if slide.slide_id in ledger.kept]
-        write_gallery(kept, job)
+        for slide, error in draw_lacking(kept, job).items():
+            ledger.fail(slide, error)
+    folder.write_failures(ours, ledger.failures)
+    if job.options.thumbnails and output.exists():
+        logger.info("pictures of the slides: %s", write_sheet(output))
     return ledger.result(output, seconds=time.monotonic() - start)
+
+
+def _make_here(
+    slides: Sequence[SlideFile],
+    job: Job,
+    encoder: PatchEncoder,
+    *,
+    folder: BagFolder,
+    ledger: Ledger,
+) -> None:
+    """Make the bags of slides in this process, and read them in others."""
+    with SlideReaders() as readers:
+        maker = bag_maker(job, encoder, folder=folder, readers=readers)
+        make_bags(slides, maker, ledger)
 
 
 def in_shard(slides: Sequence[SlideFile], part: int, parts: int) -> list[SlideFile]:

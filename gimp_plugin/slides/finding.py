@@ -69,10 +69,11 @@ def find_slides(paths: Sequence[Path]) -> list[SlideFile]:
     missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
         raise MissingFileError(f"no slide or folder {listed(missing)}", hint="check the path")
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
+    visited: set[tuple[int, int]] = set()
     for path in paths:
-        for slide in _slides_at(path):
-            found.setdefault(slide.absolute(), slide)
+        for slide in _slides_at(path, visited):
+            found.setdefault(os.path.abspath(slide), slide)  # noqa: PTH100  # "..": absolute() keeps
     if not found:
         problem = f"no slides in {listed(map(str, paths))}"
         raise MissingFileError(problem, hint=f"slides end in {', '.join(SUFFIXES)}")
@@ -115,17 +116,16 @@ def slide_parts(path: Path) -> list[Path]:
     return [path, *companions(path)]
 
 
-def _slides_at(path: Path) -> Iterator[Path]:
-    """Slides at one path that the user gave."""
+def _slides_at(path: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
+    """Slides at one path that the user gave, folders apart that were walked already."""
     if path.is_dir() and not path.name.lower().endswith(NAMED_SUFFIXES):
-        yield from _walk(path)
+        yield from _walk(path, visited)
     else:
         yield path
 
 
-def _walk(top: Path) -> Iterator[Path]:
+def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
     """Slides in a folder and the folders below, each folder once."""
-    visited: set[tuple[int, int]] = set()
     for folder, folders, files in os.walk(top, followlinks=True, onerror=_tell):
         status = Path(folder).stat()
         seen = (status.st_dev, status.st_ino) in visited
@@ -164,15 +164,20 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 
 def _named(slides: Iterable[Path], root: Path) -> Iterator[SlideFile]:
     """Name the slides; those that would clash carry a hash of their relative path."""
-    named = [(slide, slide_name(slide)) for slide in slides]
+    named = [(slide, _writable(slide_name(slide))) for slide in slides]
     counts = Counter(_folded(name) for _, name in named)
     for slide, name in named:
         if counts[_folded(name)] == 1:
             yield SlideFile(slide, name)
         else:
-            relative = os.path.relpath(slide.absolute(), root)
+            relative = os.path.relpath(os.path.abspath(slide), root)  # noqa: PTH100
             digest = hashlib.sha256(os.fsencode(relative)).hexdigest()
             yield SlideFile(slide, f"{name}-{digest[:6]}")
+
+
+def _writable(name: str) -> str:
+    """Name with what is no UTF-8 spelled out, so that it can be told; the slide is then refused."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _folded(name: str) -> str:

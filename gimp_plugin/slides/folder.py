@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from gimp_plugin import keys
-from gimp_plugin.errors import ConfigError, LockedError, ResourceError, StaleOutputError
+from gimp_plugin.errors import BagError, ConfigError, LockedError, ResourceError, StaleOutputError
 from gimp_plugin.slides.description import CONFIGURATION, differences
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.storage.atomic import clean_partials, sha256_json
 from gimp_plugin.storage.bags import SUFFIX, BagInfo, read_info, scan_bags
 from gimp_plugin.storage.hdf5 import DamagedBagError
-from gimp_plugin.storage.locks import held
+from gimp_plugin.storage.locks import held, held_by_all
 from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
+from gimp_plugin.storage.verification import verify_bag
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,8 @@ class BagFolder:
 
         Returns
         -------
-        False when there is none, when it is damaged, or when it may be overwritten.
+        False when there is none, when it is damaged, or when it may be overwritten. Every byte is
+        looked at only where bags may be overwritten.
 
         Raises
         ------
@@ -131,14 +133,43 @@ class BagFolder:
             logger.warning("%s: made again", error.problem)
             return False
         if info.attributes.get(keys.EXTRACTION_SHA256) != self._hash:
-            return False  # `check` has let it pass: it is to be overwritten
+            self._check_configuration(info, {slide.slide_id})
+            return False  # it may be overwritten
         problem = _other_input(info, slide, fingerprint=fingerprint, mpp=mpp)
         if info.attributes.get("tissue_mask_sha256", "") != mask_sha256:
             problem = problem or f"{str(info.path)!r} was made with another mask than is given now"
         problem = problem or _too_many_bad(info, max_bad_patches)
         if problem and not self._overwrite:
             raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
-        return not problem
+        return not problem and not (self._overwrite and _is_damaged(path))
+
+    @contextmanager
+    def shared(self, slides: Iterable[SlideFile]) -> Iterator[None]:
+        """Work beside processes of the same configuration, and keep others out.
+
+        Parameters
+        ----------
+        slides
+            As for `check`, which is asked again: others may have worked here meanwhile.
+
+        Yields
+        ------
+        None, while the folder is shared.
+
+        Raises
+        ------
+        LockedError
+            If a process of another configuration works in the folder.
+        """
+        was_there = self.path.exists()
+        try:
+            with held_by_all(self.path / f".configuration{LOCK}", self._hash):
+                self.check(slides)
+                yield
+        finally:
+            if not was_there:  # nothing was made: neither is the folder
+                with suppress(OSError):
+                    self.path.rmdir()
 
     @contextmanager
     def locked(self, slide: SlideFile) -> Iterator[None]:
@@ -189,6 +220,16 @@ class BagFolder:
         )
         hint = "choose another --output, or use --overwrite with all of its slides"
         raise StaleOutputError(problem, hint=hint)
+
+
+def _is_damaged(path: Path) -> bool:
+    """Whether a bag does not hold what it says of itself."""
+    try:
+        verify_bag(path)
+    except BagError as error:
+        logger.warning("%s: made again", error.problem)
+        return True
+    return False
 
 
 def _other_input(info: BagInfo, slide: SlideFile, *, fingerprint: str, mpp: float) -> str:

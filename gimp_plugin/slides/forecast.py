@@ -17,6 +17,7 @@ from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.extraction import in_shard
 from gimp_plugin.slides.finding import find_slides
+from gimp_plugin.slides.ledger import as_given
 from gimp_plugin.slides.plan import request_for
 from gimp_plugin.slides.reading import SlideReaders
 from gimp_plugin.slides.resolutions import given_mpp
@@ -79,7 +80,7 @@ def forecast(
                 with closing(readers.read(request, timeout_s=options.slide_timeout_s)) as reading:
                     n_patches[slide.slide_id] = len(reading.plan().coords)
             except SlideError as error:
-                failures[slide.slide_id] = str(error)
+                failures[slide.slide_id] = as_given(str(error), str(slide.path), config.masks)
     total = sum(n_patches.values())
     return Forecast(
         n_patches=n_patches,

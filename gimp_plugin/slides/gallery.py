@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin import keys
+from gimp_plugin.errors import ConfigError, ResourceError, SlideError
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.jobs import Job
 from gimp_plugin.slides.plan import request_for
@@ -30,8 +32,33 @@ THUMBNAIL_PX = 1024
 """Longer side of a picture."""
 
 
-def write_gallery(kept: Sequence[SlideFile], job: Job) -> None:
-    """Write the page of all slides, and the pictures of those whose bags were there without one.
+def check_gallery(folder: Path) -> None:
+    """Refuse a place where no pictures can be written, before any work.
+
+    Parameters
+    ----------
+    folder
+        Of bags.
+
+    Raises
+    ------
+    ConfigError
+        If a file stands there.
+    ResourceError
+        If nothing can be written there.
+    """
+    place = folder / FOLDER
+    if not os.path.lexists(place):
+        return
+    if not place.is_dir():
+        problem = f"{str(place)!r} is a file, expected a folder of pictures"
+        raise ConfigError(problem, hint="move it, or leave --thumbnails out")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ResourceError(f"cannot write in {str(place)!r}", hint="check its permissions")
+
+
+def draw_lacking(kept: Sequence[SlideFile], job: Job) -> dict[SlideFile, SlideError]:
+    """Draw the pictures of slides whose bags were there without one.
 
     Parameters
     ----------
@@ -39,14 +66,21 @@ def write_gallery(kept: Sequence[SlideFile], job: Job) -> None:
         Slides whose bags were there; the others have their picture from when they were made.
     job
         What was done.
+
+    Returns
+    -------
+    Slides that cannot be drawn, and why.
     """
     lacking = [slide for slide in kept if not thumbnail_path(job.output, slide.slide_id).exists()]
+    failed = {}
     if lacking:
         with SlideReaders() as readers:
             for slide in lacking:
-                _draw(slide, job, readers)
-    if job.output.exists():
-        logger.info("pictures of the slides: %s", write_sheet(job.output))
+                try:
+                    _draw(slide, job, readers)
+                except SlideError as error:
+                    failed[slide] = error
+    return failed
 
 
 def _draw(slide: SlideFile, job: Job, readers: SlideReaders) -> None:

@@ -184,4 +184,6 @@ def _check_grid(n_columns: int, n_rows: int) -> None:
 def _no_tissue(detail: str) -> NoTissueError:
     """Error for a slide without a patch that holds tissue."""
     problem = f"no tissue found: {detail}"
-    return NoTissueError(problem, hint="blank? else lower --min-tissue, or try another --tissue")
+    return NoTissueError(
+        problem, hint="blank? else lower --min-tissue, or try another --tissue or mask"
+    )

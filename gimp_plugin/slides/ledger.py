@@ -73,6 +73,25 @@ class Made:
     seconds: float
 
 
+def as_given(message: str, *paths: str) -> str:
+    """Message with paths as the user gave them, where readers and workers had them absolute.
+
+    Parameters
+    ----------
+    message
+        Of an error.
+    paths
+        As they were given; empty ones are passed over.
+
+    Returns
+    -------
+    The message.
+    """
+    for path in filter(None, paths):
+        message = message.replace(str(Path(path).absolute()), path)
+    return message
+
+
 class Ledger:
     """What has become of the slides so far.
 
@@ -82,10 +101,13 @@ class Ledger:
         The log of the folder.
     n_slides
         How many are to be done.
+    masks
+        Folder of masks as the user named it, if any.
     """
 
-    def __init__(self, status: Status, *, n_slides: int) -> None:
+    def __init__(self, status: Status, *, n_slides: int, masks: str = "") -> None:
         self.status = status
+        self._masks = masks
         self.done: dict[str, int] = {}
         self.kept: list[str] = []
         self.failures: list[Failure] = []
@@ -121,7 +143,7 @@ class Ledger:
     def fail(self, slide: SlideFile, error: GimpError, *, attempt: str = "") -> None:
         """Note and tell that a slide failed."""
         kind, where = type(error).__name__, repr(str(slide.path))
-        message = str(error).replace(repr(str(slide.path.absolute())), where)
+        message = as_given(str(error), str(slide.path), self._masks)
         message = message if where in message else f"{where}: {message}"
         self.take(Failure(slide.slide_id, STAGES.get(kind, "read"), kind, message))
         self.status.note(

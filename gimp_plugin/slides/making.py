@@ -20,7 +20,7 @@ from gimp_plugin.slides.diagnosis import fingerprint, state
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.folder import BagFolder
-from gimp_plugin.slides.gallery import THUMBNAIL_PX, write_thumbnail
+from gimp_plugin.slides.gallery import THUMBNAIL_PX, thumbnail_path, write_thumbnail
 from gimp_plugin.slides.ledger import Made
 from gimp_plugin.slides.plan import SlidePlan, mask_print, request_for
 from gimp_plugin.slides.reading import Reading, SlideReaders
@@ -190,6 +190,8 @@ class BagMaker:
                 raise
             if plan.thumbnail is not None:
                 write_thumbnail(self._folder.path, slide.slide_id, plan.thumbnail)
+            else:  # a picture of an earlier bag would show other patches
+                thumbnail_path(self._folder.path, slide.slide_id).unlink(missing_ok=True)
         return Made(
             n_patches=len(plan.coords) - n_bad,
             n_bad=n_bad,

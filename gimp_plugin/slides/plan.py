@@ -168,6 +168,7 @@ def request_for(
     -------
     The request.
     """
+    mask = mask_path(slide, config)
     return ReadRequest(
         path=str(slide.path.absolute()),
         mpp=config.mpp,
@@ -180,7 +181,7 @@ def request_for(
         max_bad_patches=config.max_bad_patches,
         grid=config.grid,
         input_size=config.input_size,
-        mask=str(mask_path(slide, config) or ""),
+        mask="" if mask is None else str(mask.absolute()),
     )
 
 
@@ -196,11 +197,11 @@ def mask_path(slide: SlideFile, config: ExtractionConfig) -> Path | None:
 
     Returns
     -------
-    Absolute path, or None where masks are made here.
+    Its path, or None where masks are made here.
     """
     if not config.masks:
         return None
-    return find_mask(Path(config.masks), slide).absolute()
+    return find_mask(Path(config.masks), slide)
 
 
 def mask_print(slide: SlideFile, config: ExtractionConfig) -> str:

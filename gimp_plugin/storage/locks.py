@@ -10,6 +10,8 @@ from pathlib import Path
 
 from gimp_plugin.errors import LockedError
 
+_HINT = "wait for it to end, or choose another output"
+
 
 @contextmanager
 def held(path: Path, *, wait: bool = False) -> Iterator[None]:
@@ -30,16 +32,69 @@ def held(path: Path, *, wait: bool = False) -> Iterator[None]:
     LockedError
         If another process holds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = _opened(path)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError as error:
+        if not _locks(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
             problem = f"another process is writing to {str(path.parent)!r}"
-            raise LockedError(
-                problem, hint="wait for it to end, or choose another output"
-            ) from error
+            raise LockedError(problem, hint=_HINT)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def held_by_all(path: Path, purpose: str) -> Iterator[None]:
+    """Hold a lock together with all processes of the same purpose while the block runs.
+
+    Parameters
+    ----------
+    path
+        The lock's file; it says the purpose, and goes with the last holder.
+    purpose
+        What the holders have in common.
+
+    Raises
+    ------
+    LockedError
+        If processes of another purpose hold it.
+    """
+    descriptor = _joined(path, purpose)
+    try:
+        yield
+    finally:
+        if _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _joined(path: Path, purpose: str) -> int:
+    """Open a lock's file and hold it shared, once it says the purpose."""
+    while True:
+        descriptor = _opened(path)
+        if _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):  # nobody else is here
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, purpose.encode(), 0)
+        _locks(descriptor, fcntl.LOCK_SH)  # between the two locks others may come and go
+        is_current = path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino
+        if is_current and os.pread(descriptor, len(purpose) + 1, 0) == purpose.encode():
+            return descriptor
+        is_taken = is_current and not _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+        if is_taken:
+            problem = f"another process is writing to {str(path.parent)!r}, in another way"
+            raise LockedError(problem, hint=_HINT)
+
+
+def _opened(path: Path) -> int:
+    """Open a lock's file, made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _locks(descriptor: int, how: int) -> bool:
+    """Lock an open file; False when others hold it."""
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    return True

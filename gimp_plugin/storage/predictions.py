@@ -42,7 +42,7 @@ class Predictions:
     splits
         `train`, `val`, `test` or `new` of each row.
     predicted
-        Class of each row, as an index.
+        Class of each row, as an index; -1 where the model gave none.
     probabilities
         Shape (case, class).
     modalities
@@ -103,7 +103,7 @@ def read_predictions(path: Path) -> Predictions:
 
     Needed are `case_id`, `split`, `predicted` and at least two `prob_<class>`; `modalities`,
     `label` and `fold` are read where they are there, other columns are left alone. A case id is
-    text, whatever it looks like.
+    text, whatever it looks like. An empty cell of `predicted` is a case without an answer.
 
     Parameters
     ----------
@@ -192,9 +192,10 @@ def _check_row(at: _At, row: Mapping[str, str], classes: Sequence[str]) -> None:
         raise at.error(keys.CASE_ID, "", "the name of a case")
     if row[SPLIT] not in SPLITS:
         raise at.error(SPLIT, row[SPLIT], f"one of {', '.join(SPLITS)}")
-    if row[PREDICTED] not in classes:
+    if row[PREDICTED] and row[PREDICTED] not in classes:
         near = did_you_mean(row[PREDICTED], classes)
-        raise at.error(PREDICTED, row[PREDICTED], f"one of {listed(classes, limit=9)}{near}")
+        expected = f"one of {listed(classes, limit=9)} or nothing{near}"
+        raise at.error(PREDICTED, row[PREDICTED], expected)
     if row.get(keys.LABEL) and row[keys.LABEL] not in classes:
         raise at.error(keys.LABEL, row[keys.LABEL], f"one of {listed(classes, limit=9)} or nothing")
     if row.get(MODALITIES) and row[MODALITIES] not in keys.MODALITIES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ METRICS = "metrics.json"
 LOG = "log.jsonl"
 PROVENANCE = "provenance.json"
 CARD = "README.md"
+CURVES = "curves.svg"
 RESUME = "resume"
 RESULTS = (MODEL, GENES, LABELS, SPLITS, CASES, METRICS, CONFIG)
 
@@ -65,6 +67,8 @@ class RunRecord:
         How its bags were made, as they say themselves; empty when they do not.
     metrics
         Content of `metrics.json`.
+    temperature
+        What logits are divided by before the softmax; 1 where no stage fitted one.
     """
 
     path: Path
@@ -80,6 +84,7 @@ class RunRecord:
     source: dict[str, Any]
     extraction: dict[str, Any]
     metrics: dict[str, Any]
+    temperature: float
 
     @property
     def weights(self) -> Path:
@@ -120,6 +125,7 @@ def read_run(path: Path) -> RunRecord:
         config = GimpConfig.from_dict(stored["config"])
     except (ConfigError, KeyError) as error:
         raise CheckpointError(f"{str(path / CONFIG)!r} cannot be understood: {error}") from error
+    metrics = _read_json(path / METRICS)
     return RunRecord(
         path=path,
         kind=stored["kind"],
@@ -133,7 +139,8 @@ def read_run(path: Path) -> RunRecord:
         trained_on=_read_json(path / CASES),
         source=provenance["source"],
         extraction=provenance.get("extraction", {}),
-        metrics=_read_json(path / METRICS),
+        metrics=metrics,
+        temperature=_temperature(path / METRICS, metrics),
     )
 
 
@@ -177,7 +184,7 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
 
 def remove_run(path: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in (PROVENANCE, *RESULTS, LOG, CARD, "exclusions.csv"):
+    for name in (PROVENANCE, *RESULTS, LOG, CARD, CURVES, "exclusions.csv"):
         (path / name).unlink(missing_ok=True)
     shutil.rmtree(path / RESUME, ignore_errors=True)
 
@@ -187,6 +194,15 @@ def seal_run(path: Path, provenance: Mapping[str, Any]) -> None:
     files = {name: sha256_file(path / name) for name in RESULTS}
     write_json(path / PROVENANCE, {**provenance, "files": files, "complete": True})
     shutil.rmtree(path / RESUME, ignore_errors=True)
+
+
+def _temperature(path: Path, metrics: Mapping[str, Any]) -> float:
+    """Temperature that the fine-tuning fitted; 1 for a run that knows none."""
+    calibration = metrics.get("stages", {}).get("finetune", {}).get("calibration", {})
+    found = calibration.get("temperature", 1.0)
+    if not isinstance(found, (int, float)) or not 0 < found < math.inf:
+        raise CheckpointError(f"{str(path)!r}: the temperature is {found!r}, expected more than 0")
+    return float(found)
 
 
 def differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:

@@ -126,7 +126,7 @@ def _compare(info: BagInfo, name: str, key: str, found: str) -> None:
         problem = (
             f"{str(info.path)!r}: {name!r} has sha256 {found[:12]}, written was {stored!r:.14}"
         )
-        raise DamagedBagError(problem, hint="extract this slide again")
+        raise DamagedBagError(problem, hint="extract this slide again, with --overwrite")
 
 
 def _check_coords(info: BagInfo, coords: NDArray[np.int32]) -> None:
@@ -138,11 +138,13 @@ def _check_coords(info: BagInfo, coords: NDArray[np.int32]) -> None:
     if (count > 1).any():
         x, y = coords[int(first[count > 1].min())].tolist()
         problem = f"{str(info.path)!r}: the patch at ({x}, {y}) is there more than once"
-        raise BagError(problem, hint="extract this slide again")
+        raise BagError(problem, hint="extract this slide again, with --overwrite")
     unlimited = (np.iinfo(np.int32).max,) * 2
     width, height = (info.slide_size if info.coords_unit == LEVEL0 else None) or unlimited
     outside = (coords < 0).any(axis=1) | (coords[:, 0] >= width) | (coords[:, 1] >= height)
     if outside.any():
         x, y = coords[int(np.argmax(outside))].tolist()
         problem = f"{str(info.path)!r}: the patch at ({x}, {y}) lies outside the slide"
-        raise BagError(f"{problem} ({width} x {height})", hint="extract this slide again")
+        raise BagError(
+            f"{problem} ({width} x {height})", hint="extract this slide again, with --overwrite"
+        )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gimp_plugin.config import GimpConfig
+from gimp_plugin.storage.runs import CURVES
 
 TEXT = """\
 # GiMP run: {kind}
@@ -23,6 +24,9 @@ For research only: it is not a medical device, and it has not been validated for
 |---|---|---|---|
 {stages}
 
+![Learning curves]({curves})
+
+{calibration}\
 The validation figures above chose the epoch, so they flatter the model. `gimp predict` and
 `gimp evaluate` give figures with intervals on cases that it was not fitted on.
 """
@@ -59,6 +63,8 @@ def model_card(
         components=", ".join(f"{part} `{name}`" for part, name in parts.items() if name),
         n_parameters=metrics["n_parameters"],
         stages="\n".join(_row(name, stage) for name, stage in metrics["stages"].items()),
+        curves=CURVES,
+        calibration="".join(map(_calibration, metrics["stages"].values())),
         **metrics["n_cases"],
     )
 
@@ -68,6 +74,14 @@ def _row(name: str, stage: Mapping[str, Any]) -> str:
     chosen = stage["epochs"][stage["chosen_epoch"] - 1]
     values = ", ".join(f"{key} {value:.4g}" for key, value in sorted(chosen.items()))
     return f"| {name} | {len(stage['epochs'])} | {stage['chosen_epoch']} | {values} |"
+
+
+def _calibration(stage: Mapping[str, Any]) -> str:
+    """Paragraph on the temperature of the probabilities, where a stage gives one."""
+    if "calibration" not in stage:
+        return ""
+    temperature = stage["calibration"]["temperature"]
+    return f"Temperature of the probabilities: {temperature:.4g} (`metrics.json` has its fit).\n\n"
 
 
 def _plain(text: str) -> str:

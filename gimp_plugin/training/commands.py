@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.locks import held
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
-from gimp_plugin.training.loop import Tools
+from gimp_plugin.training.material import Material
 from gimp_plugin.training.plan import (
     Plan,
     check_leaks,
@@ -31,6 +32,8 @@ from gimp_plugin.training.plan import (
     with_this_run,
     without_folder,
 )
+from gimp_plugin.training.ranks import Ranks, joined
+from gimp_plugin.training.tools import Tools
 
 logger = logging.getLogger(__name__)
 
@@ -68,16 +71,16 @@ def pretrain(
         If the inputs cannot be trusted, `output` holds a run made from others, or the loss stops
         being finite.
     """
-    source = with_defaults(source)
-    study = prepare(source, modalities=config.model.modalities)
-    plan = _fresh_plan("pretrain", source, config, runtime, study)
 
-    def train(trainer: GimpTrainer, model: GimpModel) -> dict[str, Any]:
-        material = plan.material()
+    def train(trainer: GimpTrainer, model: GimpModel, material: Material) -> dict[str, Any]:
         genes = trainer.pretrain_genes(model, material)
         return {**genes, **trainer.pretrain(model, material)}
 
-    return _trained(plan, output, _fresh_model(plan), train)
+    with joined(runtime) as ranks:
+        with ranks.together():
+            plan = _fresh_plan("pretrain", source, config, runtime)
+            model = _fresh_model(plan)
+        return _trained(plan, output, model, train)
 
 
 def finetune(
@@ -113,27 +116,27 @@ def finetune(
         If the inputs cannot be trusted, `output` holds a run made from others, or the loss stops
         being finite.
     """
-    if start not in {FROM_GENES, FROM_NONE}:
-        return _finetune_run(source, config, Path(start), output=output, runtime=runtime)
-    source = with_defaults(source)
-    study = prepare(source, modalities=config.model.modalities)
-    plan = _fresh_plan("finetune", source, config, runtime, study)
-    plan = replace(plan, start={"from": start})
 
-    def train(trainer: GimpTrainer, model: GimpModel) -> dict[str, Any]:
-        material, stages = plan.material(), {}
-        if start == FROM_GENES:
-            stages = trainer.pretrain_genes(model, material)
-        frozen = start == FROM_GENES
+    def train(trainer: GimpTrainer, model: GimpModel, material: Material) -> dict[str, Any]:
+        stages = trainer.pretrain_genes(model, material) if start == FROM_GENES else {}
+        frozen = start != FROM_NONE
         return {**stages, **trainer.finetune(model, material, frozen_genes=frozen)}
 
-    return _trained(plan, output, _fresh_model(plan, decoder=False), train)
+    with joined(runtime) as ranks:
+        with ranks.together():
+            if start in {FROM_GENES, FROM_NONE}:
+                plan = _fresh_plan("finetune", source, config, runtime)
+                plan = replace(plan, start={"from": start})
+                model = _fresh_model(plan, decoder=False)
+            else:
+                plan, model = _plan_after(Path(start), source, config, runtime)
+        return _trained(plan, output, model, train)
 
 
-def _finetune_run(
-    source: CohortSource, config: GimpConfig, start: Path, *, output: Path, runtime: Runtime
-) -> RunResult:
-    """Fine-tune what another run trained."""
+def _plan_after(
+    start: Path, source: CohortSource, config: GimpConfig, runtime: Runtime
+) -> tuple[Plan, GimpModel]:
+    """Plan and model that go on from what another run trained."""
     record, pretrained = load_run(start)
     _check_same_model(config.model, record)
     given, source = source, with_defaults(source, of=record.source)
@@ -160,17 +163,13 @@ def _finetune_run(
         if not name.startswith(("decoder.", "fusion.", "head."))
     }
     model.load_state_dict({**model.state_dict(), **inherited})
-
-    def train(trainer: GimpTrainer, model: GimpModel) -> dict[str, Any]:
-        return trainer.finetune(model, plan.material(), frozen_genes=True)
-
-    return _trained(plan, output, model, train)
+    return plan, model
 
 
-def _fresh_plan(
-    kind: str, source: CohortSource, config: GimpConfig, runtime: Runtime, study: Study
-) -> Plan:
+def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Runtime) -> Plan:
     """Plan of a run that starts from nothing."""
+    source = with_defaults(source)
+    study = prepare(source, modalities=config.model.modalities)
     splits = splits_of(study, source, seed=runtime.seed)
     return Plan(
         kind=kind,
@@ -201,22 +200,41 @@ def _fresh_model(plan: Plan, *, decoder: bool = True) -> GimpModel:
 def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResult:
     """Claim the folder, train, write and seal; or find that there is nothing to do."""
     accelerator = accelerator_of(plan.runtime)
-    output.mkdir(parents=True, exist_ok=True)
-    with held(output / ".lock"):
-        if not runs.claim_run(output, plan.identity(), overwrite=plan.runtime.overwrite):
+    tools = Tools(
+        accelerator=accelerator,
+        folder=output,
+        seed=plan.runtime.seed,
+        num_workers=plan.runtime.num_workers,
+    )
+    ranks = tools.ranks
+    with ExitStack() as stack:
+        if not _claimed(plan, output, ranks, stack):
             logger.info("%s is complete and current: nothing to do", output)
             return RunResult(output, "nothing to do", runs.read_run(output).metrics)
-        write_start(output, plan)
-        tools = Tools(
-            accelerator=accelerator,
-            folder=output,
-            seed=plan.runtime.seed,
-            num_workers=plan.runtime.num_workers,
-        )
-        trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
-        stages = train(trainer, model)
-        write_results(output, plan, model, stages)
+        with ranks.together():
+            trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
+        stages = train(trainer, model, plan.material())
+        with ranks.together():
+            if ranks.is_main:
+                write_results(output, plan, model, stages, n_processes=ranks.world)
     return RunResult(output, "done", runs.read_run(output).metrics)
+
+
+def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
+    """Lock the folder and say what it will hold, for all ranks; or find that it is finished."""
+    identity, claimed = plan.identity(), False
+    main_identity = ranks.same(identity)
+    with ranks.together():
+        if identity != main_identity:
+            problem = f"process {ranks.rank} reads other inputs than the main process"
+            raise CheckpointError(problem, hint="give every machine the same files")
+        if ranks.is_main:
+            output.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(output / ".lock"))
+            claimed = runs.claim_run(output, identity, overwrite=plan.runtime.overwrite)
+            if claimed:
+                write_start(output, plan, n_processes=ranks.world)
+    return ranks.same(claimed)
 
 
 def _check_fits(study: Study, record: runs.RunRecord) -> None:

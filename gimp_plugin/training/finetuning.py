@@ -6,19 +6,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
 from gimp_plugin.assembly.seeding import derived
 from gimp_plugin.config import FinetuneConfig, GimpConfig
-from gimp_plugin.data.batches import Batch, every_patch, load, subset_draw
+from gimp_plugin.data.batches import Batch, load, moved, subset_draw
 from gimp_plugin.data.cases import Case
+from gimp_plugin.data.chunks import load_chunks
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
+from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.scores import classification_scores
-from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+from gimp_plugin.training.stage import LOSS, Stage, Step, Terms, mean_cross_entropy
 
 
 class FinetuneStage(Stage):
@@ -40,6 +41,8 @@ class FinetuneStage(Stage):
         Loader processes.
     frozen_genes
         Whether the gene encoder stays as it is, its CLS_ge computed once.
+    ranks
+        The processes that train together.
     """
 
     name = "finetune"
@@ -55,10 +58,12 @@ class FinetuneStage(Stage):
         device: torch.device,
         num_workers: int = 0,
         frozen_genes: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, config.finetune, dim=config.model.dim)
+        super().__init__(model, config.finetune, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.num_workers = num_workers
+        self.class_weights = material.class_weights(config.finetune.class_weights, device=device)
         model.requires_grad_(True)
         model.to(device)
         self.frozen_genes = frozen_genes and model.gene_encoder is not None
@@ -84,28 +89,41 @@ class FinetuneStage(Stage):
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
         """Random subsets of the training cases' patches, with some halves dropped."""
-        cases = self.material.train
-        order = self._order(epoch)[skip:]
-        for members, batch in self._loaded(cases, order, subset_draw(self.settings), epoch):
-            has_slides, has_genes = self._kept_halves(members, epoch)
-            inputs = self._inputs(members, batch, "train")
-            inputs |= {"has_slides": has_slides, "has_genes": has_genes}
-            yield Step([case.case_id for case in members], inputs)
+        cases, order = self.material.train, self._order(epoch)[skip:]
+        read = [self.ranks.share(indices, filled=True) for indices in order]
+        for indices, (members, batch) in zip(order, self._loaded(read, epoch), strict=True):
+            whole = [cases[index] for index in indices]
+            inputs = self._inputs(members, "train", self._kept_halves(members, epoch))
+            inputs |= {"labels": labels_of(self.ranks.share(whole))}
+            if batch is not None:
+                inputs["features"] = batch.features
+                inputs["places"] = self.model.places(batch.valid, slide=batch.slide)
+            yield Step([case.case_id for case in whole], moved(inputs, self.device))
 
     def forward(self, **inputs: Any) -> Terms:
         """Cross-entropy of the head on CLS_pat."""
-        logits = self._logits(inputs)
-        return {LOSS: functional.cross_entropy(logits, inputs["labels"])}
+        cls_img = None
+        if "features" in inputs:
+            cls_img = self.model.encode_at(inputs["features"], inputs["places"]).cls_img
+        logits = self._logits(cls_img, inputs)
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks, self.class_weights)}
 
     def validate(self) -> dict[str, float]:
-        """Loss and accuracies on the validation cases, with all their patches."""
+        """Loss and accuracies on the validation cases."""
+        labels = labels_of(self.material.val).to(self.device)
+        return classification_scores(self.val_logits(), labels, self.class_weights)
+
+    def val_logits(self) -> Float[Tensor, "batch class"]:
+        """Logits of the validation cases, each alone, with all its patches and its own halves."""
         cases = self.material.val
-        order = [[index] for index in range(len(cases))]
-        logits = [
-            self._logits(self._inputs(members, batch, "val") | _own_halves(members, self.device))
-            for members, batch in self._loaded(cases, order, every_patch, 0)
-        ]
-        return classification_scores(torch.cat(logits), labels_of(cases).to(self.device))
+        own, logits = self.ranks.share(cases, filled=True), []
+        for case, chunks in load_chunks(own, device=self.device, num_workers=self.num_workers):
+            inputs = moved(self._inputs([case], "val", _own_halves([case])), self.device)
+            cls_img = None
+            if case.has_slides:
+                cls_img = self.model.stream_slides(chunks, [bag.n_patches for bag in case.bags])
+            logits.append(self._logits(cls_img, inputs))
+        return self.ranks.rows(torch.cat(logits), len(cases))
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
         """Best balanced accuracy, then the lower loss; or best accuracy alone, as in the paper."""
@@ -119,16 +137,17 @@ class FinetuneStage(Stage):
         return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)
 
     def _loaded(
-        self, cases: Sequence[Case], order: Sequence[Sequence[int]], draw: Any, epoch: int
+        self, order: Sequence[Sequence[int]], epoch: int
     ) -> Iterator[tuple[list[Case], Batch | None]]:
-        """Cases of each batch, with their patches where the model has an image half."""
+        """Training cases of each batch, with their patches where the model has an image half."""
+        cases = self.material.train
         if self.model.aggregator is None:
             yield from (([cases[index] for index in indices], None) for indices in order)
             return
         batches = load(
             cases,
             order,
-            draw,
+            subset_draw(self.settings),
             feature_dim=self.material.feature_dim,
             seed=self.seed,
             epoch=epoch,
@@ -138,37 +157,29 @@ class FinetuneStage(Stage):
         for batch in batches:
             yield [cases[index] for index in batch.case.tolist()], batch
 
-    def _inputs(self, members: Sequence[Case], batch: Batch | None, part: str) -> dict[str, Any]:
-        """Arguments of `forward`, but for the halves."""
-        inputs: dict[str, Any] = {"labels": labels_of(members).to(self.device)}
-        if batch is not None:
-            inputs["batch"] = batch.to(self.device)
+    def _inputs(
+        self, members: Sequence[Case], part: str, halves: dict[str, Tensor]
+    ) -> dict[str, Any]:
+        """Arguments of `forward` but for slides and labels."""
         if self.model.gene_encoder is None:
-            return inputs
-        if self.frozen_genes:
-            cases = self.material.train if part == "train" else self.material.val
-            position = {case.case_id: index for index, case in enumerate(cases)}
-            rows = torch.tensor([position[case.case_id] for case in members])
-            return inputs | {"cls_ge": self.cls_ge[part][rows.to(self.device)]}
-        return inputs | {"genes": self.material.genes_of(members).to(self.device)}
+            return dict(halves)
+        if not self.frozen_genes:
+            return {**halves, "genes": self.material.genes_of(members)}
+        cases = self.material.train if part == "train" else self.material.val
+        position = {case.case_id: index for index, case in enumerate(cases)}
+        rows = torch.tensor([position[case.case_id] for case in members])
+        return {**halves, "cls_ge": self.cls_ge[part][moved(rows, self.device)]}
 
-    def _logits(self, inputs: dict[str, Any]) -> Tensor:
-        """Logits of a batch."""
-        batch: Batch | None = inputs.get("batch")
-        cls_img = None
-        if batch is not None:
-            encoded = self.model.encode_slides(batch.features, batch.valid, slide=batch.slide)
-            cls_img = encoded.cls_img
+    def _logits(self, cls_img: Tensor | None, inputs: dict[str, Any]) -> Tensor:
+        """Logits of cases."""
         cls_ge = inputs.get("cls_ge")
         if cls_ge is None and "genes" in inputs:
             cls_ge = self.model.encode_genes(inputs["genes"])
         return self.model.classify(cls_img, cls_ge, inputs["has_slides"], inputs["has_genes"])
 
-    def _kept_halves(
-        self, members: Sequence[Case], epoch: int
-    ) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
+    def _kept_halves(self, members: Sequence[Case], epoch: int) -> dict[str, Tensor]:
         """Halves that each case shows in this step; never none of both."""
-        own = _own_halves(members, torch.device("cpu"))
+        own = _own_halves(members)
         draws = torch.stack(
             [
                 torch.rand(
@@ -183,13 +194,15 @@ class FinetuneStage(Stage):
         both = own["has_slides"] & own["has_genes"]
         drop_genes = both & (draws[:, 0] < self.settings.gene_dropout)
         drop_slides = both & ~drop_genes & (draws[:, 1] < self.settings.image_dropout)
-        has_slides, has_genes = own["has_slides"] & ~drop_slides, own["has_genes"] & ~drop_genes
-        return has_slides.to(self.device), has_genes.to(self.device)
+        return {
+            "has_slides": own["has_slides"] & ~drop_slides,
+            "has_genes": own["has_genes"] & ~drop_genes,
+        }
 
 
-def _own_halves(members: Sequence[Case], device: torch.device) -> dict[str, Tensor]:
+def _own_halves(members: Sequence[Case]) -> dict[str, Bool[Tensor, " batch"]]:
     """Halves that each case has."""
     return {
-        "has_slides": torch.tensor([case.has_slides for case in members], device=device),
-        "has_genes": torch.tensor([case.has_genes for case in members], device=device),
+        "has_slides": torch.tensor([case.has_slides for case in members]),
+        "has_genes": torch.tensor([case.has_genes for case in members]),
     }

@@ -24,6 +24,7 @@ from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import whole_file, write_json, write_text
 from gimp_plugin.storage.tables import write_csv, write_exclusions
 from gimp_plugin.training.card import model_card
+from gimp_plugin.training.curves import learning_curves
 from gimp_plugin.training.plan import Plan, source_to_dict
 
 PACKAGES = ("torch", "nystrom-attention", "tiatoolbox", "anndata", "accelerate", "numpy")
@@ -48,13 +49,15 @@ class RunResult:
     metrics: dict[str, Any]
 
 
-def write_start(folder: Path, plan: Plan) -> None:
+def write_start(folder: Path, plan: Plan, *, n_processes: int) -> None:
     """Write what is known before training: where the inputs were, and what was left out."""
-    write_json(folder / runs.PROVENANCE, provenance(plan))
+    write_json(folder / runs.PROVENANCE, provenance(plan, n_processes=n_processes))
     write_exclusions(folder, plan.exclusions())
 
 
-def write_results(folder: Path, plan: Plan, model: GimpModel, stages: Mapping[str, Any]) -> None:
+def write_results(
+    folder: Path, plan: Plan, model: GimpModel, stages: Mapping[str, Any], *, n_processes: int
+) -> None:
     """Write a finished run; its seal comes last.
 
     Parameters
@@ -67,6 +70,8 @@ def write_results(folder: Path, plan: Plan, model: GimpModel, stages: Mapping[st
         The trained model.
     stages
         Metrics by stage.
+    n_processes
+        Processes that trained together.
     """
     tensors = {name: one.cpu().contiguous() for name, one in model.state_dict().items()}
     with whole_file(folder / runs.MODEL) as temporary:
@@ -81,17 +86,20 @@ def write_results(folder: Path, plan: Plan, model: GimpModel, stages: Mapping[st
         "n_parameters": sum(one.numel() for one in model.parameters()),
     }
     write_json(folder / runs.METRICS, metrics)
+    with whole_file(folder / runs.CURVES) as temporary:
+        temporary.write_bytes(learning_curves(stages))
     write_text(folder / runs.CARD, model_card(plan.kind, plan.config, plan.classes, metrics))
-    runs.seal_run(folder, provenance(plan))
+    runs.seal_run(folder, provenance(plan, n_processes=n_processes))
 
 
-def provenance(plan: Plan) -> dict[str, Any]:
+def provenance(plan: Plan, *, n_processes: int) -> dict[str, Any]:
     """Where the inputs were, and what the run was made with."""
     return {
         "source": source_to_dict(plan.source),
         "extraction": _extraction(plan),
         "runtime": asdict(plan.runtime),
         "threads": torch.get_num_threads(),
+        "processes": n_processes,
         "components": components_of(plan.config.model),
         "versions": {
             "gimp-plugin": gimp_plugin.__version__,

@@ -9,11 +9,13 @@ import torch
 from torch.nn import functional
 
 from gimp_plugin.config import GimpConfig
+from gimp_plugin.data.batches import moved
 from gimp_plugin.data.order import shuffled_batches
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.training.material import GENE_BATCH, Material, labels_of
+from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.scores import classification_scores
-from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+from gimp_plugin.training.stage import LOSS, Stage, Step, Terms, mean_cross_entropy
 
 
 class GeneStage(Stage):
@@ -31,6 +33,8 @@ class GeneStage(Stage):
         Of the order.
     device
         Where the model is.
+    ranks
+        The processes that train together.
     """
 
     name = "genes"
@@ -43,10 +47,12 @@ class GeneStage(Stage):
         material: Material,
         seed: int,
         device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, config.genes, dim=config.model.dim)
+        super().__init__(model, config.genes, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.dropout = config.model.embedding_dropout
+        self.class_weights = material.class_weights(config.genes.class_weights, device=device)
         model.requires_grad_(False)
         for part in (model.gene_encoder, model.gene_classifier):
             part.requires_grad_(True)
@@ -59,18 +65,16 @@ class GeneStage(Stage):
         """Genes and labels of the training cases, shuffled."""
         for indices in self._order(epoch)[skip:]:
             cases = [self.material.train[index] for index in indices]
-            inputs = {
-                "genes": self.material.genes_of(cases).to(self.device),
-                "labels": labels_of(cases).to(self.device),
-            }
-            yield Step([case.case_id for case in cases], inputs)
+            read, own = self.ranks.share(cases, filled=True), self.ranks.share(cases)
+            inputs = {"genes": self.material.genes_of(read), "labels": labels_of(own)}
+            yield Step([case.case_id for case in cases], moved(inputs, self.device))
 
     def forward(self, **inputs: Any) -> Terms:
         """Cross-entropy of the classifier on CLS_ge."""
         cls_ge = self.model.encode_genes(inputs["genes"])
         cls_ge = functional.dropout(cls_ge, self.dropout, self.training)
         logits = self.model.gene_classifier(cls_ge)
-        return {LOSS: functional.cross_entropy(logits, inputs["labels"])}
+        return {LOSS: mean_cross_entropy(logits, inputs["labels"], self.ranks, self.class_weights)}
 
     def validate(self) -> dict[str, float]:
         """Loss and accuracies on the validation cases."""
@@ -81,7 +85,8 @@ class GeneStage(Stage):
             )
             for part in (cases[at : at + GENE_BATCH] for at in range(0, len(cases), GENE_BATCH))
         ]
-        return classification_scores(torch.cat(logits), labels_of(cases).to(self.device))
+        labels = labels_of(cases).to(self.device)
+        return classification_scores(torch.cat(logits), labels, self.class_weights)
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
         """The epoch with the lowest validation loss is the best."""

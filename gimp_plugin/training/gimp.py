@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import torch
+
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.training.calibration import calibration
 from gimp_plugin.training.finetuning import FinetuneStage
 from gimp_plugin.training.genes import GeneStage
-from gimp_plugin.training.loop import Tools, fit
-from gimp_plugin.training.material import Material
+from gimp_plugin.training.loop import fit
+from gimp_plugin.training.material import Material, labels_of
 from gimp_plugin.training.pretraining import PretrainStage
+from gimp_plugin.training.tools import Tools
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +56,7 @@ class GimpTrainer:
             material=material.only(genes=True),
             seed=self.tools.seed,
             device=self.tools.accelerator.device,
+            ranks=self.tools.ranks,
         )
         return {stage.name: fit(stage, self.tools)}
 
@@ -77,6 +82,7 @@ class GimpTrainer:
             material=material.only(slides=True),
             seed=self.tools.seed,
             device=self.tools.accelerator.device,
+            ranks=self.tools.ranks,
             num_workers=self.tools.num_workers,
         )
         result = fit(stage, self.tools)
@@ -86,7 +92,7 @@ class GimpTrainer:
     def finetune(
         self, model: GimpModel, material: Material, *, frozen_genes: bool
     ) -> dict[str, Any]:
-        """Train the classifier on both halves.
+        """Train the classifier on both halves, then calibrate it on the validation cases.
 
         Parameters
         ----------
@@ -99,7 +105,7 @@ class GimpTrainer:
 
         Returns
         -------
-        Metrics of the stage by its name.
+        Metrics of the stage by its name; its `calibration` holds the temperature.
         """
         if frozen_genes and self.config.finetune.head_from_genes:
             model.start_head_from_gene_classifier()
@@ -109,10 +115,15 @@ class GimpTrainer:
             material=material,
             seed=self.tools.seed,
             device=self.tools.accelerator.device,
+            ranks=self.tools.ranks,
             num_workers=self.tools.num_workers,
             frozen_genes=frozen_genes,
         )
-        return {stage.name: fit(stage, self.tools)}
+        result = fit(stage, self.tools)
+        stage.eval()
+        with torch.no_grad():
+            logits = stage.val_logits()
+        return {stage.name: {**result, "calibration": calibration(logits, labels_of(material.val))}}
 
 
 def _warn_of_pretraining(last: dict[str, float], config: GimpConfig) -> None:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
 from gimp_plugin.assembly.seeding import seeded
 from gimp_plugin.errors import ResourceError, listed
-from gimp_plugin.storage.resume import latest_checkpoint, save_checkpoint
+from gimp_plugin.storage.resume import Checkpoint, latest_checkpoint, save_checkpoint
 from gimp_plugin.storage.runs import LOG, RESUME
 from gimp_plugin.training.optim import adamw, lr_factor, peak_lr
 from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
+from gimp_plugin.training.tools import Tools
 
 logger = logging.getLogger(__name__)
 
@@ -30,28 +30,6 @@ CHECK_EVERY = 25
 """Steps between two looks at the loss on a GPU, where each look waits for the device."""
 
 MODEL, BEST, FIRST, SECOND = "model.", "best.", "adam.exp_avg.", "adam.exp_avg_sq."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """What a training works with.
-
-    Parameters
-    ----------
-    accelerator
-        Device, precision and processes.
-    folder
-        The run folder; checkpoints and the log go there.
-    seed
-        Of everything that is drawn.
-    num_workers
-        Loader processes.
-    """
-
-    accelerator: Accelerator
-    folder: Path
-    seed: int
-    num_workers: int = 0
 
 
 @dataclass(slots=True)
@@ -104,6 +82,7 @@ class _Fit:
 
     def __init__(self, stage: Stage, tools: Tools) -> None:
         self.stage, self.tools, self.settings = stage, tools, stage.settings
+        self.ranks = tools.ranks
         self.n_steps = stage.n_batches()
         self.lr = peak_lr(self.settings, stage.dim)
         self.progress = Progress(stage.name)
@@ -122,7 +101,8 @@ class _Fit:
         if not self.progress.finished:
             self._choose()
             self.progress.finished = True
-            self._save()
+            with self.ranks.together():
+                self._save()
         return self.progress.result()
 
     def _is_over(self) -> bool:
@@ -138,14 +118,17 @@ class _Fit:
         progress, epoch = self.progress, self.progress.epoch
         totals = {name: torch.tensor(value) for name, value in progress.sums.items()}
         self.module.train()
-        pending: list[tuple[Step, Tensor]] = []
+        pending: list[tuple[Sequence[str], Tensor]] = []
         for step in self._bar(self.stage.batches(epoch, skip=progress.step)):
             terms = self._step(step, epoch * self.n_steps + progress.step)
             progress.step += 1
             totals = {name: totals.get(name, 0) + value.detach() for name, value in terms.items()}
-            pending.append((step, terms[LOSS].detach()))
+            pending.append((step.case_ids, terms[LOSS].detach()))
             if len(pending) >= self._patience_with_loss or progress.step == self.n_steps:
-                _check_finite(pending, self.stage.name, epoch)
+                problem = _not_finite(pending, self.stage.name, epoch)
+                if problem is not None:  # the loss is that of all ranks
+                    with self.ranks.together():
+                        raise problem
                 pending = []
                 if time.monotonic() - saved > CHECKPOINT_S and progress.step < self.n_steps:
                     progress.sums = {name: float(value) for name, value in totals.items()}
@@ -161,10 +144,12 @@ class _Fit:
         )
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        accelerator = self.tools.accelerator
-        with seeded(self.tools.seed, self.stage.name, number), accelerator.autocast():
+        accelerator, ranks = self.tools.accelerator, self.ranks
+        own = () if ranks.is_main else (ranks.rank,)
+        with seeded(self.tools.seed, self.stage.name, number, *own), accelerator.autocast():
             terms: Terms = self.module(**step.inputs)
-        accelerator.backward(terms[LOSS])
+        # Averaging over the ranks follows, and the gradient of the loss is the sum of theirs.
+        accelerator.backward(terms[LOSS] * ranks.world)
         if self.settings.clip_norm:
             accelerator.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
         self.optimiser.step()
@@ -176,7 +161,7 @@ class _Fit:
         progress = self.progress
         self.module.eval()
         with torch.no_grad():
-            metrics = self.stage.validate()
+            means, metrics = self.ranks.same((means, self.stage.validate()))
         score = self.stage.score(metrics)
         if score is None:
             progress.best_epoch = progress.epoch
@@ -185,8 +170,9 @@ class _Fit:
             self.best = {name: one.clone() for name, one in self.stage.model.state_dict().items()}
         progress.history.append(means | metrics)
         progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
-        self._log(means | metrics, seconds)
-        self._save()
+        with self.ranks.together():
+            self._log(means | metrics, seconds)
+            self._save()
 
     def _log(self, values: dict[str, float], seconds: float) -> None:
         """One line for people, one for programs."""
@@ -194,6 +180,8 @@ class _Fit:
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("%s %d/%d  %s  %.1f s", stage, done, self.settings.epochs, shown, seconds)
         record = {"stage": stage, "epoch": done, **values, "seconds": round(seconds, 3)}
+        if not self.ranks.is_main:
+            return
         with (self.tools.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -204,7 +192,9 @@ class _Fit:
         self.best = {}
 
     def _save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint; one rank's state is that of all."""
+        if not self.ranks.is_main:
+            return
         tensors = {MODEL + name: one for name, one in self.stage.model.state_dict().items()}
         tensors |= {BEST + name: one for name, one in self.best.items()}
         if not self.progress.finished:
@@ -217,7 +207,7 @@ class _Fit:
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint: of this stage, of a later one, or of the one before."""
-        found = latest_checkpoint(self.tools.folder / RESUME)
+        found = self._checkpoint()
         if found is None:
             return
         state = {key: value for key, value in found.state.items() if key != "sha256"}
@@ -233,6 +223,18 @@ class _Fit:
             self._load_optimiser(found.tensors)
             logger.info("%s goes on after epoch %d", self.stage.name, progress.epoch)
 
+    def _checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint, the same for all ranks."""
+        with self.ranks.together():
+            found = latest_checkpoint(self.tools.folder / RESUME)
+        state = None if found is None else found.state
+        state_of_main = self.ranks.same(state)
+        with self.ranks.together():
+            if state != state_of_main:
+                problem = f"the processes see different checkpoints in {str(self.tools.folder)!r}"
+                raise ResourceError(problem, hint="put the output where every machine sees it")
+        return found
+
     def _load_model(self, tensors: dict[str, Tensor]) -> None:
         """Give the model the weights of a checkpoint."""
         self.stage.model.load_state_dict(_under(MODEL, tensors))
@@ -244,7 +246,7 @@ class _Fit:
         for name, parameter in self.stage.named_parameters():
             if name in first:
                 self.optimiser.state[parameter] = {
-                    "step": torch.tensor(n_done),
+                    "step": torch.tensor(n_done, device=parameter.device),
                     "exp_avg": first[name].to(parameter.device),
                     "exp_avg_sq": second[name].to(parameter.device),
                 }
@@ -253,7 +255,10 @@ class _Fit:
         """Progress bar of an epoch, on a terminal only."""
         name = f"{self.stage.name} {self.progress.epoch + 1}/{self.settings.epochs}"
         done = self.progress.step
-        return tqdm(batches, desc=name, total=self.n_steps, initial=done, disable=None, leave=False)
+        hidden = None if self.ranks.is_main else True  # None: shown on a terminal only
+        return tqdm(
+            batches, desc=name, total=self.n_steps, initial=done, disable=hidden, leave=False
+        )
 
     @property
     def _patience_with_loss(self) -> int:
@@ -268,14 +273,17 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _check_finite(pending: list[tuple[Step, Tensor]], stage: str, epoch: int) -> None:
-    """Stop at the first loss that is not finite, and name its cases."""
+def _not_finite(
+    pending: list[tuple[Sequence[str], Tensor]], stage: str, epoch: int
+) -> ResourceError | None:
+    """The error of the first loss that is not finite, with its cases; None if all are."""
     losses = torch.stack([loss for _, loss in pending])
     if bool(torch.isfinite(losses).all()):
-        return
+        return None
     at = int(torch.isfinite(losses).int().argmin())
     problem = (
         f"the loss of {stage} stopped being finite ({losses[at].item()}) in epoch {epoch + 1}, "
-        f"in the batch of cases {listed(pending[at][0].case_ids, limit=8)}"
+        f"in the batch of cases {listed(pending[at][0], limit=8)}"
     )
-    raise ResourceError(problem, hint="look at these cases, lower --lr, or use --precision fp32")
+    hint = "look at these cases, lower --lr, or use --precision fp32"
+    return ResourceError(problem, hint=hint)

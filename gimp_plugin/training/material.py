@@ -57,10 +57,30 @@ class Material:
         rows = torch.tensor([case.gene_row for case in cases])
         return torch.where(rows[:, None] >= 0, self.genes[rows.clamp(min=0)], 0.0)
 
+    def class_weights(self, kind: str, *, device: torch.device) -> Float[Tensor, " class"] | None:
+        """Weight of each class in the cross-entropy.
+
+        Parameters
+        ----------
+        kind
+            `none`, or `balanced`: n / (n_classes * n_c) by the training cases, as scikit-learn
+            defines it; a class without a training case weighs as if it had one.
+        device
+            Where the loss is computed.
+
+        Returns
+        -------
+        One weight a class; None weighs all cases alike.
+        """
+        if kind == "none":
+            return None
+        counts = torch.bincount(labels_of(self.train), minlength=len(self.classes))
+        return (len(self.train) / (len(self.classes) * counts.clamp(min=1))).to(device)
+
 
 def labels_of(cases: Sequence[Case]) -> Int[Tensor, " batch"]:
     """Class indices of some cases."""
-    return torch.tensor([case.label for case in cases])
+    return torch.tensor([case.label for case in cases], dtype=torch.int64)
 
 
 @torch.no_grad()

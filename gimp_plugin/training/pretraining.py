@@ -7,19 +7,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from gimp_plugin.assembly.seeding import derived
 from gimp_plugin.config import GimpConfig, PretrainConfig
-from gimp_plugin.data.batches import Batch, load, window_draw
+from gimp_plugin.data.batches import Batch, load, moved, window_draw
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.order import balanced_batches
 from gimp_plugin.models.gimp import GimpModel, SlideEncoding
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
+from gimp_plugin.models.places import Picked
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
+from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,8 @@ class PretrainStage(Stage):
         Where the model is.
     num_workers
         Loader processes.
+    ranks
+        The processes that train together.
     """
 
     name = "pretrain"
@@ -59,8 +63,9 @@ class PretrainStage(Stage):
         seed: int,
         device: torch.device,
         num_workers: int = 0,
+        ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, config.pretrain, dim=config.model.dim)
+        super().__init__(model, config.pretrain, dim=config.model.dim, ranks=ranks)
         self.material, self.seed, self.device = material, seed, device
         self.num_workers = num_workers
         model.requires_grad_(False)
@@ -88,15 +93,16 @@ class PretrainStage(Stage):
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
         """Windows of class-balanced training cases, with their masks."""
-        yield from self._steps("train", self._order(epoch)[skip:], epoch)
+        yield from self._steps("train", self._order(epoch)[skip:], epoch, self.ranks)
 
     def forward(self, **inputs: Any) -> Terms:
         """L_pre = L_rec + L_tri, with the parts and what the triplets look like."""
-        encoded = self._encode(inputs)
+        encoded, labels = self._encode(inputs), inputs["labels"]
+        cls_img = self.ranks.rows(encoded.cls_img, len(labels))
         terms: Terms = {"reconstruction": self._reconstruction(encoded)}
         total = self.settings.reconstruction_weight * terms["reconstruction"]
-        for name, (weight, embedding) in self._spaces(encoded, inputs["cls_ge"]).items():
-            triplet = triplet_loss(embedding, inputs["labels"], margin=self.settings.margin)
+        for name, (weight, embedding) in self._spaces(cls_img, inputs["cls_ge"]).items():
+            triplet = triplet_loss(embedding, labels, margin=self.settings.margin)
             total = total + weight * triplet.loss
             terms |= {
                 f"triplet_{name}": triplet.loss,
@@ -104,22 +110,20 @@ class PretrainStage(Stage):
                 f"positive_{name}": triplet.positive_distance,
                 f"negative_{name}": triplet.negative_distance,
             }
-        return {LOSS: total, **terms}
+        return {LOSS: total, **{name: value.detach() for name, value in terms.items()}}
 
     def validate(self) -> dict[str, float]:
         """L_rec on fixed windows of the validation cases, beside that of the bag's own median."""
-        size = self.settings.batch_size
-        order = [
-            list(range(at, min(at + size, len(self.material.val))))
-            for at in range(0, len(self.material.val), size)
-        ]
-        errors, medians, n_values = 0.0, 0.0, 0
-        for step in self._steps("val", order, VALIDATION_EPOCH):
+        size, own = self.settings.batch_size, self.ranks.share(range(len(self.material.val)))
+        order = [own[at : at + size] for at in range(0, len(own), size)]
+        errors, medians, n_values = 0.0, 0.0, 0.0
+        for step in self._steps("val", order, VALIDATION_EPOCH, ALONE):
             encoded = self._encode(step.inputs)
             errors += float(masked_l1(encoded.reconstructed, encoded.target, reduction="sum"))
             n_values += encoded.target.numel()
             if self.median is None:
                 medians += self._median_error(step.inputs)
+        errors, medians, n_values = self.ranks.sums(errors, medians, n_values)
         if self.median is None:
             self.median = medians / n_values
         return {"val_reconstruction": errors / n_values, "val_median": self.median}
@@ -133,13 +137,15 @@ class PretrainStage(Stage):
         labels = [case.label for case in self.material.train]
         return balanced_batches(labels, self.settings.batch_size, seed=self.seed, epoch=epoch)
 
-    def _steps(self, part: str, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Step]:
+    def _steps(
+        self, part: str, order: Sequence[Sequence[int]], epoch: int, ranks: Ranks
+    ) -> Iterator[Step]:
         """Load windows, draw their masks and bring both to the device."""
         cases = self.material.train if part == "train" else self.material.val
         on_gpu = self.device.type == "cuda"
         batches = load(
             cases,
-            order,
+            [ranks.share(indices, filled=True) for indices in order],
             window_draw(self.settings),
             feature_dim=self.material.feature_dim,
             seed=self.seed,
@@ -147,58 +153,62 @@ class PretrainStage(Stage):
             num_workers=self.num_workers,
             pin_memory=on_gpu,
         )
-        for batch in batches:
+        for indices, batch in zip(order, batches, strict=True):
+            whole = [cases[index] for index in indices]
             members = [cases[index] for index in batch.case.tolist()]
-            yield Step(
-                [case.case_id for case in members], self._inputs(batch, members, part, epoch)
-            )
+            masked = self._masked(batch, members, epoch)
+            if not ranks.share(indices):
+                masked = torch.zeros_like(masked)
+            inputs = {
+                "features": batch.features,
+                "places": self.model.places(
+                    batch.valid,
+                    slide=batch.slide,
+                    masked=masked,
+                    counted=masked & _first_copies(batch.source),
+                ),
+                "labels": labels_of(whole),
+                "cls_ge": None,
+            }
+            inputs = moved(inputs, self.device)
+            if part in self.cls_ge:
+                inputs["cls_ge"] = self.cls_ge[part][moved(torch.tensor(indices), self.device)]
+            yield Step([case.case_id for case in whole], inputs)
 
-    def _inputs(
-        self, batch: Batch, members: Sequence[Case], part: str, epoch: int
-    ) -> dict[str, Any]:
-        """Arguments of `forward`."""
+    def _masked(
+        self, batch: Batch, members: Sequence[Case], epoch: int
+    ) -> Bool[Tensor, "batch patch"]:
+        """Patches that are hidden; each case draws its own."""
         generators = [
             torch.Generator().manual_seed(derived(self.seed, "mask", epoch, case.case_id))
             for case in members
         ]
-        masked = draw_mask(batch.valid, self.settings.mask_ratio, generators, source=batch.source)
-        moved, cls_ge = batch.to(self.device), self.cls_ge.get(part)
-        return {
-            "batch": moved,
-            "masked": masked.to(self.device, non_blocking=True),
-            "labels": labels_of(members).to(self.device),
-            "cls_ge": None if cls_ge is None else cls_ge[moved.case],
-        }
+        return draw_mask(batch.valid, self.settings.mask_ratio, generators, source=batch.source)
 
     def _encode(self, inputs: dict[str, Any]) -> SlideEncoding:
         """Encode masked windows; each source patch is reconstructed once."""
-        batch: Batch = inputs["batch"]
-        return self.model.encode_slides(
-            batch.features,
-            batch.valid,
-            slide=batch.slide,
-            masked=inputs["masked"],
-            counted=inputs["masked"] & _first_copies(batch.source),
-        )
+        return self.model.encode_at(inputs["features"], inputs["places"])
 
     def _reconstruction(self, encoded: SlideEncoding) -> Float[Tensor, ""]:
-        """L_rec (equation 3)."""
-        return masked_l1(
-            encoded.reconstructed, encoded.target, reduction=self.settings.reconstruction
-        )
+        """L_rec (equation 3) of the whole batch."""
+        (_, predicted, target), reduction = encoded, self.settings.reconstruction
+        if self.ranks.world == 1:
+            return masked_l1(predicted, target, reduction=reduction)
+        total = masked_l1(predicted, target, reduction="sum")
+        if reduction == "sum":
+            return self.ranks.sum(total)
+        return self.ranks.mean(total, target.numel())
 
     def _spaces(
-        self, encoded: SlideEncoding, cls_ge: Float[Tensor, "batch dim"] | None
+        self, cls_img: Float[Tensor, "batch dim"], cls_ge: Float[Tensor, "batch dim"] | None
     ) -> dict[str, tuple[float, Tensor]]:
         """Weight and embedding of each space that triplets are taken in."""
         settings, spaces = self.settings, {}
         if cls_ge is not None and settings.patient_triplet_weight:
-            patient = patient_embedding(
-                encoded.cls_img, cls_ge, normalise=settings.normalise_halves
-            )
+            patient = patient_embedding(cls_img, cls_ge, normalise=settings.normalise_halves)
             spaces["patient"] = (settings.patient_triplet_weight, patient)
         if settings.image_triplet_weight:
-            image = encoded.cls_img
+            image = cls_img
             if settings.normalise_halves:
                 image = functional.normalize(image, dim=-1)
             spaces["image"] = (settings.image_triplet_weight, image)
@@ -206,14 +216,17 @@ class PretrainStage(Stage):
 
     def _median_error(self, inputs: dict[str, Any]) -> float:
         """Summed error of guessing each masked patch as the median of the bag's visible ones."""
-        batch: Batch = inputs["batch"]
-        values = self.model.patches.normalise(batch.features)
-        counted = inputs["masked"] & _first_copies(batch.source)
-        visible = batch.valid & ~inputs["masked"]
+        values = self.model.patches.normalise(inputs["features"])
+        hidden, seen = inputs["places"].wanted, inputs["places"].visible
         return sum(
-            float((bag[hidden] - bag[seen].median(dim=0).values).abs().sum())
-            for bag, hidden, seen in zip(values, counted, visible, strict=True)
+            float((bag[_of(row, hidden)] - bag[_of(row, seen)].median(dim=0).values).abs().sum())
+            for row, bag in enumerate(values)
         )
+
+
+def _of(row: int, index: Picked) -> Int[Tensor, " patch"]:
+    """Patches of a case among those of a batch."""
+    return index[1][index[0] == row]
 
 
 def _first_copies(source: Tensor) -> Bool[Tensor, "batch patch"]:

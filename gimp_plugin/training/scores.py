@@ -9,7 +9,9 @@ from torch.nn import functional
 
 
 def classification_scores(
-    logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"]
+    logits: Float[Tensor, "batch class"],
+    labels: Int[Tensor, " batch"],
+    weights: Float[Tensor, " class"] | None = None,
 ) -> dict[str, float]:
     """Cross-entropy, accuracy and balanced accuracy of a set of cases.
 
@@ -19,6 +21,8 @@ def classification_scores(
         Before the softmax.
     labels
         Class indices.
+    weights
+        Of the classes in the cross-entropy, as in training.
 
     Returns
     -------
@@ -26,7 +30,7 @@ def classification_scores(
     """
     predicted, true = logits.argmax(dim=1).cpu().numpy(), labels.cpu().numpy()
     return {
-        "val_loss": float(functional.cross_entropy(logits.float(), labels)),
+        "val_loss": float(functional.cross_entropy(logits.float(), labels, weights)),
         "val_accuracy": float(accuracy_score(true, predicted)),
         "val_balanced_accuracy": float(balanced_accuracy_score(true, predicted)),
     }

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gimp_plugin.config.stages import Optimisation
 from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.training.ranks import Ranks
 
 LOSS = "loss"
 
@@ -24,20 +26,34 @@ class Step:
     Parameters
     ----------
     case_ids
-        Cases of the batch, to be named when something is wrong with them.
+        Cases of the batch, those of all ranks, to be named when something is wrong with them.
     inputs
-        Arguments of `Stage.forward`.
+        Arguments of `Stage.forward`; of several ranks each has its share.
     """
 
     case_ids: Sequence[str]
     inputs: dict[str, Any] = field(default_factory=dict)
 
 
+def mean_cross_entropy(
+    logits: Float[Tensor, "loaded class"],
+    labels: Int[Tensor, " own"],
+    ranks: Ranks,
+    weights: Float[Tensor, " class"] | None = None,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the whole batch, from each rank's own cases; they stand first."""
+    if ranks.world == 1:
+        return functional.cross_entropy(logits, labels, weights)
+    own = functional.cross_entropy(logits[: len(labels)], labels, weights, reduction="sum")
+    return ranks.mean(own, len(labels) if weights is None else weights[labels].sum())
+
+
 class Stage(nn.Module):
     """One stage: its batches, its loss and its validation.
 
     A stage is a module whose `forward` gives the loss, so that accelerate can wrap it for several
-    processes. Its weights are those of `self.model`.
+    processes. Its weights are those of `self.model`. The loss is that of the whole batch on every
+    rank, its gradient that of the rank's own share.
 
     Parameters
     ----------
@@ -47,15 +63,18 @@ class Stage(nn.Module):
         The stage's table of the configuration.
     dim
         Hidden dimension d of the model.
+    ranks
+        The processes that train together.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, model: GimpModel, settings: Optimisation, *, dim: int) -> None:
+    def __init__(self, model: GimpModel, settings: Optimisation, *, dim: int, ranks: Ranks) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
         self.dim = dim
+        self.ranks = ranks
 
     def n_batches(self) -> int:
         """Steps of an epoch; the same for each."""

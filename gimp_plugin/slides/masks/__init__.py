@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from gimp_plugin.errors import BagError, listed
+from gimp_plugin.errors import BagError, SafetyError, listed
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.masks import outlines, pixels
 from gimp_plugin.slides.tissue.mask import TissueMask, TissueMaskError
@@ -16,10 +18,11 @@ __all__ = ["PARAMETERS", "SUFFIXES", "TissueMaskError", "find_mask", "mask_sha25
 
 PARAMETERS: dict[str, Any] = {"mask_max_pixels": pixels.MAX_PIXELS}
 
+ZARR = ".zarr"
 READERS: dict[str, Callable[..., TissueMask]] = {
     ".png": pixels.read_png,
     ".npy": pixels.read_npy,
-    ".zarr": pixels.read_zarr,
+    ZARR: pixels.read_zarr,
     ".geojson": outlines.read_geojson,
     ".json": outlines.read_geojson,
     ".db": outlines.read_store,
@@ -46,9 +49,11 @@ def find_mask(folder: Path, slide: SlideFile) -> Path:
     TissueMaskError
         If there is none, or more than one.
     """
-    names = dict.fromkeys((slide.slide_id, slide.path.name))
+    names = [slide.slide_id]
+    if slide.path.name.startswith(f"{slide.slide_id}."):  # else another slide has that name too
+        names.append(slide.path.name)
     paths = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
-    found = [path for path in paths if path.exists()]
+    found = [path for path in paths if _is_there(path)]
     if not found:
         problem = f"{str(slide.path)!r} has no mask in {str(folder)!r}"
         hint = f"expected {slide.slide_id} and one of {', '.join(SUFFIXES)}"
@@ -57,7 +62,24 @@ def find_mask(folder: Path, slide: SlideFile) -> Path:
         names_found = listed(path.name for path in found)
         problem = f"{str(slide.path)!r} has several masks in {str(folder)!r}: {names_found}"
         raise TissueMaskError(problem, hint="leave one of them")
+    if found[0].is_dir() != (found[0].suffix == ZARR):
+        kind = "a folder" if found[0].is_dir() else "no folder"
+        raise TissueMaskError(f"{str(found[0])!r} is {kind}", hint="export it again")
     return found[0]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is such a file; a name that is too long is none."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        problem = f"{str(path)!r} cannot be looked at: {error.strerror}"
+        raise TissueMaskError(problem, hint="check the permissions of its folder") from error
+    return True
 
 
 def mask_sha256(path: Path) -> str:
@@ -84,7 +106,8 @@ def mask_sha256(path: Path) -> str:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
             whole.update(f"{name}\0{digest}\n".encode())
     except OSError as error:
-        raise TissueMaskError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        problem = f"{str(path)!r} cannot be read: {error.strerror}"
+        raise TissueMaskError(problem, hint="check its permissions") from error
     return whole.hexdigest()
 
 
@@ -109,17 +132,34 @@ def read_mask(path: Path, *, width: int, height: int) -> TissueMask:
     """
     try:
         return READERS[path.suffix](path, width=width, height=height)
+    except TissueMaskError as error:
+        raise TissueMaskError(
+            error.problem, hint=error.hint or "export or copy it again"
+        ) from error
+    except (SafetyError, MemoryError):
+        raise
     except BagError as error:  # of a zarr
-        raise TissueMaskError(error.problem, hint="make or copy it again") from error
+        raise TissueMaskError(error.problem, hint="export or copy it again") from error
+    except Exception as error:  # a decoder may raise anything on a bad file
+        problem = f"{str(path)!r} cannot be read: {type(error).__name__}: {error}"
+        raise TissueMaskError(problem, hint="export or copy it again") from error
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Plain files of a mask with their names; links and pipes are nobody's mask."""
-    paths = sorted(path.rglob("*")) if path.is_dir() else [path]
-    for each in paths:
-        if each.is_dir() and not each.is_symlink():
-            continue
+    for each in sorted(_below(path)) if path.is_dir() else [path]:
         if not each.is_file() or (each.is_symlink() and each != path):
             problem = f"{str(each)!r} is no plain file, expected a mask"
             raise TissueMaskError(problem, hint="copy the mask itself")
         yield each.relative_to(path).as_posix(), each
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Files and links of a folder and the folders in it; one that cannot be entered is an error."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if Path(place, name).is_symlink()]
+        yield from (Path(place, name) for name in (*names, *links))

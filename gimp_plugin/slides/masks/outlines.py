@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from gimp_plugin.slides.masks.pixels import MAX_PIXELS
 from gimp_plugin.slides.tissue.mask import TissueMask, TissueMaskError
 
-MAX_BYTES = 256_000_000
-"""Of a GeoJSON file: parsed, it takes ten times as much."""
+MAX_BYTES = 64_000_000
+"""Of a GeoJSON file: parsed, it may take thirty times as much."""
 
 MAX_GEOMETRY_BYTES = 256_000_000
 IGNORED = "Ignore"
@@ -69,9 +69,10 @@ def read_geojson(path: Path, *, width: int, height: int) -> TissueMask:
         problem = f"{str(path)!r} has {path.stat().st_size} bytes, expected at most {MAX_BYTES}"
         raise TissueMaskError(problem, hint="simplify the outlines, or export them as a PNG")
     try:
-        areas = list(_geojson_areas(json.loads(path.read_text(encoding="utf-8"))))
+        areas = list(_geojson_areas(json.loads(path.read_text(encoding="utf-8-sig"))))
     except (*_SHAPES, RecursionError) as error:
-        raise TissueMaskError(f"{str(path)!r} is no GeoJSON, or damaged: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise TissueMaskError(f"{str(path)!r} is no GeoJSON, or damaged: {reason}") from error
     return _drawn(path, areas, width=width, height=height)
 
 
@@ -132,7 +133,9 @@ def _geojson_areas(found: Any) -> Iterator[Area]:
 
 def _class_name(told: Any) -> str:
     """Name of QuPath's class."""
-    return str(told.get("name", "") if isinstance(told, dict) else told or "")
+    if isinstance(told, dict):
+        return str(told.get("name") or ": ".join(map(str, told.get("names") or ())))
+    return str(told or "")
 
 
 def _store_areas(store: sqlite3.Connection) -> Iterator[Area]:

@@ -24,6 +24,9 @@ PREDICTIONS = "predictions"
 """Array of TIAToolbox's SemanticSegmentor."""
 
 ROWS = 2048
+TRANSPARENT = "transparency"
+"""What Pillow calls a PNG's tRNS: a colour, or the opacity of a palette's colours."""
+
 MODES = {"1", "L", "LA", "P", "I", "I;16", "RGB", "RGBA"}
 
 Rows = Callable[[int, int], NDArray[Any]]
@@ -64,7 +67,8 @@ def read_png(path: Path, *, width: int, height: int) -> TissueMask:
             step = _check_shape(path, (rows, columns), width=width, height=height)
 
             def part(start: int, stop: int) -> NDArray[np.bool_]:
-                return _marked(np.asarray(picture.crop((0, start, columns, stop))), picture.mode)
+                rows = np.asarray(picture.crop((0, start, columns, stop)))
+                return _marked(rows, picture.mode) & _opaque(rows, picture.info.get(TRANSPARENT))
 
             return _thinned(part, (rows, columns), step, width=width, height=height)
     except (OSError, SyntaxError, ValueError) as error:
@@ -144,6 +148,11 @@ def _labels(
     height: int,
 ) -> TissueMask:
     """Mask from labels or probabilities."""
+    if len(shape) == 3 and shape[2] == 1:
+        return _labels(
+            path, shape[:2], dtype, lambda start, stop: rows(start, stop)[..., 0],
+            width=width, height=height,
+        )  # fmt: skip
     if len(shape) not in {2, 3} or dtype.kind not in "biuf" or 0 in shape:
         problem = f"{str(path)!r} has shape {shape} and type {dtype}"
         raise TissueMaskError(f"{problem}, expected numbers of shape (row, column)")
@@ -151,7 +160,9 @@ def _labels(
 
     def part(start: int, stop: int) -> NDArray[np.bool_]:
         values = rows(start, stop)
-        return np.asarray(values.argmax(axis=2) != 0 if values.ndim == 3 else values != 0)
+        if values.ndim == 3:
+            return np.asarray(values.argmax(axis=2) != 0)
+        return np.asarray((values != 0) & ~np.isnan(values))
 
     return _thinned(part, shape[:2], step, width=width, height=height)
 
@@ -181,6 +192,17 @@ def _thinned(
     )
     scale = (columns / step / width, rows / step / height)
     return TissueMask(mask, scale, {"share": float(mask.mean())})
+
+
+def _opaque(values: NDArray[Any], transparent: Any) -> NDArray[np.bool_] | bool:
+    """Pixels that are not of a colour that a PNG declares transparent."""
+    if transparent is None:
+        return True
+    if isinstance(transparent, bytes):
+        opacity = np.frombuffer(transparent.ljust(256, b"\xff"), np.uint8)
+        return np.asarray(opacity[values] != 0)
+    differs = values != np.asarray(transparent)
+    return np.asarray(differs.any(axis=2) if values.ndim == 3 else differs)
 
 
 def _marked(values: NDArray[Any], mode: str) -> NDArray[np.bool_]:

@@ -72,4 +72,4 @@ def reading(info: BagInfo, file: h5py.File, name: str, *, axis: int = 0) -> Iter
         yield dataset
     except OSError as error:
         problem = f"{str(info.path)!r}: {name!r} is damaged (checksum or storage)"
-        raise DamagedBagError(problem, hint="extract this slide again") from error
+        raise DamagedBagError(problem, hint="extract this slide again, with --overwrite") from error

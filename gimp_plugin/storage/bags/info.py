@@ -139,7 +139,7 @@ def check_shapes(
             f"{str(path)!r}: {coords!r} has shape {coords_shape}, "
             f"expected ({shape[0]}, {n_coords}) as {features!r} has {shape[0]} rows"
         )
-        raise BagError(problem, hint="extract this slide again")
+        raise BagError(problem, hint="extract this slide again, with --overwrite")
 
 
 def said(attributes: Mapping[str, Any], name: str) -> str | None:

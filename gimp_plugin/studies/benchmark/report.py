@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gimp_plugin.evaluation.result import METHODS as INTERVALS
-from gimp_plugin.evaluation.result import TESTS
+from gimp_plugin.evaluation.markdown import METHODS as INTERVALS
+from gimp_plugin.evaluation.markdown import TESTS
 from gimp_plugin.evaluation.text import interval, p_value, table
 from gimp_plugin.storage.tables import csv_text
 from gimp_plugin.studies.benchmark.folder import write_if_new

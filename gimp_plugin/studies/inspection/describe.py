@@ -141,6 +141,7 @@ def _run(path: Path) -> dict[str, Any]:
         "features": run.feature_dim,
         "encoder": run.encoder,
         "dim": model["dim"],
+        "temperature": run.temperature,
     }
 
 
@@ -152,6 +153,7 @@ def _predictions(path: Path) -> dict[str, Any]:
         "classes": ", ".join(table.classes),
         "splits": _tally(table.splits),
         "modalities": _tally(table.modalities),
+        "without an answer": int((table.predicted < 0).sum()),
         "with label": int((table.labels >= 0).sum()),
     }
 

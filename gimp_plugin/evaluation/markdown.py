@@ -1,0 +1,166 @@
+"""An evaluation as a person reads it: tables in Markdown that read well as plain text, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gimp_plugin.evaluation.text import interval, number, p_value, table
+
+if TYPE_CHECKING:
+    from gimp_plugin.evaluation.result import Estimate, Evaluation
+
+METHODS = (
+    "95 % intervals: Wilson for accuracy, sensitivity and specificity; for the others bootstrap "
+    "over patients, stratified by class"
+)
+CAUTION = (
+    "The calibration error is above 0 by chance, too; its interval is reflected to allow for it."
+)
+
+TESTS = (
+    "p: exact McNemar test for accuracy; for AUC permutation test that swaps the probabilities of "
+    "the two within patients; Holm's adjustment counts all tests of the table"
+)
+
+
+def sections(found: Evaluation) -> Iterator[str]:
+    """Parts of the report, from the most to the least asked for.
+
+    Parameters
+    ----------
+    found
+        The evaluation.
+
+    Yields
+    ------
+    Lines, tables and paragraphs in Markdown.
+    """
+    yield _title(found)
+    yield table(
+        ["metric", "value", "95 % interval"],
+        (
+            [label, number(one.value), interval(one.low, one.high)]
+            for label, one in _labelled_metrics(found)
+        ),
+    )
+    yield table(
+        ["class", "cases", "sensitivity", "specificity"],
+        (
+            [name, str(one.n_cases), str(one.sensitivity), str(one.specificity)]
+            for name, one in found.by_class.items()
+        ),
+    )
+    if len(found.by_modalities) > 1:
+        yield _modalities_table(found)
+    yield _reliability_table(found)
+    if found.by_seed:
+        yield _seeds_line(found)
+    if found.systems:
+        yield _systems_table(found)
+    if found.comparisons:
+        yield _comparison_table(found)
+    tests = f" {TESTS}." if found.comparisons else ""
+    yield f"{METHODS} ({found.draws:,} draws, seed {found.seed}). {CAUTION}{tests}"
+    yield from (f"Warning: {warning}." for warning in found.warnings)
+
+
+def _title(found: Evaluation) -> str:
+    """What was evaluated, and how many."""
+    classes = ", ".join(f"{one.n_cases} {name}" for name, one in found.by_class.items())
+    line = f"{', '.join(found.predictions)}: {found.n_cases} {found.part} cases ({classes})"
+    if found.fitted:
+        line += ", FITTED ON THESE CASES: no measure of how well others are predicted"
+    if found.n_abstained:
+        line += f"; {found.n_abstained} without an answer, which count as not right"
+    if found.n_unlabelled:
+        line += f"; {found.n_unlabelled} more have no label"
+    if found.n_folds > 1:
+        line += f"; {found.n_folds} folds"
+    if found.n_seeds > 1:
+        line += f"; probabilities of {found.n_seeds} seeds averaged"
+    return line
+
+
+def _labelled_metrics(found: Evaluation) -> Iterator[tuple[str, Estimate]]:
+    """Metrics under the names that a reader knows."""
+    classes = list(found.by_class)
+    kind = f"{classes[1]} positive" if len(classes) == 2 else "one class against the others, mean"
+    folds = ", mean of the folds" if found.n_folds > 1 else ""
+    labels = {
+        "accuracy": "accuracy",
+        "coverage": "coverage",
+        "accuracy_answered": "accuracy of the answered",
+        "balanced_accuracy": "balanced accuracy",
+        "auc": f"AUC ({kind}{folds})",
+        "auc_pooled": f"AUC ({kind}, POOLED over the folds)",
+        "macro_f1": "macro F1",
+        "brier": "Brier score",
+        "log_loss": "log loss",
+        "calibration_error": "calibration error (ECE, 15 bins)",
+    }
+    return ((label, found.metrics[key]) for key, label in labels.items() if key in found.metrics)
+
+
+def _modalities_table(found: Evaluation) -> str:
+    """Scores by the halves that predictions were made from."""
+    return table(
+        ["predicted from", "cases", "accuracy", "AUC"],
+        (
+            [name, str(one.n_cases), str(one.accuracy), str(one.auc or "a class is absent")]
+            for name, one in found.by_modalities.items()
+        ),
+    )
+
+
+def _reliability_table(found: Evaluation) -> str:
+    """How often the most likely class is right, by how sure the model is of it."""
+    return table(
+        ["confidence", "cases", "mean confidence", "share right"],
+        (
+            [interval(one.low, one.high), str(one.n_cases), number(mean), number(right)]
+            for one in found.reliability
+            if (mean := one.confidence) is not None and (right := one.accuracy) is not None
+        ),
+    )
+
+
+def _systems_table(found: Evaluation) -> str:
+    """The evaluated system and the others side by side."""
+    return table(
+        ["system", "predicted from", "accuracy", "balanced accuracy", "AUC", "ECE"],
+        (
+            [
+                one.name,
+                ", ".join(f"{name} ({n_cases})" for name, n_cases in one.modalities.items()),
+                *map(str, (one.accuracy, one.balanced_accuracy, one.auc, one.calibration_error)),
+            ]
+            for one in found.systems
+        ),
+    )
+
+
+def _seeds_line(found: Evaluation) -> str:
+    """Spread over the seeds."""
+    spread = (
+        f"{name} {interval(min(values), max(values))}" for name, values in found.by_seed.items()
+    )
+    return f"Each of the {found.n_seeds} seeds alone: {', '.join(spread)} (lowest-highest)."
+
+
+def _comparison_table(found: Evaluation) -> str:
+    """Differences to other systems."""
+    header = ["compared with", "accuracy", "difference", "p", "p (Holm)"]
+    return table(
+        [*header, "AUC", "difference", "p", "p (Holm)"],
+        (
+            [
+                one.other,
+                *(number(one.accuracy), f"{one.accuracy_difference:+.3f}"),
+                *(p_value(one.accuracy_p), p_value(one.accuracy_p_holm)),
+                *(number(one.auc), f"{one.auc_difference:+.3f}"),
+                *(p_value(one.auc_p), p_value(one.auc_p_holm)),
+            ]
+            for one in found.comparisons
+        ),
+    )

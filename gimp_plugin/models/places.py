@@ -1,0 +1,50 @@
+"""Which patches of a batch go where: worked out once from its masks, as indices.
+
+A mask that picks rows makes a GPU tell the host how many there are, and the host waits. So indices
+are worked out where the masks are, on the CPU when the batch is made, and move with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+Picked = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]
+"""Case and patch of each picked row, as a mask of both would pick them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """What a model needs to know of a batch besides its features.
+
+    Parameters
+    ----------
+    valid
+        True for patches that exist.
+    slide
+        Slide of each patch; None where all are of one.
+    rows
+        True for patches that are reconstructed; None where none is.
+    visible
+        Patches that are embedded; None for all.
+    wanted
+        Patches that are reconstructed, as an index.
+    plan
+        What the aggregator makes of `valid`, `slide` and `rows`, if it can do so in advance.
+    """
+
+    valid: Bool[Tensor, "batch patch"]
+    slide: Int[Tensor, "batch patch"] | None
+    rows: Bool[Tensor, "batch patch"] | None
+    visible: Picked | None
+    wanted: Picked | None
+    plan: Any
+
+
+def picked(mask: Bool[Tensor, "batch patch"]) -> Picked:
+    """Index of what a mask picks."""
+    case, patch = mask.nonzero(as_tuple=True)
+    return case, patch

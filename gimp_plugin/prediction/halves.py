@@ -1,0 +1,118 @@
+"""Which halves of which cases a run predicts from: those that are there, or those asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from gimp_plugin import keys
+from gimp_plugin.config.checks import require_choice
+from gimp_plugin.data.cases import Case
+from gimp_plugin.errors import CheckpointError, PairingError, listed
+from gimp_plugin.prediction.encoding import needed_halves
+from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.storage.tables import Exclusion
+
+logger = logging.getLogger(__name__)
+
+
+def check_modalities(record: RunRecord, modalities: str | None) -> None:
+    """Refuse to predict from halves that a run does not have, or without one that it needs.
+
+    Parameters
+    ----------
+    record
+        The run.
+    modalities
+        Halves to predict every case from; None takes what each case has.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such word.
+    CheckpointError
+        If the run lacks one of these halves, or was not trained to do without the other.
+    """
+    if modalities is None:
+        return
+    require_choice("modalities", modalities, keys.MODALITIES)
+    model, asked = record.config.model.modalities, halves_of(modalities)
+    lacking = [half for half in asked if half not in halves_of(model)]
+    if lacking:
+        problem = f"run {str(record.path)!r} was trained on {model}: it has no {lacking[0]}"
+        raise CheckpointError(problem, hint="give --modalities as the run has them, or another run")
+    needed = [half for half in needed_halves(record) if half not in asked]
+    if needed:
+        dropout = {keys.SLIDES: "image_dropout", keys.GENES: "gene_dropout"}[needed[0]]
+        problem = f"run {str(record.path)!r} was not trained to do without {needed[0]}"
+        hint = f"fine-tune it with {dropout} above 0, or leave --modalities out"
+        raise CheckpointError(f"{problem} ({dropout} = 0)", hint=hint)
+
+
+def halves_of(modalities: str) -> tuple[str, ...]:
+    """Halves that `slides`, `genes` or `slides+genes` stands for."""
+    return tuple(modalities.split("+"))
+
+
+def shown(case: Case, modalities: str | None) -> Case:
+    """Give a case with the half hidden that it is not to be predicted from."""
+    asked = halves_of(modalities or keys.BOTH)
+    return replace(
+        case,
+        bags=case.bags if keys.SLIDES in asked else (),
+        gene_row=case.gene_row if keys.GENES in asked else -1,
+    )
+
+
+def modalities_of(case: Case) -> str:
+    """Halves that a case has, at least one, as a table of predictions names them."""
+    if case.has_slides and case.has_genes:
+        return keys.BOTH
+    return keys.SLIDES if case.has_slides else keys.GENES
+
+
+def predictable(
+    cases: Sequence[Case], record: RunRecord, modalities: str | None
+) -> tuple[list[Case], list[Exclusion]]:
+    """Tell cases that can be predicted from those that lack a half.
+
+    Parameters
+    ----------
+    cases
+        The cases, as `shown` gives them.
+    record
+        The run.
+    modalities
+        Halves to predict every case from; None takes what each case has.
+
+    Returns
+    -------
+    The cases, and what was left out.
+
+    Raises
+    ------
+    PairingError
+        If no case is left.
+    """
+    asked = halves_of(modalities) if modalities else ()
+    reasons = dict.fromkeys(asked, "which --modalities asks for")
+    reasons |= dict.fromkeys(needed_halves(record), "and the run was not trained to do without")
+    kept: list[Case] = []
+    left_out: list[Exclusion] = []
+    for case in cases:
+        has = {keys.SLIDES: case.has_slides, keys.GENES: case.has_genes}
+        lacking = [f"no {half}, {why}" for half, why in reasons.items() if not has[half]]
+        if not any(has.values()):
+            lacking.append("neither slides nor genes")
+        if lacking:
+            left_out.append(Exclusion(case.case_id, "", "prediction", lacking[0]))
+        else:
+            kept.append(case)
+    if left_out:
+        names = listed(one.case_id for one in left_out)
+        logger.warning("%d cases left out: %s: %s", len(left_out), left_out[0].reason, names)
+    if not kept:
+        problem = f"none of {len(cases)} cases can be predicted by run {str(record.path)!r}"
+        raise PairingError(problem, hint="see the warnings above for what each case lacks")
+    return kept, left_out

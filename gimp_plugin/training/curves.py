@@ -1,0 +1,94 @@
+"""Learning curves of a run as one picture, from the metrics of its stages."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+PANELS = {
+    "loss": ("loss", "val_loss"),
+    "masked patches, L1": ("reconstruction", "val_reconstruction", "val_median"),
+    "accuracy": ("val_accuracy", "val_balanced_accuracy"),
+    "triplets": ("triplet_", "active_"),
+    "squared distances": ("positive_", "negative_"),
+}
+"""Panels by title and their metrics; a name that ends with _ stands for all that begin so."""
+
+OTHERS = "other"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's, which remain apart without colour vision."""
+
+LINES = ("-", "--", "-.", ":")
+PANEL_INCHES = (3.4, 2.4)
+
+
+def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Draw the metrics of each stage by epoch.
+
+    Parameters
+    ----------
+    stages
+        Metrics by stage, as in `metrics.json`: `epochs`, and `chosen_epoch` from 1.
+
+    Returns
+    -------
+    An SVG file, the same bytes for the same metrics; a row a stage, the chosen epoch marked.
+    """
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    rows = {name: list(_panels(stage["epochs"])) for name, stage in stages.items()}
+    n_columns = max((len(panels) for panels in rows.values()), default=1)
+    width, height = PANEL_INCHES
+    with rc_context({"svg.hashsalt": "gimp", "font.size": 8}):
+        figure = Figure(
+            figsize=(width * n_columns, height * max(1, len(rows))), layout="constrained"
+        )
+        FigureCanvasSVG(figure)
+        for row, (name, panels) in enumerate(rows.items()):
+            for column, (title, metrics) in enumerate(panels):
+                axes = figure.add_subplot(len(rows), n_columns, row * n_columns + column + 1)
+                _draw(axes, stages[name], metrics)
+                axes.set_title(f"{name}: {title}", fontsize=9)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def _panels(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
+    """Titles of the panels of a stage, each with the metrics that it has."""
+    left = dict.fromkeys(name for epoch in epochs for name in epoch)
+    for title, wanted in PANELS.items():
+        found = [
+            name
+            for name in left
+            if any(name == one or (one.endswith("_") and name.startswith(one)) for one in wanted)
+        ]
+        for name in found:
+            del left[name]
+        if found:
+            yield title, found
+    if left:
+        yield OTHERS, list(left)
+
+
+def _draw(axes: Axes, stage: Mapping[str, Any], metrics: Sequence[str]) -> None:
+    """Draw some metrics of one stage."""
+    from matplotlib.ticker import MaxNLocator
+
+    numbers = range(1, len(stage["epochs"]) + 1)
+    for index, name in enumerate(metrics):
+        values = [epoch.get(name, float("nan")) for epoch in stage["epochs"]]
+        style = LINES[index // len(COLOURS) % len(LINES)] if "val_" not in name else "--"
+        colour = COLOURS[index % len(COLOURS)]
+        axes.plot(numbers, values, style, color=colour, label=name, marker=".", markersize=3)
+    axes.axvline(stage["chosen_epoch"], color="0.6", linewidth=0.8, zorder=0)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=7)

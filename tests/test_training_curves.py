@@ -1,0 +1,58 @@
+"""The picture of the learning curves."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+
+from gimp_plugin.training.curves import COLOURS, _panels, learning_curves
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def stage(n_epochs, *names, chosen=1):
+    rng = np.random.default_rng(n_epochs)
+    epochs = [{name: float(rng.random()) for name in names} for _ in range(n_epochs)]
+    return {"chosen_epoch": chosen, "epochs": epochs}
+
+
+STAGES = {
+    "genes": stage(3, "loss", "val_loss", "val_accuracy", chosen=2),
+    "pretrain": stage(5, "loss", "reconstruction", "val_median", "triplet_image", "active_image"),
+    "finetune": stage(1, "loss", "val_loss", "hamster"),
+}
+
+
+def test_every_metric_is_in_one_panel_and_unknown_ones_are_drawn_too():
+    titles = {name: dict(_panels(each["epochs"])) for name, each in STAGES.items()}
+
+    assert titles == {
+        "genes": {"loss": ["loss", "val_loss"], "accuracy": ["val_accuracy"]},
+        "pretrain": {
+            "loss": ["loss"],
+            "masked patches, L1": ["reconstruction", "val_median"],
+            "triplets": ["triplet_image", "active_image"],
+        },
+        "finetune": {"loss": ["loss", "val_loss"], "other": ["hamster"]},
+    }
+
+
+def test_the_picture_is_an_svg_of_the_same_bytes_with_a_line_a_metric():
+    picture = learning_curves(STAGES)
+
+    assert picture == learning_curves(STAGES)
+    root = ET.fromstring(picture)
+    assert root.tag == f"{SVG}svg"
+    groups = [group.get("id", "") for group in root.iter(f"{SVG}g")]
+    assert sum(name.startswith("axes_") for name in groups) == 7
+    drawn = picture.decode()
+    assert drawn.count(f"stroke: {COLOURS[0]}") >= 7  # the first line of each panel
+    assert "http" not in drawn.replace("http://www.w3.org", "").split("<metadata>")[0]
+
+
+def test_a_stage_with_a_gap_and_no_stages_at_all_are_drawn():
+    gaps = {"chosen_epoch": 1, "epochs": [{"loss": 1.0}, {"loss": 2.0, "val_loss": 3.0}]}
+
+    assert learning_curves({"finetune": gaps}).startswith(b"<?xml")
+    assert learning_curves({}).startswith(b"<?xml")
