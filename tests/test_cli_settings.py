@@ -72,8 +72,9 @@ def test_options_of_one_command_win_over_those_of_all(gimp, called):
         [options]
         adata = "a.h5ad"
         device = "cpu"
+        precision = "fp32"
         [options.pretrain]
-        device = "cuda:1"
+        precision = "bf16"
         overwrite = true
         output = "elsewhere"
         [options.predict]
@@ -82,7 +83,8 @@ def test_options_of_one_command_win_over_those_of_all(gimp, called):
 
     assert gimp("pretrain", settings=settings).exit_code == 0
 
-    assert (called.runtime.device, called.runtime.overwrite) == ("cuda:1", True)
+    assert (called.runtime.device, called.runtime.precision) == ("cpu", "bf16")
+    assert called.runtime.overwrite
     assert called.output == Path("elsewhere")
 
 

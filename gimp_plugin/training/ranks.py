@@ -24,6 +24,8 @@ from gimp_plugin.errors import ElsewhereError, GimpError, ResourceError, exit_co
 T = TypeVar("T")
 
 OURS = "gimp_plugin"
+AGREED = "stops_all_ranks"
+"""Mark of an error that all ranks know of, each where the others are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +163,12 @@ class Ranks:
         codes = gather_object([None if problem is None else exit_code_of(problem)])
         failed = [rank for rank, code in enumerate(codes) if code is not None]
         if problem is not None and failed[0] == self.rank:
+            problem.__dict__[AGREED] = True
             raise problem
         if failed:
-            raise ElsewhereError(codes[failed[0]]) from problem
+            elsewhere = ElsewhereError(codes[failed[0]])
+            elsewhere.__dict__[AGREED] = True
+            raise elsewhere from problem
 
 
 ALONE = Ranks()
@@ -204,9 +209,18 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
             logger.setLevel(logging.ERROR)
         try:
             yield ranks
+        except Exception as error:
+            if AGREED in error.__dict__:
+                _leave_in_order(ranks)
+            raise
         finally:
             logger.setLevel(level)
-    if ranks.world > 1:  # after a failure others may be gone, and leaving in order would wait
+    _leave_in_order(ranks)
+
+
+def _leave_in_order(ranks: Ranks) -> None:
+    """Take the group down when this process ends; not where others may be gone: that would wait."""
+    if ranks.world > 1:
         atexit.register(PartialState().destroy_process_group)
 
 
