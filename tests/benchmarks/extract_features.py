@@ -11,12 +11,14 @@ what happens once for a thousand slides, imports and the start of processes, is 
 `memory` extracts slides of several sizes, each in a process of its own, and prints the peaks of the
 main process and of its readers, shared pages counted once, and by how much they grow. Large blocks
 are given back to the system at once there (MALLOC_MMAP_THRESHOLD_), so that what is seen is what
-is held, and not what the allocator keeps for later.
+is held, and not what the allocator keeps for later. `--toolbox` weighs
+DeepFeatureExtractor instead, with the trivial network.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 import os
 import subprocess
@@ -51,15 +53,20 @@ def main() -> None:
     parser.add_argument("--patches", type=int, nargs="+", default=[500])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slide", type=Path)
+    parser.add_argument("--toolbox", action="store_true", help="weigh DeepFeatureExtractor instead")
     asked = parser.parse_args()
     if asked.what == "one":
-        extract_alone(asked.slide)
+        if asked.toolbox:
+            ways = contestants(NETWORKS[1], asked.slide, asked.slide.parent)
+            say(f"{ways['DeepFeatureExtractor'](0)} patches")
+        else:
+            extract_alone(asked.slide)
         return
     with tempfile.TemporaryDirectory() as folder:
         if asked.what == "speed":
             compare(Path(folder), asked.patches[0], asked.rounds)
         else:
-            weigh(Path(folder), asked.patches)
+            weigh(Path(folder), asked.patches, toolbox=asked.toolbox)
 
 
 def compare(folder: Path, n_patches: int, rounds: int) -> None:
@@ -68,7 +75,7 @@ def compare(folder: Path, n_patches: int, rounds: int) -> None:
     for name in NETWORKS:
         slide = folder / f"{name.split()[0]}.svs"
         make_huge_slide(slide, side_tiles=side_for(n_patches * (1 if name == NETWORKS[0] else 5)))
-        ways = contestants(name, slide, folder)
+        ways = contestants(name, slide, folder, started=True)
         costs: dict[str, list[float]] = {way: [] for way in ways}
         for turn in range(rounds):
             for way, work in ways.items():
@@ -82,7 +89,9 @@ def compare(folder: Path, n_patches: int, rounds: int) -> None:
         say(f"  DeepFeatureExtractor / ours: {best['DeepFeatureExtractor'] / best['ours']:.2f}")
 
 
-def contestants(name: str, slide: Path, folder: Path) -> dict[str, Callable[[int], int]]:
+def contestants(
+    name: str, slide: Path, folder: Path, *, started: bool = False
+) -> dict[str, Callable[[int], int]]:
     """Three ways to get features; each gives the number of patches it encoded."""
     import torch
     from tiatoolbox.models.engine.deep_feature_extractor import DeepFeatureExtractor
@@ -100,8 +109,9 @@ def contestants(name: str, slide: Path, folder: Path) -> dict[str, Callable[[int
 
     encoder = truncated_resnet50() if name == NETWORKS[0] else trivial()
     encoding = Encoding(encoder, Runtime(device="cpu"))
-    readers = SlideReaders()
-    readers.wait_until_ready()
+    readers = functools.cache(SlideReaders)
+    if started:
+        readers().wait_until_ready()
     pixels = np.random.default_rng(0).integers(0, 256, (16, PATCH, PATCH, 3), np.uint8)
 
     def bare(_turn: int) -> int:
@@ -118,7 +128,7 @@ def contestants(name: str, slide: Path, folder: Path) -> dict[str, Callable[[int
             output=folder / f"{name}-{turn}",
         )
         bags = bag_folder(job, encoder)
-        maker = BagMaker(readers, encoding, folder=bags, config=job.config, options=job.options)
+        maker = BagMaker(readers(), encoding, folder=bags, config=job.config, options=job.options)
         ledger = Ledger(Status(job.output), n_slides=1)
         make_bags(find_slides([slide]), maker, ledger)
         return sum(ledger.done.values())
@@ -148,9 +158,10 @@ def contestants(name: str, slide: Path, folder: Path) -> dict[str, Callable[[int
             patch_input_shape=size, patch_output_shape=size, stride_shape=size,
             save_resolution={"units": "mpp", "resolution": 0.5},
         )  # fmt: skip
+        output = folder / f"{slide.stem}-{turn}"
         with redirect_stdout(sys.stderr):
             made = extractor.run(
-                [slide], patch_mode=False, ioconfig=config, save_dir=folder / f"dfe-{name}-{turn}",
+                [slide], patch_mode=False, ioconfig=config, save_dir=output,
                 auto_get_mask=True, output_type="zarr", verbose=False,
             )  # fmt: skip
         import zarr
@@ -189,13 +200,14 @@ def trivial() -> object:
     )  # fmt: skip
 
 
-def weigh(folder: Path, sizes: list[int]) -> None:
+def weigh(folder: Path, sizes: list[int], *, toolbox: bool) -> None:
     """Print the peak memory of extractions of slides of several sizes."""
     found = []
     for n_patches in sizes:
         slide = folder / f"{n_patches}.svs"
         side = make_huge_slide(slide, side_tiles=side_for(n_patches))
         command = [sys.executable, __file__, "one", "--slide", str(slide)]
+        command += ["--toolbox"] if toolbox else []
         start = time.monotonic()
         env = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
