@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ PROVENANCE = "provenance.json"
 CARD = "README.md"
 CURVES = "curves.svg"
 RESUME = "resume"
+TENSORBOARD = "tensorboard"
 RESULTS = (MODEL, GENES, LABELS, SPLITS, CASES, METRICS, CONFIG)
 
 
@@ -184,9 +186,19 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
 
 def remove_run(path: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in (PROVENANCE, *RESULTS, LOG, CARD, CURVES, "exclusions.csv"):
-        (path / name).unlink(missing_ok=True)
     shutil.rmtree(path / RESUME, ignore_errors=True)
+    remove_events(path)
+    # The configuration goes last: without it the others would be nobody's.
+    for name in (PROVENANCE, LOG, CARD, CURVES, "exclusions.csv", *RESULTS):
+        (path / name).unlink(missing_ok=True)
+
+
+def remove_events(path: Path) -> None:
+    """Remove what a run wrote for TensorBoard; the folder stays where it holds another's files."""
+    for file in (path / TENSORBOARD).glob("events.out.tfevents.*"):
+        file.unlink()
+    with suppress(OSError):
+        (path / TENSORBOARD).rmdir()
 
 
 def seal_run(path: Path, provenance: Mapping[str, Any]) -> None:

@@ -34,6 +34,7 @@ from gimp_plugin.training.plan import (
 )
 from gimp_plugin.training.ranks import Ranks, joined
 from gimp_plugin.training.tools import Tools
+from gimp_plugin.training.tracking import tracked
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +200,7 @@ def _fresh_model(plan: Plan, *, decoder: bool = True) -> GimpModel:
 
 def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResult:
     """Claim the folder, train, write and seal; or find that there is nothing to do."""
-    accelerator = accelerator_of(plan.runtime)
+    accelerator = accelerator_of(plan.runtime, folder=output)
     tools = Tools(
         accelerator=accelerator,
         folder=output,
@@ -211,6 +212,7 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
         if not _claimed(plan, output, ranks, stack):
             logger.info("%s is complete and current: nothing to do", output)
             return RunResult(output, "nothing to do", runs.read_run(output).metrics)
+        stack.enter_context(tracked(tools))
         with ranks.together():
             trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
         stages = train(trainer, model, plan.material())
