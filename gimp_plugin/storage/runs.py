@@ -171,7 +171,10 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
     found = _found(path)
     if found == identity:
         clean_partials(path)
-        return not _is_complete(path)
+        complete = _is_complete(path)
+        if complete:  # a kill after the seal left it
+            shutil.rmtree(path / RESUME, ignore_errors=True)
+        return not complete
     if found is not None and not overwrite:
         changed = listed(differences(found, identity), limit=8)
         problem = f"{str(path)!r} holds a run made from other inputs: {changed}"
