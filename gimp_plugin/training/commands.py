@@ -20,6 +20,7 @@ from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.locks import held
+from gimp_plugin.storage.resume import check_writable
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
 from gimp_plugin.training.material import Material
@@ -233,6 +234,7 @@ def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
         if ranks.is_main:
             output.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(output / ".lock"))
+            check_writable(output / runs.RESUME)
             claimed = runs.claim_run(output, identity, overwrite=plan.runtime.overwrite)
             if claimed:
                 write_start(output, plan, n_processes=ranks.world)
