@@ -43,5 +43,5 @@ $(INSTALLED): pyproject.toml
 			"give another, for instance make $(or $(MAKECMDGOALS),test) PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[dask,demo]' --group lint --group test --group docs
+	$(BIN)/python -m pip install --quiet --editable '.[dask,demo,tensorboard]' --group lint --group test --group docs
 	@touch $@

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -124,9 +125,10 @@ def main(given: Path, folder: Path, device: str) -> None:
             source, config_of(), output=folder / "pretrain", runtime=runtime
         ).outcome
         for name in ("dropout", "dropout-again"):
+            watched = replace(runtime, tensorboard=name == "dropout")
             with recorded() as noted[name]:
                 config = config_of(dropout=0.3)
-                pretrain(source, config, output=folder / name, runtime=runtime)
+                pretrain(source, config, output=folder / name, runtime=watched)
         noted["refused"] = refused(source, folder)
         noted["broken"] = broken(source, folder, rank=rank)
     (folder / f"rank{rank}.json").write_text(json.dumps(noted))

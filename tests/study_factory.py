@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gimp_plugin.cli.toml import to_toml
 from gimp_plugin.config import CohortSource, GimpConfig, load_preset
 from gimp_plugin.storage.bags import BagWriter
 from tests.cohort_factory import CLASSES, make_cohort
@@ -33,6 +34,15 @@ def tiny_config(preset: str = "recommended", **changes: Any) -> GimpConfig:
     """A preset made small; `model__dim=8` changes a value."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
     return load_preset(preset, TINY | named)
+
+
+def settings(**changes: Any) -> str:
+    """A settings file for a model that trains in a second."""
+    tables: dict[str, dict[str, Any]] = {}
+    for name, value in (TINY | {f"model.{key}": value for key, value in changes.items()}).items():
+        table, _, key = name.partition(".")
+        tables.setdefault(table, {})[key] = value
+    return to_toml(tables)
 
 
 def make_bag(

@@ -20,11 +20,10 @@ import torch
 from click.testing import CliRunner, Result
 
 from gimp_plugin.cli.main import cli
-from gimp_plugin.cli.toml import to_toml
 from gimp_plugin.storage import hdf5
 from gimp_plugin.storage.tables import read_csv
 from tests.cohort_factory import CLASSES, make_cohort
-from tests.study_factory import TINY, make_bag, make_study
+from tests.study_factory import make_bag, make_study, settings
 
 N_CASES, N_GENES = 31, 43
 CASES = [f"P{case:02d}" for case in range(N_CASES)]
@@ -41,15 +40,6 @@ def contents(folder: Path) -> dict[str, str]:
         else "folder"
         for path in sorted(folder.rglob("*"))
     }
-
-
-def settings(**changes: object) -> str:
-    """A settings file for a model that trains in a second."""
-    tables: dict[str, dict[str, object]] = {}
-    for name, value in (TINY | {f"model.{key}": value for key, value in changes.items()}).items():
-        table, _, key = name.partition(".")
-        tables.setdefault(table, {})[key] = value
-    return to_toml(tables)
 
 
 def gimp(*arguments: object) -> Result:

@@ -67,7 +67,9 @@ def test_equal_predictions_are_equal_bytes(tmp_path):
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
-@pytest.mark.parametrize("case_id", ["007", "1e5", "-3", "+4.0", "=HYPERLINK()", "@x", "NA", "nan"])
+@pytest.mark.parametrize(
+    "case_id", ["007", "1e5", "-3", "+4.0", "=HYPERLINK()", "@x", "'=x", "''-3", "'", "NA", "nan"]
+)
 def test_a_case_id_is_text_whatever_it_looks_like(tmp_path, case_id):
     write_predictions(tmp_path / "p.csv", [row_of(case_id)], classes=CLASSES)
 

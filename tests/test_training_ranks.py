@@ -27,6 +27,7 @@ from gimp_plugin.storage import runs
 from gimp_plugin.training.ranks import Ranks, joined
 from tests.model_factory import draw
 from tests.ranks_worker import config_of, study_of, trained
+from tests.test_training_tracking import logged, told
 
 ROOT = Path(__file__).parents[1]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
@@ -217,6 +218,15 @@ def test_the_dropout_of_each_rank_is_its_own_and_repeats(alone_and_together):
     first, second = (rank["dropout"]["seed"] for rank in seen)
     assert not set(first) & set(second)
     assert results(folder / "two" / "dropout") == results(folder / "two" / "dropout-again")
+
+
+@pytest.mark.slow
+def test_the_first_process_alone_tells_tensorboard(alone_and_together):
+    folder, _, _ = alone_and_together
+
+    run = folder / "two" / "dropout"
+    assert len(list((run / runs.TENSORBOARD).iterdir())) == 1
+    assert told(run) == logged(run)
 
 
 @pytest.mark.slow

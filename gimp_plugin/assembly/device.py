@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -10,12 +11,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import (
     DistributedDataParallelKwargs,
     GradientAccumulationPlugin,
+    is_tensorboard_available,
     parse_flag_from_env,
 )
 
 from gimp_plugin.config import Runtime
 from gimp_plugin.errors import ConfigError, ResourceError
 
+TRACKER = "tensorboard"
 SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 
 
@@ -59,13 +62,15 @@ def precision_of(runtime: Runtime) -> str:
     return "bf16" if device_of(runtime).type == "cuda" else "fp32"
 
 
-def accelerator_of(runtime: Runtime) -> Accelerator:
+def accelerator_of(runtime: Runtime, *, folder: Path | None = None) -> Accelerator:
     """Accelerator for a device and precision; with the group of processes that a launcher started.
 
     Parameters
     ----------
     runtime
-        Device and precision as the user gave them.
+        Device, precision and trackers as the user gave them.
+    folder
+        Where trackers write; without it there are none.
 
     Returns
     -------
@@ -74,12 +79,13 @@ def accelerator_of(runtime: Runtime) -> Accelerator:
     Raises
     ------
     ConfigError
-        If a launcher has set up what the training does not do.
+        If a launcher has set up what the training does not do, or a tracker is not installed.
     ResourceError
         If the device is not there.
     """
     device = device_of(runtime)
     _check_launcher(runtime, device)
+    _check_trackers(runtime)
     if device.index is not None:
         torch.cuda.set_device(device)
     # The accelerator's state outlives it, and a second run in this process may differ.
@@ -91,7 +97,16 @@ def accelerator_of(runtime: Runtime) -> Accelerator:
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         # A launcher's configuration might divide the loss by another number.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        log_with=TRACKER if runtime.tensorboard and folder is not None else None,
+        project_dir=folder,
     )
+
+
+def _check_trackers(runtime: Runtime) -> None:
+    """Refuse a tracker whose package is missing: accelerate would leave it out without a word."""
+    if runtime.tensorboard and not is_tensorboard_available():
+        problem = "--tensorboard needs the package tensorboard, which is not installed"
+        raise ConfigError(problem, hint="pip install 'gimp-plugin[tensorboard]'")
 
 
 def _check_launcher(runtime: Runtime, device: torch.device) -> None:

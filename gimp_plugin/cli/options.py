@@ -291,6 +291,12 @@ seed = click.option(
 overwrite = click.option(
     "--overwrite", is_flag=True, help="Replace an output that was made from other inputs."
 )
+tensorboard = click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write the learning curves for TensorBoard, too, to OUTPUT/tensorboard; needs "
+    "gimp-plugin[tensorboard].",
+)
 offline = click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
 
 weights = click.option(

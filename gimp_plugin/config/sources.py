@@ -184,6 +184,8 @@ class Runtime(Settings):
         Of everything that is drawn.
     overwrite
         Replace an output that was made from other inputs.
+    tensorboard
+        A training also writes its learning curves for TensorBoard.
     """
 
     device: str = "auto"
@@ -191,6 +193,7 @@ class Runtime(Settings):
     num_workers: int = 0
     seed: int = 0
     overwrite: bool = False
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges and choices."""

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gimp_plugin import keys
 from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.cohort.pairing import Pairing, apply_missing, pair
@@ -76,9 +74,10 @@ class Study:
 
     def fingerprint(self) -> dict[str, str]:
         """Hashes of what the result depends on: expression, labels, bags and their cases."""
-        used = [case.gene_row for case in self.cases if case.has_genes]
-        values = np.ascontiguousarray(self.cohort.values[used])  # noqa: PD011  # an array
-        expression = hashlib.sha256(values.tobytes())
+        expression, values = hashlib.sha256(), self.cohort.values  # noqa: PD011  # an array
+        for case in self.cases:  # one at a time: a copy of all would take as much memory again
+            if case.has_genes:
+                expression.update(values[case.gene_row].tobytes())
         expression.update(sha256_json([self.cohort.gene_ids, self.cohort.scale]).encode())
         bags = {
             case.case_id: [[bag.slide_id, bag.fingerprint] for bag in case.bags]

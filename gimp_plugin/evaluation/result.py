@@ -8,7 +8,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.evaluation.markdown import sections
-from gimp_plugin.evaluation.text import interval, number
+from gimp_plugin.evaluation.text import interval, number, page
 
 FITTED = (keys.TRAIN, keys.VAL)
 
@@ -182,7 +182,7 @@ class Evaluation:
 
     def to_markdown(self) -> str:
         """Give tables in Markdown that also read well as plain text."""
-        return "\n\n".join(sections(self)) + "\n"
+        return page(sections(self))
 
     def __str__(self) -> str:
         """Give cases, accuracy and AUC in one line."""

@@ -78,3 +78,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
+
+
+def page(parts: Iterable[str]) -> str:
+    r"""Bring tables and paragraphs into one text, in which no name of a class or file acts as HTML.
+
+    Returns
+    -------
+    The text.
+
+    Examples
+    --------
+    >>> print(page(["2 <b>", "done"]), end="")
+    2 \<b>
+    <BLANKLINE>
+    done
+    """
+    return "\n\n".join(parts).replace("<", "\\<") + "\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gimp_plugin.errors import ResourceError
 from gimp_plugin.storage.atomic import sha256_file, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 TENSORS = "state.safetensors"
 STATE = "state.json"
@@ -47,18 +51,23 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
         Weights and optimiser state by name, each with memory of its own.
     state
         Everything else, as JSON can hold it.
-    """
-    from safetensors.torch import save_file  # torch is slow to import
 
+    Raises
+    ------
+    ResourceError
+        If there is no room; the checkpoints before stay.
+    """
     number = 1 + max((int(path.name) for path in _checkpoints(folder)), default=0)
     temporary = folder / f".{number:08d}.partial"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary / TENSORS)
-    with (temporary / TENSORS).open("rb") as file:
-        os.fsync(file.fileno())
-    write_json(temporary / STATE, {**state, "sha256": sha256_file(temporary / TENSORS)})
-    temporary.replace(folder / f"{number:08d}")
+    try:
+        _write_tensors(temporary / TENSORS, tensors)
+        write_json(temporary / STATE, {**state, "sha256": sha256_file(temporary / TENSORS)})
+        temporary.replace(folder / f"{number:08d}")
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # it would take room, where that is short
+        raise
     for old in _checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -83,8 +92,36 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
             if sha256_file(path / TENSORS) == state["sha256"]:
                 return Checkpoint(load_file(path / TENSORS), state)
         except (OSError, ValueError, KeyError):
-            continue
+            pass
+        logger.warning("checkpoint %r is damaged: it is passed over", str(path))
     return None
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse a `resume/` folder that is there and cannot be written, before any work.
+
+    Raises
+    ------
+    ResourceError
+        If the file system does not let us write there.
+    """
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+        hint = "give it the right to write, or choose another --output"
+        raise ResourceError(f"cannot write in {str(folder)!r}", hint=hint)
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Bring tensors to the disk."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file  # torch is slow to import
+
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        hint = "make room; the same command then goes on from the checkpoint before"
+        raise ResourceError(f"cannot write {str(path)!r}: {error}", hint=hint) from error
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _checkpoints(folder: Path) -> list[Path]:

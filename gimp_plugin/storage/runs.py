@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from gimp_plugin.errors import (
 )
 from gimp_plugin.keys import FORMAT, FORMAT_VERSION, RUN_FORMAT, RUN_FORMAT_VERSION
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
+from gimp_plugin.storage.differences import differences
 from gimp_plugin.storage.tables import read_csv
 
 CONFIG = "config.json"
@@ -34,6 +36,7 @@ PROVENANCE = "provenance.json"
 CARD = "README.md"
 CURVES = "curves.svg"
 RESUME = "resume"
+TENSORBOARD = "tensorboard"
 RESULTS = (MODEL, GENES, LABELS, SPLITS, CASES, METRICS, CONFIG)
 
 
@@ -111,16 +114,21 @@ def read_run(path: Path) -> RunRecord:
     CheckpointError
         If it is no run, is unfinished or damaged, or was written in a format we cannot read.
     """
+    if path.is_file():
+        hint = (
+            "give the folder that gimp pretrain or gimp finetune wrote; no other checkpoint is read"
+        )
+        raise CheckpointError(f"{str(path)!r} is a file, expected a run folder", hint=hint)
     if not path.is_dir():
         hint = "make it with gimp pretrain or gimp finetune, or give another"
         raise MissingFileError(f"run {str(path)!r} does not exist", hint=hint)
-    stored = _read_json(path / CONFIG)
+    stored = _read_object(path / CONFIG)
     _check_format(path, stored)
-    provenance = _read_json(path / PROVENANCE)
+    provenance = _read_object(path / PROVENANCE)
     if not provenance.get("complete"):
         problem = f"run {str(path)!r} is unfinished"
         raise CheckpointError(problem, hint="give the command that started it again: it goes on")
-    _check_files(path, provenance["files"])
+    _check_files(path, provenance)
     try:
         config = GimpConfig.from_dict(stored["config"])
     except (ConfigError, KeyError) as error:
@@ -137,7 +145,7 @@ def read_run(path: Path) -> RunRecord:
         gene_rows=tuple(read_csv(path / GENES)),
         parts={row["case_id"]: row["split"] for row in read_csv(path / SPLITS)},
         trained_on=_read_json(path / CASES),
-        source=provenance["source"],
+        source=provenance.get("source", {}),
         extraction=provenance.get("extraction", {}),
         metrics=metrics,
         temperature=_temperature(path / METRICS, metrics),
@@ -169,7 +177,10 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
     found = _found(path)
     if found == identity:
         clean_partials(path)
-        return not _is_complete(path)
+        complete = _is_complete(path)
+        if complete:  # a kill after the seal left it
+            shutil.rmtree(path / RESUME, ignore_errors=True)
+        return not complete
     if found is not None and not overwrite:
         changed = listed(differences(found, identity), limit=8)
         problem = f"{str(path)!r} holds a run made from other inputs: {changed}"
@@ -184,9 +195,19 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
 
 def remove_run(path: Path) -> None:
     """Remove what a run wrote, and nothing else."""
-    for name in (PROVENANCE, *RESULTS, LOG, CARD, CURVES, "exclusions.csv"):
-        (path / name).unlink(missing_ok=True)
     shutil.rmtree(path / RESUME, ignore_errors=True)
+    remove_events(path)
+    # The configuration goes last: without it the others would be nobody's.
+    for name in (PROVENANCE, LOG, CARD, CURVES, "exclusions.csv", *RESULTS):
+        (path / name).unlink(missing_ok=True)
+
+
+def remove_events(path: Path) -> None:
+    """Remove what a run wrote for TensorBoard; the folder stays where it holds another's files."""
+    for file in (path / TENSORBOARD).glob("events.out.tfevents.*"):
+        file.unlink()
+    with suppress(OSError):
+        (path / TENSORBOARD).rmdir()
 
 
 def seal_run(path: Path, provenance: Mapping[str, Any]) -> None:
@@ -205,33 +226,20 @@ def _temperature(path: Path, metrics: Mapping[str, Any]) -> float:
     return float(found)
 
 
-def differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:
-    """Say what differs between two nested mappings, as `key: found -> wanted`."""
-    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
-        return [f"{prefix}: {_short(found)} -> {_short(wanted)}"]
-    keys = sorted({*found, *wanted})
-    return [
-        line
-        for key in keys
-        if found.get(key) != wanted.get(key)
-        for line in differences(found.get(key), wanted.get(key), f"{prefix}.{key}".lstrip("."))
-    ]
-
-
 def _found(path: Path) -> dict[str, Any] | None:
     """Identity of the run in a folder; None when there is none."""
-    return _read_json(path / CONFIG) if (path / CONFIG).is_file() else None
+    return _read_object(path / CONFIG) if (path / CONFIG).is_file() else None
 
 
 def _is_complete(path: Path) -> bool:
     """Whether the run in a folder is finished and undamaged; a damaged one is made again."""
     if not (path / PROVENANCE).is_file():
         return False
-    provenance = _read_json(path / PROVENANCE)
+    provenance = _read_object(path / PROVENANCE)
     if not provenance.get("complete"):
         return False
     try:
-        _check_files(path, provenance["files"])
+        _check_files(path, provenance)
     except CheckpointError:
         return False
     return True
@@ -247,8 +255,11 @@ def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
         raise CheckpointError(problem, hint="install the version of gimp-plugin that wrote it")
 
 
-def _check_files(path: Path, hashes: Mapping[str, str]) -> None:
+def _check_files(path: Path, provenance: Mapping[str, Any]) -> None:
     """Compare the files of a run with the hashes that were noted when it was finished."""
+    hashes = provenance.get("files")
+    if not isinstance(hashes, Mapping) or not hashes.keys() >= set(RESULTS):
+        raise CheckpointError(f"{str(path / PROVENANCE)!r} is damaged: it lacks hashes of files")
     for name, expected in hashes.items():
         file = path / name
         if not file.is_file():
@@ -268,12 +279,14 @@ def _read_json(path: Path) -> Any:
         raise CheckpointError(f"{str(path)!r} is damaged: no valid JSON") from error
 
 
+def _read_object(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds an object."""
+    content = _read_json(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{str(path)!r} is damaged: it holds no object of JSON")
+    return content
+
+
 def _visible(path: Path) -> Sequence[str]:
     """Names in a folder, hidden ones left out."""
     return sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
-
-
-def _short(value: Any) -> str:
-    """A value on one line."""
-    text = json.dumps(value)
-    return text if len(text) <= 20 else f"{text[:17]}..."

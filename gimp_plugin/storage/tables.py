@@ -78,12 +78,17 @@ def _write_or_remove(path: Path, rows: Sequence[Any], kind: type) -> None:
 def _cell(value: Any) -> str:
     """Text of a cell, defused."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text[:1] in "=+-@" and text and not _is_number(text) else text
+    return f"'{text}" if _is_formula(text) and not _is_number(text) else text
 
 
 def without_guard(text: str) -> str:
     """Take the leading quote of a defused cell away again."""
-    return text[1:] if text[:1] == "'" and text[1:2] in {"=", "+", "-", "@"} else text
+    return text[1:] if text[:1] == "'" and _is_formula(text) else text
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a cell looks like a formula, or like one that is defused."""
+    return text.lstrip("'")[:1] in {"=", "+", "-", "@"}
 
 
 def _without_guards(row: Mapping[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.locks import held
+from gimp_plugin.storage.resume import check_writable
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
 from gimp_plugin.training.material import Material
@@ -34,6 +35,7 @@ from gimp_plugin.training.plan import (
 )
 from gimp_plugin.training.ranks import Ranks, joined
 from gimp_plugin.training.tools import Tools
+from gimp_plugin.training.tracking import tracked
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +201,7 @@ def _fresh_model(plan: Plan, *, decoder: bool = True) -> GimpModel:
 
 def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResult:
     """Claim the folder, train, write and seal; or find that there is nothing to do."""
-    accelerator = accelerator_of(plan.runtime)
+    accelerator = accelerator_of(plan.runtime, folder=output)
     tools = Tools(
         accelerator=accelerator,
         folder=output,
@@ -211,6 +213,7 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
         if not _claimed(plan, output, ranks, stack):
             logger.info("%s is complete and current: nothing to do", output)
             return RunResult(output, "nothing to do", runs.read_run(output).metrics)
+        stack.enter_context(tracked(tools))
         with ranks.together():
             trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
         stages = train(trainer, model, plan.material())
@@ -231,6 +234,7 @@ def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
         if ranks.is_main:
             output.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(output / ".lock"))
+            check_writable(output / runs.RESUME)
             claimed = runs.claim_run(output, identity, overwrite=plan.runtime.overwrite)
             if claimed:
                 write_start(output, plan, n_processes=ranks.world)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from gimp_plugin.storage.runs import LOG, RESUME
 from gimp_plugin.training.optim import adamw, lr_factor, peak_lr
 from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
 from gimp_plugin.training.tools import Tools
+from gimp_plugin.training.tracking import track
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,10 @@ class _Fit:
         """Train, choose the epoch, and note that the stage is finished."""
         self._resume()
         if self.progress.stage != self.stage.name:
-            return self.progress.earlier[self.stage.name]
+            earlier = self.progress.earlier[self.stage.name]
+            self._track(earlier["epochs"])
+            return earlier
+        self._track(self.progress.history)
         while not (self.progress.finished or self._is_over()):
             self._epoch()
         if not self.progress.finished:
@@ -184,6 +188,13 @@ class _Fit:
             return
         with (self.tools.folder / LOG).open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+        track(self.tools, stage, done, values)
+
+    def _track(self, epochs: Sequence[Mapping[str, float]]) -> None:
+        """Tell the trackers of epochs that an earlier process has done."""
+        with self.ranks.together():
+            for number, values in enumerate(epochs, start=1):
+                track(self.tools, self.stage.name, number, values)
 
     def _choose(self) -> None:
         """Give the model the weights of the best epoch; without a choice they are the last."""

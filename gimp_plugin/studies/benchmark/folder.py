@@ -17,7 +17,7 @@ from gimp_plugin.storage.atomic import (
     write_json,
     write_text,
 )
-from gimp_plugin.storage.runs import differences
+from gimp_plugin.storage.differences import differences
 from gimp_plugin.storage.tables import FAILURES
 
 FORMAT, FORMAT_VERSION = "gimp.benchmark", 1

@@ -9,7 +9,7 @@ from typing import Any
 
 from gimp_plugin.evaluation.markdown import METHODS as INTERVALS
 from gimp_plugin.evaluation.markdown import TESTS
-from gimp_plugin.evaluation.text import interval, p_value, table
+from gimp_plugin.evaluation.text import interval, p_value, page, table
 from gimp_plugin.storage.tables import csv_text
 from gimp_plugin.studies.benchmark.folder import write_if_new
 from gimp_plugin.studies.benchmark.table import Row, Tables
@@ -33,7 +33,7 @@ def write_tables(output: Path, tables: Tables) -> None:
 
 def as_markdown(tables: Tables) -> str:
     """Give what was found; the same for the same cells, however often they were interrupted."""
-    return "\n\n".join(_sections(tables)) + "\n"
+    return page(_sections(tables))
 
 
 def as_csv(tables: Tables) -> str:

@@ -1,0 +1,26 @@
+"""What differs between an output that is there and the one that is asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:
+    """Say what differs between two nested mappings, as `key: found -> wanted`."""
+    if not (isinstance(found, Mapping) and isinstance(wanted, Mapping)):
+        return [f"{prefix}: {_short(found)} -> {_short(wanted)}"]
+    keys = sorted({*found, *wanted})
+    return [
+        line
+        for key in keys
+        if found.get(key) != wanted.get(key)
+        for line in differences(found.get(key), wanted.get(key), f"{prefix}.{key}".lstrip("."))
+    ]
+
+
+def _short(value: Any) -> str:
+    """A value on one line."""
+    text = json.dumps(value)
+    return text if len(text) <= 20 else f"{text[:17]}..."
