@@ -91,6 +91,9 @@ class PretrainConfig(Optimisation):
         Share of each bag's own patches that is hidden.
     reconstruction
         `mean` or `sum` of the absolute errors (equation 3 sums).
+    decoder_start
+        Where the decoder starts: `random`, or at the `median` of patches of the training cases,
+        with weights of 0.
     reconstruction_weight, patient_triplet_weight, image_triplet_weight
         Weights of L_rec and of the triplet loss on CLS_pat and on CLS_img; 0 leaves a term out.
     margin
@@ -103,6 +106,7 @@ class PretrainConfig(Optimisation):
     window: str = "longest"
     mask_ratio: float = 0.5
     reconstruction: str = "mean"
+    decoder_start: str = "median"
     reconstruction_weight: float = 1.0
     patient_triplet_weight: float = 1.0
     image_triplet_weight: float = 1.0
@@ -116,6 +120,7 @@ class PretrainConfig(Optimisation):
         require_choice("window", self.window, ("longest", "tiled"))
         require_range("mask_ratio", self.mask_ratio, low=0.0, high=0.95, open_low=True)
         require_choice("reconstruction", self.reconstruction, ("mean", "sum"))
+        require_choice("decoder_start", self.decoder_start, ("median", "random"))
         for name in ("reconstruction_weight", "patient_triplet_weight", "image_triplet_weight"):
             require_range(name, getattr(self, name), low=0.0, high=1e6)
         require_range("margin", self.margin, low=0.0, high=1e6)

@@ -34,6 +34,7 @@ from gimp_plugin.training.plan import (
     without_folder,
 )
 from gimp_plugin.training.ranks import Ranks, joined
+from gimp_plugin.training.start import start_decoder_at_median
 from gimp_plugin.training.tools import Tools
 from gimp_plugin.training.tracking import tracked
 
@@ -75,6 +76,8 @@ def pretrain(
     """
 
     def train(trainer: GimpTrainer, model: GimpModel, material: Material) -> dict[str, Any]:
+        if model.decoder is not None and config.pretrain.decoder_start == "median":
+            start_decoder_at_median(model, material)
         genes = trainer.pretrain_genes(model, material)
         return {**genes, **trainer.pretrain(model, material)}
 
