@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from gimp_plugin.plugins import Registry, registry
 
 GOOD = """
     from gimp_plugin.plugins import hookimpl
@@ -45,3 +50,23 @@ def install(
     )
     (metadata / "entry_points.txt").write_text(f"[gimp_plugin]\n{entry} = {module}\n")
     return module
+
+
+@contextmanager
+def installing(site: Path) -> Iterator[Callable[..., Registry]]:
+    """Install plugins for a while; each call gives the registry that sees them all."""
+    modules = []
+
+    def plugin(distribution: str, source: str = GOOD, **options: str) -> Registry:
+        modules.append(install(site, distribution, source, **options))
+        registry.cache_clear()
+        return registry()
+
+    sys.path.insert(0, str(site))
+    try:
+        yield plugin
+    finally:
+        sys.path.remove(str(site))
+        registry.cache_clear()
+        for module in modules:
+            sys.modules.pop(module, None)

@@ -48,8 +48,8 @@ def config_of(*, dropout: float = 0.0) -> GimpConfig:
 
 @contextmanager
 def recorded() -> Iterator[dict[str, list[float]]]:
-    """Loss and norm of the gradient of each step, and the seed of its dropout."""
-    noted: dict[str, list[float]] = {"loss": [], "norm": [], "seed": []}
+    """Loss and norm of each step, the seed of its dropout, and epochs that plugins hear of."""
+    noted: dict[str, list[float]] = {"loss": [], "norm": [], "seed": [], "told": []}
     step, clip, forward = loop._Fit._step, Accelerator.clip_grad_norm_, PretrainStage.forward
 
     def noting(self: Any, *arguments: Any) -> Any:
@@ -66,7 +66,11 @@ def recorded() -> Iterator[dict[str, list[float]]]:
         noted["seed"].append(torch.initial_seed())
         return forward(self, **inputs)
 
+    def telling(_stage: str, epoch: int, **_values: Any) -> None:
+        noted["told"].append(epoch)
+
     with (
+        mock.patch.object(loop, "tell_epoch", telling),
         mock.patch.object(loop._Fit, "_step", noting),
         mock.patch.object(Accelerator, "clip_grad_norm_", clipping),
         mock.patch.object(PretrainStage, "forward", seeing),

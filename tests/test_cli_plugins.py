@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
-from gimp_plugin.plugins import Component, Origin, PluginFailure, Registry
+from gimp_plugin.plugins import Command, Component, Origin, PluginFailure, Registry
 
 OURS = Origin(entry_point="builtin", distribution="gimp-plugin", version="0.1")
 THEIRS = Origin(entry_point="theirs", distribution="their-plugin", version="2.1")
@@ -21,7 +21,15 @@ def printed(monkeypatch):
         kind="head", name="mlp", target="m:mlp", summary="two layers", origin=OURS
     )
     failure = PluginFailure(origin=THEIRS, reason="ImportError: no such thing")
-    found = Registry([component], failures=[failure], disabled=[THEIRS])
+    ours = Command(name="predict", target="m:predict", summary="", origin=OURS)
+    command = Command(name="hello", target="m:hello", summary="says hello", origin=THEIRS)
+    found = Registry(
+        [component],
+        commands=[ours, command],
+        failures=[failure],
+        disabled=[THEIRS],
+        seconds={OURS: 0.1, THEIRS: 2.34},
+    )
     monkeypatch.setattr("gimp_plugin.plugins.registry", lambda: found)
 
     def run(*arguments):
@@ -34,7 +42,11 @@ def printed(monkeypatch):
 
 def test_a_person_reads_a_table_and_what_failed(printed):
     assert printed().splitlines() == [
-        "head  mlp  two layers  gimp-plugin 0.1",
+        "head     mlp    two layers  gimp-plugin 0.1",
+        "command  hello  says hello  their-plugin 2.1",
+        "",
+        "slow to import, which every command waits for that asks for names:",
+        "  plugin 'theirs' of their-plugin 2.1: 2.3 s",
         "",
         "failed:",
         "  plugin 'theirs' of their-plugin 2.1: ImportError: no such thing",
@@ -59,6 +71,10 @@ def test_a_program_reads_the_same_as_json(printed):
                 "version": "0.1",
             }
         ],
+        "commands": [
+            {"name": "hello", "summary": "says hello", "target": "m:hello", **theirs},
+        ],
+        "slow": [{**theirs, "seconds": 2.34}],
         "failures": [{**theirs, "reason": "ImportError: no such thing"}],
         "disabled": [theirs],
     }

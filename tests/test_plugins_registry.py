@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from gimp_plugin.cli import commands
 from gimp_plugin.errors import ConfigError, PluginError
-from gimp_plugin.plugins import KINDS, Component, Origin, Registry, registry
+from gimp_plugin.plugins import API_VERSION, KINDS, Component, Origin, Registry, manager, registry
 from tests.plugin_factory import GOOD, install
 
 OURS = Origin(entry_point="builtin", distribution="gimp-plugin", version="0")
@@ -67,6 +70,13 @@ def test_a_plugin_adds_a_component_with_its_distribution_and_version(installed):
         (GOOD.replace('"aggregator", ', ""), "a component is (kind, name, 'module:attribute'"),
         (GOOD.replace("aggregator", "agregator"), "kind 'agregator', did you mean 'aggregator'?"),
         (GOOD.replace("statistics:mean", "statistics.mean"), "needs a name and 'module:attr"),
+        (
+            GOOD.replace("@hookimpl", "@hookimpl(wrapper=True)").replace("return", "yield"),
+            "its gimp_components is a wrapper",
+        ),
+        (GOOD + "    gimp_api = 2\n", "needs version 2 of the plugin interface, gimp-plugin"),
+        (GOOD + "    gimp_api = '1'\n", "gimp_api = '1', expected a whole number from 1"),
+        (GOOD + "    gimp_api = 0\n", "gimp_api = 0, expected a whole number from 1"),
     ],
 )
 def test_a_faulty_plugin_is_reported_and_the_others_work(installed, source, reason):
@@ -77,6 +87,86 @@ def test_a_faulty_plugin_is_reported_and_the_others_work(installed, source, reas
     assert reason in failure.reason
     assert "mean" in found.names("aggregator")
     assert "nystrom" in found.names("aggregator")
+
+
+def test_a_plugin_of_this_version_of_the_interface_is_taken(installed):
+    found = installed(("their-plugin", GOOD + f"    gimp_api = {API_VERSION}\n", "theirs"))
+
+    assert (found.failures, "mean" in found.names("aggregator")) == ([], True)
+
+
+def test_a_plugin_for_a_later_interface_is_refused_for_that_before_its_unknown_hooks(installed):
+    newer = GOOD.replace("gimp_components", "gimp_of_tomorrow") + "    gimp_api = 7\n"
+
+    (failure,) = installed(("their-plugin", newer, "theirs")).failures
+
+    assert failure.reason.endswith("has 1: update gimp-plugin")
+
+
+def test_a_slow_plugin_is_told_with_its_seconds(installed, monkeypatch, caplog):
+    seconds = itertools.count(0, 1.7)  # of the beginning and the end of each import
+    monkeypatch.setattr(manager, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+
+    found = installed(("their-plugin", "raise RuntimeError('late')", "theirs"))
+
+    (_, slow) = found.slow.items()
+    assert (slow[0].distribution, round(slow[1], 3)) == ("their-plugin", 1.7)
+    assert "plugin 'theirs' of their-plugin 2.1 took 1.7 s to import" in caplog.text
+
+
+COMMANDS = """
+    from gimp_plugin.plugins import hookimpl
+
+    @hookimpl
+    def gimp_commands():
+        return [ROW]
+"""
+COMMAND = ("hello", "statistics:mean", "say hello")
+
+
+def with_command(*row):
+    return COMMANDS.replace("ROW", repr(row))
+
+
+def test_a_plugin_adds_a_command(installed):
+    found = installed(("their-plugin", with_command(*COMMAND), "theirs"))
+
+    (command,) = [one for one in found.commands if one.origin.distribution == "their-plugin"]
+    assert (command.name, command.target, command.summary) == COMMAND
+    assert found.failures == []
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (("hello", "statistics:mean"), "a command is (name, 'module:attribute', summary), not"),
+        (("hello", "statistics", "x"), "command 'hello' needs a name and 'module:attribute'"),
+        (("He llo", "statistics:mean", "x"), "expected small letters, digits and single hyphens"),
+        (("--help", "statistics:mean", "x"), "expected small letters, digits and single hyphens"),
+        (("predict", "statistics:mean", "x"), "command 'predict' is also brought by plugin 'built"),
+    ],
+)
+def test_a_faulty_command_is_reported(installed, row, reason):
+    found = installed(("their-plugin", with_command(*row), "theirs"))
+
+    (failure,) = found.failures
+    assert reason in failure.reason
+    assert {one.origin.distribution for one in found.commands} == {"gimp-plugin"}
+
+
+def test_two_commands_of_one_name_are_both_refused(installed):
+    source = with_command(*COMMAND)
+
+    found = installed(("first-plugin", source, "first"), ("second-plugin", source, "second"))
+
+    assert "hello" not in [one.name for one in found.commands]
+    assert {failure.distribution for failure in found.failures} == {"first-plugin", "second-plugin"}
+
+
+def test_the_names_that_no_plugin_can_take_are_those_of_our_commands():
+    ours = {one.name: one.target.partition(":")[0] for one in registry().commands}
+
+    assert ours == commands.COMMANDS
 
 
 def test_two_plugins_of_one_name_are_both_reported_by_distribution(installed):

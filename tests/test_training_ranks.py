@@ -230,6 +230,14 @@ def test_the_first_process_alone_tells_tensorboard(alone_and_together):
 
 
 @pytest.mark.slow
+def test_the_first_process_alone_tells_plugins(alone_and_together):
+    _, alone, (first, second) = alone_and_together
+
+    assert first["pretrain"]["told"] == alone["pretrain"]["told"] == [1, 2, 3, 1, 2, 3]
+    assert second["pretrain"]["told"] == []
+
+
+@pytest.mark.slow
 def test_a_refusal_is_one_of_all_ranks_and_said_by_the_first(alone_and_together):
     _, _, seen = alone_and_together
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import functools
 import importlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from gimp_plugin.cli.logs import verbosity_options
 from gimp_plugin.cli.settings import config_option
+from gimp_plugin.errors import GimpError, PluginError, exit_code_of
+
+if TYPE_CHECKING:
+    from gimp_plugin.plugins import Command
 
 COMMANDS = {
     "import-genes": "gimp_plugin.cli.import_genes",
@@ -39,6 +44,73 @@ def load(name: str) -> click.Command:
     command: click.Command = importlib.import_module(COMMANDS[name]).command
     command.params += [config_option(command), *verbosity_options()]
     return command
+
+
+def of_plugins() -> dict[str, Command]:
+    """Give the commands that plugins bring, by name; none bears the name of one of ours."""
+    from gimp_plugin.plugins import registry
+
+    return {one.name: one for one in registry().commands if one.name not in COMMANDS}
+
+
+def n_failures() -> int:
+    """Count what plugins were to bring and could not."""
+    from gimp_plugin.plugins import registry
+
+    return len(registry().failures)
+
+
+def load_foreign(found: Command) -> click.Command:
+    """Import the command of a plugin; -v and -q are added where it has nothing of these names.
+
+    Parameters
+    ----------
+    found
+        The command.
+
+    Returns
+    -------
+    The command.
+
+    Raises
+    ------
+    PluginError
+        If it cannot be imported, or is no command of click.
+    """
+    from gimp_plugin.plugins import imported
+
+    command = imported(found)
+    if not isinstance(command, click.Command):
+        where = f"{found.title} of plugin {found.origin} ({found.target})"
+        raise PluginError(f"{where} is a {type(command).__name__}, expected a click.Command")
+    taken = {name for param in command.params for name in param.opts}
+    command.params += [one for one in verbosity_options() if not taken & set(one.opts)]
+    return command
+
+
+def blamed(name: str, error: BaseException) -> BaseException:
+    """Give an error of a plugin's command as one that names the plugin; others as they are.
+
+    Parameters
+    ----------
+    name
+        Name of the command that ran.
+    error
+        What it raised.
+
+    Returns
+    -------
+    The error to report.
+    """
+    is_theirs = name and name not in COMMANDS and isinstance(error, Exception)
+    if not is_theirs or isinstance(error, GimpError) or exit_code_of(error) != 1:
+        return error
+    found = of_plugins()[name]
+    message = " ".join(f"{type(error).__name__}: {error}".split())
+    problem = f"{found.title} of plugin {found.origin} failed: {message}"
+    theirs = PluginError(problem, hint=f"tell the authors of {found.origin.distribution}")
+    theirs.__cause__ = error
+    return theirs
 
 
 def every() -> Iterator[tuple[str, click.Command]]:

@@ -12,7 +12,7 @@ import click
 
 import gimp_plugin
 from gimp_plugin.cli import logs, outcome
-from gimp_plugin.cli.commands import COMMANDS, load
+from gimp_plugin.cli.commands import COMMANDS, blamed, load, load_foreign, n_failures, of_plugins
 from gimp_plugin.errors import did_you_mean
 
 
@@ -20,12 +20,29 @@ class Gimp(click.Group):
     """A group whose commands are imported when they are needed, and which turns errors to codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Names of the commands, in the order of their use."""
+        """Names of the commands, in the order of their use; those of plugins stand apart."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command."""
-        return load(cmd_name) if cmd_name in COMMANDS else None
+        """Import a command; plugins are asked for those only that are not ours."""
+        if cmd_name in COMMANDS:
+            return load(cmd_name)
+        found = of_plugins().get(cmd_name)
+        return load_foreign(found) if found else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write our commands, then those of plugins, of which nothing is imported."""
+        super().format_commands(ctx, formatter)
+        rows = [
+            (name, f"{one.summary} [{one.origin.distribution}]")
+            for name, one in sorted(of_plugins().items())
+        ]
+        if rows:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(rows)
+        if n_failures():
+            with formatter.section("Failed to load"):
+                formatter.write_text(f"{n_failures()} of plugins: 'gimp plugins' says what and why")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -33,7 +50,11 @@ class Gimp(click.Group):
         """Find the command, or offer the nearest one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            ctx.fail(f"No such command {name!r}{did_you_mean(name, COMMANDS)}")
+            known = of_plugins()
+            if name not in known:
+                near = did_you_mean(name, [*COMMANDS, *known])
+                lost = "; a plugin failed to load ('gimp plugins')" if n_failures() else ""
+                ctx.fail(f"No such command {name!r}{near}{lost}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -51,7 +72,8 @@ class Gimp(click.Group):
                 raise
             except BaseException as error:  # noqa: BLE001  # the one place where errors end
                 tracebacks = ctx.meta.get(logs.VERBOSITY, 0) > 1
-                ctx.exit(outcome.report(error, tracebacks=tracebacks))
+                told = blamed(ctx.invoked_subcommand or "", error)
+                ctx.exit(outcome.report(told, tracebacks=tracebacks))
             return result
 
 

@@ -9,13 +9,13 @@ import click
 from gimp_plugin.cli import options
 
 if TYPE_CHECKING:
-    from gimp_plugin.plugins import Origin, Registry
+    from gimp_plugin.plugins import Command, Origin, Registry
 
 
 @click.command("plugins", short_help="List components, who brings them, and what failed to load.")
 @options.as_json
 def command(*, as_json: bool) -> None:
-    """List the components, the distributions that bring them, and what failed to load.
+    """List components and commands, the distributions that bring them, and what failed to load.
 
     Plugins are entry points of the group gimp_plugin. The variable GIMP_DISABLE_PLUGINS=NAME,...
     leaves plugins out, by the name of their entry point or of their distribution.
@@ -41,6 +41,19 @@ def to_dict(found: Registry) -> dict[str, Any]:
             }
             for component in found.components
         ],
+        "commands": [
+            {
+                "name": command.name,
+                "summary": command.summary,
+                "target": command.target,
+                **_origin(command.origin),
+            }
+            for command in _foreign(found)
+        ],
+        "slow": [
+            {**_origin(origin), "seconds": round(seconds, 3)}
+            for origin, seconds in found.slow.items()
+        ],
         "failures": [
             {**_origin(failure.origin), "reason": failure.reason} for failure in found.failures
         ],
@@ -59,16 +72,30 @@ def to_text(found: Registry) -> str:
         )
         for component in found.components
     ]
+    rows += [
+        ("command", one.name, one.summary, f"{one.origin.distribution} {one.origin.version}")
+        for one in _foreign(found)
+    ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+    if found.slow:
+        lines += ["", "slow to import, which every command waits for that asks for names:"]
+        lines += [f"  plugin {origin}: {taken:.1f} s" for origin, taken in found.slow.items()]
     if found.failures:
         lines += ["", "failed:", *(f"  {failure}" for failure in found.failures)]
     if found.disabled:
         lines += ["", "disabled:", *(f"  plugin {origin}" for origin in found.disabled)]
     return "\n".join(lines)
+
+
+def _foreign(found: Registry) -> list[Command]:
+    """Commands that others than we bring: ours stand in `gimp --help`."""
+    from gimp_plugin.plugins.manager import is_ours
+
+    return [command for command in found.commands if not is_ours(command.origin)]
 
 
 def _origin(origin: Origin) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Plugins: what can be exchanged, who brings it, and what failed to load.
 
 A plugin is a module or object that a distribution names in the entry-point group `gimp_plugin`; its
-functions marked with `hookimpl` implement the hooks of `gimp_plugin.plugins.hookspecs`.
+functions marked with `hookimpl` implement the hooks of `gimp_plugin.plugins.hookspecs`. What its
+components must offer stands in `gimp_plugin.plugins.protocols`; `gimp_plugin.testing` tries it.
 """
 
 from __future__ import annotations
 
+from gimp_plugin.plugins.commands import Command
 from gimp_plugin.plugins.components import (
     KINDS,
     Component,
@@ -13,16 +15,19 @@ from gimp_plugin.plugins.components import (
     PluginFailure,
     split_name,
 )
-from gimp_plugin.plugins.hookspecs import hookimpl
-from gimp_plugin.plugins.registry import Registry, registry
+from gimp_plugin.plugins.hookspecs import API_VERSION, hookimpl
+from gimp_plugin.plugins.registry import Registry, imported, registry
 
 __all__ = [
+    "API_VERSION",
     "KINDS",
+    "Command",
     "Component",
     "Origin",
     "PluginFailure",
     "Registry",
     "hookimpl",
+    "imported",
     "registry",
     "split_name",
 ]

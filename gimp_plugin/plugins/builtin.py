@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gimp_plugin.plugins.hookspecs import ComponentRow, hookimpl
+from gimp_plugin.plugins.hookspecs import CommandRow, ComponentRow, hookimpl
 
 ENCODERS = "gimp_plugin.slides.encoders"
 MODELS = "gimp_plugin.models"
 GROUPING = "gimp_plugin.cohort.grouping"
+BAGS = "gimp_plugin.storage.bags"
 
 COMPONENTS: tuple[ComponentRow, ...] = (
     (
@@ -112,10 +113,43 @@ COMPONENTS: tuple[ComponentRow, ...] = (
         f"{GROUPING}:coexpression_order",
         "genes that rise and fall together in the training cases",
     ),
+    ("feature-reader", "gimp", f"{BAGS}.gimp_h5:LAYOUT", "bags of gimp extract-features (.h5)"),
+    ("feature-reader", "clam-h5", f"{BAGS}.clam_h5:LAYOUT", "CLAM (.h5)"),
+    ("feature-reader", "clam-pt", f"{BAGS}.clam_pt:LAYOUT", "CLAM, features only (.pt)"),
+    ("feature-reader", "trident-h5", f"{BAGS}.trident_h5:LAYOUT", "TRIDENT (.h5)"),
+    ("feature-reader", "stamp-h5", f"{BAGS}.stamp_h5:LAYOUT", "STAMP (.h5)"),
+    (
+        "feature-reader",
+        "tiatoolbox-zarr",
+        f"{BAGS}.tiatoolbox_zarr:LAYOUT",
+        "DeepFeatureExtractor of TIAToolbox (.zarr)",
+    ),
+    (
+        "feature-reader",
+        "wsidata-zarr",
+        f"{BAGS}.wsidata_zarr:LAYOUT",
+        "LazySlide and wsidata (.zarr)",
+    ),
 )
+
+COMMANDS = (
+    *("import-genes", "import-slides", "extract-features", "convert-features", "check", "split"),
+    *("pretrain", "finetune", "predict", "evaluate", "benchmark", "demo", "info", "verify"),
+    *("config", "plugins", "doctor"),
+)
+"""Names of our commands, which no plugin can take."""
 
 
 @hookimpl
 def gimp_components() -> Iterable[ComponentRow]:
     """Name the components that come with the package."""
     return COMPONENTS
+
+
+@hookimpl
+def gimp_commands() -> Iterable[CommandRow]:
+    """Name the commands that come with the package."""
+    return [
+        (name, f"gimp_plugin.cli.{name.replace('-', '_')}:command", "comes with the package")
+        for name in COMMANDS
+    ]

@@ -14,6 +14,7 @@ KINDS = (
     "head",
     "trainer",
     "gene-grouping",
+    "feature-reader",
 )
 
 
@@ -53,6 +54,11 @@ class Component:
     target: str
     summary: str
     origin: Origin
+
+    @property
+    def title(self) -> str:
+        """Kind and name, as error messages give them."""
+        return f"{self.kind} {self.name!r}"
 
     @property
     def distribution(self) -> str:
@@ -127,18 +133,63 @@ def parse_row(row: object, origin: Origin) -> Component:
     ValueError
         If the row is not four strings, names an unknown kind or holds no import string.
     """
-    if (
-        not isinstance(row, (tuple, list))
-        or len(row) != 4
-        or not all(isinstance(x, str) for x in row)
-    ):
-        raise ValueError(f"a component is (kind, name, 'module:attribute', summary), not {row!r}")
-    kind, name, target, summary = row
+    kind, name, target, summary = texts_of(
+        row, "a component is (kind, name, 'module:attribute', summary)", n_texts=4
+    )
     if kind not in KINDS:
         raise ValueError(
             f"component {name!r} is of the unknown kind {kind!r}{did_you_mean(kind, KINDS)}"
         )
+    component = Component(kind=kind, name=name, target=target, summary=summary, origin=origin)
+    check_target(component.title, name, target)
+    return component
+
+
+def texts_of(row: object, expected: str, *, n_texts: int) -> tuple[str, ...]:
+    """Give the texts of a row.
+
+    Parameters
+    ----------
+    row
+        What the plugin yielded.
+    expected
+        What a row is, for the message.
+    n_texts
+        How many texts it has.
+
+    Returns
+    -------
+    The texts.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if (
+        not isinstance(row, (tuple, list))
+        or len(row) != n_texts
+        or not all(isinstance(text, str) for text in row)
+    ):
+        raise ValueError(f"{expected}, not {row!r}")
+    return tuple(row)
+
+
+def check_target(title: str, name: str, target: str) -> None:
+    """Refuse a row without a name or an import string.
+
+    Parameters
+    ----------
+    title
+        What it is a row of, for the message.
+    name, target
+        Of the row.
+
+    Raises
+    ------
+    ValueError
+        If either is not what it should be.
+    """
     module, colon, attribute = target.partition(":")
     if not (name and module and colon and attribute):
-        raise ValueError(f"{kind} {name!r} needs a name and 'module:attribute', not {target!r}")
-    return Component(kind=kind, name=name, target=target, summary=summary, origin=origin)
+        raise ValueError(f"{title} needs a name and 'module:attribute', not {target!r}")

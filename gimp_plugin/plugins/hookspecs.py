@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pluggy
 
 PROJECT = "gimp_plugin"
 
+API_VERSION = 1
+"""Of hooks and protocols; a plugin that needs a later one says so: `gimp_api = 2`."""
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 ComponentRow = tuple[str, str, str, str]
+CommandRow = tuple[str, str, str]
 
 
 @hookspec
@@ -21,4 +26,47 @@ def gimp_components() -> Iterable[ComponentRow]:  # type: ignore[empty-body]  # 
     Give one row a component: its kind (one of `gimp_plugin.plugins.KINDS`), the name that users
     type, an import string `"module:attribute"`, and a summary of one line. That module is imported
     when the component is first used, so keep torch out of the plugin's own module.
+    """
+
+
+@hookspec
+def gimp_commands() -> Iterable[CommandRow]:  # type: ignore[empty-body]  # a specification
+    """Name the commands that this plugin adds to `gimp`.
+
+    Give one row a command: its name, the import string of a `click.Command`, and the summary that
+    `gimp --help` shows. That module is imported when the command is run.
+    """
+
+
+@hookspec
+def gimp_slide_done(slide_id: str, bag: Path, n_patches: int) -> None:
+    """Hear that the bag of a slide was made and is complete.
+
+    Parameters
+    ----------
+    slide_id
+        The slide.
+    bag
+        Its file.
+    n_patches
+        Patches in it.
+    """
+
+
+@hookspec
+def gimp_epoch_done(
+    stage: str, epoch: int, n_epochs: int, metrics: Mapping[str, float], run: Path
+) -> None:
+    """Hear that an epoch of a training is over and its checkpoint written.
+
+    Parameters
+    ----------
+    stage
+        `genes`, `pretrain` or `finetune`; another trainer may have others.
+    epoch, n_epochs
+        Its number, counted from 1, and how many there are at most.
+    metrics
+        Losses and validation metrics of the epoch by name; a copy.
+    run
+        The run folder.
     """

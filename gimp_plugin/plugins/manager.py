@@ -10,10 +10,14 @@ import collections
 import dataclasses
 import logging
 import os
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
 
+import gimp_plugin
 from gimp_plugin.errors import did_you_mean
 from gimp_plugin.plugins import hookspecs
 from gimp_plugin.plugins.components import Origin, PluginFailure
@@ -21,6 +25,7 @@ from gimp_plugin.plugins.components import Origin, PluginFailure
 GROUP = "gimp_plugin"
 DISABLE = "GIMP_DISABLE_PLUGINS"
 OURS = "gimp-plugin"
+API = "gimp_api"
 
 logger = logging.getLogger(__name__)
 
@@ -39,26 +44,30 @@ class Loaded:
         Those that are not usable, and why.
     disabled
         Those that `GIMP_DISABLE_PLUGINS` blocks.
+    seconds
+        How long each took to import, those that failed included.
     """
 
     manager: pluggy.PluginManager
     origins: dict[str, Origin]
     failures: list[PluginFailure]
     disabled: list[Origin]
+    seconds: dict[Origin, float]
 
 
 def load_plugins() -> Loaded:
     """Load every plugin of the entry-point group, each guarded.
 
-    A plugin is usable when its module imports, each of its hooks exists and takes the arguments
-    that the specification has, and no other plugin bears its name. Ours keeps its name; of two
-    others with one name neither is loaded, since which comes first depends on `sys.path`.
+    A plugin is usable when its module imports, it needs no later version of the interface than
+    ours, each of its hooks exists and takes the arguments that the specification has, and no other
+    plugin bears its name. Ours keeps its name; of two others with one name neither is loaded, since
+    which comes first depends on `sys.path`.
 
     Returns
     -------
     The usable plugins, in the order ours, then by name, and what became of the others.
     """
-    loaded = Loaded(new_manager(), {}, [], [])
+    loaded = Loaded(new_manager(), {}, [], [], {})
     found = [(origin_of(entry), entry) for entry in entry_points(group=GROUP)]
     found.sort(key=lambda pair: (not is_ours(pair[0]), pair[0].entry_point, pair[0].distribution))
     enabled = _without_disabled(found, loaded)
@@ -90,6 +99,32 @@ def is_ours(origin: Origin) -> bool:
     return origin.distribution == OURS
 
 
+def implementations(loaded: Loaded, hook: str) -> Iterator[tuple[Origin, Callable[..., object]]]:
+    """Each plugin's function for a hook, ours first, then in the order of the plugins' names.
+
+    Parameters
+    ----------
+    loaded
+        The plugins.
+    hook
+        Name of the hook.
+
+    Yields
+    ------
+    Where it comes from, and the function: called with the hook's arguments by name, it gets those
+    that it takes.
+    """
+    found = {one.plugin_name: one for one in getattr(loaded.manager.hook, hook).get_hookimpls()}
+    for name, origin in loaded.origins.items():
+        if name in found:
+            yield origin, partial(_called, found[name])
+
+
+def _called(implementation: pluggy.HookImpl, **values: object) -> object:
+    """Call a plugin's function with those of the values that it takes."""
+    return implementation.function(*(values[name] for name in implementation.argnames))
+
+
 def _without_disabled(
     found: list[tuple[Origin, EntryPoint]], loaded: Loaded
 ) -> list[tuple[Origin, EntryPoint]]:
@@ -118,20 +153,36 @@ def _clash(origin: Origin, bearers: list[Origin]) -> str | None:
 
 def _register(loaded: Loaded, origin: Origin, entry: EntryPoint) -> str | None:
     """Import one plugin and register it; the reason if that is not possible."""
+    start = time.monotonic()
     try:
         plugin = entry.load()
-        reason = _fault(plugin)
+        reason = _too_new(plugin) or _fault(plugin)
         if reason is None:
             loaded.manager.register(plugin, name=origin.entry_point)
             loaded.origins[origin.entry_point] = origin
     except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's module may raise anything
         return in_one_line(error)
+    finally:
+        loaded.seconds[origin] = time.monotonic() - start
     return reason
 
 
 def in_one_line(error: BaseException) -> str:
     """Type and message of an error that a plugin raised."""
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def _too_new(plugin: object) -> str | None:
+    """Say that a plugin needs a later version of the interface than this one."""
+    wanted = getattr(plugin, API, hookspecs.API_VERSION)
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+        return f"{API} = {wanted!r}, expected a whole number from 1"
+    if wanted <= hookspecs.API_VERSION:
+        return None
+    return (
+        f"it needs version {wanted} of the plugin interface, gimp-plugin {gimp_plugin.__version__} "
+        f"has {hookspecs.API_VERSION}: update gimp-plugin"
+    )
 
 
 def _fault(plugin: object) -> str | None:
@@ -144,6 +195,10 @@ def _fault(plugin: object) -> str | None:
     except pluggy.PluginValidationError:
         unknown = min(set(vars(trial.hook)) - specified)
         return f"implements the unknown hook {unknown!r}{did_you_mean(unknown, specified)}"
-    if not trial.get_hookcallers(plugin):
+    callers = trial.get_hookcallers(plugin)
+    if not callers:
         return "implements no hook (is the marker gimp_plugin.plugins.hookimpl missing?)"
+    for caller in callers:
+        if any(one.wrapper or one.hookwrapper for one in caller.get_hookimpls()):
+            return f"its {caller.name} is a wrapper, which no hook here takes"
     return None

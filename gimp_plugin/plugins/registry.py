@@ -1,43 +1,72 @@
-"""Components by kind and name: the one place where a name that a user typed becomes an object."""
+"""What the plugins bring, by name: the one place where a typed name becomes an object."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import pkgutil
-from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 from gimp_plugin.errors import ConfigError, PluginError, did_you_mean, listed
+from gimp_plugin.plugins.commands import Command, parse_command
 from gimp_plugin.plugins.components import KINDS, Component, Origin, PluginFailure, parse_row
-from gimp_plugin.plugins.manager import Loaded, in_one_line, is_ours, load_plugins
+from gimp_plugin.plugins.manager import (
+    Loaded,
+    implementations,
+    in_one_line,
+    is_ours,
+    load_plugins,
+)
+
+SLOW_S = 1.0
+"""Seconds of import after which a plugin is told to be slow: every command waits for it."""
+
+Row = TypeVar("Row", Component, Command)
 
 logger = logging.getLogger(__name__)
 
 
 class Registry:
-    """Components that the installed plugins bring.
+    """Components and commands that the installed plugins bring.
 
     Parameters
     ----------
     components
         Those that can be used; no two of one kind and name.
+    commands
+        Commands that can be run, ours among them; no two of one name.
     failures
         Plugins and components that cannot, and why.
     disabled
         Plugins that the user blocked.
+    seconds
+        How long each plugin took to import.
+    loaded
+        The plugins themselves, for the hooks that are called while work is done.
     """
 
     def __init__(
         self,
         components: Iterable[Component],
         *,
+        commands: Iterable[Command] = (),
         failures: Iterable[PluginFailure] = (),
         disabled: Iterable[Origin] = (),
+        seconds: Mapping[Origin, float] | None = None,
+        loaded: Loaded | None = None,
     ) -> None:
         self.components = sorted(components, key=lambda one: (KINDS.index(one.kind), one.name))
+        self.commands = sorted(commands, key=lambda one: one.name)
         self.failures = list(failures)
         self.disabled = list(disabled)
+        self.seconds = dict(seconds or {})
+        self.loaded = loaded
+
+    @property
+    def slow(self) -> dict[Origin, float]:
+        """Plugins that take too long to import, and the seconds."""
+        return {origin: taken for origin, taken in self.seconds.items() if taken > SLOW_S}
 
     def names(self, kind: str) -> list[str]:
         """Names of one kind's components, sorted."""
@@ -88,12 +117,7 @@ class Registry:
         PluginError
             If its module cannot be imported or lacks the attribute.
         """
-        component = self.component(kind, name)
-        try:
-            return pkgutil.resolve_name(component.target)
-        except (Exception, SystemExit) as error:
-            where = f"{kind} {name!r} of plugin {component.origin} ({component.target})"
-            raise PluginError(f"cannot import {where}: {in_one_line(error)}") from error
+        return imported(self.component(kind, name))
 
     def _hint(self, known: list[str]) -> str:
         """Say what there is, and which plugins are missing from it."""
@@ -107,64 +131,85 @@ class Registry:
         return "; ".join(parts)
 
 
+def imported(row: Component | Command) -> Any:
+    """Import what a plugin named.
+
+    Parameters
+    ----------
+    row
+        A component or a command.
+
+    Returns
+    -------
+    What its import string points at.
+
+    Raises
+    ------
+    PluginError
+        If its module cannot be imported or lacks the attribute.
+    """
+    try:
+        return pkgutil.resolve_name(row.target)
+    except (Exception, SystemExit) as error:
+        where = f"{row.title} of plugin {row.origin} ({row.target})"
+        raise PluginError(f"cannot import {where}: {in_one_line(error)}") from error
+
+
 @functools.cache
 def registry() -> Registry:
     """Load the plugins, once a process.
 
     Returns
     -------
-    Every component that is registered, and every failure.
+    Every component and command that is registered, and every failure.
     """
     loaded = load_plugins()
-    rows = list(_rows(loaded))
+    failures = list(loaded.failures)
+    components = list(_rows(loaded, "gimp_components", parse_row, failures))
+    commands = list(_rows(loaded, "gimp_commands", parse_command, failures))
     found = Registry(
-        _without_clashes(rows, loaded.failures), failures=loaded.failures, disabled=loaded.disabled
+        _without_clashes(components, failures),
+        commands=_without_clashes(commands, failures),
+        disabled=loaded.disabled,
+        seconds=loaded.seconds,
+        loaded=loaded,
     )
+    found.failures += failures  # the clashes are known when both are through
     for failure in found.failures:
         logger.debug("%s", failure)
+    for origin, seconds in found.slow.items():
+        logger.warning("plugin %s took %.1f s to import, as it does each time", origin, seconds)
     return found
 
 
-def _rows(loaded: Loaded) -> Iterator[Component]:
-    """Ask each plugin for its components; what cannot be had becomes a failure."""
-    for name, origin in loaded.origins.items():
-        for implementation in loaded.manager.hook.gimp_components.get_hookimpls():
-            if implementation.plugin_name != name:
-                continue
-            try:
-                rows = list(cast("Iterable[object]", implementation.function()))
-            except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's hook may raise anything
-                reason = f"gimp_components raised {in_one_line(error)}"
-                loaded.failures.append(PluginFailure(origin=origin, reason=reason))
-                continue
-            yield from _parsed(rows, origin, loaded.failures)
-
-
-def _parsed(
-    rows: list[object], origin: Origin, failures: list[PluginFailure]
-) -> Iterator[Component]:
-    """Check each row of one plugin."""
-    for row in rows:
+def _rows(
+    loaded: Loaded,
+    hook: str,
+    parse: Callable[[object, Origin], Row],
+    failures: list[PluginFailure],
+) -> Iterator[Row]:
+    """Ask each plugin for its rows; what cannot be had becomes a failure."""
+    for origin, implementation in implementations(loaded, hook):
         try:
-            yield parse_row(row, origin)
-        except ValueError as error:
-            failures.append(PluginFailure(origin=origin, reason=str(error)))
+            rows = list(cast("Iterable[object]", implementation()))
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # a plugin's hook may raise anything
+            reason = f"{hook} raised {in_one_line(error)}"
+            failures.append(PluginFailure(origin=origin, reason=reason))
+            continue
+        for row in rows:
+            try:
+                yield parse(row, origin)
+            except ValueError as error:
+                failures.append(PluginFailure(origin=origin, reason=str(error)))
 
 
-def _without_clashes(
-    components: list[Component], failures: list[PluginFailure]
-) -> Iterator[Component]:
-    """Leave out components whose kind and name another plugin brings too; ours stay."""
-    for component in components:
-        key = (component.kind, component.name)
-        rivals = [
-            other
-            for other in components
-            if (other.kind, other.name) == key and other is not component
-        ]
-        if not rivals or is_ours(component.origin):
-            yield component
+def _without_clashes(rows: list[Row], failures: list[PluginFailure]) -> Iterator[Row]:
+    """Leave out what another plugin brings too, by the same name; ours stays."""
+    for row in rows:
+        rivals = [other for other in rows if other.title == row.title and other is not row]
+        if not rivals or is_ours(row.origin):
+            yield row
             continue
         others = ", ".join(str(other.origin) for other in rivals)
-        reason = f"{component.kind} {component.name!r} is also brought by plugin {others}"
-        failures.append(PluginFailure(origin=component.origin, reason=reason))
+        reason = f"{row.title} is also brought by plugin {others}"
+        failures.append(PluginFailure(origin=row.origin, reason=reason))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.errors import SlideError, StaleOutputError
+from gimp_plugin.plugins.telling import tell_slide
 from gimp_plugin.slides import cluster
 from gimp_plugin.slides.cluster import check_scheduler
 from gimp_plugin.slides.diagnosis import check_file, fingerprint
@@ -82,7 +83,12 @@ def extract_features(
     if job.options.thumbnails:
         check_gallery(output)
     ours = in_shard(found, *job.options.shard)
-    ledger = Ledger(Status(output), n_slides=len(ours), masks=job.config.masks)
+
+    def told(slide: SlideFile, n_patches: int) -> None:
+        tell_slide(slide.slide_id, bag=folder.bag(slide), n_patches=n_patches)
+
+    status = Status(output)
+    ledger = Ledger(status, n_slides=len(ours), masks=job.config.masks, told=told)
     lacking = _lacking(ours, ledger, folder, job=job)
     if lacking:
         with folder.shared(found):

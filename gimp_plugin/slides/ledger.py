@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,10 +103,20 @@ class Ledger:
         How many are to be done.
     masks
         Folder of masks as the user named it, if any.
+    told
+        Called with each slide whose bag was made, and its number of patches.
     """
 
-    def __init__(self, status: Status, *, n_slides: int, masks: str = "") -> None:
+    def __init__(
+        self,
+        status: Status,
+        *,
+        n_slides: int,
+        masks: str = "",
+        told: Callable[[SlideFile, int], None] = lambda _slide, _n_patches: None,
+    ) -> None:
         self.status = status
+        self._told = told
         self._masks = masks
         self.done: dict[str, int] = {}
         self.kept: list[str] = []
@@ -127,6 +137,7 @@ class Ledger:
             made.n_patches / made.seconds, self.n_settled, self._n_slides,
         )  # fmt: skip
         self.status.note(slide.slide_id, "done", **asdict(made))
+        self._told(slide, made.n_patches)
 
     def count(self, slide: SlideFile, n_patches: int) -> None:
         """Tell of a bag that another process made and noted."""
@@ -135,6 +146,7 @@ class Ledger:
             "%s: %d patches, slide %d of %d",
             slide.slide_id, n_patches, self.n_settled, self._n_slides,
         )  # fmt: skip
+        self._told(slide, n_patches)
 
     def keep(self, slide: SlideFile) -> None:
         """Note that a bag was there."""

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from gimp_plugin.assembly.seeding import seeded
 from gimp_plugin.errors import ResourceError, listed
+from gimp_plugin.plugins.telling import tell_epoch
 from gimp_plugin.storage.resume import Checkpoint, latest_checkpoint, save_checkpoint
 from gimp_plugin.storage.runs import LOG, RESUME
 from gimp_plugin.training.optim import adamw, lr_factor, peak_lr
@@ -177,6 +178,14 @@ class _Fit:
         with self.ranks.together():
             self._log(means | metrics, seconds)
             self._save()
+        if self.ranks.is_main:
+            tell_epoch(
+                self.stage.name,
+                progress.epoch,
+                n_epochs=self.settings.epochs,
+                metrics=means | metrics,
+                run=self.tools.folder,
+            )
 
     def _log(self, values: dict[str, float], seconds: float) -> None:
         """One line for people, one for programs."""

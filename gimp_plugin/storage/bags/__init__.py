@@ -1,7 +1,7 @@
 """Bags: the patch features of one slide, read lazily and checked at the door.
 
 `layouts.LAYOUTS` says whose files are read: ours, and those of CLAM, TRIDENT, STAMP, TIAToolbox and
-LazySlide, each in a module of its own. `BagWriter` writes ours.
+LazySlide, each in a module of its own. Plugins may bring more. `BagWriter` writes ours.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from gimp_plugin.errors import BagError, GimpError, MissingFileError
 from gimp_plugin.storage.bag_writer import BagWriter
 from gimp_plugin.storage.bags.hdf5_bags import SUFFIX
 from gimp_plugin.storage.bags.info import MAX_DIM, MAX_PATCHES, MICRONS, READ, BagInfo
-from gimp_plugin.storage.bags.layouts import BY_NAME, SUFFIXES, look
+from gimp_plugin.storage.bags.layouts import layout_of, look, suffixes
 
 __all__ = [
     "MAX_DIM",
     "MAX_PATCHES",
     "SUFFIX",
-    "SUFFIXES",
     "BagInfo",
     "BagWriter",
     "bag_paths",
@@ -34,6 +33,7 @@ __all__ = [
     "read_features",
     "read_info",
     "scan_bags",
+    "suffixes",
 ]
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDA
     BagError
         If bytes are damaged, or a value is not finite (the first such row is named).
     """
-    layout = BY_NAME[info.layout]
+    layout = layout_of(info)
     with layout.opened(info.path) as file:
         features = layout.rows(info, file, start, stop)
     if features.dtype not in (np.float16, np.float32):
@@ -127,7 +127,7 @@ def read_coords(
             hint="its patches have no place; extract the slide again",
         )
     scale = _pixels_per_unit(info, mpp, read_mpp)
-    layout = BY_NAME[info.layout]
+    layout = layout_of(info)
     with layout.opened(info.path) as file:
         corners = layout.corners(info, file)
     if scale != 1 or corners.dtype.kind == "f":
@@ -210,12 +210,12 @@ def bag_paths(folder: Path) -> dict[str, Path]:
             f"no folder of features at {str(folder)!r}",
             hint="run gimp extract-features, or give --features",
         )
-    if folder.suffix in SUFFIXES:
+    if folder.suffix in suffixes():
         problem = f"{str(folder)!r} is one {folder.suffix}, expected a folder of features"
         raise BagError(problem, hint="give the folder that it lies in")
     paths = {
         path.name.removesuffix(suffix): path
-        for suffix in reversed(SUFFIXES)
+        for suffix in reversed(suffixes())
         for path in folder.glob(f"*{suffix}")
         if not path.name.startswith(".")
     }

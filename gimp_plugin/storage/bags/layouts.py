@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 from gimp_plugin.errors import BagError
@@ -14,6 +15,7 @@ from gimp_plugin.storage.bags import (
     trident_h5,
     wsidata_zarr,
 )
+from gimp_plugin.storage.bags.foreign import foreign_layouts
 from gimp_plugin.storage.bags.info import BagInfo
 from gimp_plugin.storage.bags.layout import Layout
 
@@ -27,9 +29,23 @@ LAYOUTS: tuple[Layout, ...] = (
     clam_pt.LAYOUT,
 )
 
-BY_NAME = {layout.name: layout for layout in LAYOUTS}
-SUFFIXES = tuple(dict.fromkeys(layout.suffix for layout in LAYOUTS))
-"""Of two files of one slide, that with the earlier suffix is read."""
+UNMARKED = (clam_h5.LAYOUT, clam_pt.LAYOUT)
+"""Layouts without a mark of their own: they claim what nobody else does."""
+
+
+def suffixes() -> tuple[str, ...]:
+    """Ends of the names of bags; of two files of one slide, that with the earlier one is read.
+
+    Returns
+    -------
+    Ours, then those of plugins.
+    """
+    return tuple(dict.fromkeys(layout.suffix for layout in (*LAYOUTS, *foreign_layouts())))
+
+
+def layout_of(info: BagInfo) -> Layout:
+    """Layout of a bag that was looked at."""
+    return next(one for one in (*LAYOUTS, *foreign_layouts()) if one.name == info.layout)
 
 
 def look(path: Path) -> BagInfo:
@@ -44,11 +60,14 @@ def look(path: Path) -> BagInfo:
     BagError
         If no reader takes it.
     """
-    suffix = path.suffix if path.suffix in SUFFIXES else SUFFIXES[0]
-    readers = [layout for layout in LAYOUTS if layout.suffix == suffix]
-    with readers[0].opened(path) as file:
-        for layout in readers:
-            if layout.claims(file):
-                return layout.look(path, file)
+    suffix = path.suffix if path.suffix in suffixes() else LAYOUTS[0].suffix
+    marked = (layout for layout in LAYOUTS if layout not in UNMARKED)
+    layouts = (*marked, *foreign_layouts(), *UNMARKED)
+    readers = [layout for layout in layouts if layout.suffix == suffix]
+    for opened, alike in groupby(readers, key=lambda layout: layout.opened):
+        with opened(path) as file:
+            for layout in alike:
+                if layout.claims(file):
+                    return layout.look(path, file)
     names = ", ".join(layout.name for layout in readers)
     raise BagError(f"{str(path)!r} is none of {names}", hint="give a feature file")

@@ -19,7 +19,7 @@ from gimp_plugin.errors import (
 )
 from gimp_plugin.storage.atomic import clean_partials
 from gimp_plugin.storage.bag_exports import TARGETS, Export
-from gimp_plugin.storage.bags import SUFFIXES, BagInfo, bag_paths, read_coords, read_info
+from gimp_plugin.storage.bags import BagInfo, bag_paths, read_coords, read_info, suffixes
 from gimp_plugin.storage.bags.info import READ
 from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
 from gimp_plugin.studies.conversion.record import read_record, write_record
@@ -140,11 +140,11 @@ def convert(features: Path, wanted: Wanted, *, output: Path, overwrite: bool = F
 
 def _paths(features: Path) -> dict[str, Path]:
     """Bags by slide id: one, or those of a folder."""
-    if features.suffix in SUFFIXES and features.exists():
+    if features.suffix in suffixes() and features.exists():
         return {features.name.removesuffix(features.suffix): features}
     paths = bag_paths(features)
     if not paths:
-        kinds = ", ".join(SUFFIXES)
+        kinds = ", ".join(suffixes())
         problem = f"{str(features)!r} holds no bag: no file that ends in {kinds}"
         raise BagError(problem, hint="give the folder of the feature files")
     return paths

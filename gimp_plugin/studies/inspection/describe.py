@@ -11,14 +11,10 @@ from typing import Any
 from gimp_plugin import keys
 from gimp_plugin.cohort.expression import read_cohort
 from gimp_plugin.errors import BagError, MissingFileError, listed
-from gimp_plugin.storage.bags import SUFFIXES, BagInfo, read_info, scan_bags
+from gimp_plugin.storage.bags import BagInfo, read_info, scan_bags, suffixes
 from gimp_plugin.storage.predictions import read_predictions
 from gimp_plugin.storage.runs import CONFIG, read_run
 
-EXPECTED = (
-    f"give a bag ({', '.join(SUFFIXES)}), a folder of bags, a cohort (.h5ad), a run or "
-    "predictions (.csv)"
-)
 BAG_FACTS = (
     "target_mpp", "patch_size", "stride", "tissue_mask", "min_tissue", "slide_mpp_x", "vendor",
     "slide_width", "slide_height", keys.N_BAD_PATCHES, "precision", "untrained",
@@ -63,7 +59,7 @@ def describe(path: Path) -> Description:
         If it is none of these.
     """
     if not path.exists():
-        raise MissingFileError(f"there is nothing at {str(path)!r}", hint=EXPECTED)
+        raise MissingFileError(f"there is nothing at {str(path)!r}", hint=_expected())
     if (path / CONFIG).is_file():
         return Description(kind="run", facts=_run(path))
     if path.is_dir() and path.suffix != ".zarr":
@@ -72,9 +68,15 @@ def describe(path: Path) -> Description:
         return Description(kind="cohort", facts=_cohort(path))
     if path.suffix == ".csv":
         return Description(kind="predictions", facts=_predictions(path))
-    if path.suffix not in SUFFIXES:
-        raise BagError(f"{str(path)!r} is nothing that gimp reads or writes", hint=EXPECTED)
+    if path.suffix not in suffixes():
+        raise BagError(f"{str(path)!r} is nothing that gimp reads or writes", hint=_expected())
     return Description(kind="bag", facts=_bag(read_info(path)))
+
+
+def _expected() -> str:
+    """What can be described, as a hint."""
+    bags = ", ".join(suffixes())
+    return f"give a bag ({bags}), a folder of bags, a cohort (.h5ad), a run or predictions (.csv)"
 
 
 def _bag(info: BagInfo) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def _folder(path: Path) -> dict[str, Any]:
     bags, errors = scan_bags(path)
     if not (bags or errors):
         problem = f"{str(path)!r} is no run and holds no bags"
-        raise BagError(problem, hint=EXPECTED)
+        raise BagError(problem, hint=_expected())
     counts = sorted(bag.n_patches for bag in bags)
     facts: dict[str, Any] = {
         "bags": len(bags),

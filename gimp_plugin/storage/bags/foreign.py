@@ -1,0 +1,100 @@
+"""Readers of bags that plugins bring; what one raises is told with its name."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gimp_plugin.errors import BagError, GimpError, PluginError, is_resource
+from gimp_plugin.plugins import Component, Registry, registry
+from gimp_plugin.plugins.manager import in_one_line, is_ours
+from gimp_plugin.storage.bags.info import BagInfo
+from gimp_plugin.storage.bags.layout import Layout
+
+logger = logging.getLogger(__name__)
+
+KIND = "feature-reader"
+SHAPE = ("name", "suffix", "opened", "claims", "look", "rows", "corners")
+
+
+def foreign_layouts() -> tuple[Layout, ...]:
+    """Layouts of the readers that plugins bring, in the order of their names.
+
+    Returns
+    -------
+    Those that can be imported; one that cannot is a warning, since other bags need it not.
+    """
+    return _foreign(registry())
+
+
+@functools.cache
+def _foreign(found: Registry) -> tuple[Layout, ...]:
+    """Layouts of a registry's readers."""
+    layouts = []
+    for component in found.components:
+        if component.kind != KIND or is_ours(component.origin):
+            continue
+        try:
+            layouts.append(_guarded(found.load(KIND, component.name), component))
+        except PluginError as error:
+            logger.warning("%s", error)
+    return tuple(layouts)
+
+
+def _guarded(reader: Any, component: Component) -> Layout:
+    """Layout of a plugin's reader, under its registered name, that raises our errors only."""
+    missing = [name for name in SHAPE if not hasattr(reader, name)]
+    if missing:
+        problem = f"{component.title} of plugin {component.origin} lacks {', '.join(missing)}"
+        raise PluginError(problem, hint="give a gimp_plugin.storage.bags.layout.Layout")
+
+    @contextmanager
+    def opened(path: Path) -> Iterator[Any]:
+        with _blamed(component, path), reader.opened(path) as file:
+            yield path, file
+
+    def claims(opened: tuple[Path, Any]) -> bool:
+        path, file = opened
+        with _blamed(component, path):
+            return bool(reader.claims(file))
+
+    def look(path: Path, opened: tuple[Path, Any]) -> BagInfo:
+        with _blamed(component, path):
+            return replace(reader.look(path, opened[1]), layout=component.name)
+
+    def rows(info: BagInfo, opened: tuple[Path, Any], start: int, stop: int | None) -> NDArray[Any]:
+        with _blamed(component, info.path):
+            return reader.rows(info, opened[1], start, stop)
+
+    def corners(info: BagInfo, opened: tuple[Path, Any]) -> NDArray[Any]:
+        with _blamed(component, info.path):
+            return reader.corners(info, opened[1])
+
+    return Layout(
+        name=component.name,
+        suffix=reader.suffix,
+        opened=opened,
+        claims=claims,
+        look=look,
+        rows=rows,
+        corners=corners,
+    )
+
+
+@contextmanager
+def _blamed(component: Component, path: Path) -> Iterator[None]:
+    """Tell what a reader raises with its plugin and the file."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, GimpError) or is_resource(error):
+            raise
+        reader = f"{component.title} of plugin {component.origin}"
+        raise BagError(f"{str(path)!r}: {reader} raised {in_one_line(error)}") from error
