@@ -84,14 +84,32 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
     -------
     Name, distribution and version by kind.
     """
-    used = {"trainer": config.trainer, "fusion": config.fusion, "head": config.head}
+    grouping, _ = split_name(config.gene_grouping)
+    used = {"trainer": config.trainer, **parts_of(config)}
     if config.has_genes:
-        grouping, _ = split_name(config.gene_grouping)
-        used |= {"gene-encoder": config.gene_encoder, "gene-grouping": grouping}
-    if config.has_slides:
-        used |= {"aggregator": config.aggregator}
+        used |= {"gene-grouping": grouping}
     found = {kind: registry().component(kind, name) for kind, name in used.items()}
     return {
         kind: {"name": one.name, "distribution": one.distribution, "version": one.version}
         for kind, one in found.items()
     }
+
+
+def parts_of(config: ModelConfig) -> dict[str, str]:
+    """Components that the model itself is made of: name by kind.
+
+    Parameters
+    ----------
+    config
+        What the model is.
+
+    Returns
+    -------
+    Those that a prediction needs, too.
+    """
+    parts = {"fusion": config.fusion, "head": config.head}
+    if config.has_genes:
+        parts |= {"gene-encoder": config.gene_encoder}
+    if config.has_slides:
+        parts |= {"aggregator": config.aggregator}
+    return parts

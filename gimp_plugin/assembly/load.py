@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from gimp_plugin.assembly.build import build_model
+from gimp_plugin.assembly.build import build_model, parts_of
 from gimp_plugin.cohort.gene_table import transform_of_rows
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.data.study import encoder_text
-from gimp_plugin.errors import CheckpointError
+from gimp_plugin.errors import CheckpointError, PluginError
 from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.plugins import registry
+from gimp_plugin.plugins.manager import is_ours
 from gimp_plugin.storage.runs import RunRecord, read_run
+
+logger = logging.getLogger(__name__)
 
 
 def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
@@ -34,10 +39,11 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
         If there is no such folder.
     CheckpointError
         If the run is unfinished or damaged, or its weights do not fit its configuration.
-    ConfigError
-        If a component that it needs is not registered.
+    PluginError
+        If a component that it needs is not installed, or is another distribution's.
     """
     record = read_run(path)
+    _check_parts(record)
     transform = transform_of(record)
     model = build_model(
         record.config.model,
@@ -53,6 +59,32 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
         problem = f"weights {str(record.weights)!r} do not fit the run's configuration: {error}"
         raise CheckpointError(problem) from error
     return record, model.eval()
+
+
+def _check_parts(record: RunRecord) -> None:
+    """Refuse to load what a plugin made without that plugin."""
+    found = {(one.kind, one.name): one for one in registry().components}
+    for kind, name in parts_of(record.config.model).items():
+        noted = record.components.get(kind, {})
+        distribution, version = noted.get("distribution"), noted.get("version")
+        part = found.get((kind, name))
+        if part is not None and distribution in {None, part.distribution}:
+            if version not in {None, part.version} and not is_ours(part.origin):
+                text = "run %r was trained with %s of %s %s, version %s is installed"
+                told = (str(record.path), part.title, distribution, version, part.version)
+                logger.warning(text, *told)
+            continue
+        whose = f"of {distribution} {version}" if distribution else "of a plugin"
+        problem = f"run {str(record.path)!r} needs the {kind.replace('-', ' ')} {name!r} {whose}"
+        if part is not None:
+            raise PluginError(
+                f"{problem}, the one that is installed is of {part.distribution} {part.version}",
+                hint=f"install {distribution}, and leave {part.distribution} out",
+            )
+        failed = [str(one) for one in registry().failures]
+        failed += [f"plugin {origin} is disabled" for origin in registry().disabled]
+        hint = f"install {distribution or 'the plugin that brings it'}"
+        raise PluginError(f"{problem}, which is not there", hint="; ".join([hint, *failed]))
 
 
 def transform_of(record: RunRecord) -> GeneTransform | None:

@@ -68,6 +68,8 @@ class RunRecord:
         Where its inputs were, as the user gave them.
     extraction
         How its bags were made, as they say themselves; empty when they do not.
+    components
+        Name, distribution and version of each component, by kind.
     metrics
         Content of `metrics.json`.
     temperature
@@ -86,6 +88,7 @@ class RunRecord:
     trained_on: dict[str, list[str]]
     source: dict[str, Any]
     extraction: dict[str, Any]
+    components: dict[str, dict[str, str]]
     metrics: dict[str, Any]
     temperature: float
 
@@ -147,6 +150,7 @@ def read_run(path: Path) -> RunRecord:
         trained_on=_read_json(path / CASES),
         source=provenance.get("source", {}),
         extraction=provenance.get("extraction", {}),
+        components=provenance.get("components", {}),
         metrics=metrics,
         temperature=_temperature(path / METRICS, metrics),
     )
