@@ -1,0 +1,169 @@
+"""What is asked of every module: its seeds, its weights on disk, its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from gimp_plugin.assembly.seeding import seeded
+from gimp_plugin.config import ModelConfig, load_preset
+
+SMALL = {
+    "model.dim": 20,
+    "model.n_heads": 5,
+    "model.n_landmarks": 7,
+    "model.convolution_taps": 3,
+}
+RTOL, ATOL = 1e-3, 1e-4
+"""What the order of sums may change in float32."""
+LOUD = 1e3
+"""Size of what stands where nothing should be read."""
+
+Called = Callable[[Any], Sequence[Tensor]]
+
+
+def require(holds: object, problem: str) -> None:
+    """Raise where a claim does not hold.
+
+    Parameters
+    ----------
+    holds
+        Whether it does.
+    problem
+        What is wrong if not.
+
+    Raises
+    ------
+    AssertionError
+        If it does not.
+    """
+    if not holds:
+        raise AssertionError(problem)
+
+
+def small_config(**changes: object) -> ModelConfig:
+    """Configuration of a small model; `dim=8` changes a value."""
+    return load_preset(
+        "recommended", SMALL | {f"model.{key}": changes[key] for key in changes}
+    ).model
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """Standard normal values, the same for a seed."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def made(make: Callable[[], Any], *, seed: int = 0) -> Any:
+    """Make a module with seeded weights, as a training does."""
+    with seeded(seed, "weights"):
+        module = make()
+    kind = type(module).__name__
+    require(isinstance(module, nn.Module), f"it gave something of type {kind}, no torch.nn.Module")
+    return module
+
+
+def require_shape(found: object, shape: tuple[int, ...], what: str) -> None:
+    """Refuse what is no tensor of finite numbers of a shape.
+
+    Parameters
+    ----------
+    found
+        What a module gave.
+    shape
+        What was expected.
+    what
+        Its name, for the message.
+    """
+    kind = type(found).__name__
+    require(isinstance(found, Tensor), f"{what} is of type {kind}, expected a tensor")
+    if isinstance(found, Tensor):
+        spelled = f"{what} has shape {tuple(found.shape)}, expected {shape}"
+        require(tuple(found.shape) == shape, spelled)
+        require(found.is_floating_point(), f"{what} is of {found.dtype}, expected floats")
+        require(torch.isfinite(found).all(), f"{what} is not finite")
+
+
+def require_close(found: Sequence[Tensor], expected: Sequence[Tensor], claim: str) -> None:
+    """Refuse values that differ by more than rounding.
+
+    Parameters
+    ----------
+    found, expected
+        Tensors of equal shapes.
+    claim
+        What would make them equal.
+    """
+    for one, other in zip(found, expected, strict=True):
+        apart = (one - other).abs().max().item() if one.numel() else 0.0
+        require(
+            torch.allclose(one, other, rtol=RTOL, atol=ATOL),
+            f"{claim}: values differ by {apart:.3g}",
+        )
+
+
+def check_module(make: Callable[[], Any], call: Called) -> None:
+    """Check what holds for every module.
+
+    Parameters
+    ----------
+    make
+        Makes it.
+    call
+        Calls it, the same each time, and gives its outputs.
+    """
+    module = made(make)
+    _check_seeds(module, make, call)
+    _check_weights(module, make, call)
+    _check_gradient(module, call)
+
+
+def _check_seeds(module: nn.Module, make: Callable[[], Any], call: Called) -> None:
+    """Equal seeds make equal weights and, in training, equal outputs."""
+    again = made(make).state_dict()
+    for name, one in module.state_dict().items():
+        require(torch.equal(one, again[name]), f"one seed made two values of the weights {name!r}")
+    outputs = []
+    for _ in range(2):
+        with seeded(0, "step"), torch.no_grad():
+            outputs.append(call(module.train()))
+    alike = all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
+    require(alike, "in training mode, one seed of torch gave two outputs")
+    with torch.no_grad():
+        outputs = [call(module.eval()) for _ in range(2)]
+    alike = all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
+    require(alike, "in evaluation mode, one input gave two outputs")
+
+
+def _check_weights(module: nn.Module, make: Callable[[], Any], call: Called) -> None:
+    """Weights go through a safetensors file, and decide the outputs."""
+    state = {name: one.contiguous() for name, one in module.state_dict().items()}
+    try:
+        stored = load(save(state))
+    except (RuntimeError, ValueError) as error:
+        raise AssertionError(f"its state dict cannot be stored: {error}") from error
+    other = made(make, seed=1)
+    other.load_state_dict(stored)
+    with torch.no_grad():
+        outputs = [call(one.eval()) for one in (module, other)]
+    alike = all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
+    require(alike, "its state dict is not all that decides its outputs")
+
+
+def _check_gradient(module: nn.Module, call: Called) -> None:
+    """The gradient reaches every parameter, and is finite."""
+    module.eval()
+    module.zero_grad()
+    loss = sum((one * draw(*one.shape, seed=7)).sum() for one in call(module))
+    require(isinstance(loss, Tensor) and loss.requires_grad, "its outputs carry no gradient")
+    if isinstance(loss, Tensor):
+        loss.backward()  # type: ignore[no-untyped-call]  # torch
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            gradient = parameter.grad
+            require(gradient is not None, f"no gradient reaches the parameter {name!r}")
+            finite = gradient is not None and torch.isfinite(gradient).all()
+            require(finite, f"the gradient of the parameter {name!r} is not finite")
