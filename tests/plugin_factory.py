@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -50,6 +52,24 @@ def install(
     )
     (metadata / "entry_points.txt").write_text(f"[gimp_plugin]\n{entry} = {module}\n")
     return module
+
+
+def install_project(project: Path, site: Path, *, python: Path | str = sys.executable) -> None:
+    """Install the source of a distribution with setuptools, which needs no network and no wheel."""
+    build = ("build_py", "--build-lib", "built")
+    install = ("install_lib", "--build-dir", "built", "--install-dir", site)
+    about = ("install_egg_info", "--install-dir", site)
+    setup = "import setuptools; setuptools.setup()"
+    called(python, "-W", "ignore", "-c", setup, "-q", *build, *install, *about, cwd=project)
+
+
+def called(*command: object, cwd: Path | None = None) -> str:
+    """Run a program that knows nothing of this one's path; its output."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    words = [str(part) for part in command]
+    done = subprocess.run(words, env=clean, text=True, capture_output=True, check=False, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @contextmanager

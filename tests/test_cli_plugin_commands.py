@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
+from gimp_plugin.plugins import manager
 from tests.plugin_factory import GOOD, installing
 
 SOURCE = """
@@ -125,6 +128,31 @@ def test_a_command_of_ours_asks_no_plugin(tmp_path):
         )
 
     assert printed.stdout.splitlines()[-1] == "False"
+
+
+def test_clashing_broken_misspelt_and_slow_plugins_are_told_and_stop_nobody(
+    plugin, tmp_path, monkeypatch
+):
+    seconds = itertools.count(0, 1.5)  # of the beginning and the end of each import
+    monkeypatch.setattr(manager, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    plugin("first-plugin", GOOD, entry="first")
+    plugin("second-plugin", GOOD, entry="second")
+    plugin("broken", "raise RuntimeError('no licence')", entry="broken")
+    plugin("misspelt", GOOD.replace("gimp_components", "gimp_componets"), entry="misspelt")
+
+    listed, shown = gimp("plugins"), gimp("--help")
+
+    assert (listed.exit_code, shown.exit_code) == (0, 0)
+    for text in (
+        "plugin 'theirs' of their-plugin 2.1: 1.5 s",
+        "'first' of first-plugin 2.1: aggregator 'mean' is also brought by plugin 'second' of sec",
+        "'second' of second-plugin 2.1: aggregator 'mean' is also brought by plugin 'first' of f",
+        "'broken' of broken 2.1: RuntimeError: no licence",
+        "'misspelt' of misspelt 2.1: implements the unknown hook 'gimp_componets', did you mean",
+    ):
+        assert text in listed.stdout
+    assert "hello  Say hello." in shown.stdout
+    assert "4 of plugins: 'gimp plugins' says what and why" in shown.stdout
 
 
 def test_a_blocked_plugin_has_no_command(plugin, monkeypatch):

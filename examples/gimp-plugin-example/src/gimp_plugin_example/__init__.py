@@ -1,0 +1,1 @@
+"""Components and a command for gimp-plugin."""
