@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import pytest
 from click.testing import CliRunner
 
+from gimp_plugin import keys
 from gimp_plugin.cli.main import cli
 from gimp_plugin.storage import runs
 from tests.plugin_factory import installing
@@ -103,7 +105,7 @@ def test_another_version_of_the_plugin_predicts_with_a_warning_and_is_another_ru
         trained = gimp(*train)
 
     assert predicted.exit_code == 0
-    assert "trained with head 'theirs' of their-plugin 2.1, version 3.0 is" in predicted.stderr
+    assert "made with head 'theirs' of their-plugin 2.1, version 3.0 is" in predicted.stderr
     assert Path("predictions.csv").read_bytes() == table
     assert trained.exit_code == 3
     assert "plugins.head" in trained.stderr
@@ -116,3 +118,22 @@ def test_a_run_of_ours_names_no_plugin_in_its_configuration(folder):
 
     assert trained.exit_code == 0
     assert "plugins" not in json.loads(Path("ours", runs.CONFIG).read_text())
+
+
+def test_bags_of_a_plugins_encoder_name_it_in_the_run_and_new_slides_are_refused_without(folder):
+    theirs = {"name": "colour", "distribution": "their-plugin", "version": "2.1"}
+    for path in Path("features").iterdir():
+        with h5py.File(path, "r+") as file:
+            file.attrs[keys.ENCODER_PLUGIN] = json.dumps(theirs)
+    Path("settings.toml").write_text(settings())
+    train = ("finetune", *INPUTS, "--config", "settings.toml", "--from", "none", "-o", "run")
+
+    trained = gimp(*train)
+    refused = gimp(*PREDICT, "--slides", "slides")
+
+    assert trained.exit_code == 0
+    noted = json.loads(Path("run", runs.PROVENANCE).read_text())
+    assert noted["components"]["patch-encoder"] == theirs
+    assert [one["name"] for one in noted["feature_readers"]] == ["gimp"]
+    assert refused.exit_code == 2
+    assert "needs the patch encoder 'colour' of their-plugin 2.1, which is not" in refused.stderr

@@ -74,7 +74,7 @@ def test_the_help_says_that_something_failed_to_load(plugin):
     shown = gimp("--help").stdout
 
     assert "hello" in shown
-    assert "1 of plugins: 'gimp plugins' says what and why" in shown
+    assert "Parts of plugins: 1 ('gimp plugins' says which and why)" in shown
 
 
 def test_a_command_runs_with_its_options_and_ours(plugin):
@@ -152,7 +152,7 @@ def test_clashing_broken_misspelt_and_slow_plugins_are_told_and_stop_nobody(
     ):
         assert text in listed.stdout
     assert "hello  Say hello." in shown.stdout
-    assert "4 of plugins: 'gimp plugins' says what and why" in shown.stdout
+    assert "Parts of plugins: 4 ('gimp plugins' says which and why)" in shown.stdout
 
 
 def test_a_blocked_plugin_has_no_command(plugin, monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from gimp_plugin import keys
 from gimp_plugin.cli.main import cli
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.bags import list_bags
@@ -40,6 +41,7 @@ DRIVER = f"""
 import json, sys
 import pytest
 from click.testing import CliRunner
+from gimp_plugin import keys
 from gimp_plugin.cli.main import cli
 
 if __name__ == "__main__":
@@ -96,6 +98,7 @@ def test_the_example_is_installed_used_by_name_and_missed_by_name(
     assert len(read_csv(Path("predictions.csv"))) == 30
     (bag,) = list_bags(Path("colours"))
     assert (bag.dim, bag.encoder) == (6, "example-colour@no weights, ")
+    assert json.loads(bag.attributes[keys.ENCODER_PLUGIN]) == {"name": "example-colour", **origin}
     assert missed.exit_code == 2
     assert "gene encoder 'example-linear' of gimp-plugin-example 1.0, which is" in missed.stderr
     assert "install gimp-plugin-example" in missed.stderr

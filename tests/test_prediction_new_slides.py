@@ -18,7 +18,7 @@ STORED = ExtractionConfig(patch_encoder="untrained", mpp=0.75, patch_size=96, mi
 
 
 def record(**extraction):
-    values = dict.fromkeys(RunRecord.__dataclass_fields__)
+    values = dict.fromkeys(RunRecord.__dataclass_fields__) | {"components": {}}
     return RunRecord(**{**values, "path": Path("runs/a"), "extraction": extraction})
 
 

@@ -88,11 +88,13 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
     used = {"trainer": config.trainer, **parts_of(config)}
     if config.has_genes:
         used |= {"gene-grouping": grouping}
-    found = {kind: registry().component(kind, name) for kind, name in used.items()}
-    return {
-        kind: {"name": one.name, "distribution": one.distribution, "version": one.version}
-        for kind, one in found.items()
-    }
+    return {kind: origin_of(kind, name) for kind, name in used.items()}
+
+
+def origin_of(kind: str, name: str) -> dict[str, str]:
+    """Name, distribution and version of a registered component, as the provenance has them."""
+    found = registry().component(kind, name)
+    return {"name": name, "distribution": found.distribution, "version": found.version}
 
 
 def parts_of(config: ModelConfig) -> dict[str, str]:

@@ -43,7 +43,8 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
         If a component that it needs is not installed, or is another distribution's.
     """
     record = read_run(path)
-    _check_parts(record)
+    for kind, name in parts_of(record.config.model).items():
+        check_component(record, kind, name)
     transform = transform_of(record)
     model = build_model(
         record.config.model,
@@ -61,30 +62,39 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
     return record, model.eval()
 
 
-def _check_parts(record: RunRecord) -> None:
-    """Refuse to load what a plugin made without that plugin."""
-    found = {(one.kind, one.name): one for one in registry().components}
-    for kind, name in parts_of(record.config.model).items():
-        noted = record.components.get(kind, {})
-        distribution, version = noted.get("distribution"), noted.get("version")
-        part = found.get((kind, name))
-        if part is not None and distribution in {None, part.distribution}:
-            if version not in {None, part.version} and not is_ours(part.origin):
-                text = "run %r was trained with %s of %s %s, version %s is installed"
-                told = (str(record.path), part.title, distribution, version, part.version)
-                logger.warning(text, *told)
-            continue
-        whose = f"of {distribution} {version}" if distribution else "of a plugin"
-        problem = f"run {str(record.path)!r} needs the {kind.replace('-', ' ')} {name!r} {whose}"
-        if part is not None:
-            raise PluginError(
-                f"{problem}, the one that is installed is of {part.distribution} {part.version}",
-                hint=f"install {distribution}, and leave {part.distribution} out",
-            )
-        failed = [str(one) for one in registry().failures]
-        failed += [f"plugin {origin} is disabled" for origin in registry().disabled]
-        hint = f"install {distribution or 'the plugin that brings it'}"
-        raise PluginError(f"{problem}, which is not there", hint="; ".join([hint, *failed]))
+def check_component(record: RunRecord, kind: str, name: str) -> None:
+    """Refuse to use what a plugin made without that plugin; another version of it is a warning.
+
+    Parameters
+    ----------
+    record
+        The run.
+    kind, name
+        A component that it was made with.
+
+    Raises
+    ------
+    PluginError
+        If the component is not installed, or is another distribution's.
+    """
+    noted = record.components.get(kind, {})
+    distribution, version = noted.get("distribution"), noted.get("version")
+    found = registry()
+    part = next((one for one in found.components if (one.kind, one.name) == (kind, name)), None)
+    if part is not None and distribution in {None, part.distribution}:
+        if version not in {None, part.version} and not is_ours(part.origin):
+            text = "run %r was made with %s of %s %s, version %s is installed"
+            logger.warning(text, str(record.path), part.title, distribution, version, part.version)
+        return
+    whose = f"of {distribution} {version}" if distribution else "of a plugin"
+    problem = f"run {str(record.path)!r} needs the {kind.replace('-', ' ')} {name!r} {whose}"
+    if part is not None:
+        problem = f"{problem}, the one that is installed is of {part.distribution} {part.version}"
+        hint = f"install {distribution}, and leave {part.distribution} out"
+        raise PluginError(problem, hint=hint)
+    hints = [f"install {distribution or 'the plugin that brings it'}", *map(str, found.failures)]
+    hints += [f"plugin {origin} is disabled" for origin in found.disabled]
+    raise PluginError(f"{problem}, which is not there", hint="; ".join(hints))
 
 
 def transform_of(record: RunRecord) -> GeneTransform | None:

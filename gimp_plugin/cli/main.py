@@ -42,7 +42,8 @@ class Gimp(click.Group):
                 formatter.write_dl(rows)
         if n_failures():
             with formatter.section("Failed to load"):
-                formatter.write_text(f"{n_failures()} of plugins: 'gimp plugins' says what and why")
+                what = f"Parts of plugins: {n_failures()} ('gimp plugins' says which and why)"
+                formatter.write_text(what)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from gimp_plugin.assembly.load import check_component
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.config.tissue import GIVEN
 from gimp_plugin.errors import CheckpointError, ConfigError, SafetyError, SlideError
-from gimp_plugin.slides.encoders import imports_code
+from gimp_plugin.slides.encoders import KIND, imports_code
 from gimp_plugin.slides.extraction import ExtractionResult, extract_features
 from gimp_plugin.storage.runs import RunRecord, read_run
 
@@ -55,10 +56,16 @@ def extract_for(
     ------
     CheckpointError
         If the run does not know how its bags were made.
+    PluginError
+        If the plugin that brought its patch encoder is not installed.
     SlideError
         If no slide could be read.
     """
-    config = extraction_config(read_run(run), weights=weights, slide_mpp=slide_mpp, masks=masks)
+    record = read_run(run)
+    noted = record.components.get(KIND)
+    if noted is not None:
+        check_component(record, KIND, noted["name"])
+    config = extraction_config(record, weights=weights, slide_mpp=slide_mpp, masks=masks)
     result = extract_features(
         slides, config, output=output, runtime=runtime, options=ReadingOptions(offline=offline)
     )

@@ -9,8 +9,10 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.config import ExtractionConfig
+from gimp_plugin.plugins import registry, split_name
+from gimp_plugin.plugins.manager import is_ours
 from gimp_plugin.slides import masks
-from gimp_plugin.slides.encoders import UNTRAINED, PatchEncoder
+from gimp_plugin.slides.encoders import KIND, UNTRAINED, PatchEncoder
 from gimp_plugin.slides.finding import SlideFile
 from gimp_plugin.slides.geometry import NATIVE_TOLERANCE
 from gimp_plugin.slides.grids import ORDERS
@@ -100,7 +102,18 @@ def fixed_attributes(
         keys.EXTRACTION_SHA256: sha256_json(made),
         CONFIGURATION: json.dumps(made, sort_keys=True),
         "versions": json.dumps({name: version(name) for name in VERSIONS}, sort_keys=True),
+        **_plugin(config),
     }
+
+
+def _plugin(config: ExtractionConfig) -> dict[str, str]:
+    """Name, distribution and version of a plugin's patch encoder; nothing for one of ours."""
+    name, _ = split_name(config.patch_encoder)
+    for one in registry().components:
+        if (one.kind, one.name) == (KIND, name) and not is_ours(one.origin):
+            told = {"name": name, "distribution": one.distribution, "version": one.version}
+            return {keys.ENCODER_PLUGIN: json.dumps(told, sort_keys=True)}
+    return {}
 
 
 def slide_attributes(slide: SlideFile, plan: SlidePlan, *, fingerprint: str) -> dict[str, Any]:

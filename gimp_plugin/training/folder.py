@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 import gimp_plugin
 from gimp_plugin import keys
-from gimp_plugin.assembly.build import components_of
+from gimp_plugin.assembly.build import components_of, origin_of
 from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows
 from gimp_plugin.cohort.splitting.splits import write_splits
 from gimp_plugin.models.gimp import GimpModel
@@ -100,7 +100,8 @@ def provenance(plan: Plan, *, n_processes: int) -> dict[str, Any]:
         "runtime": asdict(plan.runtime),
         "threads": torch.get_num_threads(),
         "processes": n_processes,
-        "components": components_of(plan.config.model),
+        "components": {**components_of(plan.config.model), **_patch_encoder(plan)},
+        "feature_readers": _feature_readers(plan),
         "versions": {
             "gimp-plugin": gimp_plugin.__version__,
             "python": platform.python_version(),
@@ -114,6 +115,19 @@ def _extraction(plan: Plan) -> dict[str, Any]:
     bag = next((bag for case in plan.study.cases for bag in case.bags), None)
     stored = bag and bag.attributes.get(keys.EXTRACTION_CONFIG)
     return json.loads(stored) if stored else {}
+
+
+def _patch_encoder(plan: Plan) -> dict[str, dict[str, str]]:
+    """The plugin's patch encoder that made the bags; nothing where it is ours, or unknown."""
+    bag = next((bag for case in plan.study.cases for bag in case.bags), None)
+    told = bag and bag.attributes.get(keys.ENCODER_PLUGIN)
+    return {"patch-encoder": json.loads(told)} if told else {}
+
+
+def _feature_readers(plan: Plan) -> list[dict[str, str]]:
+    """Which readers the bags were read with."""
+    layouts = sorted({bag.layout for case in plan.study.cases for bag in case.bags})
+    return [origin_of("feature-reader", layout) for layout in layouts]
 
 
 def _gene_rows(plan: Plan, model: GimpModel) -> list[dict[str, Any]]:
