@@ -17,7 +17,7 @@ import torch
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
-from gimp_plugin.plugins import registry
+from gimp_plugin.plugins import Origin, registry
 from gimp_plugin.studies import doctor
 from gimp_plugin.studies.doctor import machine, packages, slides
 from gimp_plugin.studies.doctor.finding import FAIL, OK, WARN, Check, Finding
@@ -151,6 +151,16 @@ def bad_plugins(tmp_path, monkeypatch):
     yield
     registry.cache_clear()
     sys.modules.pop("bad_encoder", None)
+
+
+def test_a_plugin_that_is_slow_to_import_is_a_warning(bad_plugins, monkeypatch):
+    slow = Origin(entry_point="slow", distribution="slow-plugin", version="2.1")
+    monkeypatch.setattr(registry(), "seconds", {slow: 3.21})
+
+    _, finding, _ = packages.plugins()
+
+    assert finding.state == WARN
+    assert finding.detail == "plugin 'slow' of slow-plugin 2.1 takes 3.2 s to import"
 
 
 def test_plugins_and_encoders_that_fail_are_named(bad_plugins):

@@ -150,6 +150,12 @@ class Normed(Genes):
         return self.norm(self.linear(genes))
 
 
+class Strict(Genes):
+    def forward(self, genes):
+        out = torch.zeros(len(genes), self.dim)
+        return out.index_put((torch.arange(len(genes)),), self.linear(genes))
+
+
 class Wide(Genes):
     def forward(self, genes):
         return torch.cat([self.linear(genes)] * 2, dim=1)
@@ -187,6 +193,7 @@ def test_a_plain_gene_encoder_passes():
         (Dropping, "depends on the other cases"),
         (Greedy, "it changed its input"),
         (Normed, "a batch of one case cannot be trained on"),
+        (Strict, "it cannot be run under autocast to bfloat16: "),
         (Wide, r"CLS_ge of 37 genes has shape \(3, 40\), expected \(3, 20\)"),
         (Endless, "CLS_ge of 37 genes is not finite"),
         (Misjudged, "its dim is 3, the configuration says 20"),

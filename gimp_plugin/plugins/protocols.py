@@ -1,8 +1,8 @@
 """What a component of each kind must offer; `gimp_plugin.testing` tries whether it does.
 
 A component is registered as a function (`...Maker`) that is called with the configuration, except
-a gene grouping, which is the function itself, and a feature reader, which is an object. Models are
-`torch.nn.Module`s; nothing here imports torch.
+a gene grouping, which is the function itself, and a feature reader, which is an object. Parts of
+a model are modules of torch, which nothing here imports.
 """
 
 from __future__ import annotations

@@ -119,6 +119,7 @@ def check_module(make: Callable[[], Any], call: Called) -> None:
     _check_seeds(module, make, call)
     _check_weights(module, make, call)
     _check_gradient(module, call)
+    _check_bf16(module, call)
 
 
 def _check_seeds(module: nn.Module, make: Callable[[], Any], call: Called) -> None:
@@ -167,3 +168,17 @@ def _check_gradient(module: nn.Module, call: Called) -> None:
             require(gradient is not None, f"no gradient reaches the parameter {name!r}")
             finite = gradient is not None and torch.isfinite(gradient).all()
             require(finite, f"the gradient of the parameter {name!r} is not finite")
+
+
+@torch.no_grad()
+def _check_bf16(module: nn.Module, call: Called) -> None:
+    """It runs under autocast to bfloat16, as on a GPU."""
+    module.eval()
+    plain = call(module)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = call(module)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise AssertionError(f"it cannot be run under autocast to bfloat16: {error}") from error
+    for one, other in zip(plain, rounded, strict=True):
+        require_shape(other, tuple(one.shape), "an output under autocast to bfloat16")

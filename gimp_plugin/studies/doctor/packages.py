@@ -64,11 +64,15 @@ def _fault(wanted: Requirement) -> str:
 
 
 def plugins() -> Iterator[Finding]:
-    """Tell which plugins did not load."""
+    """Tell which plugins did not load, and which are slow to."""
     found = registry()
     for failure in found.failures:
         remedy = f"update it, or {DISABLE}={failure.entry_point} leaves it out"
         yield Finding(name="plugins", state=FAIL, detail=str(failure), remedy=remedy)
+    for origin, seconds in found.slow.items():
+        detail = f"plugin {origin} takes {seconds:.1f} s to import"
+        remedy = "its authors can keep heavy imports out of the plugin's own module"
+        yield Finding(name="plugins", state=WARN, detail=detail, remedy=remedy)
     if not found.components:
         remedy = "install gimp-plugin with pip, also from a checkout"
         yield Finding(name="plugins", state=FAIL, detail="not even ours is there", remedy=remedy)
