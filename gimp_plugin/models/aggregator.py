@@ -12,11 +12,13 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from nystrom_attention import NystromAttention as PackageAttention
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.layout import BagLayout, slides_of
 from gimp_plugin.models.nystrom import NystromAttention
 from gimp_plugin.models.places import Picked, picked
+from gimp_plugin.models.repeats import Repeats
 from gimp_plugin.models.rows import take_rows
 from gimp_plugin.models.streaming import CHUNK, stream_layer
 
@@ -33,11 +35,14 @@ class NystromPlan:
         Index of CLS and the wanted patches of each case, filled up with CLS.
     real
         Which of the wanted patches are no filling.
+    repeats
+        Which tokens are alike before the first layer, if some are.
     """
 
     layout: BagLayout
     rows: Int[Tensor, "batch _"]
     real: Picked
+    repeats: Repeats | None = None
 
 
 class NystromLayer(nn.Module):
@@ -61,10 +66,11 @@ class NystromLayer(nn.Module):
         x: Float[Tensor, "batch patch dim"],
         layout: BagLayout,
         rows: Int[Tensor, "batch rows"] | None = None,
+        repeats: Repeats | None = None,
     ) -> Float[Tensor, "batch _ dim"]:
         """Give the wanted tokens after the layer; all of them by default."""
         wanted = x if rows is None else take_rows(x, rows)
-        return wanted + self.attention(self.norm(x), layout, rows=rows)
+        return wanted + self.attention(self.norm(x), layout, rows=rows, repeats=repeats)
 
 
 class NystromAggregator(nn.Module):
@@ -121,9 +127,11 @@ class NystromAggregator(nn.Module):
         """
         plan = plan or self.plan(valid, slide=slide, rows=rows)
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
-        for layer in self.layers[:-1]:
-            x = layer(x, plan.layout)
-        x = self.norm(self.layers[-1](x, plan.layout, plan.rows))
+        for number, layer in enumerate(self.layers, start=1):
+            rows = plan.rows if number == len(self.layers) else None
+            repeats = plan.repeats if number == 1 else None
+            x = layer(x, plan.layout, rows, repeats)
+        x = self.norm(x)
         return x[:, 0], x[:, 1:][plan.real]
 
     def plan(
@@ -132,11 +140,27 @@ class NystromAggregator(nn.Module):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,
         rows: Bool[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,
     ) -> NystromPlan:
-        """Work out from the masks what `forward` needs of them."""
+        """Work out from the masks what `forward` needs of them.
+
+        Parameters
+        ----------
+        valid, slide, rows
+            As for `forward`.
+        masked
+            Patches whose tokens are all the same; none by default.
+
+        Returns
+        -------
+        The plan.
+        """
+        repeats = None
+        if masked is not None:
+            repeats = Repeats.of(_with_cls(valid), functional.pad(masked, (1, 0)))
         layout = self.layers[0].attention.layout(_with_cls(valid), slide)
         index, real = _wanted(torch.zeros_like(valid) if rows is None else rows)
-        return NystromPlan(layout, index, picked(real))
+        return NystromPlan(layout, index, picked(real), repeats)
 
     @torch.no_grad()
     def stream(
