@@ -37,6 +37,7 @@ NO_RUN = ("genes", "none")
 @options.class_weights
 @options.training
 @options.runtime
+@options.checkpoint_activations
 @options.output("runs/finetune")
 def command(*, start: str, output: Path, **given: Any) -> None:
     """Fine-tune on slides and genes, and keep the epoch that is best on the validation cases.

@@ -184,6 +184,9 @@ class Runtime(Settings):
         Of everything that is drawn.
     overwrite
         Replace an output that was made from other inputs.
+    checkpoint_activations
+        Compute the activations of each attention layer again for the gradient: a training step
+        takes longer and far less memory.
     """
 
     device: str = "auto"
@@ -191,6 +194,7 @@ class Runtime(Settings):
     num_workers: int = 0
     seed: int = 0
     overwrite: bool = False
+    checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges and choices."""

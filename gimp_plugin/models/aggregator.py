@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from nystrom_attention import NystromAttention as PackageAttention
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.layout import BagLayout, slides_of
@@ -90,6 +91,7 @@ class NystromAggregator(nn.Module):
             NystromLayer(config.dim, _attention(config)) for _ in range(config.n_layers)
         )
         self.norm = nn.LayerNorm(config.dim)
+        self.checkpointed = False  # True: activations are not kept, but computed again
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> NystromAggregator:
@@ -130,7 +132,10 @@ class NystromAggregator(nn.Module):
         for number, layer in enumerate(self.layers, start=1):
             rows = plan.rows if number == len(self.layers) else None
             repeats = plan.repeats if number == 1 else None
-            x = layer(x, plan.layout, rows, repeats)
+            if self.checkpointed and self.training:
+                x = checkpoint(layer, x, plan.layout, rows, repeats, use_reentrant=False)
+            else:
+                x = layer(x, plan.layout, rows, repeats)
         x = self.norm(x)
         return x[:, 0], x[:, 1:][plan.real]
 
@@ -230,6 +235,10 @@ class ReferenceAggregator(NystromAggregator):
     config
         The model's configuration.
     """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        del self.checkpointed  # the package keeps everything
 
     def forward(
         self,

@@ -44,6 +44,7 @@ class Way(NamedTuple):
     settings: dict[str, object]
     lean: bool = True
     bf16: bool = False
+    checkpointed: bool = False
 
 
 WAYS = {
@@ -52,6 +53,7 @@ WAYS = {
     "same-maths": Way(AS_THE_PACKAGE),
     "recommended": Way(RECOMMENDED),
     "recommended-bf16": Way(RECOMMENDED, bf16=True),
+    "checkpointed": Way(RECOMMENDED, checkpointed=True),
 }
 
 
@@ -98,6 +100,8 @@ class Contestant:
         for part in (self.model.fusion, self.model.head, self.model.gene_classifier):
             if part is not None:
                 part.requires_grad_(False)
+        if self.way.checkpointed:
+            self.model.aggregator.checkpointed = True
         self.optimiser = adamw(self.model, self.settings, lr=1e-4)
         self.seconds: list[float] = []
         self.peaks: list[float] = []
