@@ -129,13 +129,11 @@ class NystromAggregator(nn.Module):
         """
         plan = plan or self.plan(valid, slide=slide, rows=rows)
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
+        again = self.checkpointed and self.training
         for number, layer in enumerate(self.layers, start=1):
             rows = plan.rows if number == len(self.layers) else None
-            repeats = plan.repeats if number == 1 else None
-            if self.checkpointed and self.training:
-                x = checkpoint(layer, x, plan.layout, rows, repeats, use_reentrant=False)
-            else:
-                x = layer(x, plan.layout, rows, repeats)
+            run = partial(checkpoint, layer, use_reentrant=False) if again else layer
+            x = run(x, plan.layout, rows, plan.repeats if number == 1 else None)
         x = self.norm(x)
         return x[:, 0], x[:, 1:][plan.real]
 
@@ -147,23 +145,11 @@ class NystromAggregator(nn.Module):
         rows: Bool[Tensor, "batch patch"] | None = None,
         masked: Bool[Tensor, "batch patch"] | None = None,
     ) -> NystromPlan:
-        """Work out from the masks what `forward` needs of them.
-
-        Parameters
-        ----------
-        valid, slide, rows
-            As for `forward`.
-        masked
-            Patches whose tokens are all the same; none by default.
-
-        Returns
-        -------
-        The plan.
-        """
-        repeats = None
+        """Work out from the masks what `forward` needs of them; `masked` patches are one token."""
+        tokens, repeats = _with_cls(valid), None
         if masked is not None:
-            repeats = Repeats.of(_with_cls(valid), functional.pad(masked, (1, 0)))
-        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
+            repeats = Repeats.of(tokens, functional.pad(masked, (1, 0)))
+        layout = self.layers[0].attention.layout(tokens, slide)
         index, real = _wanted(torch.zeros_like(valid) if rows is None else rows)
         return NystromPlan(layout, index, picked(real), repeats)
 
