@@ -76,6 +76,7 @@ class GatedAttention(nn.Module):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # all slides are one bag
         rows: Bool[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # each is weighed alone
     ) -> Picked:
         """Work out which patches are wanted."""
         return picked(torch.zeros_like(valid) if rows is None else rows)

@@ -12,11 +12,14 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from nystrom_attention import NystromAttention as PackageAttention
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.layout import BagLayout, slides_of
 from gimp_plugin.models.nystrom import NystromAttention
 from gimp_plugin.models.places import Picked, picked
+from gimp_plugin.models.repeats import Repeats
 from gimp_plugin.models.rows import take_rows
 from gimp_plugin.models.streaming import CHUNK, stream_layer
 
@@ -33,11 +36,14 @@ class NystromPlan:
         Index of CLS and the wanted patches of each case, filled up with CLS.
     real
         Which of the wanted patches are no filling.
+    repeats
+        Which tokens are alike before the first layer, if some are.
     """
 
     layout: BagLayout
     rows: Int[Tensor, "batch _"]
     real: Picked
+    repeats: Repeats | None = None
 
 
 class NystromLayer(nn.Module):
@@ -61,10 +67,11 @@ class NystromLayer(nn.Module):
         x: Float[Tensor, "batch patch dim"],
         layout: BagLayout,
         rows: Int[Tensor, "batch rows"] | None = None,
+        repeats: Repeats | None = None,
     ) -> Float[Tensor, "batch _ dim"]:
         """Give the wanted tokens after the layer; all of them by default."""
         wanted = x if rows is None else take_rows(x, rows)
-        return wanted + self.attention(self.norm(x), layout, rows=rows)
+        return wanted + self.attention(self.norm(x), layout, rows=rows, repeats=repeats)
 
 
 class NystromAggregator(nn.Module):
@@ -84,6 +91,7 @@ class NystromAggregator(nn.Module):
             NystromLayer(config.dim, _attention(config)) for _ in range(config.n_layers)
         )
         self.norm = nn.LayerNorm(config.dim)
+        self.checkpointed = False  # True: activations are not kept, but computed again
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> NystromAggregator:
@@ -121,9 +129,12 @@ class NystromAggregator(nn.Module):
         """
         plan = plan or self.plan(valid, slide=slide, rows=rows)
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
-        for layer in self.layers[:-1]:
-            x = layer(x, plan.layout)
-        x = self.norm(self.layers[-1](x, plan.layout, plan.rows))
+        again = self.checkpointed and self.training
+        for number, layer in enumerate(self.layers, start=1):
+            rows = plan.rows if number == len(self.layers) else None
+            run = partial(checkpoint, layer, use_reentrant=False) if again else layer
+            x = run(x, plan.layout, rows, plan.repeats if number == 1 else None)
+        x = self.norm(x)
         return x[:, 0], x[:, 1:][plan.real]
 
     def plan(
@@ -132,11 +143,15 @@ class NystromAggregator(nn.Module):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,
         rows: Bool[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,
     ) -> NystromPlan:
-        """Work out from the masks what `forward` needs of them."""
-        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
+        """Work out from the masks what `forward` needs of them; `masked` patches are one token."""
+        tokens, repeats = _with_cls(valid), None
+        if masked is not None:
+            repeats = Repeats.of(tokens, functional.pad(masked, (1, 0)))
+        layout = self.layers[0].attention.layout(tokens, slide)
         index, real = _wanted(torch.zeros_like(valid) if rows is None else rows)
-        return NystromPlan(layout, index, picked(real))
+        return NystromPlan(layout, index, picked(real), repeats)
 
     @torch.no_grad()
     def stream(
@@ -206,6 +221,10 @@ class ReferenceAggregator(NystromAggregator):
     config
         The model's configuration.
     """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        del self.checkpointed  # the package keeps everything
 
     def forward(
         self,

@@ -139,7 +139,7 @@ class GimpModel(nn.Module):
         rows = masked if counted is None else counted
         plan = None
         if _offers(self.aggregator, "plan"):
-            plan = self.aggregator.plan(valid, slide=slide, rows=rows)
+            plan = self.aggregator.plan(valid, slide=slide, rows=rows, masked=masked)
         return Places(
             valid=valid,
             slide=slide,
