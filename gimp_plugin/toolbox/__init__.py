@@ -13,10 +13,24 @@ from gimp_plugin.toolbox.registry import register, toolbox_name
 
 if TYPE_CHECKING:
     from gimp_plugin.toolbox.encoder import PatchEncoderModel, patch_encoder
+    from gimp_plugin.toolbox.engine import GimpPredictor
+    from gimp_plugin.toolbox.stores import attention_renderer
 
-__all__ = ["PatchEncoderModel", "patch_encoder", "register", "toolbox_name"]
+__all__ = [
+    "GimpPredictor",
+    "PatchEncoderModel",
+    "attention_renderer",
+    "patch_encoder",
+    "register",
+    "toolbox_name",
+]
 
-_LATE = {"PatchEncoderModel": "encoder", "patch_encoder": "encoder"}
+_LATE = {
+    "GimpPredictor": "engine",
+    "PatchEncoderModel": "encoder",
+    "attention_renderer": "stores",
+    "patch_encoder": "encoder",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,8 @@ from gimp_plugin.errors import PluginError
 from gimp_plugin.toolbox.quiet import logging_kept
 
 TESTED = "2.1.3"
+PREDICTOR = "tiatoolbox.models.engine.patch_predictor:PatchPredictor"
+STORAGE = "tiatoolbox.annotation.storage"
 ARCHITECTURE = "tiatoolbox.models.architecture"
 MODEL = "tiatoolbox.models.models_abc:ModelABC"
 
@@ -58,6 +60,35 @@ RELIANCES: dict[str, tuple[Reliance, ...]] = {
             ("patch_input_shape", "stride_shape", "input_resolutions"),
         ),
         Reliance("tiatoolbox.models.engine.deep_feature_extractor:DeepFeatureExtractor.infer_wsi"),
+    ),
+    "engine": (
+        Reliance(f"{MODEL}.infer_batch", ("model", "batch_data", "device")),
+        Reliance(f"{MODEL}.postproc", ("image",)),
+        Reliance(f"{PREDICTOR}.__init__", ("model", "device", "verbose")),
+        Reliance(f"{PREDICTOR}.run", ("images", "patch_mode", "save_dir", "output_type")),
+        Reliance(f"{PREDICTOR}.get_dataloader", ("images", "patch_mode")),
+        Reliance(f"{PREDICTOR}.infer_patches", ("dataloader", "return_coordinates")),
+        Reliance(f"{PREDICTOR}.post_process_patches", ("raw_predictions",)),
+        Reliance(
+            f"{PREDICTOR}.save_predictions", ("processed_predictions", "output_type", "save_path")
+        ),
+        Reliance(f"{PREDICTOR}._run_patch_mode", ("output_type", "save_dir")),
+        Reliance(f"{PREDICTOR}._get_model_attr", ("attr_name",)),
+        Reliance(
+            "tiatoolbox.models.engine.io_config:IOPatchPredictorConfig",
+            ("patch_input_shape", "stride_shape", "input_resolutions"),
+        ),
+    ),
+    "stores": (
+        Reliance(f"{STORAGE}:Annotation", ("geometry", "properties")),
+        Reliance(f"{STORAGE}:SQLiteStore", ("connection",)),
+        Reliance(f"{STORAGE}:SQLiteStore.append_many", ("annotations", "keys")),
+        Reliance(f"{STORAGE}:SQLiteStore.compile_options"),
+        Reliance(f"{STORAGE}:SQLiteStore.close"),
+        Reliance(
+            "tiatoolbox.utils.visualization:AnnotationRenderer",
+            ("score_prop", "mapper", "max_scale", "edge_thickness"),
+        ),
     ),
 }
 
