@@ -338,7 +338,7 @@ def test_a_missing_image_is_named(engine):
     [
         ({"patch_input_shape": [224, 224]}, "takes no 'patch_input_shape'"),
         ({"devise": "cpu"}, "takes no 'devise', did you mean 'device'"),
-        ({"output_type": "zar"}, "output_type is 'zar', did you mean 'zarr'"),
+        ({"output_type": "zarrr"}, "output_type is 'zarrr', did you mean 'zarr'"),
         ({"output_type": "zarr"}, "output_type='zarr' needs a save_dir"),
     ],
 )

@@ -18,6 +18,7 @@ PREFIX = "gimp-"
 MODULE = "gimp"
 CLASS = "PatchEncoderModel"
 KIND = "patch-encoder"
+OURS = "knows_gimp"
 
 
 def toolbox_name(patch_encoder: str) -> str:
@@ -41,7 +42,8 @@ def register(*patch_encoders: str) -> tuple[str, ...]:
     From then on `DeepFeatureExtractor("gimp-resnet50")`, `get_pretrained_model("gimp-resnet50")`
     and whatever takes a name find them, in this process. Nothing is downloaded before one is used.
     `weights=` takes the file that `gimp extract-features --weights` takes. Calling it again changes
-    nothing.
+    nothing. TIAToolbox's annotation stores work from then on, even where Python's sqlite3 cannot
+    load extensions.
 
     Parameters
     ----------
@@ -67,20 +69,23 @@ def register(*patch_encoders: str) -> tuple[str, ...]:
 
         from gimp_plugin.slides.encoders import is_family
         from gimp_plugin.toolbox import encoder
+        from gimp_plugin.toolbox.stores import let_sqlite_be
     known = tuple(registry().names(KIND))
     chosen = patch_encoders or tuple(name for name in known if not is_family(name))
     for name in chosen:
         _check_known(name, known)
+    let_sqlite_be()
     infos = rcParam["pretrained_model_info"]
-    for name in chosen:
-        entry = _entry(name)
-        if infos.setdefault(toolbox_name(name), entry) != entry:
-            problem = f"TIAToolbox has another model {toolbox_name(name)!r}"
-            raise PluginError(problem, hint="rename that one")
+    entries = {toolbox_name(name): _entry(name) for name in chosen}
+    taken = [name for name, entry in entries.items() if infos.get(name, entry) != entry]
+    if taken:
+        problem = f"TIAToolbox has another model {taken[0]!r}"
+        raise PluginError(problem, hint="rename that one")
+    infos.update(entries)
     sys.modules[f"{architecture.__name__}.{MODULE}"] = encoder
     setattr(architecture, MODULE, encoder)
     fetch = architecture.fetch_pretrained_weights
-    if not hasattr(fetch, "__wrapped__"):
+    if not hasattr(fetch, OURS):
         architecture.fetch_pretrained_weights = _with_ours(fetch, infos)
     return tuple(map(toolbox_name, chosen))
 
@@ -119,6 +124,7 @@ def _with_ours(fetch: Callable[..., Any], infos: dict[str, Any]) -> Callable[...
             return nothing()
         return fetch(model_name, *given, **named)
 
+    setattr(fetch_pretrained_weights, OURS, True)
     return fetch_pretrained_weights
 
 
