@@ -21,7 +21,6 @@ from gimp_plugin.storage.bags import read_coords, read_features, read_info
 from gimp_plugin.toolbox import GimpPredictor, register
 
 if TYPE_CHECKING:
-    from tiatoolbox.models.engine.deep_feature_extractor import DeepFeatureExtractor
     from tiatoolbox.wsicore.wsireader import WSIReader
 
 
@@ -35,6 +34,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--adata", type=Path)
     parser.add_argument("--slide-table", type=Path)
+    parser.add_argument("--baseline", action="store_true", help="read level 0, whatever its mpp")
     args = parser.parse_args()
 
     # 1: TIAToolbox, with our encoders and our engine
@@ -48,8 +48,15 @@ def main() -> None:
 
     # 2: features, classes and attention
     readers = {slide: WSIReader.open(slide) for slide in args.slides}
+    resolution = {"units": "mpp", "resolution": 0.5}
+    if args.baseline:
+        resolution = {"units": "baseline", "resolution": 1.0}
     stores = extractor.run(
-        args.slides, patch_mode=False, save_dir=args.output / "toolbox", output_type="zarr"
+        args.slides,
+        patch_mode=False,
+        input_resolutions=[resolution],
+        save_dir=args.output / "toolbox",
+        output_type="zarr",
     )
     bags = args.output / "features"
     found = engine.run(args.slides, features=bags)
@@ -66,14 +73,14 @@ def main() -> None:
     ):
         print(f"{slide_id}: {found['classes'][number]} ({row.max():.3f}), case {case_id}")
     for slide, reader in readers.items():
-        compare(stores[slide], bags / f"{slide.stem}.h5", reader, extractor)
+        scale = 1 if args.baseline else 0.5 / reader.info.mpp[0]
+        compare(stores[slide], bags / f"{slide.stem}.h5", scale)
         show(overlays[slide.stem], reader, args.output / f"{slide.stem}.png")
 
 
-def compare(store: Path, bag: Path, reader: WSIReader, extractor: DeepFeatureExtractor) -> None:
+def compare(store: Path, bag: Path, scale: float) -> None:
     """Set the features that TIAToolbox's extractor has made beside those of gimp."""
     theirs, ours = zarr.open(store, mode="r"), read_info(bag)
-    scale = extractor.ioconfig.input_resolutions[0]["resolution"] / reader.info.mpp
     corners = np.rint(theirs["coordinates"][:, :2] * scale).astype(int).tolist()
     rows = {tuple(corner): row for row, corner in enumerate(corners)}
     at = [rows[tuple(corner)] for corner in read_coords(ours).tolist()]

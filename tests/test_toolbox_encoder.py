@@ -19,6 +19,8 @@ from tests.resnet_factory import layer3_mean, seeded_resnet50
 from tests.slide_factory import make_slide
 from tests.slide_readers import borrow
 
+REAL = Path(__file__).parents[2] / "shared/data/real_slides/CMU-1-Small-Region.svs"
+needs_scan = pytest.mark.skipif(not REAL.exists(), reason="needs the evaluation data")
 AS_READ = {
     "patch_input_shape": [256, 256],
     "input_resolutions": [{"units": "mpp", "resolution": 0.5}],
@@ -130,6 +132,33 @@ def test_features_of_a_slide_are_those_of_extract_features(extractor, mpp, toler
     assert len(rows) >= 9
     assert np.abs(features[rows].astype(np.float16) - ours).max() <= tolerance
     assert np.abs(features[rows[::-1]].astype(np.float16) - ours).max() > 0.1
+
+
+@needs_scan
+def test_features_of_a_real_scan_are_ours_when_its_level_0_is_read_as_it_is(extractor):
+    """It states mpp=0.499, which TIAToolbox would resample to 0.5."""
+    config = ExtractionConfig(patch_encoder="untrained")
+    extract_features([REAL], config, output=Path("bags"), runtime=Runtime(device="cpu"))
+    as_it_is = {"units": "baseline", "resolution": 1.0}
+
+    made = extractor("gimp-untrained").run(
+        [REAL],
+        patch_mode=False,
+        input_resolutions=[as_it_is],
+        save_dir=Path("theirs"),
+        output_type="zarr",
+    )
+
+    import zarr
+
+    theirs = zarr.open(made[REAL], mode="r")
+    (bag,) = list_bags(Path("bags"))
+    corners = theirs["coordinates"][:, :2].tolist()
+    rows = [corners.index(corner) for corner in read_coords(bag).tolist()]
+    assert len(rows) > 30
+    np.testing.assert_array_equal(
+        theirs["features"][:][rows].astype(np.float16), read_features(bag)
+    )
 
 
 @pytest.mark.parametrize("way", ["name", "instance"])
