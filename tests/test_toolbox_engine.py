@@ -26,6 +26,7 @@ from gimp_plugin.errors import (
 from gimp_plugin.prediction import extract_for, predict
 from gimp_plugin.storage.bags import read_coords, read_features, read_info
 from gimp_plugin.storage.tables import read_csv
+from gimp_plugin.toolbox.attention import CLASSES
 from tests.slide_readers import borrow
 from tests.toolbox_factory import make_run, make_slides
 
@@ -398,6 +399,31 @@ def test_the_tile_server_shows_the_attention(study, engine):
         assert centre[3] == 255
         assert np.abs(centre[:3] - colour).max() <= 12  # webp loses some
     assert sqlite3.connect(paths["P01"]).execute("SELECT count(*) FROM annotations").fetchone()
+
+
+@pytest.mark.parametrize("kind", ["annotationstore", "qupath"])
+def test_the_viewer_loads_an_overlay_as_a_user_does(study, engine, kind):
+    """The requests that `tiatoolbox visualize` makes."""
+    from PIL import Image
+    from tiatoolbox.visualization.tileserver import TileServer
+
+    path = engine().run([study["bags"]["P01"]], save_dir="out", output_type=kind)["P01"]
+    client = TileServer("viewer", {}).test_client()
+
+    client.get("/tileserver/session_id")
+    session = client.get_cookie("session_id").value
+    client.put("/tileserver/slide", data={"slide_path": str(study["slides"]["P01"])})
+    client.put("/tileserver/overlay", data={"overlay_path": str(path.absolute())})
+    names = client.get("/tileserver/prop_names/all").get_json(force=True)
+    if kind == "annotationstore":
+        types = client.get("/tileserver/prop_values/type/all").get_json(force=True)
+        assert set(types) == {name for name, _ in CLASSES}
+        assert {"type", "score", "attention", "predicted", "prob_LUAD", "prob_LUSC"} <= set(names)
+        client.put("/tileserver/color_prop", data={"prop": json.dumps("score")})
+    answer = client.get(f"/tileserver/layer/overlay/{session}/zoomify/TileGroup0/0-0-0@1x.jpg")
+
+    Path("tile").write_bytes(answer.data)
+    assert (np.asarray(Image.open("tile").convert("RGBA"))[..., 3] > 0).mean() > 0.1
 
 
 def test_the_store_needs_no_extension_of_sqlite(monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from gimp_plugin.config import ExtractionConfig, Runtime
+from gimp_plugin.config import Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.errors import CheckpointError, ConfigError, did_you_mean, listed
-from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.toolbox.attention import SlideAttention, boxes_of, place_of, split_by_slide
 from gimp_plugin.toolbox.bags import Inputs, as_path, find_bags, find_cases
 from gimp_plugin.toolbox.geojson import write_geojson
-from gimp_plugin.toolbox.outputs import moved_in
-from gimp_plugin.toolbox.quiet import logging_kept
-from gimp_plugin.toolbox.run_model import Item, Items, RunModel
-from gimp_plugin.toolbox.stores import write_store
+from gimp_plugin.toolbox.outputs import at_home, moved_in
+from gimp_plugin.toolbox.quiet import filters_kept, logging_kept
+from gimp_plugin.toolbox.run_model import Item, Items, RunModel, reading_of
+from gimp_plugin.toolbox.stores import let_sqlite_be, write_store
 
 with logging_kept():
     import dask.array as da
-    from tiatoolbox.models.engine.io_config import IOPatchPredictorConfig
     from tiatoolbox.models.engine.patch_predictor import PatchPredictor
 
 logger = logging.getLogger(__name__)
@@ -78,8 +76,9 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
         if not self.record.config.model.has_slides:
             problem = f"run {str(model)!r} was trained on genes only: slides say nothing to it"
             raise CheckpointError(problem, hint="use gimp predict, or another run")
+        let_sqlite_be()
         super().__init__(loaded, device=device, verbose=verbose)
-        self.ioconfig = _reading(self.record)
+        self.ioconfig = reading_of(self.record)
         self._cases: list[Case] = []
         self._genes: Tensor | None = None
 
@@ -132,7 +131,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
         """
         kind = self._checked(output_type, save_dir, options)
         with ExitStack() as stack:
-            stack.enter_context(_filters_kept())
+            stack.enter_context(filters_kept())
             folder = Path(features) if features else None
             if folder is None:
                 folder = Path(save_dir or stack.enter_context(tempfile.TemporaryDirectory()))
@@ -146,7 +145,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
             result = super().run(
                 paths, patch_mode=True, save_dir=made, output_type=kind, return_probabilities=True
             )
-        return result if save_dir is None else _moved(result, Path(save_dir))
+        return result if save_dir is None else at_home(result, Path(save_dir))
 
     def get_dataloader(self, *_images: Any, **_options: Any) -> DataLoader[Item]:
         """Give the cases one by one; `run` has found them."""
@@ -301,32 +300,3 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
 def _lazy(values: NDArray[Any]) -> da.Array:
     """Array as TIAToolbox's engines hand them on."""
     return da.from_array(values)  # type: ignore[no-untyped-call]
-
-
-def _reading(record: RunRecord) -> IOPatchPredictorConfig:
-    """How the run's patches were read, in TIAToolbox's words; it asks for this and we do not."""
-    usual = ExtractionConfig().to_dict() | record.extraction
-    size = [int(usual["patch_size"])] * 2
-    return IOPatchPredictorConfig(
-        patch_input_shape=size,
-        stride_shape=[int(usual["stride"] or usual["patch_size"])] * 2,
-        input_resolutions=[{"units": "mpp", "resolution": float(usual["mpp"])}],
-    )
-
-
-def _moved(result: Any, save_dir: Path) -> Any:
-    """Paths where the outputs are now."""
-    if isinstance(result, dict):
-        return {name: save_dir / path.name for name, path in result.items()}
-    return save_dir / result.name
-
-
-@contextmanager
-def _filters_kept() -> Iterator[None]:
-    """Take a filter away that TIAToolbox leaves on the root logger when an engine fails."""
-    root = logging.getLogger()
-    before = root.filters[:]
-    try:
-        yield
-    finally:
-        root.filters[:] = before

@@ -65,6 +65,13 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
             (made / name).replace(save_dir / name)
 
 
+def at_home(made: Any, save_dir: Path) -> Any:
+    """Paths of outputs, one or some by name, where they are in the end."""
+    if isinstance(made, dict):
+        return {name: save_dir / path.name for name, path in made.items()}
+    return save_dir / made.name
+
+
 def _manifest(files: Sequence[str]) -> dict[str, Any]:
     """What the list of outputs holds."""
     return {keys.FORMAT: FORMAT, keys.FORMAT_VERSION: FORMAT_VERSION, "files": list(files)}

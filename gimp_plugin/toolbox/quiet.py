@@ -32,3 +32,19 @@ def logging_kept() -> Iterator[None]:
         root.setLevel(level)
         for handler in [one for one in root.handlers if one not in handlers]:
             root.removeHandler(handler)
+
+
+@contextmanager
+def filters_kept() -> Iterator[None]:
+    """Take a filter away that TIAToolbox leaves on the root logger when an engine fails.
+
+    Yields
+    ------
+    None.
+    """
+    root = logging.getLogger()
+    before = root.filters[:]
+    try:
+        yield
+    finally:
+        root.filters[:] = before

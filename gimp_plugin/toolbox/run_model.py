@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from gimp_plugin.assembly.load import load_run
-from gimp_plugin.config import Runtime
+from gimp_plugin.config import ExtractionConfig, Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.errors import CheckpointError
 from gimp_plugin.prediction.encoding import each_case
@@ -19,6 +19,7 @@ from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.toolbox.quiet import logging_kept
 
 with logging_kept():
+    from tiatoolbox.models.engine.io_config import IOPatchPredictorConfig
     from tiatoolbox.models.models_abc import ModelABC
 
 
@@ -108,3 +109,24 @@ class RunModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no types
     def postproc(image: Any) -> Any:
         """Index of the most probable class."""
         return image.argmax(axis=-1)
+
+
+def reading_of(record: RunRecord) -> IOPatchPredictorConfig:
+    """Say in TIAToolbox's words how a run's patches were read; it asks for this and we do not.
+
+    Parameters
+    ----------
+    record
+        The run.
+
+    Returns
+    -------
+    Size, step and resolution of the patches.
+    """
+    usual = ExtractionConfig().to_dict() | record.extraction
+    size = [int(usual["patch_size"])] * 2
+    return IOPatchPredictorConfig(
+        patch_input_shape=size,
+        stride_shape=[int(usual["stride"] or usual["patch_size"])] * 2,
+        input_resolutions=[{"units": "mpp", "resolution": float(usual["mpp"])}],
+    )
