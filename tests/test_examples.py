@@ -15,7 +15,9 @@ from gimp_plugin.cohort.splitting.splits import read_folds
 from gimp_plugin.config import Runtime
 from gimp_plugin.storage.bags import list_bags
 from gimp_plugin.training import finetune
+from tests.slide_readers import borrow
 from tests.study_factory import make_study, tiny_config
+from tests.toolbox_factory import make_run, make_slides
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -113,3 +115,31 @@ def test_simulated_slides_hold_more_of_the_rare_kind_where_the_class_says_so(exa
     change = np.concatenate([np.diff(kinds) != 0 for kinds in regions.values()]).mean()
     assert 1 / 100 < change < 1 / 25  # regions are contiguous
     assert cohort.obs.groupby("fold", observed=True)["label"].value_counts().eq(4).all()
+
+
+@pytest.mark.slow
+@pytest.mark.tiatoolbox
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TIAToolbox
+def test_a_pipeline_of_tiatoolbox_has_our_features_classes_and_overlays(
+    example, monkeypatch, tmp_path, capsys
+):
+    borrow(monkeypatch)
+    run, source = make_run(tmp_path)
+    slides = make_slides(tmp_path / "slides")
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id\nP00-a,P00\nP00-b,P00\nP01,P01\n")
+    output = tmp_path / "out"
+
+    example(
+        "tiatoolbox_pipeline", *slides.values(), "--run", run, "--output", output,
+        "--adata", source.adata, "--slide-table", table,
+    )  # fmt: skip
+
+    told = capsys.readouterr().out
+    for name in slides:
+        assert f"{name}: " in told
+        assert image.imread(output / f"{name}.png").shape == (256, 256, 3)
+        assert (output / "overlays" / f"{name}.db").exists()
+    assert told.count("the two features at most 0 apart") == len(slides)
+    assert told.count("times an even share") == len(slides)

@@ -59,7 +59,7 @@ def stream_layer(
 
     n_tokens = tokens.shape[1]
     every, wanted = _chunks(n_tokens, chunk), _chunks(n_wanted, chunk)
-    q_landmarks, k_landmarks = attention.landmarks(_sums(normed, every, layout), layout)
+    q_landmarks, k_landmarks = attention.landmarks(landmark_sums(normed, every, layout), layout)
     summary = _summarise(attention, q_landmarks, map(normed, every), layout)
     inverted = attention.invert(q_landmarks, k_landmarks, summary, layout)
     nearby: Iterable[Tensor | float] = repeat(0.0)
@@ -75,10 +75,24 @@ def _chunks(n_tokens: int, chunk: int) -> list[slice]:
     return [slice(start, min(start + chunk, n_tokens)) for start in range(0, n_tokens, chunk)]
 
 
-def _sums(
+def landmark_sums(
     normed: Normed, chunks: Sequence[slice], layout: BagLayout
 ) -> Float[Tensor, "1 landmark dim"]:
-    """Sums of the tokens of each landmark."""
+    """Sums of the tokens of each landmark.
+
+    Parameters
+    ----------
+    normed
+        Gives the tokens of some rows.
+    chunks
+        Rows at a time, together all.
+    layout
+        Where the tokens lie.
+
+    Returns
+    -------
+    The sums.
+    """
     n_landmarks = layout.size.shape[1]
     first, *others = chunks
     sums = add_rows(normed(first), layout.landmark[:, first], n_landmarks)
