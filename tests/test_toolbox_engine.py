@@ -396,7 +396,7 @@ def test_the_tile_server_shows_the_attention(study, engine):
         found = tile("attention", f"{finest}-{x // 256}-{y // 256}")
         colour = np.array(colormaps["coolwarm"](patch.properties["score"])[:3]) * 255
         centre = found[128, 128]
-        assert centre[3] == 255
+        assert abs(centre[3] - 127) <= 2  # the tissue shows through
         assert np.abs(centre[:3] - colour).max() <= 12  # webp loses some
     assert sqlite3.connect(paths["P01"]).execute("SELECT count(*) FROM annotations").fetchone()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,19 @@ def write_store(path: Path, found: SlideAttention) -> None:
         store.path = Path(":memory:")  # when it is deleted, it opens and closes its file once more
 
 
-def attention_renderer(score: str = "score", mapper: str = "coolwarm") -> Any:
+def attention_renderer(
+    score: str = "score", *, colour_map: str = "coolwarm", opacity: float = 0.5
+) -> Any:
     """Renderer for TIAToolbox's tile server that shows patches at any magnification.
 
     Parameters
     ----------
     score
         Property that decides the colour, from 0 to 1.
-    mapper
-        Colour map of matplotlib.
+    colour_map
+        One of matplotlib's.
+    opacity
+        From 0 to 1, which hides the tissue.
 
     Returns
     -------
@@ -65,7 +70,11 @@ def attention_renderer(score: str = "score", mapper: str = "coolwarm") -> Any:
     let_sqlite_be()
     with logging_kept():
         from tiatoolbox.utils.visualization import AnnotationRenderer
-    return AnnotationRenderer(score_prop=score, mapper=mapper, max_scale=FAR, edge_thickness=0)
+    renderer = AnnotationRenderer(
+        score_prop=score, mapper=colour_map, max_scale=FAR, edge_thickness=0
+    )
+    renderer.mapper = partial(renderer.mapper, alpha=opacity)
+    return renderer
 
 
 def let_sqlite_be() -> None:
