@@ -8,6 +8,7 @@ overwritten, chunk by chunk, by those after it. So a bag takes the room of its t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 
 import torch
@@ -53,10 +54,7 @@ def stream_layer(
     chunk
         Tokens at a time.
     """
-
-    def normed(rows: slice) -> Tensor:
-        return norm(tokens[:, rows])
-
+    normed = partial(_normed, norm, tokens)
     n_tokens = tokens.shape[1]
     every, wanted = _chunks(n_tokens, chunk), _chunks(n_wanted, chunk)
     q_landmarks, k_landmarks = attention.landmarks(landmark_sums(normed, every, layout), layout)
@@ -68,6 +66,13 @@ def stream_layer(
     for rows, near in zip(wanted, nearby, strict=False):
         out = attention.read(normed(rows), k_landmarks, inverted, layout)
         tokens[:, rows].add_(attention.to_out(out + near))
+
+
+def _normed(
+    norm: nn.Module, tokens: Float[Tensor, "1 patch dim"], rows: slice
+) -> Float[Tensor, "1 _ dim"]:
+    """Tokens of some rows after the norm."""
+    return norm(tokens[:, rows])
 
 
 def _chunks(n_tokens: int, chunk: int) -> list[slice]:
@@ -137,17 +142,19 @@ def _convolved(
     """Residual convolution of each chunk; the chunks before it may be overwritten by then."""
     # Values run ahead of the chunk by the reach of the convolution, and as many of those behind it
     # are kept, for what they were made of is gone.
-
-    def values(start: int, stop: int) -> Tensor:
-        v = attention.project(normed(slice(start, stop)), VALUES)
-        return rearrange(v, "b h n d -> b n (h d)")
-
     reach = attention.res_conv.padding[0]
     first = ahead = 0
-    v = values(0, 0)
+    v = _values(attention, normed(slice(0)))
     for rows in chunks:
         ready, ahead = ahead, min(rows.stop + reach, n_tokens)
-        v = torch.cat([v, values(ready, ahead)], dim=1)
+        v = torch.cat([v, _values(attention, normed(slice(ready, ahead)))], dim=1)
         yield attention.convolve(v, layout, first=first)[:, rows.start - first : rows.stop - first]
         kept = max(rows.stop - reach, 0)
         v, first = v[:, kept - first :], kept
+
+
+def _values(
+    attention: NystromAttention, x: Float[Tensor, "1 patch dim"]
+) -> Float[Tensor, "1 patch _"]:
+    """Values of tokens, heads side by side."""
+    return rearrange(attention.project(x, VALUES), "b h n d -> b n (h d)")
