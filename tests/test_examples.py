@@ -6,12 +6,18 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import anndata
+import numpy as np
 import pytest
 from matplotlib import image
 
+from gimp_plugin.cohort.splitting.splits import read_folds
 from gimp_plugin.config import Runtime
+from gimp_plugin.storage.bags import list_bags
 from gimp_plugin.training import finetune
+from tests.slide_readers import borrow
 from tests.study_factory import make_study, tiny_config
+from tests.toolbox_factory import make_run, make_slides
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -65,3 +71,75 @@ def test_the_umap_of_embeddings_is_drawn_and_the_cohort_stays_as_it_was(example,
     assert "40 cases, 32 dimensions" in capsys.readouterr().out
     assert image.imread(figure).std() > 0.05
     assert source.adata.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_settings_are_chosen_on_the_folds_that_are_named_and_no_other(example, tmp_path, capsys):
+    fold = [case // 2 % 4 for case in range(48)]
+    source = make_study(tmp_path, n_cases=48, obs={"fold": fold})
+    candidates = tmp_path / "candidates.toml"
+    candidates.write_text(
+        '[base]\n"model.dim" = 8\n"model.n_heads" = 2\n"genes.epochs" = 1\n"finetune.epochs" = 1\n'
+        '[candidates.as-it-is]\n[candidates.raw]\n"model.feature_norm" = "none"\n'
+    )
+    out = tmp_path / "choice"
+    arguments = (source.adata, source.features, out, candidates, "--regimes", "genes:5")
+
+    example("choose_settings", *arguments, "--folds", 1, 2)
+
+    table = capsys.readouterr().out
+    assert "| as-it-is |" in table
+    assert "| raw |" in table
+    folds = {splits.fold: splits for splits in read_folds(out / "splits.csv")}
+    assert list(folds) == ["1", "2"]
+    fold_of = {f"P{case:02d}": number for case, number in enumerate(fold)}
+    for own, judging in ((1, 2), (2, 1)):
+        splits = folds[str(own)]
+        assert {fold_of[case_id] for case_id in splits.of("test")} == {judging}
+        assert own not in {fold_of[case_id] for case_id in splits.parts}
+        assert {fold_of[case_id] for case_id in splits.of("train")} == {0, 3}
+        assert len(splits.of("val")) == 4  # a fifth of 12 of each class, rounded
+
+
+def test_simulated_slides_hold_more_of_the_rare_kind_where_the_class_says_so(example, tmp_path):
+    example("simulate_long_bags", tmp_path, "--cases", 40, "--patches", 300, 500, "--seed", 3)
+
+    regions = np.load(tmp_path / "regions.npz")
+    cohort = anndata.read_h5ad(tmp_path / "genes.h5ad")
+    bags = {bag.slide_id: bag for bag in list_bags(tmp_path / "features")}
+    assert set(bags) == set(regions) == set(cohort.obs_names)
+    assert all(bags[name].n_patches == len(kinds) for name, kinds in regions.items())
+    share = np.array([(regions[name] == 5).mean() for name in cohort.obs_names])
+    rare = (cohort.obs["label"] == "rare").to_numpy()
+    assert share[rare].mean() > 2 * share[~rare].mean()
+    change = np.concatenate([np.diff(kinds) != 0 for kinds in regions.values()]).mean()
+    assert 1 / 100 < change < 1 / 25  # regions are contiguous
+    assert cohort.obs.groupby("fold", observed=True)["label"].value_counts().eq(4).all()
+
+
+@pytest.mark.slow
+@pytest.mark.tiatoolbox
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TIAToolbox
+def test_a_pipeline_of_tiatoolbox_has_our_features_classes_and_overlays(
+    example, monkeypatch, tmp_path, capsys
+):
+    borrow(monkeypatch)
+    run, source = make_run(tmp_path)
+    slides = make_slides(tmp_path / "slides")
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id\nP00-a,P00\nP00-b,P00\nP01,P01\n")
+    output = tmp_path / "out"
+
+    example(
+        "tiatoolbox_pipeline", *slides.values(), "--run", run, "--output", output,
+        "--adata", source.adata, "--slide-table", table,
+    )  # fmt: skip
+
+    told = capsys.readouterr().out
+    for name in slides:
+        assert f"{name}: " in told
+        assert image.imread(output / f"{name}.png").shape == (256, 256, 3)
+        assert (output / "overlays" / f"{name}.db").exists()
+    assert told.count("the two features at most 0 apart") == len(slides)
+    assert told.count("times an even share") == len(slides)

@@ -39,14 +39,15 @@ def test_float32_weight_gradients_agree_with_float64(n_patches):
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-4)
 
 
-def test_its_gradients_are_those_of_conv2d_in_float64():
-    x, weight = draw(2, 70, 3, 4).requires_grad_(), draw(3, 9, seed=1).requires_grad_()
+@pytest.mark.parametrize("taps", [1, 9, 65, 2 * BLOCK + 11])
+def test_its_gradients_are_those_of_conv2d_in_float64(taps):
+    x, weight = draw(2, 70, 3, 4).requires_grad_(), draw(3, taps, seed=1).requires_grad_()
     direction = draw(2, 70, 3, 4, seed=2)
 
     ours = torch.autograd.grad((convolve(x, weight) * direction).sum(), (x, weight))
 
     other = functional.conv2d(
-        x.permute(0, 2, 1, 3), weight[:, None, :, None], padding=(4, 0), groups=3
+        x.permute(0, 2, 1, 3), weight[:, None, :, None], padding=(taps // 2, 0), groups=3
     ).permute(0, 2, 1, 3)
     theirs = torch.autograd.grad((other * direction).sum(), (x, weight))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)

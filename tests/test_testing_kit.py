@@ -270,7 +270,7 @@ class Plans(Mean):
         cls_img, wanted = super().forward(tokens, valid, slide=slide, rows=rows)
         return cls_img * (1 if plan is None else 2), wanted
 
-    def plan(self, valid, *, slide=None, rows=None):
+    def plan(self, valid, *, slide=None, rows=None, masked=None):
         return valid
 
 

@@ -38,6 +38,7 @@ NO_RUN = ("genes", "none")
 @options.training
 @options.runtime
 @options.tensorboard
+@options.checkpoint_activations
 @options.output("runs/finetune")
 def command(*, start: str, output: Path, **given: Any) -> None:
     """Fine-tune on slides and genes, and keep the epoch that is best on the validation cases.

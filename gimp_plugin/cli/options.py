@@ -318,6 +318,12 @@ masks = click.option(
     ".zarr or .npy.",
 )
 
+checkpoint_activations = click.option(
+    "--checkpoint-activations",
+    is_flag=True,
+    help="Compute activations again for the gradient: slower steps in far less memory.",
+)
+
 hardware = all_of(device, precision, num_workers)
 runtime = all_of(hardware, seed, overwrite)
 

@@ -24,6 +24,7 @@ from gimp_plugin.cli import options
 @options.training
 @options.runtime
 @options.tensorboard
+@options.checkpoint_activations
 @options.output("runs/pretrain")
 def command(*, output: Path, **given: Any) -> None:
     """Pre-train the gene encoder by the labels, then the image half (paper, section 2.3).

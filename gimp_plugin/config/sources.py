@@ -186,6 +186,9 @@ class Runtime(Settings):
         Replace an output that was made from other inputs.
     tensorboard
         A training also writes its learning curves for TensorBoard.
+    checkpoint_activations
+        Compute the activations of each attention layer again for the gradient: a training step
+        takes longer and far less memory.
     """
 
     device: str = "auto"
@@ -194,6 +197,7 @@ class Runtime(Settings):
     seed: int = 0
     overwrite: bool = False
     tensorboard: bool = False
+    checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
         """Check ranges and choices."""

@@ -114,7 +114,8 @@ def draw_window(
     start = int(rng.integers(bag.n_patches - n_taken + 1))
     features = read_features(bag, start, start + n_taken)
     source = np.arange(length if tiled else n_taken) % n_taken
-    return Patches(features[source], np.zeros_like(source), source)
+    repeated = features if len(source) == n_taken else features[source]
+    return Patches(repeated, np.zeros_like(source), source)
 
 
 def draw_subset(

@@ -12,11 +12,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from nystrom_attention import NystromAttention as PackageAttention
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from gimp_plugin.config import ModelConfig
+from gimp_plugin.models.cls_attention import cls_attention
 from gimp_plugin.models.layout import BagLayout, slides_of
 from gimp_plugin.models.nystrom import NystromAttention
 from gimp_plugin.models.places import Picked, picked
+from gimp_plugin.models.repeats import Repeats
 from gimp_plugin.models.rows import take_rows
 from gimp_plugin.models.streaming import CHUNK, stream_layer
 
@@ -33,11 +37,14 @@ class NystromPlan:
         Index of CLS and the wanted patches of each case, filled up with CLS.
     real
         Which of the wanted patches are no filling.
+    repeats
+        Which tokens are alike before the first layer, if some are.
     """
 
     layout: BagLayout
     rows: Int[Tensor, "batch _"]
     real: Picked
+    repeats: Repeats | None = None
 
 
 class NystromLayer(nn.Module):
@@ -61,10 +68,11 @@ class NystromLayer(nn.Module):
         x: Float[Tensor, "batch patch dim"],
         layout: BagLayout,
         rows: Int[Tensor, "batch rows"] | None = None,
+        repeats: Repeats | None = None,
     ) -> Float[Tensor, "batch _ dim"]:
         """Give the wanted tokens after the layer; all of them by default."""
         wanted = x if rows is None else take_rows(x, rows)
-        return wanted + self.attention(self.norm(x), layout, rows=rows)
+        return wanted + self.attention(self.norm(x), layout, rows=rows, repeats=repeats)
 
 
 class NystromAggregator(nn.Module):
@@ -84,6 +92,7 @@ class NystromAggregator(nn.Module):
             NystromLayer(config.dim, _attention(config)) for _ in range(config.n_layers)
         )
         self.norm = nn.LayerNorm(config.dim)
+        self.checkpointed = False  # True: activations are not kept, but computed again
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> NystromAggregator:
@@ -121,9 +130,12 @@ class NystromAggregator(nn.Module):
         """
         plan = plan or self.plan(valid, slide=slide, rows=rows)
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
-        for layer in self.layers[:-1]:
-            x = layer(x, plan.layout)
-        x = self.norm(self.layers[-1](x, plan.layout, plan.rows))
+        again = self.checkpointed and self.training
+        for number, layer in enumerate(self.layers, start=1):
+            rows = plan.rows if number == len(self.layers) else None
+            run = partial(checkpoint, layer, use_reentrant=False) if again else layer
+            x = run(x, plan.layout, rows, plan.repeats if number == 1 else None)
+        x = self.norm(x)
         return x[:, 0], x[:, 1:][plan.real]
 
     def plan(
@@ -132,11 +144,15 @@ class NystromAggregator(nn.Module):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,
         rows: Bool[Tensor, "batch patch"] | None = None,
+        masked: Bool[Tensor, "batch patch"] | None = None,
     ) -> NystromPlan:
-        """Work out from the masks what `forward` needs of them."""
-        layout = self.layers[0].attention.layout(_with_cls(valid), slide)
+        """Work out from the masks what `forward` needs of them; `masked` patches are one token."""
+        tokens, repeats = _with_cls(valid), None
+        if masked is not None:
+            repeats = Repeats.of(tokens, functional.pad(masked, (1, 0)))
+        layout = self.layers[0].attention.layout(tokens, slide)
         index, real = _wanted(torch.zeros_like(valid) if rows is None else rows)
-        return NystromPlan(layout, index, picked(real))
+        return NystromPlan(layout, index, picked(real), repeats)
 
     @torch.no_grad()
     def stream(
@@ -166,16 +182,50 @@ class NystromAggregator(nn.Module):
         ValueError
             If there are more or fewer patches than `sizes` say.
         """
+        x, layout = self._before_last(tokens, sizes, chunk)
+        last = self.layers[-1]
+        stream_layer(last.norm, last.attention, x, layout=layout, n_wanted=1, chunk=chunk)
+        return self.norm(x[:, 0])
+
+    @torch.no_grad()
+    def attend(
+        self,
+        tokens: Iterable[Float[Tensor, "_ dim"]],
+        sizes: Sequence[int],
+        *,
+        chunk: int = CHUNK,
+    ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "head _"]]:
+        """`stream`, and how much CLS takes of each patch in the last layer.
+
+        Parameters
+        ----------
+        tokens, sizes, chunk
+            As for `stream`.
+
+        Returns
+        -------
+        CLS_img, and the attention of each head to each patch. It may be negative; what CLS takes
+        of itself, and what the residual convolution adds where it covers CLS, is left out.
+        """
+        x, layout = self._before_last(tokens, sizes, chunk)
+        last = self.layers[-1]
+        attention = cls_attention(last.norm, last.attention, x, layout=layout, chunk=chunk)
+        stream_layer(last.norm, last.attention, x, layout=layout, n_wanted=1, chunk=chunk)
+        return self.norm(x[:, 0]), attention[:, 1:]
+
+    def _before_last(
+        self, tokens: Iterable[Float[Tensor, "_ dim"]], sizes: Sequence[int], chunk: int
+    ) -> tuple[Float[Tensor, "1 _ dim"], BagLayout]:
+        """CLS and patches of one case before the last layer, and where they lie."""
         x = self._filled(tokens, sum(sizes))
         valid = x.new_ones(x.shape[:2], dtype=torch.bool)
         slide = slides_of(sizes, device=x.device)
         layout = self.layers[0].attention.layout(valid, slide)
-        for number, layer in enumerate(self.layers, start=1):
-            n_wanted = 1 if number == len(self.layers) else x.shape[1]
+        for layer in self.layers[:-1]:
             stream_layer(
-                layer.norm, layer.attention, x, layout=layout, n_wanted=n_wanted, chunk=chunk
+                layer.norm, layer.attention, x, layout=layout, n_wanted=x.shape[1], chunk=chunk
             )
-        return self.norm(x[:, 0])
+        return x, layout
 
     def _filled(
         self, tokens: Iterable[Float[Tensor, "_ dim"]], n_patches: int
@@ -206,6 +256,10 @@ class ReferenceAggregator(NystromAggregator):
     config
         The model's configuration.
     """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        del self.checkpointed  # the package keeps everything
 
     def forward(
         self,

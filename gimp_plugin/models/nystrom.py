@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Int
 from nystrom_attention import NystromAttention as PackageAttention
 from torch import Tensor
 from torch.nn import functional
-from torch.nn.functional import scaled_dot_product_attention
 
+from gimp_plugin.models.attend import attend
 from gimp_plugin.models.convolution import convolve
 from gimp_plugin.models.layout import BagLayout, places_apart
 from gimp_plugin.models.pinv import apply_pinv
+from gimp_plugin.models.repeats import Repeats
 from gimp_plugin.models.rows import add_rows, take_rows
 
 QUERIES, KEYS, VALUES = range(3)
@@ -59,6 +60,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         layout: BagLayout | None = None,
         *,
         rows: Int[Tensor, "batch rows"] | None = None,
+        repeats: Repeats | None = None,
     ) -> Float[Tensor, "batch _ dim"]:
         """Attend from the wanted tokens to all tokens of their bag.
 
@@ -70,6 +72,8 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
             Where the tokens lie; without it all exist, and the patches are of one slide.
         rows
             Index of the wanted tokens; all by default.
+        repeats
+            Which tokens are alike, if some are: these are projected, and attend, once.
 
         Returns
         -------
@@ -79,13 +83,15 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
             layout = self.layout(x.new_ones(x.shape[:2], dtype=torch.bool))
         if layout.valid is not None:
             x = x.masked_fill(rearrange(~layout.valid, "b n -> b n 1"), 0.0)
-        v = self.project(x, VALUES)
+        few, place = (x, None) if repeats is None else (take_rows(x, repeats.rows), repeats.place)
+        k, v = self.project(few, KEYS, place), self.project(few, VALUES, place)
         sums = add_rows(x, layout.landmark, layout.size.shape[1])
         q_landmarks, k_landmarks = self.landmarks(sums, layout)
-        summary = self._summarise(q_landmarks, self.project(x, KEYS), v, layout)
+        summary = self._summarise(q_landmarks, k, v, layout)
         summary = self.invert(q_landmarks, k_landmarks, summary, layout)
-        wanted = x if rows is None else take_rows(x, rows)
-        out = self.read(wanted, k_landmarks, summary, layout)
+        out = self.read(few if rows is None else take_rows(x, rows), k_landmarks, summary, layout)
+        if rows is None and place is not None:
+            out = take_rows(out, place)
 
         only_cls = rows is not None and rows.shape[1] == 1 and not self.cls_convolution
         if self.residual and not only_cls:
@@ -119,8 +125,11 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         return make(valid, self.num_landmarks, place=place)
 
     def project(
-        self, x: Float[Tensor, "batch patch dim"], part: int
-    ) -> Float[Tensor, "batch head patch _"]:
+        self,
+        x: Float[Tensor, "batch patch dim"],
+        part: int,
+        place: Int[Tensor, "batch _"] | None = None,
+    ) -> Float[Tensor, "batch head _ _"]:
         """Queries, keys or values of each head.
 
         Parameters
@@ -129,13 +138,17 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
             Tokens after the norm.
         part
             `QUERIES`, `KEYS` or `VALUES`.
+        place
+            Index of the token that each wanted one is like; by default they are those of `x`.
 
         Returns
         -------
         What was asked for.
         """
-        weight = self.to_qkv.weight.chunk(3)[part]
-        return rearrange(functional.linear(x, weight), "b n (h d) -> b h n d", h=self.heads)
+        projected = functional.linear(x, self.to_qkv.weight.chunk(3)[part])
+        if place is not None:
+            projected = take_rows(projected, place)
+        return rearrange(projected, "b n (h d) -> b h n d", h=self.heads)
 
     def landmarks(
         self, sums: Float[Tensor, "batch landmark dim"], layout: BagLayout
@@ -166,16 +179,15 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         """Attention from the landmarks to the tokens, s."""
         if layout.blanks is not None:
             k, v = (functional.pad(tokens, (0, 0, 1, 0)) for tokens in (k, v))
-        mask = layout.key_mask(k.dtype)
-        return scaled_dot_product_attention(q_landmarks, k, v, attn_mask=mask)
+        return attend(q_landmarks, k, v, layout.key_mask(k.dtype))
 
     def invert(
         self,
         q_landmarks: Float[Tensor, "batch head landmark dim"],
         k_landmarks: Float[Tensor, "batch head landmark dim"],
-        summary: Float[Tensor, "batch head landmark dim"],
+        summary: Float[Tensor, "batch head landmark _"],
         layout: BagLayout,
-    ) -> Float[Tensor, "batch head landmark dim"]:
+    ) -> Float[Tensor, "batch head landmark _"]:
         """Pseudo-inverse of the attention among landmarks, times s, in full precision.
 
         Parameters
@@ -229,7 +241,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         """
         live = None if layout.live is None else rearrange(layout.live, "b m -> b 1 1 m")
         q = self.project(x, QUERIES)
-        out = scaled_dot_product_attention(q, k_landmarks, inverted, attn_mask=live)
+        out = attend(q, k_landmarks, inverted, live)
         return rearrange(out, "b h n d -> b n (h d)")
 
     def convolve(

@@ -100,8 +100,8 @@ class GeneEncoderMaker(Protocol):
 class Aggregator(Protocol):
     """Module that gives CLS_img of the patches of a case, and the patches that are asked for.
 
-    It may also have `stream(tokens, sizes)` and `plan(valid, *, slide, rows)`, which belong to the
-    `forward` of its own class.
+    It may also have `stream(tokens, sizes)` and `plan(valid, *, slide, rows, masked)`, which belong
+    to the `forward` of its own class.
     """
 
     dim: int

@@ -11,6 +11,7 @@ from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.layout import slides_of
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
+from gimp_plugin.models.places import picked
 from gimp_plugin.plugins.protocols import AggregatorMaker
 from gimp_plugin.testing.claims import (
     LOUD,
@@ -119,9 +120,12 @@ def _check_in_model(aggregator: Any, config: ModelConfig) -> None:
     features = draw(sum(sizes), FEATURE_DIM, seed=5)
     slide = slides_of(sizes, device=features.device)
     valid = torch.ones(1, len(features), dtype=torch.bool)
-    tokens = model.patches(features[None])
-    plain, _ = aggregator(tokens, valid, slide=slide, rows=None)
-    planned = model.encode_slides(features[None], valid, slide=slide).cls_img
-    require_close([planned], [plain], "what plan gives changes CLS_img")
+    for masked in (None, (torch.arange(len(features)) % 3 > 0)[None]):
+        visible = None if masked is None else picked(~masked)
+        tokens = model.patches(features[None], visible)
+        plain, _ = aggregator(tokens, valid, slide=slide, rows=masked)
+        planned = model.encode_slides(features[None], valid, slide=slide, masked=masked).cls_img
+        require_close([planned], [plain], "what plan gives changes CLS_img")
+    plain, _ = aggregator(model.patches(features[None]), valid, slide=slide, rows=None)
     streamed = model.stream_slides(iter(torch.split(features, 3)), sizes)
     require_close([streamed], [plain], "stream gives another CLS_img than forward")

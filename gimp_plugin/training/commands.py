@@ -218,12 +218,22 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
             return RunResult(output, "nothing to do", runs.read_run(output).metrics)
         stack.enter_context(tracked(tools))
         with ranks.together():
+            if plan.runtime.checkpoint_activations:
+                _checkpoint_activations(model, plan.config.model.aggregator)
             trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
         stages = train(trainer, model, plan.material())
         with ranks.together():
             if ranks.is_main:
                 write_results(output, plan, model, stages, n_processes=ranks.world)
     return RunResult(output, "done", runs.read_run(output).metrics)
+
+
+def _checkpoint_activations(model: GimpModel, aggregator: str) -> None:
+    """Let the aggregator compute its activations again, if it can."""
+    if hasattr(model.aggregator, "checkpointed"):
+        model.aggregator.checkpointed = True
+    else:
+        logger.warning("--checkpoint-activations has no effect: %s keeps them all", aggregator)
 
 
 def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:

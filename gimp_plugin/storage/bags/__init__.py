@@ -38,9 +38,6 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-BLOCK = 128
-"""Rows that fit a processor's cache."""
-
 
 def read_info(path: Path) -> BagInfo:
     """Look at a feature file: its shape and what it says of itself; no feature is read.
@@ -89,12 +86,13 @@ def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDA
 
 
 def _all_finite(features: NDArray[Any]) -> bool:
-    """Whether no exponent is all ones: what `np.isfinite` says, ten times as fast for float16."""
+    """Whether no exponent is all ones: `np.isfinite` of all, in two passes without a copy."""
     half = features.dtype.itemsize == 2
-    bits: NDArray[Any] = np.ascontiguousarray(features).view(np.uint16 if half else np.uint32)
-    magnitude, infinity = (0x7FFF, 0x7C00) if half else (0x7FFFFFFF, 0x7F800000)
-    parts = (bits[first : first + BLOCK] for first in range(0, len(bits), BLOCK))
-    return all(int((part & magnitude).max(initial=0)) < infinity for part in parts)
+    signed, infinity = (np.int16, 0x7C00) if half else (np.int32, 0x7F800000)
+    bits: NDArray[Any] = np.ascontiguousarray(features).view(signed)
+    below: NDArray[Any] = bits.view(f"u{bits.itemsize}")  # here negative values are the largest
+    sign = 1 << (8 * bits.itemsize - 1)
+    return int(bits.max(initial=0)) < infinity and int(below.max(initial=0)) < sign + infinity
 
 
 def read_coords(

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
+from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.errors import BagError
@@ -13,11 +15,12 @@ from gimp_plugin.storage.bags.hdf5_bags import (
     SUFFIX,
     attributes_of,
     coords,
-    feature_rows,
     features_of,
+    reading,
 )
 from gimp_plugin.storage.bags.info import BagInfo, check_shapes
 from gimp_plugin.storage.bags.layout import Layout
+from gimp_plugin.storage.chunk_reads import read_rows
 from gimp_plugin.storage.hdf5 import DamagedBagError, opened, own_dataset, plain_attributes
 
 NAME = "gimp"
@@ -44,6 +47,13 @@ def look(path: Path, file: h5py.File) -> BagInfo:
         has_coords=places is not None,
         attributes=attributes,
     )
+
+
+def rows(info: BagInfo, file: h5py.File, start: int, stop: int | None) -> NDArray[Any]:
+    """Rows of `features`; past HDF5's filters where they are as we write them."""
+    with reading(info, file, keys.FEATURES) as dataset:
+        direct = read_rows(dataset, start, stop)
+        return np.asarray(dataset[start:stop]) if direct is None else direct
 
 
 def encoder_of(attributes: dict[str, Any]) -> str | None:
@@ -81,6 +91,6 @@ LAYOUT = Layout(
     opened=opened,
     claims=claims,
     look=look,
-    rows=feature_rows,
+    rows=rows,
     corners=coords,
 )
