@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -21,6 +24,8 @@ from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.bundle import export
 from gimp_plugin.training import finetune
 from tests.study_factory import make_study, tiny_config
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +118,27 @@ def test_inputs_that_there_are_not_are_named_before_any_work(bundle, tmp_path):
         GimpModel.from_pretrained("none")
 
     assert list(tmp_path.iterdir()) == []
+
+
+PRINTED = {
+    "documentation": (DOCS / "how-to" / "share-a-model.md", "bundle", "new.h5ad"),
+    "card": (None, "this-folder", "genes.h5ad"),
+}
+
+
+@pytest.mark.parametrize("where", PRINTED)
+def test_the_python_of_the_page_and_of_the_card_runs_as_it_is_printed(
+    bundle, study, tmp_path, monkeypatch, where
+):
+    page, name, adata = PRINTED[where]
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle, name)
+    shutil.copy(study.adata, adata)
+    shutil.copytree(study.features, "features")
+    text = (page or bundle / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+    exec(code, {})  # our own pages
+
+    (table,) = tmp_path.glob("*.csv")
+    assert len(read_csv(table)) == 30
