@@ -20,6 +20,7 @@ from gimp_plugin.config import Runtime
 from gimp_plugin.evaluation import evaluate
 from gimp_plugin.prediction.new_slides import extraction_config
 from gimp_plugin.storage import bundles, runs
+from gimp_plugin.storage.atomic import write_json
 from gimp_plugin.storage.runs import read_run
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune, pretrain
@@ -121,6 +122,24 @@ def test_a_bundle_names_no_case_slide_or_path(run, bundle, study):
     assert not [text for text in texts if SECRET in text]
     hashes = json.loads((run / "config.json").read_text())["inputs"].values()
     assert not [one for one in hashes for text in texts if one in text]
+
+
+def test_what_a_trainer_adds_to_the_files_of_a_run_stays_there(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    for name in (runs.METRICS, runs.CONFIG, runs.PROVENANCE):
+        content = json.loads((tmp_path / "run" / name).read_text())
+        tables = [content, *content.get("stages", {}).values()]
+        for table in tables:
+            table["by_case"] = {SECRET: 0.7}
+        write_json(tmp_path / "run" / name, content)
+    runs.seal_run(tmp_path / "run", json.loads((tmp_path / "run" / runs.PROVENANCE).read_text()))
+
+    result = gimp("export", "run", "-o", "b")
+
+    assert result.exit_code == 0, result.stderr
+    assert [
+        path for path in (tmp_path / "b").iterdir() if SECRET.encode() in path.read_bytes()
+    ] == []
 
 
 def test_new_slides_are_read_as_those_of_the_run(run, bundle):
@@ -252,6 +271,17 @@ def test_a_file_that_is_missing_or_was_changed_is_named(bundle, name):
     assert f"bundle/{name}' is damaged" in changed.stderr
     assert "lacks" in missing.stderr or "it has no" in missing.stderr
     assert f"'{name}'" in missing.stderr
+
+
+def test_the_card_may_be_edited_and_is_not_replaced_unasked(run, bundle):
+    with (bundle / "README.md").open("a") as card:
+        card.write("Ask us before use.\n")
+
+    again = gimp("export", run, "-o", bundle)
+
+    assert gimp("verify", bundle).exit_code == 0
+    assert again.exit_code == 3
+    assert (bundle / "README.md").read_text().endswith("Ask us before use.\n")
 
 
 def test_predictions_of_another_run_are_refused(run, study, tmp_path):

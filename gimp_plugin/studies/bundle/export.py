@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ IDENTITY = ("kind", "version", "seed", "precision", "feature_dim", "encoder", "s
 SOURCE = ("case_key", "label_key", "layer", "scale", "missing", "slide_samples", "slide_kind")
 EXTRACTION = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
 MADE_WITH = ("components", "versions")
+METRICS = ("n_cases", "n_parameters")
+STAGE = ("epochs", "chosen_epoch", "calibration")
 EVALUATION = (
     "part", "n_cases", "n_unlabelled", "n_abstained", "metrics", "by_class", "by_modalities",
     "draws", "seed",
@@ -109,10 +112,10 @@ def export(
         runs.CARD: bundle_card(record, found, licence=licence, data=data).encode(),
     }
     provenance = _json(run / runs.PROVENANCE)
-    facts = {key: provenance.get(key, {}) for key in MADE_WITH}
-    facts |= {
-        "source": {key: value for key, value in record.source.items() if key in SOURCE},
-        "extraction": {key: value for key, value in record.extraction.items() if key in EXTRACTION},
+    facts = {
+        **_only(provenance, MADE_WITH),
+        "source": _only(record.source, SOURCE),
+        "extraction": _only(record.extraction, EXTRACTION),
     }
     written = write_bundle(output, sealed(files, facts), overwrite=overwrite)
     return ExportResult(output, "done" if written else "nothing to do")
@@ -126,17 +129,23 @@ def _config(record: RunRecord) -> dict[str, Any]:
         keys.FORMAT_VERSION: keys.BUNDLE_FORMAT_VERSION,
         "model_type": "gimp",
         "architectures": ["GimpModel"],
-        **{key: stored[key] for key in IDENTITY},
+        **_only(stored, IDENTITY),
         "config": without_folder(record.config).to_dict(),
     }
 
 
 def _metrics(record: RunRecord, found: Evaluation | None) -> dict[str, Any]:
     """Content of `metrics.json`: that of the run, and the evaluation if there is one."""
-    if found is None:
-        return record.metrics
-    values = found.to_dict()
-    return {**record.metrics, "evaluation": {key: values[key] for key in EVALUATION}}
+    stages = {name: _only(stage, STAGE) for name, stage in record.metrics["stages"].items()}
+    metrics = {**_only(record.metrics, METRICS), "stages": stages}
+    if found is not None:
+        metrics["evaluation"] = _only(found.to_dict(), EVALUATION)
+    return metrics
+
+
+def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Give those of the values that are listed."""
+    return {key: value for key, value in values.items() if key in names}
 
 
 def _evaluated(record: RunRecord, predictions: Path) -> Evaluation:
