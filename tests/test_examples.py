@@ -24,6 +24,7 @@ from tests.cohort_factory import make_cohort
 from tests.slide_factory import make_slide
 from tests.slide_readers import borrow
 from tests.study_factory import make_study, tiny_config
+from tests.toolbox_factory import make_run, make_slides
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -175,3 +176,31 @@ def test_stores_of_lazyslide_train_and_predict_as_the_same_features_of_ours(
     expected = anndata.read_h5ad(source.adata)
     embed(expected, run / "finetune")
     np.testing.assert_array_equal(embedded.obsm["X_gimp"], expected.obsm["X_gimp"])
+
+
+@pytest.mark.slow
+@pytest.mark.tiatoolbox
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TIAToolbox
+def test_a_pipeline_of_tiatoolbox_has_our_features_classes_and_overlays(
+    example, monkeypatch, tmp_path, capsys
+):
+    borrow(monkeypatch)
+    run, source = make_run(tmp_path)
+    slides = make_slides(tmp_path / "slides")
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id\nP00-a,P00\nP00-b,P00\nP01,P01\n")
+    output = tmp_path / "out"
+
+    example(
+        "tiatoolbox_pipeline", *slides.values(), "--run", run, "--output", output,
+        "--adata", source.adata, "--slide-table", table,
+    )  # fmt: skip
+
+    told = capsys.readouterr().out
+    for name in slides:
+        assert f"{name}: " in told
+        assert image.imread(output / f"{name}.png").shape == (256, 256, 3)
+        assert (output / "overlays" / f"{name}.db").exists()
+    assert told.count("the two features at most 0 apart") == len(slides)
+    assert told.count("times an even share") == len(slides)

@@ -96,6 +96,7 @@ def prepare(
     modalities: str = keys.BOTH,
     labelled: bool = True,
     cohort: Cohort | None = None,
+    bags: Mapping[str, BagInfo] | None = None,
 ) -> Study:
     """Read a cohort, find its bags and bring both together.
 
@@ -109,6 +110,8 @@ def prepare(
         Whether every case must have a label.
     cohort
         What to take instead of reading `source.adata`; its labels are of no account.
+    bags
+        Bags by slide_id, to take instead of looking into `source.features`.
 
     Returns
     -------
@@ -131,11 +134,12 @@ def prepare(
         cohort, obs, labels = known_cases(source, modalities=modalities, labelled=labelled)
     else:
         obs = cohort.obs
-    bags: dict[str, BagInfo] = {}
     exclusions: tuple[Exclusion, ...] = ()
     slides: Mapping[str, tuple[str, ...]] = dict.fromkeys(cohort.case_ids, ())
     if "slides" in modalities:
-        bags, unreadable = _bags(source.features or Path("features"))
+        unreadable: list[Exclusion] = []
+        if bags is None:
+            bags, unreadable = _bags(source.features or Path("features"))
         cases_of = obs.index if modalities == keys.SLIDES else cohort.case_ids
         pairing = _pair(tuple(map(str, cases_of)), obs, bags, source)
         slides, exclusions = pairing.slides, (*unreadable, *pairing.exclusions)
@@ -147,7 +151,7 @@ def prepare(
     cases = tuple(
         Case(
             case_id=case_id,
-            bags=tuple(bags[slide_id] for slide_id in own),
+            bags=tuple((bags or {})[slide_id] for slide_id in own),
             gene_row=rows.get(case_id, -1),
         )
         for case_id, own in slides.items()

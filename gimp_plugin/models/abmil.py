@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
@@ -80,6 +82,28 @@ class GatedAttention(nn.Module):
     ) -> Picked:
         """Work out which patches are wanted."""
         return picked(torch.zeros_like(valid) if rows is None else rows)
+
+    @torch.no_grad()
+    def attend(
+        self, tokens: Iterable[Float[Tensor, "_ dim"]], sizes: Sequence[int]
+    ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "1 _"]]:
+        """CLS_img of one case and the attention of its only head to each patch.
+
+        Parameters
+        ----------
+        tokens
+            Embedded patches, some at a time.
+        sizes
+            Patches of each slide; of no account.
+
+        Returns
+        -------
+        CLS_img and the attention, 1 in sum.
+        """
+        del sizes
+        every = rearrange(torch.cat(list(tokens)), "n d -> 1 n d")
+        weights = self.weights(every, every.new_ones(every.shape[:2], dtype=torch.bool))
+        return einsum(weights, every, "b n, b n d -> b d"), weights
 
     def weights(
         self, tokens: Float[Tensor, "batch patch dim"], valid: Bool[Tensor, "batch patch"]

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from gimp_plugin.config import ModelConfig
+from gimp_plugin.models.cls_attention import cls_attention
 from gimp_plugin.models.layout import BagLayout, slides_of
 from gimp_plugin.models.nystrom import NystromAttention
 from gimp_plugin.models.places import Picked, picked
@@ -181,16 +182,50 @@ class NystromAggregator(nn.Module):
         ValueError
             If there are more or fewer patches than `sizes` say.
         """
+        x, layout = self._before_last(tokens, sizes, chunk)
+        last = self.layers[-1]
+        stream_layer(last.norm, last.attention, x, layout=layout, n_wanted=1, chunk=chunk)
+        return self.norm(x[:, 0])
+
+    @torch.no_grad()
+    def attend(
+        self,
+        tokens: Iterable[Float[Tensor, "_ dim"]],
+        sizes: Sequence[int],
+        *,
+        chunk: int = CHUNK,
+    ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "head _"]]:
+        """`stream`, and how much CLS takes of each patch in the last layer.
+
+        Parameters
+        ----------
+        tokens, sizes, chunk
+            As for `stream`.
+
+        Returns
+        -------
+        CLS_img, and the attention of each head to each patch. It may be negative; what CLS takes
+        of itself, and what the residual convolution adds where it covers CLS, is left out.
+        """
+        x, layout = self._before_last(tokens, sizes, chunk)
+        last = self.layers[-1]
+        attention = cls_attention(last.norm, last.attention, x, layout=layout, chunk=chunk)
+        stream_layer(last.norm, last.attention, x, layout=layout, n_wanted=1, chunk=chunk)
+        return self.norm(x[:, 0]), attention[:, 1:]
+
+    def _before_last(
+        self, tokens: Iterable[Float[Tensor, "_ dim"]], sizes: Sequence[int], chunk: int
+    ) -> tuple[Float[Tensor, "1 _ dim"], BagLayout]:
+        """CLS and patches of one case before the last layer, and where they lie."""
         x = self._filled(tokens, sum(sizes))
         valid = x.new_ones(x.shape[:2], dtype=torch.bool)
         slide = slides_of(sizes, device=x.device)
         layout = self.layers[0].attention.layout(valid, slide)
-        for number, layer in enumerate(self.layers, start=1):
-            n_wanted = 1 if number == len(self.layers) else x.shape[1]
+        for layer in self.layers[:-1]:
             stream_layer(
-                layer.norm, layer.attention, x, layout=layout, n_wanted=n_wanted, chunk=chunk
+                layer.norm, layer.attention, x, layout=layout, n_wanted=x.shape[1], chunk=chunk
             )
-        return self.norm(x[:, 0])
+        return x, layout
 
     def _filled(
         self, tokens: Iterable[Float[Tensor, "_ dim"]], n_patches: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from gimp_plugin.errors import PluginError
 from gimp_plugin.models.heads import LinearHead
 from gimp_plugin.models.layout import slides_of
 from gimp_plugin.models.places import Places, picked
@@ -184,13 +185,39 @@ class GimpModel(nn.Module):
         -------
         What `encode_slides` gives in evaluation but for rounding, without a gradient.
         """
-        tokens = (self._embed(part) for some in features for part in torch.split(some, CHUNK))
+        tokens = self._tokens(features)
         if _offers(self.aggregator, "stream"):
             return self.aggregator.stream(tokens, sizes)
         every = rearrange(torch.cat(list(tokens)), "n d -> 1 n d")
         valid = every.new_ones(every.shape[:2], dtype=torch.bool)
         slide = slides_of(sizes, device=every.device)
         return self.aggregator(every, valid, slide=slide, rows=None)[0]
+
+    @torch.no_grad()
+    def attend_slides(
+        self, features: Iterable[Float[Tensor, "_ feature"]], sizes: Sequence[int]
+    ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "head _"]]:
+        """`stream_slides`, and how much CLS_img takes of each patch.
+
+        Parameters
+        ----------
+        features, sizes
+            As for `stream_slides`.
+
+        Returns
+        -------
+        CLS_img, and the attention of each head to each patch of all slides together; it may be
+        negative.
+
+        Raises
+        ------
+        PluginError
+            If the aggregator has no `attend` beside its `forward`.
+        """
+        if not _offers(self.aggregator, "attend"):
+            problem = f"the aggregator {type(self.aggregator).__name__} gives no attention"
+            raise PluginError(problem, hint="'nystrom' and 'abmil' do")
+        return self.aggregator.attend(self._tokens(features), sizes)
 
     def classify(
         self,
@@ -218,6 +245,12 @@ class GimpModel(nn.Module):
         """Start the gene part of a linear head as the gene classifier ended; others stay."""
         if isinstance(self.head, LinearHead) and self.gene_classifier is not None:
             self.head.start_from(self.gene_classifier)
+
+    def _tokens(
+        self, features: Iterable[Float[Tensor, "_ feature"]]
+    ) -> Iterator[Float[Tensor, "_ dim"]]:
+        """Tokens of patches that come some at a time."""
+        return (self._embed(part) for some in features for part in torch.split(some, CHUNK))
 
     def _embed(self, features: Float[Tensor, "patch feature"]) -> Float[Tensor, "patch dim"]:
         """Tokens of some patches."""

@@ -185,9 +185,9 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         self,
         q_landmarks: Float[Tensor, "batch head landmark dim"],
         k_landmarks: Float[Tensor, "batch head landmark dim"],
-        summary: Float[Tensor, "batch head landmark dim"],
+        summary: Float[Tensor, "batch head landmark _"],
         layout: BagLayout,
-    ) -> Float[Tensor, "batch head landmark dim"]:
+    ) -> Float[Tensor, "batch head landmark _"]:
         """Pseudo-inverse of the attention among landmarks, times s, in full precision.
 
         Parameters

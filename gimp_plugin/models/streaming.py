@@ -8,6 +8,7 @@ overwritten, chunk by chunk, by those after it. So a bag takes the room of its t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import repeat
 
 import torch
@@ -53,13 +54,10 @@ def stream_layer(
     chunk
         Tokens at a time.
     """
-
-    def normed(rows: slice) -> Tensor:
-        return norm(tokens[:, rows])
-
+    normed = partial(_normed, norm, tokens)
     n_tokens = tokens.shape[1]
     every, wanted = _chunks(n_tokens, chunk), _chunks(n_wanted, chunk)
-    q_landmarks, k_landmarks = attention.landmarks(_sums(normed, every, layout), layout)
+    q_landmarks, k_landmarks = attention.landmarks(landmark_sums(normed, every, layout), layout)
     summary = _summarise(attention, q_landmarks, map(normed, every), layout)
     inverted = attention.invert(q_landmarks, k_landmarks, summary, layout)
     nearby: Iterable[Tensor | float] = repeat(0.0)
@@ -70,15 +68,36 @@ def stream_layer(
         tokens[:, rows].add_(attention.to_out(out + near))
 
 
+def _normed(
+    norm: nn.Module, tokens: Float[Tensor, "1 patch dim"], rows: slice
+) -> Float[Tensor, "1 _ dim"]:
+    """Tokens of some rows after the norm."""
+    return norm(tokens[:, rows])
+
+
 def _chunks(n_tokens: int, chunk: int) -> list[slice]:
     """Rows of each chunk."""
     return [slice(start, min(start + chunk, n_tokens)) for start in range(0, n_tokens, chunk)]
 
 
-def _sums(
+def landmark_sums(
     normed: Normed, chunks: Sequence[slice], layout: BagLayout
 ) -> Float[Tensor, "1 landmark dim"]:
-    """Sums of the tokens of each landmark."""
+    """Sums of the tokens of each landmark.
+
+    Parameters
+    ----------
+    normed
+        Gives the tokens of some rows.
+    chunks
+        Rows at a time, together all.
+    layout
+        Where the tokens lie.
+
+    Returns
+    -------
+    The sums.
+    """
     n_landmarks = layout.size.shape[1]
     first, *others = chunks
     sums = add_rows(normed(first), layout.landmark[:, first], n_landmarks)
@@ -123,17 +142,19 @@ def _convolved(
     """Residual convolution of each chunk; the chunks before it may be overwritten by then."""
     # Values run ahead of the chunk by the reach of the convolution, and as many of those behind it
     # are kept, for what they were made of is gone.
-
-    def values(start: int, stop: int) -> Tensor:
-        v = attention.project(normed(slice(start, stop)), VALUES)
-        return rearrange(v, "b h n d -> b n (h d)")
-
     reach = attention.res_conv.padding[0]
     first = ahead = 0
-    v = values(0, 0)
+    v = _values(attention, normed(slice(0)))
     for rows in chunks:
         ready, ahead = ahead, min(rows.stop + reach, n_tokens)
-        v = torch.cat([v, values(ready, ahead)], dim=1)
+        v = torch.cat([v, _values(attention, normed(slice(ready, ahead)))], dim=1)
         yield attention.convolve(v, layout, first=first)[:, rows.start - first : rows.stop - first]
         kept = max(rows.stop - reach, 0)
         v, first = v[:, kept - first :], kept
+
+
+def _values(
+    attention: NystromAttention, x: Float[Tensor, "1 patch dim"]
+) -> Float[Tensor, "1 patch _"]:
+    """Values of tokens, heads side by side."""
+    return rearrange(attention.project(x, VALUES), "b h n d -> b n (h d)")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from gimp_plugin.data.chunks import load_chunks
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.storage.runs import RunRecord
 
+Encode = Callable[[Iterable[Tensor], Sequence[int]], Tensor]
+"""From the features of a case, some at a time, and the patches of each slide, to CLS_img."""
+
 Given = Callable[[Tensor | None, Tensor | None, Tensor, Tensor], Tensor]
 """What is made of CLS_img, CLS_ge (None where missing) and whether each is there, shape (1,)."""
 
@@ -26,7 +29,8 @@ def each_case(
     genes: Tensor | None,
     give: Given,
     runtime: Runtime,
-    title: str,
+    title: str = "",
+    encode: Encode | None = None,
 ) -> Iterator[tuple[Case, Tensor]]:
     """Encode cases, each alone, so that no result depends on which others are asked for.
 
@@ -43,7 +47,9 @@ def each_case(
     runtime
         Device, precision and loader processes.
     title
-        Of the progress bar.
+        Of the progress bar; there is none without.
+    encode
+        What to make of the slides instead of `model.stream_slides`.
 
     Yields
     ------
@@ -53,12 +59,14 @@ def each_case(
     model.to(device).eval()
     mixed = precision_of(runtime) == "bf16"
     loaded = load_chunks(cases, device=device, num_workers=runtime.num_workers)
-    for case, chunks in tqdm(loaded, desc=title, total=len(cases), disable=None):
+    for case, chunks in tqdm(loaded, desc=title, total=len(cases), disable=None if title else True):
         has_genes = genes is not None and case.has_genes
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             cls_img = cls_ge = None
             if case.has_slides:
-                cls_img = model.stream_slides(chunks, [bag.n_patches for bag in case.bags])
+                cls_img = (encode or model.stream_slides)(
+                    chunks, [bag.n_patches for bag in case.bags]
+                )
             if genes is not None and has_genes:
                 cls_ge = model.encode_genes(genes[case.gene_row][None].to(device))
             halves = [torch.tensor([here], device=device) for here in (case.has_slides, has_genes)]

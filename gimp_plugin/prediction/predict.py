@@ -127,7 +127,7 @@ def predict(
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
     cases, left_out = predictable(study.cases, record, modalities)
     exclusions = (*study.exclusions, *left_out)
-    genes = _genes(record, study, cases, min_gene_coverage=min_gene_coverage)
+    genes = genes_of(record, study, cases, min_gene_coverage=min_gene_coverage)
     made_from = {
         "model": sha256_file(record.weights),
         "inputs": study.fingerprint(),
@@ -148,10 +148,27 @@ def predict(
     return PredictionResult(output, "done", len(cases), exclusions)
 
 
-def _genes(
+def genes_of(
     record: RunRecord, study: Study, cases: list[Case], *, min_gene_coverage: float
 ) -> tuple[torch.Tensor, float] | None:
-    """Genes as the run reads them and the share of its genes that were found, if any case has."""
+    """Genes as a run reads them.
+
+    Parameters
+    ----------
+    record
+        The run.
+    study
+        Where the expression is.
+    cases
+        Cases that are predicted.
+    min_gene_coverage
+        Least share of the run's genes that the cohort must have.
+
+    Returns
+    -------
+    Standardised expression by `Case.gene_row`, and the share of the genes that were found; None
+    where neither the run nor any case has genes.
+    """
     transform = transform_of(record)
     if transform is None or not any(case.has_genes for case in cases):
         return None

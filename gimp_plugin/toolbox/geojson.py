@@ -1,0 +1,60 @@
+"""Attention as GeoJSON that QuPath reads."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.storage.atomic import whole_file
+from gimp_plugin.toolbox.attention import SlideAttention, class_of
+
+NAMESPACE = uuid.UUID("6f7c8ad2-9a7b-5d0e-8a34-2d1b5c0f6e11")
+"""Ids of patches are made from it, so that the same attention is the same bytes."""
+
+OBJECT_TYPE = "tile"
+
+
+def write_geojson(path: Path, found: SlideAttention) -> None:
+    """Write the patches of a slide as QuPath's objects, whole or not at all.
+
+    Each is a tile (QuPath's kind of object for a patch: a detection, so that measurement maps show
+    it), its class a fifth of the slide's patches by attention, with the measurements `attention`,
+    `score` and the probability of each class.
+
+    Parameters
+    ----------
+    path
+        Where; QuPath opens files that end in `.geojson`.
+    found
+        The attention.
+    """
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write('{"type": "FeatureCollection", "features": [')
+        for number, feature in enumerate(_features(found)):
+            file.write(",\n" if number else "\n")
+            file.write(json.dumps(feature, ensure_ascii=False, allow_nan=False))
+        file.write("\n]}\n")
+
+
+def _features(found: SlideAttention) -> Iterator[dict[str, Any]]:
+    """One feature a patch."""
+    probabilities = {f"probability {name}": p for name, p in found.probabilities.items()}
+    rows = zip(
+        found.boxes().tolist(), found.attention.tolist(), found.scores().tolist(), strict=True
+    )
+    for number, ((left, top, right, bottom), attention, score) in enumerate(rows):
+        name, colour = class_of(score)
+        ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        yield {
+            "type": "Feature",
+            "id": str(uuid.uuid5(NAMESPACE, f"{found.slide_id}/{number}/{left}/{top}")),
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+            "properties": {
+                "objectType": OBJECT_TYPE,
+                "classification": {"name": name, "color": list(colour)},
+                "measurements": {"attention": attention, "score": score, **probabilities},
+            },
+        }

@@ -1,0 +1,112 @@
+"""Attention as an annotation store, for `tiatoolbox visualize` and its tile server."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.storage.atomic import whole_file
+from gimp_plugin.toolbox import contract
+from gimp_plugin.toolbox.attention import SlideAttention, class_of
+from gimp_plugin.toolbox.quiet import logging_kept
+
+FAR = 1_000_000
+"""Downsample up to which patches are drawn: TIAToolbox leaves small ones out when zoomed out."""
+
+
+def write_store(path: Path, found: SlideAttention) -> None:
+    """Write the patches of a slide as annotations, whole or not at all.
+
+    Each is a square at level 0 with the properties `type` (a fifth of the slide's patches by
+    attention), `color`, `score` (rank of its attention, to 1), `attention` (1 is an even share; may
+    be negative), `case_id`, `predicted` and the probability of each class, `prob_<class>`.
+
+    Parameters
+    ----------
+    path
+        Where; TIAToolbox takes files that end in `.db`.
+    found
+        The attention.
+
+    Raises
+    ------
+    PluginError
+        If TIAToolbox has changed what we rely on.
+    """
+    contract.check("stores")
+    let_sqlite_be()
+    with logging_kept():
+        from tiatoolbox.annotation.storage import SQLiteStore
+    with whole_file(path) as temporary, closing(SQLiteStore(temporary)) as store:
+        annotations = list(_annotations(found))
+        store.append_many(annotations, [str(number) for number in range(len(annotations))])
+        store.close()
+        store.path = Path(":memory:")  # when it is deleted, it opens and closes its file once more
+
+
+def attention_renderer(
+    score: str = "score", *, colour_map: str = "coolwarm", opacity: float = 0.5
+) -> Any:
+    """Renderer for TIAToolbox's tile server that shows patches at any magnification.
+
+    Parameters
+    ----------
+    score
+        Property that decides the colour, from 0 to 1.
+    colour_map
+        One of matplotlib's.
+    opacity
+        From 0 to 1, which hides the tissue.
+
+    Returns
+    -------
+    An `AnnotationRenderer`.
+    """
+    contract.check("stores")
+    let_sqlite_be()
+    with logging_kept():
+        from tiatoolbox.utils.visualization import AnnotationRenderer
+    renderer = AnnotationRenderer(
+        score_prop=score, mapper=colour_map, max_scale=FAR, edge_thickness=0
+    )
+    renderer.mapper = partial(renderer.mapper, alpha=opacity)
+    return renderer
+
+
+def let_sqlite_be() -> None:
+    """Let annotation stores work where Python's sqlite3 cannot load extensions.
+
+    TIAToolbox wants to switch that on only to ask SQLite how it was compiled, which needs none.
+    """
+    if hasattr(sqlite3.Connection, "enable_load_extension"):
+        return
+    with logging_kept():
+        from tiatoolbox.annotation.storage import SQLiteStore
+    SQLiteStore.compile_options = staticmethod(compile_options)
+
+
+def compile_options() -> list[str]:
+    """Options that SQLite was compiled with."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return [option for (option,) in connection.execute("PRAGMA compile_options")]
+
+
+def _annotations(found: SlideAttention) -> Iterator[Any]:
+    """One annotation a patch."""
+    from shapely import box
+    from tiatoolbox.annotation.storage import Annotation
+
+    case = {"case_id": found.case_id, "predicted": found.predicted}
+    probabilities = {f"prob_{name}": value for name, value in found.probabilities.items()}
+    rows = zip(
+        found.boxes().tolist(), found.attention.tolist(), found.scores().tolist(), strict=True
+    )
+    for edges, attention, score in rows:
+        name, colour = class_of(score)
+        own = {"type": name, "color": [part / 255 for part in colour]}
+        properties = {**own, "score": score, "attention": attention, **case, **probabilities}
+        yield Annotation(box(*edges), properties)
