@@ -2,4 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gimp_plugin.prediction.model import GimpModel
+
+__all__ = ["GimpModel", "__version__"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the model when it is first asked for: the package itself imports nothing heavy."""
+    if name == "GimpModel":
+        return import_module("gimp_plugin.prediction.model").GimpModel
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,12 +9,19 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from matplotlib import image
 
+from gimp_plugin.cli.main import cli
 from gimp_plugin.cohort.splitting.splits import read_folds
-from gimp_plugin.config import Runtime
-from gimp_plugin.storage.bags import list_bags
-from gimp_plugin.training import finetune
+from gimp_plugin.config import Runtime, load_preset
+from gimp_plugin.prediction import embed
+from gimp_plugin.storage.bags import list_bags, read_coords, read_features
+from gimp_plugin.storage.tables import read_csv
+from gimp_plugin.training import finetune, pretrain
+from tests import foreign_bags
+from tests.cohort_factory import make_cohort
+from tests.slide_factory import make_slide
 from tests.slide_readers import borrow
 from tests.study_factory import make_study, tiny_config
 from tests.toolbox_factory import make_run, make_slides
@@ -115,6 +122,60 @@ def test_simulated_slides_hold_more_of_the_rare_kind_where_the_class_says_so(exa
     change = np.concatenate([np.diff(kinds) != 0 for kinds in regions.values()]).mean()
     assert 1 / 100 < change < 1 / 25  # regions are contiguous
     assert cohort.obs.groupby("fold", observed=True)["label"].value_counts().eq(4).all()
+
+
+@pytest.mark.slow
+def test_the_commands_in_python_write_what_the_commands_write(
+    example, tmp_path, monkeypatch, capsys
+):
+    borrow(monkeypatch)
+    adata = make_cohort(tmp_path / "genes.h5ad", n_cases=20, declared="log")
+    for case in range(20):
+        make_slide(tmp_path / "slides" / f"P{case:02d}.svs", (600, 600), seed=case)
+    out = tmp_path / "study"
+    small = ("--patch-encoder", "untrained", "--dim", 16, "--epochs", 1)
+
+    example("python_api", tmp_path / "slides", adata, out, *small)
+    printed = capsys.readouterr().out
+    options = ("--model", out / "finetune", "--adata", adata, "-o", tmp_path / "own.csv")
+    CliRunner().invoke(cli, ["predict", *map(str, options)])
+
+    assert "predictions.csv: 4 test cases (2 LUAD, 2 LUSC)" in printed
+    assert "('LUAD', 'LUSC') from 7 genes; GimpModel" in printed
+    assert (tmp_path / "own.csv").read_bytes() == (out / "predictions.csv").read_bytes()
+    ours, theirs = (read_csv(out / name) for name in ("by_bundle.csv", "predictions.csv"))
+    assert [row["prob_LUSC"] for row in ours] == [row["prob_LUSC"] for row in theirs]
+    assert {row["n_patches"] for row in theirs} == {"4"}
+
+
+@pytest.mark.slow
+def test_stores_of_lazyslide_train_and_predict_as_the_same_features_of_ours(
+    example, tmp_path, capsys
+):
+    source = make_study(tmp_path)
+    (tmp_path / "zarrs").mkdir()
+    for bag in list_bags(source.features):
+        features = read_features(bag, 0, bag.n_patches)
+        coords = read_coords(bag)
+        foreign_bags.wsidata_zarr(tmp_path / "zarrs", bag.slide_id, features, coords)
+    before = source.adata.read_bytes()
+    small = {"model.dim": 16} | {f"{one}.epochs": 1 for one in ("genes", "pretrain", "finetune")}
+    config, run = load_preset("recommended", small), tmp_path / "ours"
+
+    example("from_wsidata", tmp_path / "zarrs", source.adata, tmp_path / "s", "--dim", 16,
+            "--epochs", 1)  # fmt: skip
+    pretrain(source, config, output=run / "pretrain", runtime=Runtime())
+    start = str(run / "pretrain")
+    finetune(source, config, start=start, output=run / "finetune", runtime=Runtime())
+
+    printed = capsys.readouterr().out
+    assert "features of uni" in printed
+    assert "6 test cases (3 LUAD, 3 LUSC)" in printed
+    assert source.adata.read_bytes() == before
+    embedded = anndata.read_h5ad(tmp_path / "s" / "embedded.h5ad")
+    expected = anndata.read_h5ad(source.adata)
+    embed(expected, run / "finetune")
+    np.testing.assert_array_equal(embedded.obsm["X_gimp"], expected.obsm["X_gimp"])
 
 
 @pytest.mark.slow

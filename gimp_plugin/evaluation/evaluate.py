@@ -55,8 +55,8 @@ def evaluate(
     Raises
     ------
     EvaluationError
-        If a table cannot be trusted, there is nothing to evaluate, a class is absent, or a case
-        was trained on.
+        If a table cannot be trusted, there is nothing to evaluate, a class is absent, a case was
+        trained on, or `model` is a bundle, which cannot tell.
     CheckpointError
         If `model` is no finished run.
     """
@@ -101,6 +101,11 @@ def _check_model(model: Path, found: Gathered) -> None:
             f"the predictions have {listed(found.patients.classes)}"
         )
         raise EvaluationError(problem, hint="give the run that made these predictions")
+    if record.bundled:
+        problem = (
+            f"{str(model)!r} is a model bundle: it does not know which cases it was trained on"
+        )
+        raise EvaluationError(problem, hint="give the run that it was made of, or no --model")
     if found.part in {keys.TEST, keys.NEW}:
         known = {same_case(case) for cases in record.trained_on.values() for case in cases}
         leaked = [case for case in found.patients.case_ids if same_case(case) in known]

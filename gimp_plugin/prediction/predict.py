@@ -73,7 +73,7 @@ def predict(
     Parameters
     ----------
     run
-        A fine-tuned run.
+        A fine-tuned run, or a bundle of one: it marks every case as new.
     source
         Where the cases are; what is None is taken from the run. Its slide table goes with its own
         features: other features need a table of their own, if any.
@@ -114,6 +114,8 @@ def predict(
     if record.kind != "finetune":
         problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
         raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    if record.bundled:
+        logger.warning("%s is a model bundle: cases that it was trained on count as new, too", run)
     check_modalities(record, modalities)
     if source.adata is None and source.labels is None and source.features is None:
         hint = "give --adata; --features or --slides alone predicts from slides"

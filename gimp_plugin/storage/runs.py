@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gimp_plugin import keys
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.errors import (
     CheckpointError,
@@ -19,7 +20,6 @@ from gimp_plugin.errors import (
     StaleOutputError,
     listed,
 )
-from gimp_plugin.keys import FORMAT, FORMAT_VERSION, RUN_FORMAT, RUN_FORMAT_VERSION
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.differences import differences
 from gimp_plugin.storage.tables import read_csv
@@ -37,7 +37,8 @@ CARD = "README.md"
 CURVES = "curves.svg"
 RESUME = "resume"
 TENSORBOARD = "tensorboard"
-RESULTS = (MODEL, GENES, LABELS, SPLITS, CASES, METRICS, CONFIG)
+BUNDLED = (MODEL, GENES, LABELS, METRICS, CONFIG)
+RESULTS = (*BUNDLED, SPLITS, CASES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +62,9 @@ class RunRecord:
     gene_rows
         Rows of `genes.csv`.
     parts
-        Split of each case, as in `splits.csv`.
+        Split of each case, as in `splits.csv`; none in a bundle.
     trained_on
-        Cases by part (`train`, `val`) of this run and of every run it came from.
+        Cases by part (`train`, `val`) of this run and of every run it came from; none in a bundle.
     source
         Where its inputs were, as the user gave them.
     extraction
@@ -74,6 +75,8 @@ class RunRecord:
         Content of `metrics.json`.
     temperature
         What logits are divided by before the softmax; 1 where no stage fitted one.
+    bundled
+        Whether it is a bundle: the model of a run without its cases, which it cannot know again.
     """
 
     path: Path
@@ -91,6 +94,7 @@ class RunRecord:
     components: dict[str, dict[str, str]]
     metrics: dict[str, Any]
     temperature: float
+    bundled: bool = False
 
     @property
     def weights(self) -> Path:
@@ -99,12 +103,12 @@ class RunRecord:
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a finished run and check that its files are those that were written.
+    """Read a finished run, or a bundle, and check that its files are those that were written.
 
     Parameters
     ----------
     path
-        The run folder.
+        The folder.
 
     Returns
     -------
@@ -131,7 +135,8 @@ def read_run(path: Path) -> RunRecord:
     if not provenance.get("complete"):
         problem = f"run {str(path)!r} is unfinished"
         raise CheckpointError(problem, hint="give the command that started it again: it goes on")
-    _check_files(path, provenance)
+    bundled = stored[keys.FORMAT] == keys.BUNDLE_FORMAT
+    _check_files(path, provenance, BUNDLED if bundled else RESULTS)
     try:
         config = GimpConfig.from_dict(stored["config"])
     except (ConfigError, KeyError) as error:
@@ -146,13 +151,14 @@ def read_run(path: Path) -> RunRecord:
         scale=stored["scale"],
         classes=tuple(_read_json(path / LABELS)),
         gene_rows=tuple(read_csv(path / GENES)),
-        parts={row["case_id"]: row["split"] for row in read_csv(path / SPLITS)},
-        trained_on=_read_json(path / CASES),
+        parts={} if bundled else {row["case_id"]: row["split"] for row in read_csv(path / SPLITS)},
+        trained_on={keys.TRAIN: [], keys.VAL: []} if bundled else _read_json(path / CASES),
         source=provenance.get("source", {}),
         extraction=provenance.get("extraction", {}),
         components=provenance.get("components", {}),
         metrics=metrics,
         temperature=_temperature(path / METRICS, metrics),
+        bundled=bundled,
     )
 
 
@@ -177,7 +183,8 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
     StaleOutputError
         If the folder holds a run of another identity, or files that are not a run's.
     """
-    identity = {FORMAT: RUN_FORMAT, FORMAT_VERSION: RUN_FORMAT_VERSION, **identity}
+    own = {keys.FORMAT: keys.RUN_FORMAT, keys.FORMAT_VERSION: keys.RUN_FORMAT_VERSION}
+    identity = {**own, **identity}
     found = _found(path)
     if found == identity:
         clean_partials(path)
@@ -243,7 +250,7 @@ def _is_complete(path: Path) -> bool:
     if not provenance.get("complete"):
         return False
     try:
-        _check_files(path, provenance)
+        _check_files(path, provenance, RESULTS)
     except CheckpointError:
         return False
     return True
@@ -251,18 +258,19 @@ def _is_complete(path: Path) -> bool:
 
 def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
     """Refuse what is not a run of a version we know."""
-    if stored.get(FORMAT) != RUN_FORMAT:
+    kind, found = stored.get(keys.FORMAT), stored.get(keys.FORMAT_VERSION)
+    if not isinstance(kind, str) or kind not in keys.RUN_FORMATS:
         raise CheckpointError(f"{str(path / CONFIG)!r} is not the configuration of a run")
-    if stored.get(FORMAT_VERSION) != RUN_FORMAT_VERSION:
-        found = stored.get(FORMAT_VERSION)
-        problem = f"run {str(path)!r} has format version {found!r}, expected {RUN_FORMAT_VERSION}"
+    wanted = keys.RUN_FORMATS[kind]
+    if found != wanted:
+        problem = f"run {str(path)!r} has format version {found!r}, expected {wanted}"
         raise CheckpointError(problem, hint="install the version of gimp-plugin that wrote it")
 
 
-def _check_files(path: Path, provenance: Mapping[str, Any]) -> None:
+def _check_files(path: Path, provenance: Mapping[str, Any], wanted: Sequence[str]) -> None:
     """Compare the files of a run with the hashes that were noted when it was finished."""
     hashes = provenance.get("files")
-    if not isinstance(hashes, Mapping) or not hashes.keys() >= set(RESULTS):
+    if not isinstance(hashes, Mapping) or not hashes.keys() >= set(wanted):
         raise CheckpointError(f"{str(path / PROVENANCE)!r} is damaged: it lacks hashes of files")
     for name, expected in hashes.items():
         file = path / name

@@ -58,19 +58,19 @@ def model_card(
     parts |= {"fusion": model.fusion, "head": model.head, "trainer": model.trainer}
     return TEXT.format(
         kind=kind,
-        classes=" and ".join(_plain(name) for name in classes),
+        classes=" and ".join(plain(name) for name in classes),
         modalities=model.modalities.replace("+", " and "),
         components=", ".join(f"{part} `{name}`" for part, name in parts.items() if name),
         n_parameters=metrics["n_parameters"],
-        stages="\n".join(_row(name, stage) for name, stage in metrics["stages"].items()),
+        stages="\n".join(stage_row(name, stage) for name, stage in metrics["stages"].items()),
         curves=CURVES,
         calibration="".join(map(_calibration, metrics["stages"].values())),
         **metrics["n_cases"],
     )
 
 
-def _row(name: str, stage: Mapping[str, Any]) -> str:
-    """One stage as a row of the table."""
+def stage_row(name: str, stage: Mapping[str, Any]) -> str:
+    """Give one stage as a row of the card's table."""
     chosen = stage["epochs"][stage["chosen_epoch"] - 1]
     values = ", ".join(f"{key} {value:.4g}" for key, value in sorted(chosen.items()))
     return f"| {name} | {len(stage['epochs'])} | {stage['chosen_epoch']} | {values} |"
@@ -84,6 +84,6 @@ def _calibration(stage: Mapping[str, Any]) -> str:
     return f"Temperature of the probabilities: {temperature:.4g} (`metrics.json` has its fit).\n\n"
 
 
-def _plain(text: str) -> str:
-    """A name without what Markdown or HTML would act on."""
+def plain(text: str) -> str:
+    """Give a name without what Markdown or HTML would act on."""
     return "".join(letter if letter.isalnum() or letter in " -_.+" else " " for letter in text)

@@ -116,7 +116,7 @@ def finetune(
     SplitError
         If a val or test case was a training case of the run it starts from, or of an ancestor.
     CheckpointError
-        If the classes or the bags are not those of the run it starts from.
+        If the classes or the bags are not those of the run it starts from, or it is a bundle.
     GimpError
         If the inputs cannot be trusted, `output` holds a run made from others, or the loss stops
         being finite.
@@ -143,6 +143,11 @@ def _plan_after(
 ) -> tuple[Plan, GimpModel]:
     """Plan and model that go on from what another run trained."""
     record, pretrained = load_run(start)
+    if record.bundled:
+        problem = (
+            f"{str(start)!r} is a model bundle: it does not know which cases it was trained on"
+        )
+        raise CheckpointError(problem, hint="start from the run that it was made of")
     _check_same_model(config.model, record)
     given, source = source, with_defaults(source, of=record.source)
     study = prepare(source, modalities=config.model.modalities)

@@ -30,7 +30,7 @@ class Description:
     Parameters
     ----------
     kind
-        `bag`, `folder of bags`, `cohort`, `run` or `predictions`.
+        `bag`, `folder of bags`, `cohort`, `run`, `model bundle` or `predictions`.
     facts
         Names and plain values, in the order in which they are told.
     """
@@ -61,7 +61,7 @@ def describe(path: Path) -> Description:
     if not path.exists():
         raise MissingFileError(f"there is nothing at {str(path)!r}", hint=_expected())
     if (path / CONFIG).is_file():
-        return Description(kind="run", facts=_run(path))
+        return _run(path)
     if path.is_dir() and path.suffix != ".zarr":
         return Description(kind="folder of bags", facts=_folder(path))
     if path.suffix == ".h5ad":
@@ -127,17 +127,18 @@ def _cohort(path: Path) -> dict[str, Any]:
     }
 
 
-def _run(path: Path) -> dict[str, Any]:
-    """Facts of a run."""
+def _run(path: Path) -> Description:
+    """Facts of a run, or of a bundle, which knows how many cases there were and not which."""
     run = read_run(path)
-    parts = Counter(run.parts.values())
     model: Mapping[str, Any] = run.config.model.to_dict()
-    return {
+    parts: Mapping[str, int] = Counter(run.parts.values()) or run.metrics.get("n_cases", {})
+    trained_on = {"trained on (ancestors included)": len(run.trained_on.get("train", ()))}
+    facts = {
         "kind": run.kind,
         "modalities": model["modalities"],
         "classes": ", ".join(run.classes),
         "cases": ", ".join(f"{part} {parts[part]}" for part in sorted(parts)),
-        "trained on (ancestors included)": len(run.trained_on.get("train", ())),
+        **({} if run.bundled else trained_on),
         "genes": len(run.gene_rows),
         "scale": run.scale,
         "features": run.feature_dim,
@@ -145,6 +146,7 @@ def _run(path: Path) -> dict[str, Any]:
         "dim": model["dim"],
         "temperature": run.temperature,
     }
+    return Description(kind="model bundle" if run.bundled else "run", facts=facts)
 
 
 def _predictions(path: Path) -> dict[str, Any]:

@@ -1,0 +1,7 @@
+"""The model of a run as a folder that can be given away."""
+
+from __future__ import annotations
+
+from gimp_plugin.studies.bundle.export import ExportResult, export
+
+__all__ = ["ExportResult", "export"]

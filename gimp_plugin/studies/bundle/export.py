@@ -1,0 +1,167 @@
+"""From a run to a model bundle: what prediction needs, and nothing of a patient."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+
+from gimp_plugin import keys
+from gimp_plugin.assembly.load import load_run
+from gimp_plugin.config import ExtractionConfig
+from gimp_plugin.errors import CheckpointError, EvaluationError
+from gimp_plugin.evaluation import Evaluation, evaluate
+from gimp_plugin.prediction.files import sidecar
+from gimp_plugin.storage import runs
+from gimp_plugin.storage.atomic import json_text, sha256_file
+from gimp_plugin.storage.bundles import sealed, write_bundle
+from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.studies.bundle.card import bundle_card
+from gimp_plugin.training.plan import without_folder
+
+# Lists of what goes along, so that nothing new in a run ever goes along unseen.
+IDENTITY = ("kind", "version", "seed", "precision", "feature_dim", "encoder", "scale")
+SOURCE = ("case_key", "label_key", "layer", "scale", "missing", "slide_samples", "slide_kind")
+EXTRACTION = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
+MADE_WITH = ("components", "versions")
+METRICS = ("n_cases", "n_parameters")
+STAGE = ("epochs", "chosen_epoch", "calibration")
+EVALUATION = (
+    "part", "n_cases", "n_unlabelled", "n_abstained", "metrics", "by_class", "by_modalities",
+    "draws", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """What an export did.
+
+    Parameters
+    ----------
+    path
+        The folder of the bundle.
+    outcome
+        `done`, or `nothing to do` when the same bundle was there.
+    """
+
+    path: Path
+    outcome: str
+
+
+def export(
+    run: Path,
+    *,
+    output: Path,
+    predictions: Path | None = None,
+    licence: str = "",
+    data: str = "",
+    overwrite: bool = False,
+) -> ExportResult:
+    """Write the model of a fine-tuned run as a folder in the layout of the Hugging Face hub.
+
+    It predicts as the run does. It names no case, slide or path of the training, so it
+    cannot tell a training case from a new one.
+
+    Parameters
+    ----------
+    run
+        A fine-tuned run.
+    output
+        The folder to write.
+    predictions
+        A table that this run predicted: the card gets the metrics of its test cases, or of its new
+        ones, with their intervals.
+    licence
+        Licence of the model, for the card; by default it says that none is stated.
+    data
+        What the training cases are, for the card.
+    overwrite
+        Replace another bundle.
+
+    Returns
+    -------
+    What was done.
+
+    Raises
+    ------
+    CheckpointError
+        If the run is not fine-tuned, is damaged, or is a bundle already.
+    EvaluationError
+        If the predictions are not of this run, or cannot be evaluated.
+    StaleOutputError
+        If `output` holds something else.
+    """
+    record, _ = load_run(run)
+    if record.bundled:
+        problem = f"{str(run)!r} is a model bundle already"
+        raise CheckpointError(problem, hint="copy it, or give the run that it was made of")
+    if record.kind != "finetune":
+        problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
+        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    found = None if predictions is None else _evaluated(record, predictions)
+    files = {
+        runs.CONFIG: json_text(_config(record)).encode(),
+        runs.MODEL: save(load_file(record.weights), metadata={"format": "pt"}),
+        runs.GENES: (run / runs.GENES).read_bytes(),
+        runs.LABELS: (run / runs.LABELS).read_bytes(),
+        runs.METRICS: json_text(_metrics(record, found)).encode(),
+        runs.CARD: bundle_card(record, found, licence=licence, data=data).encode(),
+    }
+    provenance = _json(run / runs.PROVENANCE)
+    facts = {
+        **_only(provenance, MADE_WITH),
+        "source": _only(record.source, SOURCE),
+        "extraction": _only(record.extraction, EXTRACTION),
+    }
+    written = write_bundle(output, sealed(files, facts), overwrite=overwrite)
+    return ExportResult(output, "done" if written else "nothing to do")
+
+
+def _config(record: RunRecord) -> dict[str, Any]:
+    """Content of `config.json`: that of the run, without the hashes of its inputs."""
+    stored = _json(record.path / runs.CONFIG)
+    return {
+        keys.FORMAT: keys.BUNDLE_FORMAT,
+        keys.FORMAT_VERSION: keys.BUNDLE_FORMAT_VERSION,
+        "model_type": "gimp",
+        "architectures": ["GimpModel"],
+        **_only(stored, IDENTITY),
+        "config": without_folder(record.config).to_dict(),
+    }
+
+
+def _metrics(record: RunRecord, found: Evaluation | None) -> dict[str, Any]:
+    """Content of `metrics.json`: that of the run, and the evaluation if there is one."""
+    stages = {name: _only(stage, STAGE) for name, stage in record.metrics["stages"].items()}
+    metrics = {**_only(record.metrics, METRICS), "stages": stages}
+    if found is not None:
+        metrics["evaluation"] = _only(found.to_dict(), EVALUATION)
+    return metrics
+
+
+def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Give those of the values that are listed."""
+    return {key: value for key, value in values.items() if key in names}
+
+
+def _evaluated(record: RunRecord, predictions: Path) -> Evaluation:
+    """Evaluate a table of predictions that is this run's."""
+    found = evaluate(predictions, model=record.path)
+    try:
+        model = _json(sidecar(predictions)).get("model")
+    except (OSError, ValueError, AttributeError):
+        model = None
+    if model != sha256_file(record.weights):
+        problem = f"{str(sidecar(predictions))!r} does not say that {str(predictions)!r} was "
+        problem += f"predicted by run {str(record.path)!r}"
+        raise EvaluationError(problem, hint="predict with that run again, and give that table")
+    return found
+
+
+def _json(path: Path) -> Any:
+    """Content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,144 @@
+"""`gimp_plugin.GimpModel`: a bundle in Python, to predict with and as a module of torch."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+import torch
+
+import gimp_plugin
+from gimp_plugin import GimpModel
+from gimp_plugin.cohort.expression import read_cohort
+from gimp_plugin.config import Runtime
+from gimp_plugin.errors import ConfigError, MissingFileError
+from gimp_plugin.prediction import embed, predict
+from gimp_plugin.storage.bags import list_bags, read_features
+from gimp_plugin.storage.tables import read_csv
+from gimp_plugin.studies.bundle import export
+from gimp_plugin.training import finetune
+from tests.study_factory import make_study, tiny_config
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def bundle(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    config = tiny_config(finetune__epochs=2)
+    finetune(study, config, start="none", output=folder / "run", runtime=Runtime())
+    export(folder / "run", output=folder / "bundle")
+    return folder / "bundle"
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import gimp_plugin, sys; print(sorted(sys.modules)); gimp_plugin.GimpModel"
+    code += "; print('torch' in sys.modules)"
+
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+
+    before, after = printed.decode().splitlines()
+    assert "'gimp_plugin'" in before
+    assert not [name for name in ("torch", "numpy", "anndata", "click") if f"'{name}'" in before]
+    assert after == "True"
+
+
+def test_an_attribute_that_there_is_not_is_named():
+    with pytest.raises(AttributeError, match="'gimp_plugin' has no attribute 'GimpModle'"):
+        _ = gimp_plugin.GimpModle
+
+
+def test_it_writes_the_table_that_predict_writes(bundle, study, tmp_path):
+    model = GimpModel.from_pretrained(str(bundle))
+    inputs = {"adata": str(study.adata), "features": str(study.features)}
+
+    result = model.predict(**inputs, output=str(tmp_path / "a.csv"), abstain_below=0.6)
+
+    predict(bundle, study, output=tmp_path / "b.csv", runtime=Runtime(), abstain_below=0.6)
+    assert result.path.read_bytes() == (tmp_path / "b.csv").read_bytes()
+    assert result.n_cases == 30
+
+
+def test_the_module_gives_the_probabilities_of_the_table_by_hand(bundle, study, tmp_path):
+    model = GimpModel.from_pretrained(bundle)
+    rows = read_csv(model.predict(adata=study.adata, features=study.features,
+                                  output=tmp_path / "a.csv").path)  # fmt: skip
+    cohort = read_cohort(study.adata)
+    genes, coverage = model.transform.apply(cohort)
+    bags = {bag.slide_id: bag for bag in list_bags(study.features)}
+    here = torch.ones(1, dtype=torch.bool)
+
+    found = []
+    for place, case_id in enumerate(cohort.case_ids):
+        bag = bags[case_id]
+        features = torch.from_numpy(read_features(bag, 0, bag.n_patches))[None]
+        with torch.no_grad():
+            image = model.module.encode_slides(features, torch.ones(1, bag.n_patches).bool())
+            expression = model.module.encode_genes(torch.from_numpy(genes[place : place + 1]))
+            logits = model.module.classify(image.cls_img, expression, here, here)
+        found.append((logits.double() / model.temperature).softmax(dim=1)[0].tolist())
+
+    table = {row["case_id"]: [float(row[f"prob_{name}"]) for name in model.classes] for row in rows}
+    expected = [table[case_id] for case_id in cohort.case_ids]
+    np.testing.assert_allclose(found, expected, atol=1e-5)  # streamed or at once, in float32
+    assert np.std(expected) > 0.05
+    assert isinstance(model.module, torch.nn.Module)
+    assert not model.module.training
+    assert sorted(model.genes) == sorted(cohort.gene_ids)
+    assert coverage == 1.0
+
+
+def test_it_embeds_as_the_function_does(bundle, study):
+    ours, theirs = anndata.read_h5ad(study.adata), anndata.read_h5ad(study.adata)
+
+    GimpModel.from_pretrained(bundle).embed(ours, features=study.features, what="slides")
+
+    embed(theirs, bundle, features=study.features, what="slides")
+    np.testing.assert_array_equal(ours.obsm["X_gimp"], theirs.obsm["X_gimp"])
+    assert ours.obsm["X_gimp"].shape == (30, 16)
+
+
+def test_inputs_that_there_are_not_are_named_before_any_work(bundle, tmp_path):
+    model = GimpModel.from_pretrained(bundle)
+
+    with pytest.raises(ConfigError, match="unknown key 'feature', did you mean 'features'"):
+        model.predict(feature="bags", output=tmp_path / "a.csv")
+    with pytest.raises(MissingFileError, match="'none' does not exist"):
+        GimpModel.from_pretrained("none")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+PRINTED = {
+    "documentation": (DOCS / "how-to" / "share-a-model.md", "bundle", "new.h5ad"),
+    "card": (None, "this-folder", "genes.h5ad"),
+}
+
+
+@pytest.mark.parametrize("where", PRINTED)
+def test_the_python_of_the_page_and_of_the_card_runs_as_it_is_printed(
+    bundle, study, tmp_path, monkeypatch, where
+):
+    page, name, adata = PRINTED[where]
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle, name)
+    shutil.copy(study.adata, adata)
+    shutil.copytree(study.features, "features")
+    text = (page or bundle / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+    exec(code, {})  # our own pages
+
+    (table,) = tmp_path.glob("*.csv")
+    assert len(read_csv(table)) == 30
