@@ -26,3 +26,10 @@ def no_settings_of_the_user(monkeypatch):
     """Keep the user's plugin switch and model hub out of the tests."""
     monkeypatch.delenv("GIMP_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the files that have slow tests, so that no process ends long after the others."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # stable: the rest of the order stays

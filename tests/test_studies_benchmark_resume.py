@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import time
 
 import pytest
@@ -13,10 +12,10 @@ from gimp_plugin.studies.benchmark.cells import Method
 from gimp_plugin.studies.benchmark.methods import METHODS
 from gimp_plugin.training import loop
 from tests.benchmark_factory import SETTINGS, benchmark, cell, epochs, evaluations, files, tables
+from tests.forkserver import FORKED
 from tests.study_factory import make_study
 
 N_CASES = 16
-FORKED = multiprocessing.get_context("forkserver")
 CHAIN = ("--methods", "gimp,late-fusion")  # and with it abmil and logistic-genes
 QUICK = ("--methods", "logistic-genes,logistic-bag")
 
@@ -79,7 +78,6 @@ def run(source, output):
 
 @pytest.mark.slow
 def test_a_comparison_that_is_killed_ends_with_the_same_tables(source, whole, tmp_path):
-    FORKED.set_forkserver_preload(["gimp_plugin.studies.benchmark", "tests.benchmark_factory"])
     output = tmp_path / "s"
     process = FORKED.Process(target=run, args=(source, output))
     process.start()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 import signal
 import sys
@@ -26,6 +25,7 @@ from gimp_plugin.storage import runs
 from gimp_plugin.storage.resume import STATE, TENSORS, latest_checkpoint
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import loop, pretrain
+from tests.forkserver import FORKED
 from tests.study_factory import make_study, tiny_config
 
 N_KILLS = 16
@@ -38,12 +38,6 @@ IN_A_CHECKPOINT = [
 """A file of a checkpoint and the share of it that is written; or all of it, but for its name."""
 
 OPERATIONS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"}
-FORKED = multiprocessing.get_context("forkserver")  # imports once, not once a kill
-PRELOADED = [
-    *("tests.test_training_kills", "gimp_plugin.plugins.builtin", "scanpy", "sklearn.metrics"),
-    *("torch._dynamo", "matplotlib.backends.backend_svg"),
-]
-
 Killer = Callable[..., None]
 
 
@@ -136,7 +130,6 @@ def results(run: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[CohortSource, dict[str, bytes]]:
     """A study, and what a training on it writes that nothing disturbs."""
-    FORKED.set_forkserver_preload(PRELOADED)
     folder = tmp_path_factory.mktemp("whole")
     source = make_study(folder, n_cases=40)
     assert ended(source, folder / "run", None) == 0
