@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from gimp_plugin.cli.commands import blamed
 from gimp_plugin.cli.main import cli
 from gimp_plugin.plugins import manager
 from tests.plugin_factory import GOOD, installing
@@ -106,6 +107,13 @@ def test_what_fails_is_told_with_its_plugin_and_is_no_bug_of_ours(plugin, argume
     assert message in result.stderr
     assert "report" not in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_went_away_is_nobodys_fault(plugin):
+    closed, broken = BrokenPipeError(), KeyError()
+
+    assert blamed("hello", closed) is closed  # as in `gimp hello | head`
+    assert blamed("hello", broken) is not broken
 
 
 def test_a_name_of_nobodys_may_be_of_the_plugin_that_failed(plugin):

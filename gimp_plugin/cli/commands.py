@@ -104,7 +104,8 @@ def blamed(name: str, error: BaseException) -> BaseException:
     The error to report.
     """
     is_theirs = name and name not in COMMANDS and isinstance(error, Exception)
-    if not is_theirs or isinstance(error, GimpError) or exit_code_of(error) != 1:
+    told = isinstance(error, (GimpError, BrokenPipeError)) or exit_code_of(error) != 1
+    if not is_theirs or told:
         return error
     found = of_plugins()[name]
     message = " ".join(f"{type(error).__name__}: {error}".split())
