@@ -8,12 +8,13 @@ from torch import nn
 
 from gimp_plugin.config import ModelConfig, load_preset
 from gimp_plugin.models.abmil import GatedAttention
-from gimp_plugin.models.aggregator import NystromAggregator, ReferenceAggregator
+from gimp_plugin.models.aggregator import NystromAggregator
 from gimp_plugin.models.fusion import Concat
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.group_msa import GroupMSA
 from gimp_plugin.models.heads import linear, mlp
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
+from gimp_plugin.models.reference import ReferenceAggregator
 
 EXAMPLES = settings(deadline=None, max_examples=40)
 """The first example pays for torch's start, which a deadline would blame on it."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gimp_plugin.models.aggregator import NystromAggregator, ReferenceAggregator
+from gimp_plugin.models.aggregator import NystromAggregator
+from gimp_plugin.models.reference import ReferenceAggregator
 from tests.model_factory import draw, prefix, small_config
 
 LENGTHS = [1, 3, 6, 17, 40]

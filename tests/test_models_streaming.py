@@ -7,7 +7,8 @@ import weakref
 import pytest
 import torch
 
-from gimp_plugin.models.aggregator import NystromAggregator, ReferenceAggregator
+from gimp_plugin.models.aggregator import NystromAggregator
+from gimp_plugin.models.reference import ReferenceAggregator
 from tests.model_factory import draw, make_model, small_config
 
 WHOLE = 10**6

@@ -8,9 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
-from nystrom_attention import NystromAttention as PackageAttention
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -241,60 +239,6 @@ class NystromAggregator(nn.Module):
         if n_filled != n_patches:
             raise ValueError(f"the tokens are of {n_filled} patches, expected {n_patches}")
         return x
-
-
-class ReferenceAggregator(NystromAggregator):
-    """The same layers computed by the unmodified package under vmap: slow, and an oracle.
-
-    It equals `NystromAggregator` with `segments="front_pad"` and `cls_convolution=True`, whatever
-    the configuration says of these two; weights are interchangeable. Its convolution runs over all
-    slides of a case as if they were one, and is torch's, whose gradient is wrong on some CPUs for
-    some lengths (see `convolve`).
-
-    Parameters
-    ----------
-    config
-        The model's configuration.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__(config)
-        del self.checkpointed  # the package keeps everything
-
-    def forward(
-        self,
-        tokens: Float[Tensor, "batch patch dim"],
-        valid: Bool[Tensor, "batch patch"],
-        *,
-        slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # the package knows none
-        rows: Bool[Tensor, "batch patch"] | None = None,
-        plan: NystromPlan | None = None,  # noqa: ARG002  # of `NystromAggregator` alone
-    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
-        """Aggregate the patches of each case, all bags of one length at a time."""
-        x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
-        n_tokens = _with_cls(valid).sum(dim=1)
-        out = torch.zeros_like(x)
-        for length in torch.unique(n_tokens).tolist():
-            same = n_tokens == length
-            out[same, :length] = self._aggregate(x[same, :length])
-        out = self.norm(out)
-        return out[:, 0], out[:, 1:][torch.zeros_like(valid) if rows is None else rows]
-
-    def _aggregate(self, x: Float[Tensor, "batch patch dim"]) -> Float[Tensor, "batch patch dim"]:
-        """Run the package on bags of one length, one bag a call."""
-        # Without autocast, under which vmap leaves the convolution's weights behind.
-        with torch.autocast(x.device.type, enabled=False):
-            for layer in self.layers:
-                alone = partial(_package_forward, layer.attention)
-                x = x + torch.func.vmap(alone, randomness="different")(layer.norm(x))
-        return x
-
-
-def _package_forward(
-    attention: NystromAttention, x: Float[Tensor, "patch dim"]
-) -> Float[Tensor, "patch dim"]:
-    """The package's own forward pass on one bag."""
-    return PackageAttention.forward(attention, rearrange(x, "n d -> 1 n d"))[0]
 
 
 def _attention(config: ModelConfig) -> NystromAttention:

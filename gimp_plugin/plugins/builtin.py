@@ -69,7 +69,7 @@ COMPONENTS: tuple[ComponentRow, ...] = (
     (
         "aggregator",
         "nystrom-reference",
-        f"{MODELS}.aggregator:ReferenceAggregator.from_config",
+        f"{MODELS}.reference:ReferenceAggregator.from_config",
         "the package nystrom-attention, one bag at a time",
     ),
     (
