@@ -306,6 +306,38 @@ def test_a_slide_that_cannot_be_read_does_not_stop_the_others(study, engine, cap
     assert "1 slides failed and are left out: 'P02'" in caplog.text
 
 
+def test_a_slide_of_no_case_of_the_cohort_is_predicted_without_genes_and_told(
+    study, engine, caplog
+):
+    table = Path("table.csv")
+    table.write_text("slide_id,case_id\nP00-a,P00\nP01,stranger\n")
+
+    bags = [study["bags"]["P00-a"], study["bags"]["P01"]]
+    engine(slide_table=table).run(bags)
+
+    assert "1 slides are of no case of the cohort" in caplog.text
+    assert "without expression: 'P01'" in caplog.text
+
+
+def test_a_device_that_is_refused_is_forgotten(study, engine):
+    predictor, bag = engine(), study["bags"]["P01"]
+
+    with pytest.raises(ConfigError, match="device"):
+        predictor.run([bag], device="gpu")
+
+    assert predictor.run([bag])["slides"] == ["P01"]
+
+
+def test_a_link_of_the_users_that_leads_nowhere_is_left_alone(study, engine):
+    Path("out").mkdir()
+    Path("out/P01.geojson").symlink_to("nowhere")
+
+    with pytest.raises(StaleOutputError, match=r"P01\.geojson"):
+        engine().run([study["bags"]["P01"]], save_dir="out", output_type="qupath")
+
+    assert Path("out/P01.geojson").is_symlink()
+
+
 def test_a_slide_of_no_case_is_left_out_by_name(study, engine, caplog):
     Path("stranger.h5").write_bytes(study["bags"]["P01"].read_bytes())
 

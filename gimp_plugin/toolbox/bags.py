@@ -164,6 +164,10 @@ def find_cases(
     study = replace(study, cases=tuple(case for case in study.cases if case.has_slides))
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
     cases, _ = predictable(study.cases, record, None)
+    bare = [bag.slide_id for case in cases if not case.has_genes for bag in case.bags]
+    if cohort is not None and bare:
+        text = "%d slides are of no case of the cohort and are predicted without expression: %s"
+        logger.warning(text, len(bare), listed(bare))
     genes = genes_of(record, study, cases, min_gene_coverage=inputs.min_gene_coverage)
     return cases, None if genes is None else genes[0]
 

@@ -292,7 +292,9 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
             raise ConfigError(problem, hint=f"known are {listed(OUTPUTS)}")
         if kind != "dict" and save_dir is None:
             raise ConfigError(f"output_type={output_type!r} needs a save_dir", hint="give one")
-        self.device = options.get("device") or self.device
+        device = options.get("device") or self.device
+        Runtime(device=str(device))  # refused before anything of the engine changes
+        self.device = device
         self.verbose = bool(options.get("verbose", self.verbose))
         return "zarr" if kind == "dict" and save_dir is not None else kind
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,7 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
         If an output exists, and is not ours or is not to be overwritten.
     """
     ours = _listed(save_dir)
-    there = [name for name in names if (save_dir / name).exists()]
+    there = [name for name in names if os.path.lexists(save_dir / name)]
     strange = [name for name in there if name not in ours]
     if strange:
         problem = f"{str(save_dir)!r} holds {listed(strange)}, which we did not write"
