@@ -47,7 +47,7 @@ def example(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(example, tmp_path, capsys):
-    source = make_study(tmp_path, n_cases=40, obs={"fold": [case // 2 % 2 for case in range(40)]})
+    source = make_study(tmp_path, n_cases=24, obs={"fold": [case // 2 % 2 for case in range(24)]})
     arguments = (source.adata, source.features, tmp_path / "study", "--dim", 16)
     arguments = (*arguments, "--epochs", 2, "--pretrain-epochs", 1)
 
@@ -59,7 +59,7 @@ def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(example, tm
     table = first[first.index("| arm |") :]
     rows = [line for line in table.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + 9
-    assert all("| 40 |" in row for row in rows[1:])
+    assert all("| 24 |" in row for row in rows[1:])
     assert "\n".join(rows[1:]) in second
     assert second.count("nothing to do") == 2
 
