@@ -158,7 +158,7 @@ def contestants(
             patch_input_shape=size, patch_output_shape=size, stride_shape=size,
             save_resolution={"units": "mpp", "resolution": 0.5},
         )  # fmt: skip
-        output = folder / f"{slide.stem}-{turn}"
+        output = folder / f"toolbox-{slide.stem}-{turn}"
         with redirect_stdout(sys.stderr):
             made = extractor.run(
                 [slide], patch_mode=False, ioconfig=config, save_dir=output,
