@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
 import signal
 import sys
 import textwrap
-import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import h5py
 import pytest
@@ -21,6 +23,7 @@ from gimp_plugin.cli.main import cli
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.making import BagMaker
 from gimp_plugin.slides.reading import KilledReaderError
+from gimp_plugin.storage.bag_writer import BagWriter
 from gimp_plugin.storage.bags import list_bags
 from gimp_plugin.storage.locks import held_by_all
 from gimp_plugin.storage.tables import read_csv
@@ -32,6 +35,7 @@ from tests.test_cli_extract_features import UNTRAINED, hashes, names
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
 
 FEATURES = Path("features")
+OPERATIONS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate"}
 
 
 @pytest.fixture(autouse=True)
@@ -50,13 +54,15 @@ def gimp(*arguments, encoder=UNTRAINED):
     return CliRunner().invoke(cli, command)
 
 
-def forked(*arguments):
+def forked(*arguments, before=None):
     """Run the command in a copy of this process; give the copy's number."""
     shared_readers()
     pid = os.fork()
     if pid == 0:
         code = 1
         with suppress(BaseException):
+            if before is not None:
+                before()
             code = gimp(*arguments).exit_code
         os._exit(code)
     return pid
@@ -66,41 +72,66 @@ def code_of(pid):
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def counted(output, number=0, count=None):
+    """Count what this process does to its output; be killed before the operation of a number.
+
+    Operations are those on files below the output, batches that a bag takes, and flushes of it.
+    """
+    done = itertools.count(1)
+    append, flush = BagWriter.append, h5py.File.flush
+
+    def operation():
+        now = next(done)
+        if count is not None:
+            count.write_text(str(now))
+        if now == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event, arguments):
+        if event in OPERATIONS and str(arguments[0]).startswith(output):
+            operation()
+
+    def appended(*arguments, **options):
+        operation()
+        return append(*arguments, **options)
+
+    def flushed(file):
+        operation()
+        return flush(file)
+
+    sys.addaudithook(hook)
+    mock.patch.object(BagWriter, "append", appended).start()
+    mock.patch.object(h5py.File, "flush", flushed).start()
+
+
 def bags(folder):
     """Hashes of the bags that stand in a folder under their final names."""
     return {path.name: digest for path, digest in hashes(folder).items() if path.suffix == ".h5"}
 
 
-def wait_for_output(folder):
-    deadline = time.monotonic() + 60
-    while not (Path(folder).exists() and any(Path(folder).iterdir())):
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_row_32_killed_at_fifty_moments_the_same_command_ends_with_the_same_bytes(capsys):
-    """What a killed run had finished is whole and is not made again; the rest is never seen."""
+    """What a killed run had finished is whole and is not made again; the rest is never seen.
+
+    What a kill leaves behind depends on the operations before it alone, so these are counted
+    instead of seconds: every kill falls between the first output and the end, on any machine.
+    """
     slides("abc", (1300, 1100))
-    for output in ("first", "whole"):  # the first is slower than those that follow
-        pid = forked("-o", output)
-        wait_for_output(output)
-        began = time.monotonic()
-        assert code_of(pid) == 0
-        ended = time.monotonic()
+    assert code_of(forked("-o", "whole", before=partial(counted, "whole", count=Path("n")))) == 0
     expected, originals = bags("whole"), hashes("slides")
-    moments, n_unfinished = random.Random(0), 0
+    last = int(Path("n").read_text())
+    numbers, n_unfinished, n_half_written = random.Random(0), 0, 0
 
     for _ in range(50):
-        pid = forked()
-        wait_for_output(FEATURES)
-        time.sleep(moments.uniform(0, ended - began))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        number = numbers.randint(2, last - 5)  # one or two of them come or not
+        code = code_of(forked(before=partial(counted, str(FEATURES), number=number)))
+
+        assert code == -signal.SIGKILL
         found = bags(FEATURES)
-        n_unfinished += found != expected
         assert found.items() <= expected.items()
+        n_unfinished += found != expected
+        n_half_written += any(FEATURES.glob(".*.partial"))
 
         again = gimp()
 
@@ -112,8 +143,12 @@ def test_row_32_killed_at_fifty_moments_the_same_command_ends_with_the_same_byte
 
     assert hashes("slides") == originals
     with capsys.disabled():
-        sys.stdout.write(f"\nkilled 50 times, {n_unfinished} left an unfinished output\n")
-    assert n_unfinished >= 25
+        sys.stdout.write(
+            f"\nkilled 50 times at one of {last} operations: {n_unfinished} left an unfinished "
+            f"output, {n_half_written} a half-written bag\n"
+        )
+    assert n_unfinished >= 35
+    assert n_half_written >= 15
 
 
 def test_row_35_four_commands_on_one_folder_share_the_slides():
