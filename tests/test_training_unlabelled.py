@@ -17,12 +17,13 @@ from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.cohort.splitting.splits import Splits, draw_splits
 from gimp_plugin.config import Runtime
 from gimp_plugin.data.cases import Case
-from gimp_plugin.data.study import Study
+from gimp_plugin.data.study import Study, prepare
 from gimp_plugin.prediction import predict
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune, pretrain
 from gimp_plugin.training.gimp import GimpTrainer
+from gimp_plugin.training.plan import splits_of
 from gimp_plugin.training.unlabelled import with_unlabelled
 from tests.study_factory import make_bag, make_study, settings, tiny_config
 
@@ -174,22 +175,24 @@ def test_predictions_say_that_the_model_was_trained_on_them(study, whole, tmp_pa
     assert {rows[case]["label"] for case in BARE} == {""}
 
 
-def test_a_column_of_folds_keeps_its_test_value_and_empty_cells_outside(study, tmp_path):
-    run = pretrained(replace(study, splits="obs:site", fold="1"), tmp_path / "p")
+def parts_of(source):
+    """Parts that a training on a study takes."""
+    return splits_of(prepare(source, unlabelled=True), source, seed=0).parts
+
+
+def test_a_column_of_folds_keeps_its_test_value_and_empty_cells_outside(study):
+    parts = parts_of(replace(study, splits="obs:site", fold="1"))
 
     # sites of P03, P08, P16, P21: 1, 1, 2, 1; that of P30 is not known
-    assert {case for case in BARE if case in run.parts} == {"P16"}
-    assert run.parts["P16"] == "train"
+    assert {case: parts[case] for case in BARE if case in parts} == {"P16": "train"}
 
 
-def test_where_splits_are_drawn_all_cases_without_a_class_train(study, tmp_path):
-    run = pretrained(replace(study, splits=None), tmp_path / "p")
-    bare = {case: run.parts[case] for case in BARE}
+def test_where_splits_are_drawn_all_cases_without_a_class_train(study):
     labels = anndata.read_h5ad(study.adata).obs["label"].drop(list(BARE))
-    alone = draw_splits(labels.to_dict(), seed=0).parts
 
-    assert bare == dict.fromkeys(BARE, "train")
-    assert {case: part for case, part in run.parts.items() if case not in BARE} == alone
+    parts = parts_of(replace(study, splits=None))
+
+    assert parts == draw_splits(labels.to_dict(), seed=0).parts | dict.fromkeys(BARE, "train")
 
 
 def test_a_case_of_a_validation_or_test_patient_does_not_train():
@@ -267,7 +270,7 @@ def gimp(source, folder, *words, verb="pretrain"):
     return CliRunner().invoke(cli, [verb, *given, *map(str, output)])
 
 
-def test_the_command_line_tells_how_many_and_goes_on_to_fine_tuning(study, tmp_path):
+def test_the_command_line_tells_how_many_fine_tunes_and_refuses_another_choice(study, tmp_path):
     result = gimp(study, tmp_path)
     tuned = gimp(
         replace(study, unlabelled=None, splits=None),
@@ -279,6 +282,13 @@ def test_the_command_line_tells_how_many_and_goes_on_to_fine_tuning(study, tmp_p
     assert "2 training cases have no class: they pre-train only" in result.stderr
     assert "3 cases have no class, are no training cases and are left out: " in result.stderr
     assert "5 cases have no class and are left out: 'P03', 'P08'" in tuned.stderr
+
+    before = everything(tmp_path)
+    other = gimp(replace(study, unlabelled="drop"), tmp_path)
+
+    assert other.exit_code == 3
+    assert "unlabelled: 2 -> null" in other.stderr
+    assert everything(tmp_path) == before
 
 
 def test_dropped_cases_are_told_and_listed(study, tmp_path):
@@ -311,17 +321,6 @@ def test_a_table_of_some_labels_leaves_the_others_for_pretraining(study, tmp_pat
 
 def everything(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def test_another_choice_for_a_run_that_is_there_is_refused_with_the_difference(study, tmp_path):
-    assert gimp(study, tmp_path).exit_code == 0
-    before = everything(tmp_path)
-
-    result = gimp(replace(study, unlabelled="drop"), tmp_path)
-
-    assert result.exit_code == 3
-    assert "unlabelled: 2 -> null" in result.stderr
-    assert everything(tmp_path) == before
 
 
 def test_a_cohort_without_any_class_is_refused(study, tmp_path):
