@@ -154,16 +154,22 @@ class GimpModel(nn.Module):
         self, features: Float[Tensor, "batch patch feature"], places: Places
     ) -> SlideEncoding:
         """`encode_slides`, with the places worked out."""
-        tokens = self.patches(features, places.visible)
-        given: dict[str, Any] = {"slide": places.slide, "rows": places.rows}
-        if places.plan is not None:
-            given["plan"] = places.plan
-        cls_img, patches = self.aggregator(tokens, places.valid, **given)
+        cls_img, patches = self.aggregate_at(features, places)
         if places.wanted is None:
             nothing = cls_img.new_zeros(0, features.shape[-1])
             return SlideEncoding(cls_img, nothing, nothing)
         target = self.patches.normalise(features[places.wanted])
         return SlideEncoding(cls_img, self.decoder(patches), target)
+
+    def aggregate_at(
+        self, features: Float[Tensor, "batch patch feature"], places: Places
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
+        """CLS_img and the tokens of the wanted patches, with the places worked out."""
+        tokens = self.patches(features, places.visible)
+        given: dict[str, Any] = {"slide": places.slide, "rows": places.rows}
+        if places.plan is not None:
+            given["plan"] = places.plan
+        return self.aggregator(tokens, places.valid, **given)
 
     @torch.no_grad()
     def stream_slides(

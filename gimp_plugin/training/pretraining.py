@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gimp_plugin.assembly.seeding import derived
-from gimp_plugin.config import GimpConfig, PretrainConfig
-from gimp_plugin.data.batches import Batch, load, moved, window_draw
+from gimp_plugin.config import GimpConfig
+from gimp_plugin.data.batches import Batch, moved
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.order import balanced_batches
 from gimp_plugin.models.gimp import GimpModel, SlideEncoding
@@ -22,15 +21,11 @@ from gimp_plugin.models.masking import draw_mask
 from gimp_plugin.models.places import Picked
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
 from gimp_plugin.training.ranks import ALONE, Ranks
-from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
-
-logger = logging.getLogger(__name__)
-
-VALIDATION_EPOCH = 2**31
-"""Epoch number whose randomness the validation windows and masks have, the same each time."""
+from gimp_plugin.training.stage import LOSS, Step, Terms
+from gimp_plugin.training.windows import VALIDATION_EPOCH, WindowStage, first_copies
 
 
-class PretrainStage(Stage):
+class PretrainStage(WindowStage):
     """Train the image half; the gene encoder is frozen and its CLS_ge computed once.
 
     Parameters
@@ -51,9 +46,6 @@ class PretrainStage(Stage):
         The processes that train together.
     """
 
-    name = "pretrain"
-    settings: PretrainConfig
-
     def __init__(
         self,
         model: GimpModel,
@@ -65,13 +57,17 @@ class PretrainStage(Stage):
         num_workers: int = 0,
         ranks: Ranks = ALONE,
     ) -> None:
-        super().__init__(model, config.pretrain, dim=config.model.dim, ranks=ranks)
-        self.material, self.seed, self.device = material, seed, device
-        self.num_workers = num_workers
-        model.requires_grad_(False)
+        super().__init__(
+            model,
+            config,
+            material=material,
+            seed=seed,
+            device=device,
+            num_workers=num_workers,
+            ranks=ranks,
+        )
         for part in (model.patches, model.aggregator, model.decoder):
             part.requires_grad_(True)
-        model.to(device)
         self.cls_ge: dict[str, Tensor] = {}
         if model.gene_encoder is not None:
             self.cls_ge = {
@@ -86,10 +82,6 @@ class PretrainStage(Stage):
         if self.model.gene_encoder is not None:
             self.model.gene_encoder.eval()
         return self
-
-    def n_batches(self) -> int:
-        """Steps of an epoch."""
-        return len(self._order(0))
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
         """Windows of training cases, those with a label class-balanced, with their masks."""
@@ -128,10 +120,6 @@ class PretrainStage(Stage):
             self.median = medians / n_values
         return {"val_reconstruction": errors / n_values, "val_median": self.median}
 
-    def score(self, metrics: dict[str, float]) -> None:  # noqa: ARG002  # Stage's signature
-        """Pre-training keeps its last epoch (paper, section 3.1)."""
-        return
-
     def _order(self, epoch: int) -> list[list[int]]:
         """Cases of each batch."""
         labels = [case.label for case in self.material.train]
@@ -141,21 +129,8 @@ class PretrainStage(Stage):
         self, part: str, order: Sequence[Sequence[int]], epoch: int, ranks: Ranks
     ) -> Iterator[Step]:
         """Load windows, draw their masks and bring both to the device."""
-        cases = self.material.train if part == "train" else self.material.val
-        on_gpu = self.device.type == "cuda"
-        batches = load(
-            cases,
-            [ranks.share(indices, filled=True) for indices in order],
-            window_draw(self.settings),
-            feature_dim=self.material.feature_dim,
-            seed=self.seed,
-            epoch=epoch,
-            num_workers=self.num_workers,
-            pin_memory=on_gpu,
-        )
-        for indices, batch in zip(order, batches, strict=True):
-            whole = [cases[index] for index in indices]
-            members = [cases[index] for index in batch.case.tolist()]
+        loaded = self._windows(part, order, epoch, ranks)
+        for indices, (whole, members, batch) in zip(order, loaded, strict=True):
             masked = self._masked(batch, members, epoch)
             if not ranks.share(indices):
                 masked = torch.zeros_like(masked)
@@ -165,7 +140,7 @@ class PretrainStage(Stage):
                     batch.valid,
                     slide=batch.slide,
                     masked=masked,
-                    counted=masked & _first_copies(batch.source),
+                    counted=masked & first_copies(batch.source),
                 ),
                 "labels": labels_of(whole),
                 "cls_ge": None,
@@ -227,8 +202,3 @@ class PretrainStage(Stage):
 def _of(row: int, index: Picked) -> Int[Tensor, " patch"]:
     """Patches of a case among those of a batch."""
     return index[1][index[0] == row]
-
-
-def _first_copies(source: Tensor) -> Bool[Tensor, "batch patch"]:
-    """True where a patch is the first copy of itself; everywhere but in tiled windows."""
-    return source == torch.arange(source.shape[1], device=source.device)
