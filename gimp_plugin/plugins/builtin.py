@@ -9,6 +9,7 @@ from gimp_plugin.plugins.hookspecs import CommandRow, ComponentRow, hookimpl
 ENCODERS = "gimp_plugin.slides.encoders"
 MODELS = "gimp_plugin.models"
 GROUPING = "gimp_plugin.cohort.grouping"
+OBJECTIVES = "gimp_plugin.training.objectives"
 BAGS = "gimp_plugin.storage.bags"
 
 COMPONENTS: tuple[ComponentRow, ...] = (
@@ -91,6 +92,12 @@ COMPONENTS: tuple[ComponentRow, ...] = (
         "gimp",
         "gimp_plugin.training.gimp:GimpTrainer",
         "gene pre-training, masked patches and triplets, fine-tuning",
+    ),
+    (
+        "trainer",
+        "biovil",
+        f"{OBJECTIVES}.biovil:BioViLTrainer",
+        "pre-training by BioViL's objective, carried over to genes",
     ),
     ("gene-grouping", "file-order", f"{GROUPING}:file_order", "genes in the order of the cohort"),
     ("gene-grouping", "random", f"{GROUPING}:random_order", "genes shuffled by the seed"),

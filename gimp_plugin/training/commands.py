@@ -24,6 +24,7 @@ from gimp_plugin.storage.resume import check_writable
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
 from gimp_plugin.training.material import Material
+from gimp_plugin.training.pairs import check_pairs, learns_from_pairs
 from gimp_plugin.training.plan import (
     Plan,
     check_leaks,
@@ -51,6 +52,7 @@ def pretrain(
 ) -> RunResult:
     """Pre-train: the gene encoder by the labels, then masked patch modeling and triplets.
 
+    A trainer that learns from pairs does without labels and trains both encoders at once.
     Labels are used, so only training cases are; the epoch of the gene stage is chosen on the
     validation cases. Training cases without a class, where `source.unlabelled` is `use`, take part
     in masked patch modeling. The same command goes on where it was interrupted.
@@ -80,8 +82,10 @@ def pretrain(
     def train(trainer: GimpTrainer, model: GimpModel, material: Material) -> dict[str, Any]:
         if model.decoder is not None and config.pretrain.decoder_start == "median":
             start_decoder_at_median(model, material)
-        genes = trainer.pretrain_genes(model, material.only(labelled=True))
-        return {**genes, **trainer.pretrain(model, material)}
+        stages = {}
+        if not learns_from_pairs(config):
+            stages = trainer.pretrain_genes(model, material.only(labelled=True))
+        return {**stages, **trainer.pretrain(model, material)}
 
     with joined(runtime) as ranks:
         with ranks.together():
@@ -126,7 +130,7 @@ def finetune(
 
     def train(trainer: GimpTrainer, model: GimpModel, material: Material) -> dict[str, Any]:
         stages = trainer.pretrain_genes(model, material) if start == FROM_GENES else {}
-        frozen = start != FROM_NONE
+        frozen = start == FROM_GENES or (start != FROM_NONE and not learns_from_pairs(config))
         return {**stages, **trainer.finetune(model, material, frozen_genes=frozen)}
 
     with joined(runtime) as ranks:
@@ -181,10 +185,11 @@ def _plan_after(
 def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Runtime) -> Plan:
     """Plan of a run that starts from nothing."""
     source = with_defaults(source)
-    unlabelled = kind == "pretrain"
-    study = prepare(source, modalities=config.model.modalities, unlabelled=unlabelled)
+    pretrains = kind == "pretrain"
+    study = prepare(source, modalities=config.model.modalities, unlabelled=pretrains)
     splits = splits_of(study, source, seed=runtime.seed)
-    check_halves(study, splits, config)
+    check = check_pairs if pretrains and learns_from_pairs(config) else check_halves
+    check(study, splits, config)
     return Plan(
         kind=kind,
         config=without_folder(config),

@@ -32,6 +32,7 @@ CHECK_EVERY = 25
 """Steps between two looks at the loss on a GPU, where each look waits for the device."""
 
 MODEL, BEST, FIRST, SECOND = "model.", "best.", "adam.exp_avg.", "adam.exp_avg_sq."
+OWN = "stage."
 
 
 @dataclass(slots=True)
@@ -216,6 +217,7 @@ class _Fit:
         if not self.ranks.is_main:
             return
         tensors = {MODEL + name: one for name, one in self.stage.model.state_dict().items()}
+        tensors |= {OWN + name: one for name, one in self._own().items()}
         tensors |= {BEST + name: one for name, one in self.best.items()}
         if not self.progress.finished:
             for name, parameter in self.stage.named_parameters():
@@ -224,6 +226,11 @@ class _Fit:
                     tensors[FIRST + name] = state["exp_avg"]
                     tensors[SECOND + name] = state["exp_avg_sq"]
         save_checkpoint(self.tools.folder / RESUME, tensors, self.progress.to_dict())
+
+    def _own(self) -> dict[str, Tensor]:
+        """Weights of the stage beside those of the model."""
+        weights = self.stage.state_dict().items()
+        return {name: one for name, one in weights if not name.startswith(MODEL)}
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint: of this stage, of a later one, or of the one before."""
@@ -240,6 +247,7 @@ class _Fit:
         self.progress = progress
         if progress.stage == self.stage.name:
             self.best = _under(BEST, found.tensors)
+            self.stage.load_state_dict(self.stage.state_dict() | _under(OWN, found.tensors))
             self._load_optimiser(found.tensors)
             logger.info("%s goes on after epoch %d", self.stage.name, progress.epoch)
 

@@ -1,0 +1,1 @@
+"""Pre-training by other papers' objectives, on the encoders of this one."""

@@ -1,0 +1,79 @@
+"""BioViL: global contrast, and masked genes where it has masked words (arXiv 2204.09817).
+
+Carried over: CLS_img stands for the image's embedding and CLS_ge for the report's; both go through
+a projection and are compared by InfoNCE in both directions. Masked language modelling becomes
+masked gene modelling: 15 % of a case's genes are set to 0, the mean of the training cases, and a
+linear decoder gives their values from CLS_ge. As in the original the text half learns along, and
+its masked pass is another than the one that is compared.
+
+Left out, since genes have nothing like it: pre-training of the text half alone on other corpora
+and its vocabulary, the matching of a report's sections, and sentences in another order. Local
+alignment belongs to the variant BioViL-L; BioViL has none. The code that trained BioViL is not
+published, and the weights here are our reading of the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from gimp_plugin.assembly.seeding import derived
+from gimp_plugin.data.batches import Batch
+from gimp_plugin.data.cases import Case
+from gimp_plugin.models.masking import draw_mask
+from gimp_plugin.models.pair_losses import contrastive_loss, squared_error
+from gimp_plugin.training.objectives.pairs import Objective, PairStage, projection
+from gimp_plugin.training.objectives.trainer import PairTrainer
+
+TEMPERATURE = 0.5
+CONTRAST_WEIGHT = 0.5
+MASKED_SHARE = 0.15
+"""Of the genes; BERT's of the words."""
+
+
+class BioViLStage(PairStage):
+    """Contrast of the two halves, and genes from the other genes."""
+
+    def add_heads(self) -> None:
+        """Make both projections and the decoder of genes."""
+        self.project_slides, self.project_genes = projection(self.dim), projection(self.dim)
+        n_genes = self.material.genes.shape[1] if self.material.genes is not None else 0
+        self.gene_decoder = nn.Linear(self.dim, n_genes)
+
+    def more_inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:
+        """Where the patches go, and which genes of each case are hidden."""
+        generators = [
+            torch.Generator().manual_seed(derived(self.seed, "genes", epoch, case.case_id))
+            for case in members
+        ]
+        every = torch.ones(len(members), self.gene_decoder.out_features, dtype=torch.bool)
+        hidden = draw_mask(every, MASKED_SHARE, generators)
+        return {**super().more_inputs(batch, members, epoch), "hidden": hidden}
+
+    def objective(self, inputs: dict[str, Any]) -> Objective:
+        """L = 0.5 L_contrast + L_masked."""
+        genes, hidden = inputs["genes"], inputs["hidden"]
+        cls_img, _ = self.model.aggregate_at(inputs["features"], inputs["places"])
+        cls_ge = self.model.encode_genes(genes)
+        rest = self.model.encode_genes(genes.masked_fill(hidden, 0.0))
+        with self.exact():
+            slides = self.whole(self.project_slides(cls_img.float()), inputs)
+            others = self.whole(self.project_genes(cls_ge.float()), inputs)
+            errors = squared_error(self.gene_decoder(rest.float()), genes, hidden)
+            losses = {
+                "contrast": (
+                    CONTRAST_WEIGHT,
+                    contrastive_loss(slides, others, temperature=TEMPERATURE),
+                ),
+                "masked_genes": (1.0, self.mean(errors, inputs)),
+            }
+        return Objective(slides, others, losses)
+
+
+class BioViLTrainer(PairTrainer):
+    """Registered as the trainer `biovil`."""
+
+    stage = BioViLStage

@@ -1,0 +1,56 @@
+"""The trainer around an objective: GiMP's, but for the pre-training."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar
+
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.training.gimp import GimpTrainer
+from gimp_plugin.training.loop import fit
+from gimp_plugin.training.material import Material
+from gimp_plugin.training.objectives.pairs import PairStage
+
+logger = logging.getLogger(__name__)
+
+
+class PairTrainer(GimpTrainer):
+    """GiMP's trainer with another pre-training; what `pairs` means stands in `training.pairs`."""
+
+    pairs = True
+    stage: ClassVar[type[PairStage]]
+
+    def pretrain(self, model: GimpModel, material: Material) -> dict[str, Any]:
+        """Train both encoders by pairs; nothing for a model that lacks a half.
+
+        Parameters
+        ----------
+        model
+            The model; it ends with the last epoch's weights.
+        material
+            The cases; those with both halves take part, with a label or without.
+
+        Returns
+        -------
+        Metrics of the stage by its name.
+        """
+        if model.aggregator is None or model.gene_encoder is None:
+            return {}
+        stage = self.stage(
+            model,
+            self.config,
+            material=material.only(slides=True, genes=True),
+            seed=self.tools.seed,
+            device=self.tools.accelerator.device,
+            ranks=self.tools.ranks,
+            num_workers=self.tools.num_workers,
+        )
+        result = fit(stage, self.tools)
+        matched = result["epochs"][-1].get("val_retrieval", 1.0)
+        if matched <= 0.5:
+            logger.warning(
+                "the halves of validation cases find each other no better than by chance "
+                "(val_retrieval %.3g): pre-training has learned no pairs that hold elsewhere",
+                matched,
+            )
+        return {stage.name: result}
