@@ -86,6 +86,14 @@ class GimpModel(nn.Module):
         """CLS_ge of standardised expression."""
         return self.gene_encoder(genes)
 
+    def encode_gene_tokens(
+        self, genes: Float[Tensor, "batch gene"]
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch group dim"] | None]:
+        """CLS_ge, and the tokens that the encoder made it of; None from one that gives none."""
+        if _offers(self.gene_encoder, "encode_tokens"):
+            return self.gene_encoder.encode_tokens(genes)
+        return self.encode_genes(genes), None
+
     def encode_slides(
         self,
         features: Float[Tensor, "batch patch feature"],
@@ -263,7 +271,7 @@ class GimpModel(nn.Module):
         return self.patches(rearrange(features, "n f -> 1 n f"))[0]
 
 
-def _offers(aggregator: nn.Module, name: str) -> bool:
-    """Whether an aggregator's method belongs to its own `forward`, and not to a parent's."""
-    own = next(vars(kind) for kind in type(aggregator).__mro__ if "forward" in vars(kind))
+def _offers(part: nn.Module, name: str) -> bool:
+    """Whether a part's method belongs to its own `forward`, and not to a parent's."""
+    own = next(vars(kind) for kind in type(part).__mro__ if "forward" in vars(kind))
     return name in own

@@ -177,6 +177,12 @@ class GroupMSA(nn.Module):
         -------
         CLS_ge of each case.
         """
+        return self.encode_tokens(genes)[0]
+
+    def encode_tokens(
+        self, genes: Float[Tensor, "batch gene"]
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch group dim"]]:
+        """CLS_ge, and what each group of genes has gathered within itself."""
         n_cases = len(genes)
         fragments = rearrange(
             self._fragments(genes), "b (g f) d -> (b g) f d", g=self.layout.n_groups
@@ -186,7 +192,9 @@ class GroupMSA(nn.Module):
         cls_token = repeat(self.cls_token, "1 d -> b 1 d", b=n_cases)
         groups = rearrange(groups, "(b g) d -> b g d", b=n_cases)
         cls_ge = self.norm(self.between_groups(torch.cat([cls_token, groups], dim=1)))
-        return cls_ge if self.linear_path is None else cls_ge + self.linear_path(genes)
+        if self.linear_path is not None:
+            cls_ge = cls_ge + self.linear_path(genes)
+        return cls_ge, groups
 
     def _fragments(self, genes: Float[Tensor, "batch gene"]) -> Float[Tensor, "batch fragment dim"]:
         """Fragment features H_f; the zeros that fill up the last ones leave no gradient."""

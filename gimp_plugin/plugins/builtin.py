@@ -99,6 +99,18 @@ COMPONENTS: tuple[ComponentRow, ...] = (
         f"{OBJECTIVES}.biovil:BioViLTrainer",
         "pre-training by BioViL's objective, carried over to genes",
     ),
+    (
+        "trainer",
+        "mgca",
+        f"{OBJECTIVES}.mgca:MGCATrainer",
+        "pre-training by MGCA's objective, carried over to genes",
+    ),
+    (
+        "trainer",
+        "refers",
+        f"{OBJECTIVES}.refers:RefersTrainer",
+        "pre-training by REFERS's objective, carried over to genes",
+    ),
     ("gene-grouping", "file-order", f"{GROUPING}:file_order", "genes in the order of the cohort"),
     ("gene-grouping", "random", f"{GROUPING}:random_order", "genes shuffled by the seed"),
     (

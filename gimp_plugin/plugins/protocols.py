@@ -80,7 +80,11 @@ class PatchEncoderMaker(Protocol):
 
 
 class GeneEncoder(Protocol):
-    """Module that gives CLS_ge of standardised expression."""
+    """Module that gives CLS_ge of standardised expression.
+
+    It may also have `encode_tokens(genes)`, which gives CLS_ge and the tokens that it was made of,
+    (batch, token, dim), and belongs to the `forward` of its own class.
+    """
 
     dim: int
 
@@ -254,7 +258,12 @@ class Trainer(Protocol):
 
 
 class TrainerMaker(Protocol):
-    """Component of the kind `trainer`."""
+    """Component of the kind `trainer`.
+
+    It may have an attribute `pairs`: True says that `pretrain` learns from pairs of slides and
+    genes and from no label, and trains the gene encoder, too. `pretrain_genes` is then not called
+    before it, and the gene encoder is not frozen after it.
+    """
 
     def __call__(self, config: GimpConfig, tools: Tools) -> Trainer:
         """Make the trainer: device, run folder, seed and the other processes are in `tools`."""

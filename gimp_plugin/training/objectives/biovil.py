@@ -40,8 +40,7 @@ class BioViLStage(PairStage):
     def add_heads(self) -> None:
         """Make both projections and the decoder of genes."""
         self.project_slides, self.project_genes = projection(self.dim), projection(self.dim)
-        n_genes = self.material.genes.shape[1] if self.material.genes is not None else 0
-        self.gene_decoder = nn.Linear(self.dim, n_genes)
+        self.gene_decoder = nn.Linear(self.dim, self.n_genes)
 
     def more_inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:
         """Where the patches go, and which genes of each case are hidden."""
@@ -49,7 +48,7 @@ class BioViLStage(PairStage):
             torch.Generator().manual_seed(derived(self.seed, "genes", epoch, case.case_id))
             for case in members
         ]
-        every = torch.ones(len(members), self.gene_decoder.out_features, dtype=torch.bool)
+        every = torch.ones(len(members), self.n_genes, dtype=torch.bool)
         hidden = draw_mask(every, MASKED_SHARE, generators)
         return {**super().more_inputs(batch, members, epoch), "hidden": hidden}
 

@@ -64,6 +64,11 @@ class PairStage(WindowStage):
         with seeded(self.seed, "objective"):
             self.add_heads()
 
+    @property
+    def n_genes(self) -> int:
+        """Genes of a case."""
+        return self.material.genes_of(self.material.train[:1]).shape[1]
+
     def add_heads(self) -> None:
         """Make what the objective needs beside the model; it is not kept after the stage."""
         raise NotImplementedError  # abstract
