@@ -89,6 +89,9 @@ def trained(source: CohortSource, folder: Path, runtime: Runtime) -> dict[str, A
     with recorded() as noted["few"], mock.patch.object(PretrainStage, "_order", return_value=FEW):
         summed = {"pretrain.reconstruction": "sum", "pretrain.reconstruction_weight": 0.01}
         pretrain(source, config.replace(summed), output=folder / "few", runtime=runtime)
+    with recorded() as noted["pairs"]:
+        pairs = {"model.trainer": "mgca", "model.n_groups": 2, "model.n_fragments": 4}
+        pretrain(source, config.replace(pairs), output=folder / "pairs", runtime=runtime)
     return noted
 
 

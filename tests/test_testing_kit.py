@@ -43,8 +43,9 @@ def test_our_modules_pass(kind):
         testing.CHECKS[kind](registry().load(kind, name))
 
 
-def test_our_trainer_passes():
-    testing.check_trainer(GimpTrainer)
+def test_our_trainers_pass():
+    for name in ours("trainer"):
+        testing.check_trainer(registry().load("trainer", name))
 
 
 def test_our_groupings_pass(tmp_path):

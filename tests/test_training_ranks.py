@@ -183,7 +183,7 @@ def alone_and_together(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["pretrain", "finetune", "few"])
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "few", "pairs"])
 def test_two_processes_have_the_losses_gradients_and_weights_of_one(alone_and_together, stage):
     folder, alone, seen = alone_and_together
 

@@ -50,6 +50,18 @@ _TABLE = (
         summary="GiMP's gene half alone, pre-trained and fine-tuned",
         train=partial(network, start="genes", changes=_GENES),
     ),
+    *(
+        Method(
+            name=name,
+            summary=f"{title}'s pre-training on GiMP's encoders ({source})",
+            train=partial(network, start=PRETRAINED, changes={**_BOTH, "model.trainer": name}),
+        )
+        for name, title, source in (
+            ("mgca", "MGCA", "arXiv 2210.06044"),
+            ("biovil", "BioViL", "arXiv 2204.09817"),
+            ("refers", "REFERS", "doi 10.1038/s42256-021-00425-9"),
+        )
+    ),
     Method(
         name="abmil",
         summary="gated attention MIL on slides (arXiv 1802.04712)",
