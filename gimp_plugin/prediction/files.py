@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from gimp_plugin.config import CohortSource
 from gimp_plugin.errors import StaleOutputError
+from gimp_plugin.storage.predictions import TABLE_SHA256, columns, note_of, sidecar, was_edited
 from gimp_plugin.storage.runs import RunRecord
 
 
@@ -19,22 +20,29 @@ def inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
     return record.source | own
 
 
-def sidecar(output: Path) -> Path:
-    """File that says what a table of predictions was made from."""
-    return output.with_name(f"{output.name}.json")
-
-
-def is_stale(output: Path, made_from: dict[str, Any], *, overwrite: bool) -> bool:
-    """Whether there is work to do; a table made from other inputs is refused."""
+def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Whether there is work to do; what was made from other inputs, or is not ours, is refused."""
+    beside, noted = sidecar(output), note_of(output)
+    if beside.exists() and "model" not in noted:
+        problem = f"{str(beside)!r} is in the way: it is not the file that goes with predictions"
+        raise StaleOutputError(problem, hint="choose another --output")
     if not output.exists():
         return True
-    try:
-        noted = json.loads(sidecar(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        noted = None
-    if noted == made_from:
+    if not _is_table(output):
+        problem = f"{str(output)!r} is in the way: it is no table of predictions"
+        raise StaleOutputError(problem, hint="choose another --output")
+    edited = was_edited(output)
+    if not edited and {**noted, TABLE_SHA256: None} == {**made_from, TABLE_SHA256: None}:
         return False
     if overwrite:
         return True
-    problem = f"{str(output)!r} was made from another run or other cases"
-    raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
+    how = "was changed after it was predicted" if edited else "was made from another run or cases"
+    hint = "choose another --output, or use --overwrite"
+    raise StaleOutputError(f"{str(output)!r} {how}", hint=hint)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file begins as a table of predictions does."""
+    start = ",".join(columns(())[:3]).encode()
+    with path.open("rb") as file:
+        return file.read(len(start)) == start

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from gimp_plugin.assembly.load import check_component
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
+from gimp_plugin.config.sources import PORTABLE
 from gimp_plugin.config.tissue import GIVEN
 from gimp_plugin.errors import CheckpointError, ConfigError, SafetyError, SlideError
 from gimp_plugin.slides.encoders import KIND, imports_code
@@ -108,8 +108,7 @@ def extraction_config(
         problem = f"run {str(record.path)!r} does not know how its bags were made"
         hint = "extract the slides yourself, and give the folder as --features"
         raise CheckpointError(problem, hint=hint)
-    known = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
-    stored = {key: value for key, value in record.extraction.items() if key in known}
+    stored = {key: value for key, value in record.extraction.items() if key in PORTABLE}
     encoder = str(stored.get("patch_encoder", ""))
     if imports_code(encoder):
         problem = f"run {str(record.path)!r} names code as its patch encoder: {encoder!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +21,11 @@ from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import CheckpointError, ConfigError, listed
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.prediction.encoding import each_case
-from gimp_plugin.prediction.files import inherited, is_stale, sidecar
+from gimp_plugin.prediction.files import inherited, is_stale
 from gimp_plugin.prediction.halves import check_modalities, modalities_of, predictable, shown
-from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
+from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json, write_text
 from gimp_plugin.storage.locks import held
-from gimp_plugin.storage.predictions import write_predictions
+from gimp_plugin.storage.predictions import TABLE_SHA256, predictions_text, sidecar
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.storage.tables import Exclusion
 
@@ -143,8 +144,10 @@ def predict(
         rows = _rows(record, model, study, cases, genes=genes, runtime=runtime)
         _abstain(rows, record, below=abstain_below)
         output.unlink(missing_ok=True)  # so that no old table ever stands beside a new sidecar
-        write_json(sidecar(output), made_from)
-        write_predictions(output, rows, classes=record.classes)
+        text = predictions_text(rows, classes=record.classes)
+        table_sha256 = hashlib.sha256(text.encode()).hexdigest()
+        write_json(sidecar(output), {**made_from, TABLE_SHA256: table_sha256})
+        write_text(output, text)
     return PredictionResult(output, "done", len(cases), exclusions)
 
 
