@@ -353,6 +353,7 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         runs.CONFIG,
         "'feature_dim' is '11', expected a whole number",
     ),
+    "a negative dimension": (changed_config(feature_dim=-5), runs.CONFIG, "'feature_dim' is -5"),
     "config is words": (changed_config(config=["model"]), runs.CONFIG, "'config' is ['model']"),
     "a class twice": (written(runs.LABELS, '["LUAD", "LUAD"]'), runs.LABELS, "a class twice"),
     "classes are numbers": (written(runs.LABELS, "[1, 2]"), runs.LABELS, "'classes[0]' is 1"),

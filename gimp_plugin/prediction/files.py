@@ -6,14 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.config import CohortSource
-from gimp_plugin.errors import StaleOutputError
+from gimp_plugin.errors import CheckpointError, StaleOutputError
 from gimp_plugin.storage.predictions import TABLE_SHA256, columns, note_of, sidecar, was_edited
-from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.storage.runs import PROVENANCE, RunRecord
 
 
 def inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
     """What the run says of the inputs, as far as it holds for these cases and features."""
+    scale = record.source.get("scale")
+    if scale is not None and scale not in SCALES:
+        problem = f"{str(record.path / PROVENANCE)!r} is damaged: 'source.scale' is {scale!r}"
+        raise CheckpointError(f"{problem}, expected one of {', '.join(SCALES)}")
     own: dict[str, None] = {"adata": None, "labels": None}
     if given.features is not None:
         own |= {"slide_table": None}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gimp_plugin.config import CohortSource, ExtractionConfig
+from gimp_plugin.config import CohortSource, ExtractionConfig, GimpConfig
 from gimp_plugin.config.checks import Settings
 from gimp_plugin.config.sources import PORTABLE
 from gimp_plugin.config.tissue import GIVEN
@@ -22,6 +22,7 @@ COMES, WENT = Path(".gimp-export/new"), Path(".gimp-export/old")
 OWN_HASH = "sha256"
 """Key of `provenance.json` for the hash of its other keys."""
 NUMBER = (int, float)
+LARGEST_DIM = 1_000_000
 CONFIG_SHAPE: dict[Any, Any] = {
     "kind": str, "config": {...: {}}, "feature_dim": int, "encoder": str, "scale": str,
 }  # fmt: skip
@@ -133,6 +134,33 @@ def check_shape(path: Path, found: Any, shape: Any, place: str = "") -> None:
     elif isinstance(shape, list):
         for number, value in enumerate(found):
             check_shape(path, value, shape[0], f"{place}[{number}]")
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], GimpConfig]:
+    """Content of the `config.json` of a finished run or a bundle, and the settings in it.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    The object, and its `config`.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, or has settings that there are not.
+    """
+    stored = read_object(path, CONFIG_SHAPE, needed=CONFIG_SHAPE)
+    if not 0 <= stored["feature_dim"] <= LARGEST_DIM:
+        problem = f"{str(path)!r} is damaged: 'feature_dim' is {stored['feature_dim']}"
+        raise CheckpointError(f"{problem}, expected 0 to {LARGEST_DIM}")
+    try:
+        return stored, GimpConfig.from_dict(stored["config"])
+    except ConfigError as error:
+        raise CheckpointError(f"{str(path)!r} cannot be understood: {error}") from error
 
 
 def read_classes(path: Path) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from gimp_plugin import keys
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.errors import (
     CheckpointError,
-    ConfigError,
     MissingFileError,
     StaleOutputError,
     listed,
@@ -22,12 +21,12 @@ from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.differences import differences
 from gimp_plugin.storage.run_files import (
     CASES_SHAPE,
-    CONFIG_SHAPE,
     METRICS_SHAPE,
     PROVENANCE_SHAPE,
     WENT,
     check_files,
     read_classes,
+    read_config,
     read_object,
     read_provenance,
     read_rows,
@@ -139,12 +138,11 @@ def read_run(path: Path) -> RunRecord:
     provenance = _seal(path)
     bundled = stored[keys.FORMAT] == keys.BUNDLE_FORMAT
     check_files(path / PROVENANCE, provenance, BUNDLED if bundled else RESULTS)
-    stored = read_object(path / CONFIG, CONFIG_SHAPE, needed=CONFIG_SHAPE)
-    try:
-        config = GimpConfig.from_dict(stored["config"])
-    except ConfigError as error:
-        raise CheckpointError(f"{str(path / CONFIG)!r} cannot be understood: {error}") from error
+    stored, config = read_config(path / CONFIG)
     metrics = read_object(path / METRICS, METRICS_SHAPE)
+    trained_on: dict[str, list[str]] = {keys.TRAIN: [], keys.VAL: []}
+    if not bundled:
+        trained_on = read_object(path / CASES, CASES_SHAPE, needed=CASES_SHAPE)
     rows = [] if bundled else read_rows(path / SPLITS, "case_id", "split")
     return RunRecord(
         path=path,
@@ -156,7 +154,7 @@ def read_run(path: Path) -> RunRecord:
         classes=read_classes(path / LABELS),
         gene_rows=tuple(read_rows(path / GENES)),
         parts={row["case_id"]: row["split"] for row in rows},
-        trained_on={keys.TRAIN: [], keys.VAL: []} if bundled else _trained_on(path / CASES),
+        trained_on=trained_on,
         source=provenance.get("source", {}),
         extraction=provenance.get("extraction", {}),
         components=provenance.get("components", {}),
@@ -287,12 +285,6 @@ def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
     if found != wanted:
         problem = f"run {str(path)!r} has format version {found!r}, expected {wanted}"
         raise CheckpointError(problem, hint="install the version of gimp-plugin that wrote it")
-
-
-def _trained_on(path: Path) -> dict[str, list[str]]:
-    """Training and validation cases of a run and its ancestors."""
-    found: dict[str, list[str]] = read_object(path, CASES_SHAPE, needed=CASES_SHAPE)
-    return found
 
 
 def _visible(path: Path) -> Sequence[str]:
