@@ -383,15 +383,15 @@ def test_options_without_a_meaning_are_refused(study, engine, options, message):
 def test_a_pretrained_run_and_one_of_genes_are_refused(study, monkeypatch):
     from dataclasses import replace
 
-    from gimp_plugin.toolbox import run_model
-
     record, model = load_run(study["run"])
     genes = replace(record.config, model=replace(record.config.model, modalities="genes"))
     for changed, message in (
         (replace(record, kind="pretrain"), "is a pretrain run: it has no trained classifier"),
         (replace(record, config=genes), "was trained on genes only"),
     ):
-        monkeypatch.setattr(run_model, "load_run", lambda _path, one=changed: (one, model))
+        monkeypatch.setattr(
+            "gimp_plugin.assembly.load.load_run", lambda _path, one=changed: (one, model)
+        )
         with pytest.raises(CheckpointError, match=message):
             toolbox.GimpPredictor(model=study["run"])
 

@@ -62,6 +62,30 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
     return record, model.eval()
 
 
+def load_classifier(path: Path) -> tuple[RunRecord, GimpModel]:
+    """Load a run that can predict classes: a fine-tuned one.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+
+    Returns
+    -------
+    As `load_run`.
+
+    Raises
+    ------
+    CheckpointError
+        If the run is not fine-tuned, or as for `load_run`.
+    """
+    record, model = load_run(path)
+    if record.kind != "finetune":
+        problem = f"run {str(path)!r} is a {record.kind} run: it has no trained classifier"
+        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    return record, model
+
+
 def check_component(record: RunRecord, kind: str, name: str) -> None:
     """Refuse to use what a plugin made without that plugin; another version of it is a warning.
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+IN_MEMORY = Path("AnnData")
+"""What stands for the file of a cohort that has none."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cohort:
@@ -124,7 +127,7 @@ class Cohort:
         from scipy.sparse import issparse
 
         _check_scale_name(scale)
-        path = Path("AnnData")
+        path = IN_MEMORY
         case_ids = checked_names(adata.obs_names, table="obs", path=str(path))
         gene_ids = checked_names(adata.var_names, table="var", path=str(path))
         layers = [name for name in adata.layers if name]  # from anndata 0.13 on, None is X

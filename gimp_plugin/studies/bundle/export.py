@@ -11,7 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from gimp_plugin import keys
-from gimp_plugin.assembly.load import load_run
+from gimp_plugin.assembly.load import load_classifier
 from gimp_plugin.config.sources import PORTABLE
 from gimp_plugin.errors import CheckpointError, EvaluationError
 from gimp_plugin.evaluation import Evaluation, evaluate
@@ -94,13 +94,10 @@ def export(
     StaleOutputError
         If `output` holds something else.
     """
-    record, _ = load_run(run)
+    record, _ = load_classifier(run)
     if record.bundled:
         problem = f"{str(run)!r} is a model bundle already"
         raise CheckpointError(problem, hint="copy it, or give the run that it was made of")
-    if record.kind != "finetune":
-        problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
-        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
     found = None if predictions is None else _evaluated(record, predictions)
     files = {
         runs.CONFIG: json_text(_config(record)).encode(),
