@@ -14,6 +14,7 @@ from gimp_plugin.errors import CheckpointError, ConfigError, SafetyError, SlideE
 from gimp_plugin.slides.encoders import KIND, imports_code
 from gimp_plugin.slides.extraction import ExtractionResult, extract_features
 from gimp_plugin.storage.runs import RunRecord, read_run
+from gimp_plugin.storage.tables import Failure
 
 
 def extract_for(
@@ -70,9 +71,16 @@ def extract_for(
         slides, config, output=output, runtime=runtime, options=ReadingOptions(offline=offline)
     )
     if result.failures and not (result.done or result.kept):
-        problem = f"none of {len(result.failures)} slides could be read"
-        raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says why")
+        problem = f"none of {len(result.failures)} slides could be read: {why(result.failures)}"
+        raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says more")
     return result
+
+
+def why(failures: Sequence[Failure], *, limit: int = 3) -> str:
+    """First few slides that failed, each with its reason."""
+    told = [f"{one.item!r} ({one.message})" for one in failures[:limit]]
+    more = [f"and {len(failures) - limit} more"] if len(failures) > limit else []
+    return "; ".join([*told, *more])
 
 
 def extraction_config(
