@@ -273,6 +273,41 @@ def test_a_place_that_cannot_be_written_is_no_bug_of_ours(run, tmp_path, place):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["config.json", "provenance.json", "metrics.json"])
+def test_a_pipe_in_the_place_of_a_file_is_not_read_for_ever(bundle, study, tmp_path, name):
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    before = {path.name for path in bundle.iterdir()}
+
+    result = gimp("predict", "--model", bundle, "--adata", study.adata)
+    export = gimp("export", bundle, "-o", bundle, "--overwrite")
+
+    assert (result.exit_code, export.exit_code) == (3, 3)
+    assert name in result.stderr
+    assert {path.name for path in bundle.iterdir()} == before
+
+
+def test_what_acts_on_a_terminal_does_not_get_onto_the_card(run, tmp_path):
+    said = "red \x1b[31m, \u202eback, \udcff\x07"
+
+    result = gimp("export", run, "-o", "b", "--data", said, "--licence", said)
+
+    assert result.exit_code == 0
+    text = (tmp_path / "b" / "README.md").read_text()
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert "red [31m, back," in text
+
+
+def test_a_link_to_where_nothing_is_yet_is_followed(run, tmp_path):
+    (tmp_path / "link").symlink_to("new/place")
+
+    result = gimp("export", run, "-o", "link")
+
+    assert result.exit_code == 0
+    assert {path.name for path in (tmp_path / "new" / "place").iterdir()} == FILES
+    assert (tmp_path / "link").is_symlink()
+
+
 @pytest.mark.parametrize("arguments", [("-o", ""), ("--predictions", "")])
 def test_an_empty_path_is_not_the_folder_at_hand(run, tmp_path, arguments):
     before = contents(tmp_path)

@@ -144,11 +144,12 @@ def test_an_anndata_gives_the_table_that_its_file_gives(bundle, study, tmp_path)
         ({"adata": ""}, "adata is str '', expected a path or an AnnData"),
         ({"features": ["a", "b"]}, r"features is list \['a', 'b'\], expected a path"),
         ({}, "nothing says which cases to predict"),
+        ({"adata": "a.h5ad", "output": ""}, "output is str '', expected a path"),
     ],
 )
 def test_inputs_that_are_no_paths_are_named(bundle, tmp_path, inputs, message):
     with pytest.raises(ConfigError, match=message):
-        GimpModel.from_pretrained(bundle).predict(output=tmp_path / "a.csv", **inputs)
+        GimpModel.from_pretrained(bundle).predict(**{"output": tmp_path / "a.csv", **inputs})
 
     assert list(tmp_path.iterdir()) == []
 

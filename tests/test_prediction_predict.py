@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import resource
 import shutil
+import signal
 from dataclasses import replace
 
 import anndata
@@ -178,6 +180,24 @@ def test_a_table_of_before_there_were_hashes_is_current(study, trained, tmp_path
     result = predict(run, study, output=path, runtime=Runtime())
 
     assert result.outcome == "nothing to do"
+
+
+def test_on_a_full_disk_the_table_of_before_stays(study, trained, tmp_path):
+    run, path = trained / "both", tmp_path / "p.csv"
+    predicted(run, study, path)
+    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    limits, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limits[1]))
+        with pytest.raises(OSError, match="too large"):
+            predict(run, study, output=path, runtime=Runtime(overwrite=True), abstain_below=0.9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, heard)
+
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.csv.json"])

@@ -22,6 +22,7 @@ from gimp_plugin.errors import (
     CheckpointError,
     CohortError,
     ConfigError,
+    LockedError,
     MissingFileError,
     PairingError,
     ResourceError,
@@ -30,6 +31,7 @@ from gimp_plugin.errors import (
 )
 from gimp_plugin.prediction import extract_for, predict
 from gimp_plugin.storage.bags import read_coords, read_features, read_info
+from gimp_plugin.storage.locks import held_by_all
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.toolbox.attention import CLASSES
 from tests.slide_readers import borrow
@@ -649,3 +651,19 @@ def test_a_list_of_outputs_that_is_not_ours_is_left_alone(study, engine, text):
         engine().run([study["bags"]["P01"]], save_dir="out", output_type="qupath", overwrite=True)
 
     assert snapshot(Path("out")) == {"gimp_predictor.json": text.encode()}
+
+
+def test_what_a_killed_engine_left_goes_and_another_one_is_waited_for(study, engine):
+    Path("out/.gimp-predictor/out").mkdir(parents=True)
+    Path("out/.gimp-predictor/out/output.zarr").write_text("half")
+    images = {"images": [study["bags"]["P01"]], "save_dir": "out"}
+
+    with (
+        held_by_all(Path("out/.gimp-predictor.lock"), "of another one"),
+        pytest.raises(LockedError, match="another process is writing to 'out'"),
+    ):
+        engine().run(**images)
+    assert Path("out/.gimp-predictor/out/output.zarr").read_text() == "half"
+    engine().run(**images)
+
+    assert {path.name for path in Path("out").iterdir()} == {"gimp_predictor.json", "output.zarr"}

@@ -49,5 +49,7 @@ def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> 
 def _is_table(path: Path) -> bool:
     """Whether a file begins as a table of predictions does."""
     start = ",".join(columns(())[:3]).encode()
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         return file.read(len(start)) == start

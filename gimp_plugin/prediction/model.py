@@ -131,7 +131,7 @@ class GimpModel:
         return predict(
             self.record.path,
             CohortSource.from_dict(given),
-            output=Path(output),
+            output=_path("output", output),
             runtime=runtime or Runtime(),
             adata=adata,
             missing=missing,

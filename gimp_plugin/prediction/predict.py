@@ -25,7 +25,7 @@ from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.prediction.encoding import each_case
 from gimp_plugin.prediction.files import inherited, is_stale
 from gimp_plugin.prediction.halves import check_modalities, modalities_of, predictable, shown
-from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json, write_text
+from gimp_plugin.storage.atomic import clean_partials, json_text, sha256_file, whole_file
 from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.predictions import TABLE_SHA256, predictions_text, sidecar
 from gimp_plugin.storage.runs import RunRecord
@@ -142,12 +142,18 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
         rows = _rows(record, model, study, cases, genes=genes, runtime=runtime)
         _abstain(rows, record, below=abstain_below)
-        output.unlink(missing_ok=True)  # so that no old table ever stands beside a new sidecar
-        text = predictions_text(rows, classes=record.classes)
-        table_sha256 = hashlib.sha256(text.encode()).hexdigest()
-        write_json(sidecar(output), {**made_from, TABLE_SHA256: table_sha256})
-        write_text(output, text)
+        _write(output, predictions_text(rows, classes=record.classes), made_from)
     return PredictionResult(output, "done", len(cases), exclusions)
+
+
+def _write(output: Path, text: str, made_from: dict[str, Any]) -> None:
+    """Write a table and the file beside it, both before either takes its place."""
+    table = text.encode()
+    noted = {**made_from, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
+    # What is opened last takes its place first: no table stands beside a note of its inputs only.
+    with whole_file(output) as new, whole_file(sidecar(output)) as note:
+        new.write_bytes(table)
+        note.write_bytes(json_text(noted).encode())
 
 
 def _study(

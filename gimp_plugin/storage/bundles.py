@@ -69,7 +69,7 @@ def write_bundle(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
     place = path.resolve()
     lock = place.with_name(f".{place.name}.lock")  # beside it: all in it may be published
     with _told(path), held(lock):
-        path.mkdir(parents=True, exist_ok=True)
+        place.mkdir(parents=True, exist_ok=True)  # a link may lead to where nothing is yet
         _put_back(path)
         changed = [name for name in files if not _holds(path / name, files[name])]
         _check_ours(path, files, changed, overwrite=overwrite)
@@ -129,6 +129,8 @@ def _check_ours(
 
 def _is_bundle(config: Path) -> bool:
     """Whether a file is the configuration of a bundle."""
+    if not config.is_file():
+        return False
     try:
         stored = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):

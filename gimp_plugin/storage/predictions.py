@@ -114,6 +114,8 @@ def sidecar(path: Path) -> Path:
 
 def note_of(path: Path) -> dict[str, Any]:
     """What a table was made from, as the file beside it says; nothing where there is none."""
+    if not sidecar(path).is_file():
+        return {}
     try:
         found = json.loads(sidecar(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -59,6 +59,8 @@ def read_json(path: Path) -> Any:
     CheckpointError
         If it is missing or no JSON.
     """
+    if path.exists() and not path.is_file():  # a pipe would be read for ever
+        raise CheckpointError(f"{str(path)!r} is damaged: it is no file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

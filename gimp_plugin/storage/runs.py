@@ -239,7 +239,7 @@ def _check_there(path: Path) -> None:
         )
         raise CheckpointError(f"{str(path)!r} is a file, expected a run folder", hint=hint)
     if not path.is_dir():
-        hint = "make it with gimp pretrain or gimp finetune, or give another"
+        hint = "make it with gimp pretrain or gimp finetune, or give another; none is downloaded"
         raise MissingFileError(f"run {str(path)!r} does not exist", hint=hint)
     if (path / WENT).is_dir() and not (path / PROVENANCE).exists():
         problem = f"run {str(path)!r} is unfinished: gimp export was stopped there"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from gimp_plugin import keys
-from gimp_plugin.errors import ConfigError, ResourceError, StaleOutputError, listed
+from gimp_plugin.errors import ConfigError, LockedError, ResourceError, StaleOutputError, listed
 from gimp_plugin.storage.atomic import sha256_file, sha256_json, write_json
+from gimp_plugin.storage.locks import held_by_all
 from gimp_plugin.toolbox.overlays import STORE
 from gimp_plugin.toolbox.stores import print_of_store
 
+STAGE = ".gimp-predictor"
 MANIFEST = "gimp_predictor.json"
 FORMAT = "gimp.predictor"
 FORMAT_VERSION = 1
@@ -49,6 +51,8 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
         If `save_dir` is a file.
     ResourceError
         If nothing can be written there.
+    LockedError
+        If another engine saves there.
     StaleOutputError
         If an output exists, and is not ours or is not to be overwritten.
     """
@@ -104,14 +108,19 @@ def _new_folder(save_dir: Path) -> Iterator[Path]:
     """Give an empty folder in a folder, which is made where it is missing."""
     if save_dir.exists() and not save_dir.is_dir():
         raise ConfigError(f"save_dir {str(save_dir)!r} is a file, expected a folder")
-    try:
-        save_dir.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix=".gimp-", dir=save_dir)
-    except OSError as error:
-        problem = f"cannot write in save_dir {str(save_dir)!r}: {error.strerror}"
-        raise ResourceError(problem, hint="choose another save_dir") from error
-    with folder as path:
-        yield Path(path)
+    with ExitStack() as stack:
+        try:
+            save_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held_by_all(save_dir / f"{STAGE}.lock", str(uuid.uuid4())))
+            shutil.rmtree(save_dir / STAGE, ignore_errors=True)  # of an engine that was killed
+            (save_dir / STAGE).mkdir()
+        except OSError as error:
+            if isinstance(error, LockedError):
+                raise
+            problem = f"cannot write in save_dir {str(save_dir)!r}: {error.strerror}"
+            raise ResourceError(problem, hint="choose another save_dir") from error
+        stack.callback(shutil.rmtree, save_dir / STAGE, ignore_errors=True)
+        yield save_dir / STAGE
 
 
 def at_home(made: Any, save_dir: Path) -> Any:
