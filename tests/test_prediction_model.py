@@ -17,7 +17,13 @@ import gimp_plugin
 from gimp_plugin import GimpModel
 from gimp_plugin.cohort.expression import read_cohort
 from gimp_plugin.config import Runtime
-from gimp_plugin.errors import CheckpointError, ConfigError, MissingFileError
+from gimp_plugin.errors import (
+    CheckpointError,
+    CohortError,
+    ConfigError,
+    MissingFileError,
+    ResourceError,
+)
 from gimp_plugin.prediction import embed, predict
 from gimp_plugin.storage.bags import list_bags, read_features
 from gimp_plugin.storage.tables import read_csv
@@ -150,6 +156,31 @@ def test_an_anndata_gives_the_table_that_its_file_gives(bundle, study, tmp_path)
 def test_inputs_that_are_no_paths_are_named(bundle, tmp_path, inputs, message):
     with pytest.raises(ConfigError, match=message):
         GimpModel.from_pretrained(bundle).predict(**{"output": tmp_path / "a.csv", **inputs})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/a.csv", "/proc/a.csv", f"{300 * 'a'}.csv"])
+def test_a_table_that_cannot_be_written_is_out_of_a_resource(
+    bundle, study, tmp_path, monkeypatch, place
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+
+    with pytest.raises(ResourceError, match="cannot write in"):
+        GimpModel.from_pretrained(bundle).predict(
+            adata=study.adata, features=study.features, output=place
+        )
+
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_is_no_cohort_in_memory_is_told_as_in_a_file(bundle, study, tmp_path):
+    adata = anndata.read_h5ad(study.adata)
+    adata.uns["gimp"] = "mine"
+
+    with pytest.raises(CohortError, match=r"uns\['gimp'\] of the AnnData is 'mine'"):
+        GimpModel.from_pretrained(bundle).predict(adata=adata, output=tmp_path / "a.csv")
 
     assert list(tmp_path.iterdir()) == []
 
