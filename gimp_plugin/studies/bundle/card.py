@@ -188,5 +188,6 @@ def _code(encoder: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Give what a user typed on one line, without what acts as HTML."""
-    return " ".join(text.split()).replace("<", "\\<")
+    """Give what a user typed on one line, without what acts as HTML or on a terminal."""
+    shown = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return shown.replace("<", "\\<")
