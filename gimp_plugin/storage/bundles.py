@@ -149,7 +149,8 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, GimpError):
+        reason = error.__cause__ if isinstance(error, GimpError) else error
+        if not isinstance(reason, OSError):
             raise
-        problem = f"cannot write {str(path)!r}: {error.strerror or error}"
+        problem = f"cannot write {str(path)!r}: {reason.strerror or reason}"
         raise ResourceError(problem, hint="make room, or choose another --output") from error
