@@ -11,6 +11,18 @@ MODELS = "gimp_plugin.models"
 GROUPING = "gimp_plugin.cohort.grouping"
 BAGS = "gimp_plugin.storage.bags"
 
+SYSTEMS: tuple[ComponentRow, ...] = tuple(
+    ("system", name, f"{MODELS}.systems.{target}", summary)
+    for name, target, summary in (
+        (
+            "snn",
+            "snn:SNN.from_config",
+            "self-normalising network on genes (arXiv 1706.02515)",
+        ),
+    )
+)
+"""Systems of the comparison."""
+
 COMPONENTS: tuple[ComponentRow, ...] = (
     (
         "patch-encoder",
@@ -61,6 +73,12 @@ COMPONENTS: tuple[ComponentRow, ...] = (
         "attention inside and between groups of gene fragments",
     ),
     (
+        "gene-encoder",
+        "snn",
+        f"{MODELS}.snn:SNNEncoder.from_config",
+        "two self-normalising layers (arXiv 1706.02515)",
+    ),
+    (
         "aggregator",
         "nystrom",
         f"{MODELS}.aggregator:NystromAggregator.from_config",
@@ -86,6 +104,7 @@ COMPONENTS: tuple[ComponentRow, ...] = (
     ),
     ("head", "linear", f"{MODELS}.heads:linear", "one linear layer"),
     ("head", "mlp", f"{MODELS}.heads:mlp", "2d-d-classes, GELU, dropout"),
+    *SYSTEMS,
     (
         "trainer",
         "gimp",

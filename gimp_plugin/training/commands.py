@@ -14,7 +14,7 @@ from gimp_plugin.assembly.load import check_bags, load_run, transform_of
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import CohortSource, GimpConfig, ModelConfig, Runtime
 from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CheckpointError, ConfigError, listed
+from gimp_plugin.errors import CheckpointError, ConfigError, PairingError, listed
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
@@ -83,6 +83,9 @@ def pretrain(
 
     with joined(runtime) as ranks:
         with ranks.together():
+            if config.model.system:
+                problem = f"the system {config.model.system!r} has no pre-training"
+                raise ConfigError(problem, hint="gimp finetune --from none trains it")
             plan = _fresh_plan("pretrain", source, config, runtime)
             model = _fresh_model(plan)
         return _trained(plan, output, model, train)
@@ -129,9 +132,13 @@ def finetune(
 
     with joined(runtime) as ranks:
         with ranks.together():
+            if config.model.system and start != FROM_NONE:
+                problem = f"the system {config.model.system!r} cannot start from {start!r}"
+                raise ConfigError(problem, hint=f"it has no pre-training: give --from {FROM_NONE}")
             if start in {FROM_GENES, FROM_NONE}:
                 plan = _fresh_plan("finetune", source, config, runtime)
                 plan = replace(plan, start={"from": start})
+                _check_whole(plan)
                 model = _fresh_model(plan, decoder=False)
             else:
                 plan, model = _plan_after(Path(start), source, config, runtime)
@@ -224,7 +231,8 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
         stack.enter_context(tracked(tools))
         with ranks.together():
             if plan.runtime.checkpoint_activations:
-                _checkpoint_activations(model, plan.config.model.aggregator)
+                used = plan.config.model.system or plan.config.model.aggregator
+                _checkpoint_activations(model, used)
             trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
         stages = train(trainer, model, plan.material())
         with ranks.together():
@@ -233,12 +241,12 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
     return RunResult(output, "done", runs.read_run(output).metrics)
 
 
-def _checkpoint_activations(model: GimpModel, aggregator: str) -> None:
-    """Let the aggregator compute its activations again, if it can."""
+def _checkpoint_activations(model: GimpModel, name: str) -> None:
+    """Let the aggregator compute its activations again, if there is one and it can."""
     if hasattr(model.aggregator, "checkpointed"):
         model.aggregator.checkpointed = True
     else:
-        logger.warning("--checkpoint-activations has no effect: %s keeps them all", aggregator)
+        logger.warning("--checkpoint-activations has no effect: %s keeps them all", name)
 
 
 def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
@@ -257,6 +265,22 @@ def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
             if claimed:
                 write_start(output, plan, n_processes=ranks.world)
     return ranks.same(claimed)
+
+
+def _check_whole(plan: Plan) -> None:
+    """Refuse cases that lack a half that a system reads."""
+    model = plan.config.model
+    lacking = [
+        case.case_id
+        for case in plan.study.cases
+        if case.has_slides < model.has_slides or case.has_genes < model.has_genes
+    ]
+    if model.system and lacking:
+        problem = (
+            f"{len(lacking)} of {len(plan.study.cases)} cases lack slides or genes, and the system "
+            f"{model.system!r} needs both: {listed(lacking)}"
+        )
+        raise PairingError(problem, hint="leave them out with --missing drop")
 
 
 def _check_fits(study: Study, record: runs.RunRecord) -> None:
