@@ -278,7 +278,11 @@ class Trainer(Protocol):
     def finetune(
         self, model: GimpModel, material: Material, *, frozen_genes: bool
     ) -> dict[str, Any]:
-        """Train the classifier; a frozen gene encoder stays as it is."""
+        """Train the classifier; a frozen gene encoder stays as it is.
+
+        Where the configuration names a system, the model is a
+        `gimp_plugin.models.system.SystemModel`, and nothing was trained before.
+        """
         ...
 
 
