@@ -398,6 +398,7 @@ def test_row_27_odd_names_work_and_a_newline_is_refused():
     assert result.exit_code == 4
     assert sorted(done()) == sorted(odd)
     assert "control character" in failures()["new\nline"]
+    assert r"Error: 'new\nline' failed: " in result.stderr
 
 
 def test_row_28_names_that_differ_by_case_or_folder_alone_get_a_bag_each():

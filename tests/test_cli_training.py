@@ -32,6 +32,7 @@ ANYTHING = {
     "--splits": ("obs:fold", "obs:fold"),
     "--fold": ("r1f0", "r1f0"),
     "--missing": ("error", "error"),
+    "--unlabelled": ("use", "use"),
 }
 
 

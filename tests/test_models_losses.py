@@ -14,18 +14,18 @@ MARGIN = 0.8
 
 
 def looped(embeddings, labels) -> tuple[float, float, float, float]:
-    """The triplet loss and its state by three loops."""
+    """The triplet loss and its state by three loops; -1 is no class."""
     losses, positive, negative = [], [], []
     for anchor, x in enumerate(embeddings):
         for other, y in enumerate(embeddings):
-            if anchor == other:
+            if anchor == other or labels[anchor] < 0 or labels[other] < 0:
                 continue
             distance = float(((x - y) ** 2).sum())
             (positive if labels[anchor] == labels[other] else negative).append(distance)
             if labels[anchor] != labels[other]:
                 continue
             for third, z in enumerate(embeddings):
-                if labels[third] != labels[anchor]:
+                if labels[third] >= 0 and labels[third] != labels[anchor]:
                     gap = distance + MARGIN - float(((x - z) ** 2).sum())
                     losses.append(max(gap, 0.0))
     active = [loss for loss in losses if loss > 0]
@@ -38,7 +38,7 @@ def looped(embeddings, labels) -> tuple[float, float, float, float]:
 
 
 @EXAMPLES
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=7), st.integers(0, 99))
+@given(st.lists(st.integers(-1, 2), min_size=1, max_size=9), st.integers(0, 99))
 def test_triplets_are_those_of_a_triple_loop(labels, seed):
     embeddings = draw(len(labels), 3, seed=seed)
 
@@ -46,6 +46,18 @@ def test_triplets_are_those_of_a_triple_loop(labels, seed):
 
     expected = looped(embeddings, labels)
     assert [value.item() for value in triplet] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_a_case_without_a_label_gets_no_gradient_and_changes_none():
+    embeddings, labels = draw(6, 3).requires_grad_(), torch.tensor([0, -1, 1, 0, -1, 1])
+    known = embeddings.detach()[labels >= 0].clone().requires_grad_()
+
+    triplet_loss(embeddings, labels, margin=MARGIN).loss.backward()
+    triplet_loss(known, labels[labels >= 0], margin=MARGIN).loss.backward()
+
+    assert torch.equal(embeddings.grad[labels < 0], torch.zeros(2, 3, dtype=embeddings.dtype))
+    torch.testing.assert_close(embeddings.grad[labels >= 0], known.grad, rtol=1e-12, atol=1e-14)
+    assert known.grad.abs().max() > 0
 
 
 def test_the_triplet_gradient_is_right():
@@ -63,6 +75,8 @@ def test_the_triplet_gradient_is_right():
         (draw(4, 3), [1, 1, 1, 1]),  # one class: no negative
         (draw(1, 3), [0]),  # one case
         (draw(3, 3), [0, 1, 2]),  # no positive
+        (draw(5, 3), [-1, 0, -1, 0, -1]),  # nothing is known of what might be negative
+        (draw(4, 3), [-1, -1, -1, -1]),
         (torch.tensor([[0.0], [0.1], [9.0]]), [0, 0, 1]),  # nothing violates the margin
     ],
 )

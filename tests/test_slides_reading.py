@@ -160,13 +160,16 @@ def test_readers_that_cannot_start_are_told(monkeypatch):
 
 
 @pytest.mark.slow
-def test_no_process_is_left_behind(tmp_path):
+@pytest.mark.parametrize("stopped", [False, True])
+def test_no_process_is_left_behind(tmp_path, stopped):
     make_slide(tmp_path / "a.svs")
     readers = SlideReaders()
     reading = readers.read(request(tmp_path / "a.svs"), timeout_s=60)
     reading.plan()
     session = readers._process.pid
 
+    if stopped:
+        os.kill(session, signal.SIGSTOP)
     reading.close()
     readers.close()
 

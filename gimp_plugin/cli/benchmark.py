@@ -46,10 +46,11 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
 )
 @click.option(
     "--regime",
-    metavar="full|labels:K|genes:K",
+    metavar="full|labels:K|labels:K+unlabelled|genes:K",
     default="full",
     show_default=True,
-    help="Learn from K training cases of each class, or from K random genes.",
+    help="Learn from K training cases of each class, with the others as slides without a label for "
+    "pre-training, or from K random genes.",
 )
 @options.preset
 @click.option("--report-only", is_flag=True, help="Train nothing: tables of what is done.")

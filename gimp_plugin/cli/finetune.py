@@ -19,6 +19,7 @@ NO_RUN = ("genes", "none")
 @options.inputs(from_run=True)
 @options.splits(from_run=True)
 @options.missing("drop")
+@options.unlabelled
 @click.option(
     "--from",
     "start",

@@ -214,6 +214,14 @@ def missing(default: str) -> Decorator:
     )
 
 
+unlabelled = click.option(
+    "--unlabelled",
+    type=Choice(["use", "drop"]),
+    show_default="leave out cases that --labels does not name, refuse a row without a class",
+    help="Cases without a class: pre-train on those that are training cases, or leave them out; "
+    "fine-tuning leaves them out either way.",
+)
+
 preset = click.option(
     "--preset",
     metavar="NAME",

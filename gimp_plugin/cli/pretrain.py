@@ -14,6 +14,7 @@ from gimp_plugin.cli import options
 @options.inputs(from_run=False)
 @options.splits(from_run=False)
 @options.missing("drop")
+@options.unlabelled
 @options.preset
 @options.modalities
 @options.gene_encoder
@@ -29,7 +30,8 @@ from gimp_plugin.cli import options
 def command(*, output: Path, **given: Any) -> None:
     """Pre-train the gene encoder by the labels, then the image half (paper, section 2.3).
 
-    Only the training part of the splits is learned from. Writes a run folder that `gimp finetune`
+    Only the training part of the splits is learned from; with --unlabelled use, its cases without a
+    class too, by masked patch modeling. Writes a run folder that `gimp finetune`
     starts from; an unfinished one is gone on with.
     """
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime

@@ -78,10 +78,20 @@ def classes_of(
     _check_one_kind(values, where)
     labels = {case_id: text_of(value) for case_id, value in values.items()}
     classes = sorted(set(labels.values()))
+    if not classes and min_classes:
+        problem = f"no case has a value in {where}, expected at least {min_classes} classes"
+        raise CohortError(problem, hint="label some cases, or give another --label-key")
     if len(classes) < min_classes:
         problem = f"{where} has one class only, {listed(classes)}, expected at least {min_classes}"
         raise CohortError(problem, hint="give another --label-key, or a cohort with more classes")
     return labels
+
+
+def labelled_rows(obs: pd.DataFrame, label_key: str) -> pd.DataFrame:
+    """Rows of a table that have a class; all of them where there is no such column."""
+    if label_key not in obs.columns:
+        return obs
+    return obs[[not is_missing(value) for value in obs[label_key].tolist()]]
 
 
 def _check_complete(values: dict[str, Any], where: str) -> None:
@@ -89,7 +99,8 @@ def _check_complete(values: dict[str, Any], where: str) -> None:
     bare = [case_id for case_id, value in values.items() if is_missing(value)]
     if bare:
         problem = f"{len(bare)} of {len(values)} cases have no value in {where}: {listed(bare)}"
-        hint = "label them, or leave them out: gimp import-genes --obs-filter"
+        hint = "label them, leave them out with gimp import-genes --obs-filter, or train with "
+        hint += "--unlabelled use or drop"
         raise CohortError(problem, hint=hint)
 
 

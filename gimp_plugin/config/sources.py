@@ -12,6 +12,7 @@ from gimp_plugin.keys import CASE_ID, LABEL
 
 LARGE = 10**9
 GRIDS = ("inside", "cover", "contours")
+UNLABELLED = ("use", "drop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +140,10 @@ class CohortSource(Settings):
         A table of splits or `obs:<column>`, and the fold to take; a number stands for its text.
     missing
         What becomes of cases that lack a half: `drop`, `keep` or `error`.
+    unlabelled
+        What becomes of cases without a class: `use` lets pre-training learn from those that are
+        training cases, `drop` leaves them out. None leaves out what the table of labels does not
+        name, and refuses a row without a class: that is a mistake more often than a meaning.
     slide_samples
         `tumour` leaves slides of normal tissue out (TCGA sample codes 10-29), `all` keeps them.
     slide_kind
@@ -156,6 +161,7 @@ class CohortSource(Settings):
     splits: str | None = None
     fold: str | None = None
     missing: str | None = None
+    unlabelled: str | None = None
     slide_samples: str | None = None
     slide_kind: str | None = None
 
@@ -164,6 +170,7 @@ class CohortSource(Settings):
         if self.fold is not None:
             object.__setattr__(self, "fold", str(self.fold))  # frozen
         require_choice("missing", self.missing or "drop", ("drop", "keep", "error"))
+        require_choice("unlabelled", self.unlabelled or "drop", UNLABELLED)
         require_choice("slide_samples", self.slide_samples or "all", ("tumour", "all"))
         require_choice("slide_kind", self.slide_kind or "all", ("dx", "frozen", "all"))
 

@@ -45,6 +45,11 @@ class Case:
         return bool(self.bags)
 
     @property
+    def has_label(self) -> bool:
+        """Whether the class of the case is known."""
+        return self.label != UNKNOWN
+
+    @property
     def has_genes(self) -> bool:
         """Whether the case has genes."""
         return self.gene_row >= 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gimp_plugin import keys
 from gimp_plugin.cohort.expression import Cohort, read_cohort
 from gimp_plugin.cohort.label_table import joined, read_label_table
-from gimp_plugin.cohort.labels import classes_of, is_missing, text_of
+from gimp_plugin.cohort.labels import classes_of, is_missing, labelled_rows, text_of
 from gimp_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def known_cases(
     modalities
         Which halves the model has.
     labelled
-        Whether cases need a class.
+        Whether cases need a class; with `source.unlabelled` one that has none is left to the
+        caller.
 
     Returns
     -------
@@ -54,8 +55,10 @@ def known_cases(
         obs = joined(obs, table, label_key=label_key, where=repr(str(source.labels)))
     if labelled:
         if table is None or (label_key not in table and source.adata is not None):
-            return cohort, obs, classes_of(cohort.obs, label_key, path=str(cohort.path))
-        classes_of(table, label_key, path=str(source.labels), of_obs=False)
+            rows = cohort.obs if source.unlabelled is None else labelled_rows(cohort.obs, label_key)
+            return cohort, obs, classes_of(rows, label_key, path=str(cohort.path))
+        rows = table if source.unlabelled is None else labelled_rows(table, label_key)
+        classes_of(rows, label_key, path=str(source.labels), of_obs=False)
     return cohort, obs, _classes(obs, label_key)
 
 

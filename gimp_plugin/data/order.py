@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from gimp_plugin.data.cases import UNKNOWN
 
 MAX_CLASSES = 4
 
@@ -38,12 +40,16 @@ def balanced_batches(
     class is walked through in random order and started again at its end; the epoch is as long as
     it takes to draw as many cases as there are.
 
+    Where some cases have no label, they take their share of each batch, but never more than what
+    leaves half of it to labelled cases, balanced as ever: triplets stay alive however few labels
+    there are. In a small batch P is less for it, but at least 2.
+
     Parameters
     ----------
     labels
-        Class of each case.
+        Class of each case; -1 where it is not known.
     batch_size
-        Cases a batch, at most (but at least 2 of each class).
+        Cases a batch, at most (but at least 2 of each class, and one without a label).
     seed, epoch
         Randomness of the order.
 
@@ -61,16 +67,31 @@ def balanced_batches(
         label: [index for index, other in enumerate(labels) if other == label]
         for label in sorted(set(labels))
     }
-    n_classes = min(len(members), MAX_CLASSES)
-    n_each = max(2, batch_size // n_classes)
     queues: dict[int, list[int]] = {label: [] for label in members}
+    classes = [label for label in members if label != UNKNOWN]
+    n_classes, n_each, n_free = _places(members, batch_size)
     batches = []
-    for _ in range(max(1, len(labels) // (n_classes * n_each))):
-        chosen = rng.permutation(list(members))[:n_classes]
+    for _ in range(max(1, len(labels) // (n_classes * n_each + n_free))):
+        wanted = [(int(label), n_each) for label in rng.permutation(classes)[:n_classes]]
+        wanted += [(UNKNOWN, n_free)] if n_free else []
         batches.append(
-            [case for label in chosen for case in _next(queues, members, int(label), n_each, rng)]
+            [case for label, n in wanted for case in _next(queues, members, label, n, rng)]
         )
     return batches
+
+
+def _places(members: Mapping[int, Sequence[int]], batch_size: int) -> tuple[int, int, int]:
+    """Classes of a batch, cases of each, and cases without a label."""
+    n_free, n_cases = len(members.get(UNKNOWN, ())), sum(map(len, members.values()))
+    if n_free == n_cases:
+        return 0, 0, min(batch_size, n_free)
+    n_classes = min(len(members) - (n_free > 0), MAX_CLASSES)
+    if not n_free:
+        return n_classes, max(2, batch_size // n_classes), 0
+    labelled = max(batch_size // 2, batch_size * (n_cases - n_free) // n_cases)
+    n_classes = min(n_classes, max(2, labelled // 2))
+    n_each = max(2, labelled // n_classes)
+    return n_classes, n_each, min(n_free, max(1, batch_size - n_classes * n_each))
 
 
 def _next(

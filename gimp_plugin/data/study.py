@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 PATHS = {"adata", "labels", "features", "slide_table"}
 NO_LABEL = "no label: its case is not in the cohort"
+NO_CLASS = "no class"
 NOTHING = "nothing that the model reads"
 
 
@@ -42,7 +43,7 @@ class Study:
     obs
         What is known of the cases, by the cohort and the table of labels.
     labels
-        Class name of each case that has one.
+        Class name of each case that has one; all that are used have, unless they were asked for.
     cases
         The cases that are used, in the cohort's order; labels are not yet class indices.
     feature_dim, encoder
@@ -63,6 +64,11 @@ class Study:
     def case_ids(self) -> tuple[str, ...]:
         """Ids of the cases that are used."""
         return tuple(case.case_id for case in self.cases)
+
+    @property
+    def unlabelled(self) -> tuple[str, ...]:
+        """Ids of the cases that are used and have no class."""
+        return tuple(case_id for case_id in self.case_ids if case_id not in self.labels)
 
     def with_classes(self, classes: Sequence[str]) -> tuple[Case, ...]:
         """Give the cases with their labels as class indices; -1 where there is no label."""
@@ -95,6 +101,7 @@ def prepare(
     *,
     modalities: str = keys.BOTH,
     labelled: bool = True,
+    unlabelled: bool = False,
     cohort: Cohort | None = None,
     bags: Mapping[str, BagInfo] | None = None,
 ) -> Study:
@@ -107,7 +114,9 @@ def prepare(
     modalities
         Which halves the model has; bags are not looked for when it has no slides.
     labelled
-        Whether every case must have a label.
+        Whether labels are needed, and cases without one are left out.
+    unlabelled
+        Whether they stay all the same, if `source.unlabelled` is `use`.
     cohort
         What to take instead of reading `source.adata`; its labels are of no account.
     bags
@@ -148,6 +157,7 @@ def prepare(
     if labelled:  # prediction names them itself
         slides = {case_id: own for case_id, own in slides.items() if own or case_id in rows}
     exclusions += _without_anything(obs, slides, exclusions)
+    keeps_all = not labelled or (unlabelled and source.unlabelled == "use")
     cases = tuple(
         Case(
             case_id=case_id,
@@ -155,14 +165,10 @@ def prepare(
             gene_row=rows.get(case_id, -1),
         )
         for case_id, own in slides.items()
-        if case_id in labels or not labelled
+        if case_id in labels or keeps_all
     )
-    unlabelled = [case_id for case_id in slides if labelled and case_id not in labels]
-    if unlabelled:
-        text = "%d cases have no class and are left out: %s"
-        logger.warning(text, len(unlabelled), listed(unlabelled))
-    reason = NO_LABEL if source.labels is None else f"not in {str(source.labels)!r}"
-    exclusions += tuple(Exclusion(case_id, "", "labels", reason) for case_id in unlabelled)
+    if not keeps_all:
+        exclusions += _without_label(slides, obs, labels, source)
     feature_dim, encoder = _one_encoder([bag for case in cases for bag in case.bags])
     return Study(
         cohort=cohort,
@@ -197,6 +203,24 @@ def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> 
             is_path = name in PATHS and value is not None
             changes[name] = Path(value) if is_path else value
     return replace(source, **changes)
+
+
+def _without_label(
+    slides: Mapping[str, object],
+    obs: pd.DataFrame,
+    labels: Mapping[str, str],
+    source: CohortSource,
+) -> tuple[Exclusion, ...]:
+    """Cases that have no class."""
+    bare = [case_id for case_id in slides if case_id not in labels]
+    if bare:
+        logger.warning("%d cases have no class and are left out: %s", len(bare), listed(bare))
+    known = set(map(str, obs.index)) if source.unlabelled else set()
+    reason = NO_LABEL if source.labels is None else f"not in {str(source.labels)!r}"
+    return tuple(
+        Exclusion(case_id, "", "labels", NO_CLASS if case_id in known else reason)
+        for case_id in bare
+    )
 
 
 def _without_anything(

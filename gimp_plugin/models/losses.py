@@ -70,14 +70,14 @@ def triplet_loss(
     """Gene-induced triplet loss over all triplets of a batch, L_tri (paper, equation 4).
 
     The paper speaks of "a triplet list"; we take every anchor with every other case of its class
-    and every case of another class.
+    and every case of another class. A case without a label (-1) is in no triplet and no pair.
 
     Parameters
     ----------
     embeddings
         One embedding a case.
     labels
-        Class of each case.
+        Class of each case; -1 where it is not known.
     margin
         delta, in squared distance.
 
@@ -92,17 +92,19 @@ def triplet_loss(
     >>> [round(value.item(), 3) for value in triplet]
     [1.55, 0.5, 1.0, 1.25]
     """
-    same = rearrange(labels, "i -> i 1") == labels
-    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    known = labels >= 0
+    both, same = rearrange(known, "i -> i 1") & known, rearrange(labels, "i -> i 1") == labels
+    positive = both & same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    negative = both & ~same
     distance = (rearrange(embeddings, "i d -> i 1 d") - embeddings).square().sum(dim=-1)
-    valid = rearrange(positive, "a p -> a p 1") & rearrange(~same, "a n -> a 1 n")
+    valid = rearrange(positive, "a p -> a p 1") & rearrange(negative, "a n -> a 1 n")
     excess = rearrange(distance, "a p -> a p 1") + margin - rearrange(distance, "a n -> a 1 n")
     active = valid & (excess > 0)
     return TripletLoss(
         loss=_mean_of(excess, active),
         active_share=_mean_of(active.to(distance.dtype), valid),
         positive_distance=_mean_of(distance.detach(), positive),
-        negative_distance=_mean_of(distance.detach(), ~same),
+        negative_distance=_mean_of(distance.detach(), negative),
     )
 
 

@@ -272,7 +272,10 @@ class Trainer(Protocol):
         ...
 
     def pretrain(self, model: GimpModel, material: Material) -> dict[str, Any]:
-        """Train the image half; nothing for a model without slides."""
+        """Train the image half; nothing for a model without slides.
+
+        Where a user asks for it, some training cases have no label: theirs is -1.
+        """
         ...
 
     def finetune(

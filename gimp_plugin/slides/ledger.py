@@ -165,7 +165,8 @@ class Ledger:
 
     def take(self, failure: Failure) -> None:
         """Tell of a failure that is noted already."""
-        logger.error("%s failed: %s", failure.item, failure.message)
+        name = failure.item if failure.item.isprintable() else repr(failure.item)
+        logger.error("%s failed: %s", name, failure.message)
         self.failures.append(failure)
 
     @property

@@ -135,7 +135,7 @@ class SlideReaders:
         """End the processes; a fork of the process that started them only lets go of them."""
         self._control.close()
         if os.getpid() == self._owner:
-            self._process.terminate()
+            self._process.kill()  # which a stopped process hears, too
             self._process.wait()
 
 

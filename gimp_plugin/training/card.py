@@ -16,7 +16,7 @@ trained with gimp-plugin.
 
 For research only: it is not a medical device, and it has not been validated for diagnosis.
 
-- Cases: {train} for training, {val} for validation, {test} for testing (`splits.csv`).
+- Cases: {train} for training{unlabelled}, {val} for validation, {test} for testing (`splits.csv`).
 - Parameters: {n_parameters:,}.
 - Components: {components}.
 
@@ -52,7 +52,7 @@ def model_card(
     -------
     The text.
     """
-    model = config.model
+    model, n_bare = config.model, metrics.get("n_unlabelled", 0)
     parts = {"system": model.system}
     if not model.system:
         parts |= {"gene encoder": model.gene_encoder if model.has_genes else ""}
@@ -68,6 +68,7 @@ def model_card(
         n_parameters=metrics["n_parameters"],
         stages="\n".join(stage_row(name, stage) for name, stage in metrics["stages"].items()),
         curves=CURVES,
+        unlabelled=f" ({n_bare} without a class)" if n_bare else "",
         calibration="".join(map(_calibration, metrics["stages"].values())),
         **metrics["n_cases"],
     )

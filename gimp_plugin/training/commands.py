@@ -37,6 +37,7 @@ from gimp_plugin.training.ranks import Ranks, joined
 from gimp_plugin.training.start import start_decoder_at_median
 from gimp_plugin.training.tools import Tools
 from gimp_plugin.training.tracking import tracked
+from gimp_plugin.training.unlabelled import check_halves
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def pretrain(
     """Pre-train: the gene encoder by the labels, then masked patch modeling and triplets.
 
     Labels are used, so only training cases are; the epoch of the gene stage is chosen on the
-    validation cases. The same command goes on where it was interrupted.
+    validation cases. Training cases without a class, where `source.unlabelled` is `use`, take part
+    in masked patch modeling. The same command goes on where it was interrupted.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def pretrain(
     def train(trainer: GimpTrainer, model: GimpModel, material: Material) -> dict[str, Any]:
         if model.decoder is not None and config.pretrain.decoder_start == "median":
             start_decoder_at_median(model, material)
-        genes = trainer.pretrain_genes(model, material)
+        genes = trainer.pretrain_genes(model, material.only(labelled=True))
         return {**genes, **trainer.pretrain(model, material)}
 
     with joined(runtime) as ranks:
@@ -186,8 +188,10 @@ def _plan_after(
 def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Runtime) -> Plan:
     """Plan of a run that starts from nothing."""
     source = with_defaults(source)
-    study = prepare(source, modalities=config.model.modalities)
+    unlabelled = kind == "pretrain"
+    study = prepare(source, modalities=config.model.modalities, unlabelled=unlabelled)
     splits = splits_of(study, source, seed=runtime.seed)
+    check_halves(study, splits, config)
     return Plan(
         kind=kind,
         config=without_folder(config),
@@ -196,7 +200,7 @@ def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Ru
         study=study,
         splits=splits,
         transform=fitted_transform(study, splits, config, seed=runtime.seed),
-        classes=tuple(sorted({study.labels[case_id] for case_id in splits.parts})),
+        classes=tuple(sorted({one for name, one in study.labels.items() if name in splits.parts})),
         trained_on=with_this_run(splits),
         start={},
     )

@@ -83,6 +83,7 @@ def write_results(
     metrics = {
         "stages": dict(stages),
         "n_cases": {part: len(plan.splits.of(part)) for part in ("train", "val", "test")},
+        **({"n_unlabelled": plan.n_unlabelled} if plan.n_unlabelled else {}),
         "n_parameters": sum(one.numel() for one in model.parameters()),
     }
     write_json(folder / runs.METRICS, metrics)
@@ -98,6 +99,10 @@ def provenance(plan: Plan, *, n_processes: int) -> dict[str, Any]:
         "source": source_to_dict(plan.source),
         "extraction": _extraction(plan),
         "runtime": asdict(plan.runtime),
+        "training_cases": {
+            "labelled": len(plan.splits.of(keys.TRAIN)) - plan.n_unlabelled,
+            "unlabelled": plan.n_unlabelled,
+        },
         "threads": torch.get_num_threads(),
         "processes": n_processes,
         "components": {**components_of(plan.config.model), **_patch_encoder(plan)},

@@ -22,7 +22,7 @@ class Material:
     Parameters
     ----------
     train, val
-        The cases; each has a label.
+        The cases; each has a label, but for training cases that were asked for without one.
     genes
         Standardised expression by `Case.gene_row`, shape (row, gene), on the CPU; None without
         genes.
@@ -38,13 +38,17 @@ class Material:
     classes: tuple[str, ...]
     feature_dim: int
 
-    def only(self, *, slides: bool = False, genes: bool = False) -> Material:
-        """Give the material with the cases that have these halves."""
+    def only(
+        self, *, slides: bool = False, genes: bool = False, labelled: bool = False
+    ) -> Material:
+        """Give the material with the cases that have these halves, or a label."""
         train, val = (
             tuple(
                 case
                 for case in cases
-                if (case.has_slides or not slides) and (case.has_genes or not genes)
+                if (case.has_slides or not slides)
+                and (case.has_genes or not genes)
+                and (case.has_label or not labelled)
             )
             for cases in (self.train, self.val)
         )

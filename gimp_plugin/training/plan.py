@@ -25,8 +25,12 @@ from gimp_plugin.plugins.manager import OURS
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.tables import Exclusion
 from gimp_plugin.training.material import Material
+from gimp_plugin.training.unlabelled import labels_at_hand, outside_of, with_unlabelled
 
 logger = logging.getLogger(__name__)
+
+NO_PART = "in no part of the splits"
+NOT_TRAINING = "no class, and not a training case"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +80,7 @@ class Plan:
                 "splits": sha256_json(parts),
             },
             "start": dict(self.start),
+            **({"unlabelled": self.n_unlabelled} if self.n_unlabelled else {}),
             **self._plugins(),
         }
 
@@ -91,8 +96,15 @@ class Plan:
     def exclusions(self) -> tuple[Exclusion, ...]:
         """Give what was left out, cases without a part included."""
         bare = [name for name in self.study.case_ids if name not in self.splits.parts]
-        unused = tuple(Exclusion(name, "", "splits", "in no part of the splits") for name in bare)
+        labels = self.study.labels
+        reasons = {name: NO_PART if name in labels else NOT_TRAINING for name in bare}
+        unused = (Exclusion(name, "", "splits", reason) for name, reason in reasons.items())
         return (*self.study.exclusions, *unused)
+
+    @property
+    def n_unlabelled(self) -> int:
+        """Training cases without a class."""
+        return len({*self.study.unlabelled}.intersection(self.splits.of(TRAIN)))
 
     def material(self) -> Material:
         """Give the cases of training and validation with their standardised genes."""
@@ -127,23 +139,27 @@ def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
 
     Returns
     -------
-    The part of each case; cases that a table does not name are in none.
+    The part of each case; cases that a table does not name are in none. One without a class is
+    in `train`, if the table or column puts it there or the splits are drawn, or in none.
 
     Raises
     ------
     SplitError
         If they overlap or lack a part or a class.
     """
-    labels = {case_id: study.labels[case_id] for case_id in study.case_ids}
+    labels = labels_at_hand(study)
     if source.splits is None:
         splits = draw_splits(labels, seed=seed)
+        named = study.unlabelled
     elif source.splits.startswith("obs:"):
         column = source.splits.removeprefix("obs:")
         splits = splits_from_column(study.obs, column, source.fold, labels=labels, seed=seed)
+        named = outside_of(splits.fold, study, column)
     else:
-        splits = read_splits(Path(source.splits), fold=source.fold)
-        splits = splits.of_cases(cases_of_slides(study)).within(labels)
-    return checked_splits(splits, labels)
+        table = read_splits(Path(source.splits), fold=source.fold)
+        table = table.of_cases(cases_of_slides(study))
+        splits, named = table.within(labels), table.within(study.unlabelled).of(TRAIN)
+    return with_unlabelled(checked_splits(splits, labels), named, study)
 
 
 def cases_of_slides(study: Study) -> dict[str, str]:
@@ -187,7 +203,8 @@ def fitted_transform(
     study
         The cases.
     splits
-        Which of them are training cases; no other has a say.
+        Which of them are training cases; no other has a say. Those without a class have one: no
+        label is needed for it, and a few cases give poor means and standard deviations.
     config
         Selection and grouping of the genes.
     seed

@@ -92,7 +92,7 @@ class PretrainStage(Stage):
         return len(self._order(0))
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
-        """Windows of class-balanced training cases, with their masks."""
+        """Windows of training cases, those with a label class-balanced, with their masks."""
         yield from self._steps("train", self._order(epoch)[skip:], epoch, self.ranks)
 
     def forward(self, **inputs: Any) -> Terms:

@@ -20,6 +20,7 @@ from gimp_plugin.storage.tables import write_csv
 from gimp_plugin.studies.benchmark.cells import Cell
 from gimp_plugin.studies.benchmark.folder import Cost
 from gimp_plugin.studies.chain import FINETUNE, train
+from gimp_plugin.training.unlabelled import labels_at_hand
 
 ABMIL = {"model.modalities": keys.SLIDES, "model.aggregator": "abmil"}
 LABEL_TABLE, SLIDE_TABLE = "labels.csv", "slides.csv"
@@ -84,8 +85,7 @@ def shuffled(cell: Cell) -> Cost:
     -------
     What the training took.
     """
-    study = cell.inputs.study
-    labels = {case_id: study.labels[case_id] for case_id in study.case_ids}
+    labels = labels_at_hand(cell.study)
     drawn = shuffled_labels(labels, cell.splits, seed=cell.runtime.seed)
     rows = [{keys.CASE_ID: case_id, keys.LABEL: label} for case_id, label in drawn.items()]
     write_csv(cell.folder / LABEL_TABLE, rows, columns=[keys.CASE_ID, keys.LABEL])

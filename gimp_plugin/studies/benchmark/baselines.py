@@ -45,7 +45,7 @@ def logistic(cell: Cell, *, modalities: str) -> Cost:
     What the training took.
     """
     inputs = np.hstack(list(_halves(cell, modalities)))
-    study = cell.inputs.study
+    study = cell.study
     labels = np.array([case.label for case in study.with_classes(cell.inputs.classes)])
     train, val = cell.rows_of(keys.TRAIN), cell.rows_of(keys.VAL)
     started = time.monotonic()
@@ -89,7 +89,7 @@ def late_fusion(cell: Cell) -> Cost:
 
 def _halves(cell: Cell, modalities: str) -> Iterator[Floats]:
     """Inputs of every case of the study, by half."""
-    study = cell.inputs.study
+    study = cell.study
     if "genes" in modalities:
         changes = {"model.modalities": keys.GENES, "model.gene_grouping": "file-order"}
         config, seed = cell.config.replace(changes), cell.runtime.seed

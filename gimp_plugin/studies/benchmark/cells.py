@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from gimp_plugin import keys
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
+from gimp_plugin.data.study import Study
 from gimp_plugin.errors import CheckpointError
 from gimp_plugin.storage.predictions import write_predictions
 from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost, Place, cost_of
@@ -62,7 +63,12 @@ class Cell:
     @property
     def source(self) -> CohortSource:
         """Where the cases are, with the splits of the fold."""
-        return replace(self.inputs.source, fold=self.place.fold)
+        return self.inputs.source_of(self.place.fold)
+
+    @property
+    def study(self) -> Study:
+        """The cases, with the labels that a method may see on this fold."""
+        return self.inputs.study_of(self.place.fold)
 
     @property
     def splits(self) -> Splits:
@@ -108,7 +114,7 @@ class Cell:
         modalities
             Halves that they were made from.
         """
-        study, classes, parts = self.inputs.study, self.inputs.classes, self.splits.parts
+        study, classes, parts = self.study, self.inputs.classes, self.splits.parts
         rows = [
             {
                 keys.CASE_ID: case.case_id,

@@ -128,5 +128,6 @@ def _identity(
             **inputs.study.fingerprint(),
             "splits": sha256_json(folds),
             "grouping": grouping,
+            **({"hidden": sha256_json(dict(inputs.hidden))} if inputs.hidden else {}),
         },
     }

@@ -24,6 +24,7 @@ FORMAT, FORMAT_VERSION = "gimp.benchmark", 1
 STUDY, CELLS, CELL = "study.json", "cells", "cell.json"
 PREDICTIONS = "predictions.csv"
 SPLITS, COHORT = "splits.csv", "genes.h5ad"
+LABEL_TABLES, SLIDES = "labels", "slides.csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +170,8 @@ def _forget(output: Path) -> None:
     """Remove what an earlier comparison would be taken for done by; its runs are trained over."""
     names = (CELL, PREDICTIONS, f"{PREDICTIONS}.json")
     stale = [path for name in names for path in output.glob(f"{CELLS}/*/*/{name}")]
-    for path in [*stale, *(output / name for name in (SPLITS, COHORT, FAILURES))]:
+    stale += output.glob(f"{LABEL_TABLES}/*.csv")
+    for path in [*stale, *(output / name for name in (SPLITS, SLIDES, COHORT, FAILURES))]:
         path.unlink(missing_ok=True)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,16 @@ from gimp_plugin.config import CohortSource
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import CohortError, SplitError, listed
+from gimp_plugin.keys import TRAIN
 from gimp_plugin.storage.bags import read_features
-from gimp_plugin.studies.benchmark.folder import COHORT, SPLITS, write_if_new
+from gimp_plugin.storage.tables import csv_text
+from gimp_plugin.studies.benchmark.folder import (
+    COHORT,
+    LABEL_TABLES,
+    SLIDES,
+    SPLITS,
+    write_if_new,
+)
 from gimp_plugin.studies.benchmark.protocol import GENES, LABELS, Regime
 from gimp_plugin.training.plan import splits_of
 
@@ -42,11 +51,14 @@ class Inputs:
         The cases; with `genes:K` its cohort has those genes only.
     folds
         Every fold of the splits; with `labels:K` the other training cases are in none.
+    hidden
+        With `labels:K+unlabelled` those others by fold: cases whose label no method may see there.
     """
 
     source: CohortSource
     study: Study
     folds: tuple[Splits, ...]
+    hidden: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -56,6 +68,21 @@ class Inputs:
     def fold(self, name: str) -> Splits:
         """Splits of a fold."""
         return next(one for one in self.folds if one.fold == name)
+
+    def source_of(self, name: str) -> CohortSource:
+        """Where a method finds the cases of a fold."""
+        source = replace(self.source, fold=name)
+        if not self.hidden:
+            return source
+        table = Path(source.splits or "").parent / labels_file(name)
+        return replace(source, labels=table, case_key=keys.CASE_ID, label_key=keys.LABEL)
+
+    def study_of(self, name: str) -> Study:
+        """Give the cases without the labels that are hidden in a fold."""
+        hidden = {*self.hidden.get(name, ())}
+        labels = self.study.labels
+        kept = {case_id: label for case_id, label in labels.items() if case_id not in hidden}
+        return replace(self.study, labels=kept)
 
     @cached_property
     def bag_means(self) -> NDArray[np.float64]:
@@ -93,16 +120,22 @@ def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
         for name in _fold_names(study, source)
     ]
     _check_tests(folds)
+    whole, hidden = folds, {}
     if regime.kind == LABELS:
         folds = [_few_labels(one, study, n_each=regime.count, seed=seed) for one in folds]
+    if regime.unlabelled:
+        hidden = {
+            few.fold: tuple(sorted(all_.parts.keys() - few.parts.keys()))
+            for few, all_ in zip(folds, whole, strict=True)
+        }
     if regime.kind == GENES:
         cohort = _few_genes(study.cohort, n_genes=regime.count, seed=seed)
         study = replace(study, cohort=cohort)
-    return Inputs(source=source, study=study, folds=tuple(folds))
+    return Inputs(source=source, study=study, folds=tuple(folds), hidden=hidden)
 
 
 def write(inputs: Inputs, output: Path, *, regime: Regime) -> Inputs:
-    """Write folds, and with `genes:K` the cohort, for the methods to read.
+    """Write folds, with `genes:K` the cohort, and with hidden labels the others, for the methods.
 
     Parameters
     ----------
@@ -117,8 +150,15 @@ def write(inputs: Inputs, output: Path, *, regime: Regime) -> Inputs:
     -------
     The inputs; `source` names what was written.
     """
-    write_if_new(output / SPLITS, splits_text(inputs.folds))
+    named = [
+        replace(one, parts={**one.parts, **dict.fromkeys(inputs.hidden.get(one.fold, ()), TRAIN)})
+        for one in inputs.folds
+    ]
+    write_if_new(output / SPLITS, splits_text(named))
     source = replace(inputs.source, splits=str(output / SPLITS))
+    if inputs.hidden:
+        source = replace(source, slide_table=_written_slides(inputs, output), unlabelled="use")
+        _write_labels(inputs, output)
     if regime.kind == GENES:
         cohort = inputs.study.cohort
         if not (output / COHORT).exists():  # whole, and of this comparison
@@ -131,6 +171,36 @@ def write(inputs: Inputs, output: Path, *, regime: Regime) -> Inputs:
             )
         source = replace(source, adata=output / COHORT, layer=None, scale=None)
     return replace(inputs, source=source)
+
+
+def labels_file(fold: str) -> str:
+    """Name of the table with the labels of a fold, within the folder of the comparison."""
+    return f"{LABEL_TABLES}/fold-{quote(fold, safe='')}.csv"
+
+
+def _write_labels(inputs: Inputs, output: Path) -> None:
+    """Write the labels of each fold, but for those that are hidden there."""
+    (output / LABEL_TABLES).mkdir(exist_ok=True)
+    for one in inputs.folds:
+        labels = inputs.study_of(one.fold).labels
+        rows = [
+            {keys.CASE_ID: case_id, keys.LABEL: labels[case_id]}
+            for case_id in sorted(inputs.study.case_ids)
+            if case_id in labels
+        ]
+        text = csv_text(rows, columns=[keys.CASE_ID, keys.LABEL])
+        write_if_new(output / labels_file(one.fold), text)
+
+
+def _written_slides(inputs: Inputs, output: Path) -> Path:
+    """Write which slides are whose: a user's table of labels, which is not read, may say it."""
+    rows = [
+        {keys.SLIDE_ID: bag.slide_id, keys.CASE_ID: case.case_id}
+        for case in inputs.study.cases
+        for bag in case.bags
+    ]
+    write_if_new(output / SLIDES, csv_text(rows, columns=[keys.SLIDE_ID, keys.CASE_ID]))
+    return output / SLIDES
 
 
 def _fold_names(study: Study, source: CohortSource) -> Sequence[str | None]:

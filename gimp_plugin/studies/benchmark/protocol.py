@@ -9,6 +9,8 @@ from gimp_plugin.config.checks import require_range
 from gimp_plugin.errors import ConfigError, did_you_mean
 
 FULL, LABELS, GENES = "full", "labels", "genes"
+UNLABELLED = "+unlabelled"
+REGIMES = "full, labels:K, labels:K+unlabelled or genes:K"
 ALL = "all"
 MAX_SEEDS = 1000
 
@@ -23,14 +25,17 @@ class Regime:
         `full`; `labels` keeps some training cases of each class, `genes` some genes.
     count
         How many; 0 with `full`.
+    unlabelled
+        With `labels`: the other training cases stay, without their label, for pre-training.
     """
 
     kind: str = FULL
     count: int = 0
+    unlabelled: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read `full`, `labels:K` or `genes:K`.
+        """Read `full`, `labels:K`, `labels:K+unlabelled` or `genes:K`.
 
         Parameters
         ----------
@@ -49,21 +54,25 @@ class Regime:
         Examples
         --------
         >>> Regime.parse("labels:20")
-        Regime(kind='labels', count=20)
+        Regime(kind='labels', count=20, unlabelled=False)
         """
         kind, colon, count = text.partition(":")
+        unlabelled = kind == LABELS and count.endswith(UNLABELLED)
+        count = count.removesuffix(UNLABELLED) if unlabelled else count
         if kind == FULL and not colon:
             return cls()
         if kind not in {LABELS, GENES}:
             problem = f"unknown regime {text!r}{did_you_mean(kind, (FULL, LABELS, GENES))}"
-            raise ConfigError(problem, hint="give full, labels:K or genes:K")
+            raise ConfigError(problem, hint=f"give {REGIMES}")
         if not count.isdecimal() or int(count) < 1:
-            raise ConfigError(f"regime {text!r} needs a number above 0, as in {kind}:20")
-        return cls(kind, int(count))
+            problem = f"regime {text!r} needs a number above 0, as in {kind}:20"
+            raise ConfigError(problem, hint=f"give {REGIMES}")
+        return cls(kind, int(count), unlabelled)
 
     def __str__(self) -> str:
         """Give it as it is typed."""
-        return f"{self.kind}:{self.count}" if self.count else self.kind
+        counted = f"{self.kind}:{self.count}" if self.count else self.kind
+        return counted + (UNLABELLED if self.unlabelled else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +88,8 @@ class Protocol:
     n_seeds
         Trainings a fold, with seeds one after the other.
     regime
-        `full`, `labels:K` (that many training cases of each class) or `genes:K` (random genes).
+        `full`, `labels:K` (that many training cases of each class), `labels:K+unlabelled` (the
+        others stay without their label) or `genes:K` (random genes).
     reference
         Method that the others are tested against; empty is `gimp` where it takes part, else the
         first.

@@ -1,0 +1,88 @@
+"""Training cases without a class: which there are, and what they need beside them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.cohort.labels import is_missing, text_of
+from gimp_plugin.cohort.splitting.splits import Splits
+from gimp_plugin.config import GimpConfig
+from gimp_plugin.data.study import Study
+from gimp_plugin.errors import ConfigError, listed
+from gimp_plugin.keys import TEST, TRAIN, VAL
+
+logger = logging.getLogger(__name__)
+
+
+def labels_at_hand(study: Study) -> dict[str, str]:
+    """Class of each case that is used and has one."""
+    labels = study.labels
+    return {case_id: labels[case_id] for case_id in study.case_ids if case_id in labels}
+
+
+def with_unlabelled(splits: Splits, named: Iterable[str], study: Study) -> Splits:
+    """Add training cases without a class; those of a val or test patient stay outside.
+
+    Parameters
+    ----------
+    splits
+        The part of each case that has a class.
+    named
+        Cases without a class that may train.
+    study
+        The cases.
+
+    Returns
+    -------
+    The larger splits.
+    """
+    kept_apart = {same_case(case_id) for part in (VAL, TEST) for case_id in splits.of(part)}
+    added = [case_id for case_id in named if same_case(case_id) not in kept_apart]
+    rest = [case_id for case_id in study.unlabelled if case_id not in added]
+    if added:
+        logger.warning("%d training cases have no class: they pre-train only", len(added))
+    if rest:
+        text = "%d cases have no class, are no training cases and are left out: %s"
+        logger.warning(text, len(rest), listed(rest))
+    return replace(splits, parts={**splits.parts, **dict.fromkeys(added, TRAIN)})
+
+
+def outside_of(fold: str, study: Study, column: str) -> tuple[str, ...]:
+    """Cases without a class that a column of folds puts into another fold."""
+    cells = dict(zip(map(str, study.obs.index), study.obs[column].tolist(), strict=True))
+    values = ((case_id, cells.get(case_id)) for case_id in study.unlabelled)
+    return tuple(name for name, one in values if not is_missing(one) and text_of(one) != fold)
+
+
+def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
+    """Refuse cases without a class beside cases whose slides cannot do their part.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    splits
+        Part of each.
+    config
+        Model and training.
+
+    Raises
+    ------
+    ConfigError
+        If triplets are asked for and no training case has slides and a class, or no validation
+        case has slides.
+    """
+    if not (config.model.has_slides and study.unlabelled):
+        return
+    placed = [one for one in study.cases if one.has_slides and one.case_id in study.labels]
+    parts = {splits.parts.get(one.case_id) for one in placed}
+    settings = ("patient_triplet_weight", "image_triplet_weight")
+    if TRAIN not in parts and any(getattr(config.pretrain, name) for name in settings):
+        problem = "no training case has slides and a class, so there are no triplets"
+        raise ConfigError(problem, hint=f"set {' and '.join(settings)} of [pretrain] to 0")
+    if VAL not in parts:
+        problem = "no validation case has slides, and masked patch modeling is judged on them"
+        raise ConfigError(problem, hint="give --splits with such cases in val")
