@@ -189,8 +189,8 @@ def test_a_case_that_lacks_a_half_is_left_out_of_the_predictions(folder):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("finetune", *INPUTS, "--system", "mcat"), 2, "cannot start from 'runs/pretrain'"),
-        ((*TRAIN, "mcat", "--from", "genes"), 2, "cannot start from 'genes'"),
+        (("finetune", *INPUTS, "--system", "mcat"), 2, "and --from runs/pretrain asks for one"),
+        ((*TRAIN, "mcat", "--from", "genes"), 2, "and --from genes asks for one"),
         ((*TRAIN, "snn"), 2, "the system 'snn' reads genes, not slides+genes"),
         ((*TRAIN, "dsmill"), 2, "did you mean 'dsmil'?"),
         ((*TRAIN, "mcat", "--missing", "keep"), 3, "1 of 30 cases lack slides or genes, and the"),

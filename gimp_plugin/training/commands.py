@@ -14,7 +14,7 @@ from gimp_plugin.assembly.load import check_bags, load_run, transform_of
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import CohortSource, GimpConfig, ModelConfig, Runtime
 from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CheckpointError, ConfigError, PairingError, listed
+from gimp_plugin.errors import CheckpointError, ConfigError, listed
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
@@ -35,6 +35,7 @@ from gimp_plugin.training.plan import (
 )
 from gimp_plugin.training.ranks import Ranks, joined
 from gimp_plugin.training.start import start_decoder_at_median
+from gimp_plugin.training.systems import check_fresh, check_whole
 from gimp_plugin.training.tools import Tools
 from gimp_plugin.training.tracking import tracked
 from gimp_plugin.training.unlabelled import check_halves
@@ -85,9 +86,7 @@ def pretrain(
 
     with joined(runtime) as ranks:
         with ranks.together():
-            if config.model.system:
-                problem = f"the system {config.model.system!r} has no pre-training"
-                raise ConfigError(problem, hint="gimp finetune --from none trains it")
+            check_fresh(config.model, "gimp pretrain")
             plan = _fresh_plan("pretrain", source, config, runtime)
             model = _fresh_model(plan)
         return _trained(plan, output, model, train)
@@ -134,13 +133,12 @@ def finetune(
 
     with joined(runtime) as ranks:
         with ranks.together():
-            if config.model.system and start != FROM_NONE:
-                problem = f"the system {config.model.system!r} cannot start from {start!r}"
-                raise ConfigError(problem, hint=f"it has no pre-training: give --from {FROM_NONE}")
+            if start != FROM_NONE:
+                check_fresh(config.model, f"--from {start}")
             if start in {FROM_GENES, FROM_NONE}:
                 plan = _fresh_plan("finetune", source, config, runtime)
                 plan = replace(plan, start={"from": start})
-                _check_whole(plan)
+                check_whole(config.model, plan.study.cases)
                 model = _fresh_model(plan, decoder=False)
             else:
                 plan, model = _plan_after(Path(start), source, config, runtime)
@@ -269,22 +267,6 @@ def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
             if claimed:
                 write_start(output, plan, n_processes=ranks.world)
     return ranks.same(claimed)
-
-
-def _check_whole(plan: Plan) -> None:
-    """Refuse cases that lack a half that a system reads."""
-    model = plan.config.model
-    lacking = [
-        case.case_id
-        for case in plan.study.cases
-        if case.has_slides < model.has_slides or case.has_genes < model.has_genes
-    ]
-    if model.system and lacking:
-        problem = (
-            f"{len(lacking)} of {len(plan.study.cases)} cases lack slides or genes, and the system "
-            f"{model.system!r} needs both: {listed(lacking)}"
-        )
-        raise PairingError(problem, hint="leave them out with --missing drop")
 
 
 def _check_fits(study: Study, record: runs.RunRecord) -> None:

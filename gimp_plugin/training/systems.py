@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from gimp_plugin.config import ModelConfig
 from gimp_plugin.data.batches import Batch
+from gimp_plugin.data.cases import Case
+from gimp_plugin.errors import ConfigError, PairingError, listed
 from gimp_plugin.models.system import SystemModel, loss_of
 from gimp_plugin.training.finetuning import FinetuneStage
 from gimp_plugin.training.stage import LOSS, Terms
@@ -48,3 +52,51 @@ class SystemStage(FinetuneStage):
     def _patches(self, batch: Batch) -> dict[str, Any]:
         """Arguments of `forward` for slides."""
         return {"features": batch.features, "sizes": tuple(batch.valid.sum(dim=1).tolist())}
+
+
+def check_fresh(model: ModelConfig, asked: str) -> None:
+    """Refuse to pre-train a system, or to start one from something.
+
+    Parameters
+    ----------
+    model
+        What the model is.
+    asked
+        What asks for it, as a user types it.
+
+    Raises
+    ------
+    ConfigError
+        If the model is a system.
+    """
+    if model.system:
+        problem = f"the system {model.system!r} has no pre-training, and {asked} asks for one"
+        raise ConfigError(problem, hint="gimp finetune --from none trains it")
+
+
+def check_whole(model: ModelConfig, cases: Sequence[Case]) -> None:
+    """Refuse to train a system on cases that lack a half that it reads.
+
+    Parameters
+    ----------
+    model
+        What the model is.
+    cases
+        The cases.
+
+    Raises
+    ------
+    PairingError
+        If one lacks a half, and the model is a system.
+    """
+    lacking = [
+        case.case_id
+        for case in cases
+        if case.has_slides < model.has_slides or case.has_genes < model.has_genes
+    ]
+    if model.system and lacking:
+        problem = (
+            f"{len(lacking)} of {len(cases)} cases lack slides or genes, and the system "
+            f"{model.system!r} needs both: {listed(lacking)}"
+        )
+        raise PairingError(problem, hint="leave them out with --missing drop")
