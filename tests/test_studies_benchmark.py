@@ -97,7 +97,7 @@ def test_the_figures_are_those_of_gimp_evaluate(whole, method):
 
 
 def test_the_tests_are_those_of_gimp_evaluate_against_all_others(whole):
-    others = [name for name in METHODS if name != "gimp"]
+    others = [name for name in SHORT if name != "gimp"]
     patterns = [f"{whole.output}/cells/{name}/*/predictions.csv" for name in others]
     words = [word for pattern in patterns for word in ("--compare", pattern)]
     expected = evaluated(*predictions(whole, "gimp"), *words)["comparisons"]
@@ -132,7 +132,7 @@ def test_all_methods_predict_the_same_test_patients_of_each_fold(whole):
     parts = {
         (fold, seed): {
             tuple(sorted(r["case_id"] for r in read_csv(table) if r["split"] == "test"))
-            for name in METHODS
+            for name in SHORT
             for table in [cell(whole.output, name, fold, seed) / "predictions.csv"]
         }
         for fold, seed in PLACES
