@@ -258,6 +258,7 @@ def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
     )
 
 
+system = component("system", "System of the comparison, instead of a model made of parts")
 gene_encoder = component("gene-encoder", "Gene encoder")
 aggregator = component("aggregator", "Aggregator of a bag")
 head = component("head", "Classification head")

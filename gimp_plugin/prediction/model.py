@@ -32,8 +32,8 @@ class GimpModel:
         What the folder says of itself.
     module
         The network, on the CPU in evaluation mode; its `encode_slides`, `encode_genes` and
-        `classify` are what a training script of your own takes. `predict` and `embed` read the
-        folder, so they do not see what is changed here.
+        `classify` are what a training script of your own takes, and its `system` where the run is
+        of one. `predict` and `embed` read the folder, so they do not see what is changed here.
     transform
         From expression to what `module` reads; None for a model without genes.
     """
