@@ -27,6 +27,7 @@ import gimp_plugin
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage import resume, runs
 from gimp_plugin.storage.atomic import sha256_file
+from gimp_plugin.storage.run_files import with_own_hash
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import loop
 from gimp_plugin.training.pretraining import PretrainStage
@@ -239,7 +240,7 @@ def rehashed(run: Path, name: str) -> None:
     """Note the hash of a file as it is now, as a program would that wrote it so."""
     provenance = json.loads((run / runs.PROVENANCE).read_text())
     provenance["files"][name] = sha256_file(run / name)
-    (run / runs.PROVENANCE).write_text(json.dumps(provenance))
+    (run / runs.PROVENANCE).write_text(json.dumps(with_own_hash(provenance)))
 
 
 def cut_weights(run: Path) -> None:
@@ -283,6 +284,24 @@ def replaced(name: str, text: str) -> Callable[[Path], None]:
     return lambda run: (run / name).write_text(text) and None
 
 
+def written(name: str, text: str) -> Callable[[Path], None]:
+    def change(run: Path) -> None:
+        (run / name).write_text(text)
+        rehashed(run, name)
+
+    return change
+
+
+def noted(**changes: object) -> Callable[[Path], None]:
+    """Change what stands in the provenance, whose hash of itself stays."""
+
+    def change(run: Path) -> None:
+        provenance = json.loads((run / runs.PROVENANCE).read_text())
+        (run / runs.PROVENANCE).write_text(json.dumps(provenance | changes))
+
+    return change
+
+
 BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "cut": (cut_weights, runs.MODEL, "is damaged: its sha256 is not the one noted"),
     "cut, unnoticed": (cut_weights_unnoticed, runs.MODEL, "do not fit the run's configuration"),
@@ -302,6 +321,45 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         runs.PROVENANCE,
         "lacks hashes",
     ),
+    "provenance edited": (noted(components={}), runs.PROVENANCE, "has not the 'sha256'"),
+    "components is a list": (
+        noted(components=["concat"]),
+        runs.PROVENANCE,
+        "'components' is ['concat'], expected an object",
+    ),
+    "a number as a name": (
+        noted(components={"head": {"name": 7}}),
+        runs.PROVENANCE,
+        "'components.head.name' is 7, expected text",
+    ),
+    "a list as a folder": (
+        noted(source={"features": ["a"]}),
+        runs.PROVENANCE,
+        "'source.features' is ['a'], expected text",
+    ),
+    "an unknown word": (
+        noted(source={"missing": "perhaps"}),
+        runs.PROVENANCE,
+        "source: missing = 'perhaps' is unknown",
+    ),
+    "patches of no size": (
+        noted(extraction={"patch_size": "big"}),
+        runs.PROVENANCE,
+        "extraction: patch_size = 'big' has the wrong type",
+    ),
+    "files is a list": (noted(files=[runs.MODEL]), runs.PROVENANCE, "'files' is ['model.safe"),
+    "a dimension in words": (
+        changed_config(feature_dim="11"),
+        runs.CONFIG,
+        "'feature_dim' is '11', expected a whole number",
+    ),
+    "a negative dimension": (changed_config(feature_dim=-5), runs.CONFIG, "'feature_dim' is -5"),
+    "config is words": (changed_config(config=["model"]), runs.CONFIG, "'config' is ['model']"),
+    "a class twice": (written(runs.LABELS, '["LUAD", "LUAD"]'), runs.LABELS, "a class twice"),
+    "classes are numbers": (written(runs.LABELS, "[1, 2]"), runs.LABELS, "'classes[0]' is 1"),
+    "stages is a list": (written(runs.METRICS, '{"stages": []}'), runs.METRICS, "'stages' is []"),
+    "no gene": (written(runs.GENES, "id,order\n"), runs.GENES, "genes are missing, repeated or no"),
+    "genes are noise": (written(runs.GENES, "id\n" + 200_000 * "x"), runs.GENES, "no table"),
 }
 
 

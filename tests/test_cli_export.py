@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 import shutil
+import signal
 
 import anndata
 import h5py
@@ -21,6 +24,7 @@ from gimp_plugin.evaluation import evaluate
 from gimp_plugin.prediction.new_slides import extraction_config
 from gimp_plugin.storage import bundles, runs
 from gimp_plugin.storage.atomic import write_json
+from gimp_plugin.storage.predictions import write_predictions
 from gimp_plugin.storage.runs import read_run
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune, pretrain
@@ -257,6 +261,81 @@ def test_an_export_that_was_interrupted_is_refused_and_goes_on(run, tmp_path, mo
     assert {path.name for path in (tmp_path / "b").iterdir()} == FILES
 
 
+@pytest.mark.parametrize("place", ["/proc/b", 250 * "b", 300 * "b"])
+def test_a_place_that_cannot_be_written_is_no_bug_of_ours(run, tmp_path, place):
+    before = contents(tmp_path)
+
+    result = gimp("export", run, "-o", place)
+
+    assert result.exit_code == 5
+    assert place in result.stderr
+    assert "bug" not in result.stderr
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["config.json", "provenance.json", "metrics.json"])
+def test_a_pipe_in_the_place_of_a_file_is_not_read_for_ever(bundle, study, tmp_path, name):
+    (bundle / name).unlink()
+    os.mkfifo(bundle / name)
+    before = {path.name for path in bundle.iterdir()}
+
+    result = gimp("predict", "--model", bundle, "--adata", study.adata)
+    export = gimp("export", bundle, "-o", bundle, "--overwrite")
+
+    assert (result.exit_code, export.exit_code) == (3, 3)
+    assert name in result.stderr
+    assert {path.name for path in bundle.iterdir()} == before
+
+
+def test_what_acts_on_a_terminal_does_not_get_onto_the_card(run, tmp_path):
+    said = "red \x1b[31m, \u202eback, \udcff\x07"
+
+    result = gimp("export", run, "-o", "b", "--data", said, "--licence", said)
+
+    assert result.exit_code == 0
+    text = (tmp_path / "b" / "README.md").read_text()
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert "red [31m, back," in text
+
+
+def test_a_link_to_where_nothing_is_yet_is_followed(run, tmp_path):
+    (tmp_path / "link").symlink_to("new/place")
+
+    result = gimp("export", run, "-o", "link")
+
+    assert result.exit_code == 0
+    assert {path.name for path in (tmp_path / "new" / "place").iterdir()} == FILES
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize("arguments", [("-o", ""), ("--predictions", "")])
+def test_an_empty_path_is_not_the_folder_at_hand(run, tmp_path, arguments):
+    before = contents(tmp_path)
+
+    result = gimp("export", run, *arguments)
+
+    assert result.exit_code == 2
+    assert f"{arguments[0]}" in result.stderr
+    assert "The path is empty" in result.stderr
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_on_a_full_disk_the_old_bundle_stays(run, bundle):
+    before = contents(bundle)
+    room = (bundle / runs.MODEL).stat().st_size - 1
+
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        result = gimp("export", run, "-o", bundle, "--data", "x", "--overwrite")
+        os._exit(result.exit_code if "cannot write" in result.stderr else 99)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+    assert contents(bundle) == before
+
+
 @pytest.mark.parametrize("name", sorted(FILES - {"README.md"}))
 def test_a_file_that_is_missing_or_was_changed_is_named(bundle, name):
     path = bundle / name
@@ -299,6 +378,57 @@ def test_predictions_of_another_run_are_refused(run, study, tmp_path):
     assert [result.exit_code for result in results] == [3, 3]
     assert "'other.csv.json' does not say that 'other.csv' was predicted by" in results[0].stderr
     assert contents(tmp_path) == before
+
+
+def better(row):
+    """A row that is right."""
+    sure = {f"prob_{name}": float(name == row["label"]) for name in ("LUAD", "LUSC")}
+    return row | sure | {"predicted": row["label"]}
+
+
+@pytest.fixture
+def table(run, tmp_path):
+    for name in ("predictions.csv", "predictions.csv.json"):
+        shutil.copy(run.with_name(name), tmp_path / name)
+    return tmp_path / "predictions.csv"
+
+
+def test_a_table_that_was_edited_does_not_get_onto_the_card(run, table, tmp_path):
+    write_predictions(table, map(better, read_csv(table)), classes=("LUAD", "LUSC"))
+    before = contents(tmp_path)
+
+    result = gimp("export", run, "-o", "b", "--predictions", "predictions.csv")
+
+    assert result.exit_code == 3
+    said = "'predictions.csv' is not the table that 'predictions.csv.json' was written for"
+    assert said in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_a_table_of_before_there_were_hashes_is_refused_and_says_what_to_do(run, table, tmp_path):
+    note = json.loads(table.with_name("predictions.csv.json").read_text())
+    del note["table_sha256"]
+    write_json(table.with_name("predictions.csv.json"), note)
+    before = contents(tmp_path)
+
+    result = gimp("export", run, "-o", "b", "--predictions", "predictions.csv")
+
+    assert result.exit_code == 3
+    assert "'predictions.csv.json' has no 'table_sha256'" in result.stderr
+    assert "predict again, with --overwrite" in result.stderr
+    assert contents(tmp_path) == before
+
+
+def test_evaluate_warns_of_a_table_that_was_edited(run, table):
+    before = gimp("evaluate", "predictions.csv", "--model", run)
+    write_predictions(table, map(better, read_csv(table)), classes=("LUAD", "LUSC"))
+
+    after = gimp("evaluate", "predictions.csv", "--model", run)
+
+    warning = "'predictions.csv' was changed after it was predicted"
+    assert (before.exit_code, after.exit_code) == (0, 0)
+    assert warning not in before.stderr
+    assert warning in after.stderr
 
 
 def test_only_a_fine_tuned_run_is_exported(bundle, study, tmp_path):

@@ -17,12 +17,18 @@ import gimp_plugin
 from gimp_plugin import GimpModel
 from gimp_plugin.cohort.expression import read_cohort
 from gimp_plugin.config import Runtime
-from gimp_plugin.errors import ConfigError, MissingFileError
+from gimp_plugin.errors import (
+    CheckpointError,
+    CohortError,
+    ConfigError,
+    MissingFileError,
+    ResourceError,
+)
 from gimp_plugin.prediction import embed, predict
 from gimp_plugin.storage.bags import list_bags, read_features
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.bundle import export
-from gimp_plugin.training import finetune
+from gimp_plugin.training import finetune, pretrain
 from tests.study_factory import make_study, tiny_config
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -118,6 +124,92 @@ def test_inputs_that_there_are_not_are_named_before_any_work(bundle, tmp_path):
         GimpModel.from_pretrained("none")
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_anndata_gives_the_table_that_its_file_gives(bundle, study, tmp_path):
+    model = GimpModel.from_pretrained(bundle)
+    inputs = {"features": study.features, "label_key": "label"}
+    model.predict(adata=study.adata, output=tmp_path / "a.csv", **inputs)
+    adata = anndata.read_h5ad(study.adata)
+    before = adata.copy()
+
+    result = model.predict(adata=adata, output=tmp_path / "b.csv", **inputs)
+    again = model.predict(adata=adata, output=tmp_path / "a.csv", **inputs)
+
+    assert result.path.read_bytes() == (tmp_path / "a.csv").read_bytes()
+    assert {row["label"] for row in read_csv(result.path)} == set(model.classes)
+    assert again.outcome == "nothing to do"
+    assert adata.obs.equals(before.obs)
+    np.testing.assert_array_equal(adata.X, before.X)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"adata": 7}, "adata is int 7, expected a path or an AnnData"),
+        ({"adata": ""}, "adata is str '', expected a path or an AnnData"),
+        ({"features": ["a", "b"]}, r"features is list \['a', 'b'\], expected a path"),
+        ({}, "nothing says which cases to predict"),
+        ({"adata": "a.h5ad", "output": ""}, "output is str '', expected a path"),
+    ],
+)
+def test_inputs_that_are_no_paths_are_named(bundle, tmp_path, inputs, message):
+    with pytest.raises(ConfigError, match=message):
+        GimpModel.from_pretrained(bundle).predict(**{"output": tmp_path / "a.csv", **inputs})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/a.csv", "/proc/a.csv", f"{300 * 'a'}.csv"])
+def test_a_table_that_cannot_be_written_is_out_of_a_resource(
+    bundle, study, tmp_path, monkeypatch, place
+):
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+
+    with pytest.raises(ResourceError, match="cannot write in"):
+        GimpModel.from_pretrained(bundle).predict(
+            adata=study.adata, features=study.features, output=place
+        )
+
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_what_is_no_cohort_in_memory_is_told_as_in_a_file(bundle, study, tmp_path):
+    adata = anndata.read_h5ad(study.adata)
+    adata.uns["gimp"] = "mine"
+
+    with pytest.raises(CohortError, match=r"uns\['gimp'\] of the AnnData is 'mine'"):
+        GimpModel.from_pretrained(bundle).predict(adata=adata, output=tmp_path / "a.csv")
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_beside_an_anndata_are_refused(bundle, study, tmp_path):
+    with pytest.raises(ConfigError, match="labels go with a file"):
+        GimpModel.from_pretrained(bundle).predict(
+            adata=anndata.read_h5ad(study.adata), labels="l.csv", output=tmp_path / "a.csv"
+        )
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_shows_what_it_is_on_a_line(bundle):
+    model = GimpModel.from_pretrained(bundle)
+
+    assert repr(model) == (
+        f"<GimpModel of bundle {str(bundle)!r}: classes LUAD, LUSC; reads 17 genes and slides by "
+        "'untrained'>"
+    )
+
+
+def test_a_pretrained_run_is_refused_and_says_what_to_do(study, tmp_path):
+    pretrain(study, tiny_config(), output=tmp_path / "pre", runtime=Runtime())
+
+    with pytest.raises(CheckpointError, match="is a pretrain run: it has no trained") as caught:
+        GimpModel.from_pretrained(tmp_path / "pre")
+
+    assert "gimp finetune --from" in caught.value.hint
 
 
 PRINTED = {

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import resource
 import shutil
+import signal
 from dataclasses import replace
 
 import anndata
@@ -149,6 +152,64 @@ def test_another_threshold_or_half_is_another_table(study, trained, tmp_path):
     again = predict(trained / "both", study, output=table, runtime=Runtime(), abstain_below=0.6)
     assert again.outcome == "nothing to do"
     assert table.read_bytes() == before
+
+
+def test_a_table_that_was_edited_is_not_current(study, trained, tmp_path):
+    run, path = trained / "both", tmp_path / "p.csv"
+    predicted(run, study, path)
+    right = path.read_bytes()
+    path.write_bytes(right.replace(b"LUAD", b"LUSC"))
+    before = path.read_bytes()
+
+    with pytest.raises(StaleOutputError, match=r"p\.csv' was changed after it was predicted"):
+        predicted(run, study, path)
+
+    assert path.read_bytes() == before
+    predict(run, study, output=path, runtime=Runtime(overwrite=True))
+    assert path.read_bytes() == right
+
+
+def test_a_table_of_before_there_were_hashes_is_current(study, trained, tmp_path):
+    run, path = trained / "both", tmp_path / "p.csv"
+    predicted(run, study, path)
+    beside = tmp_path / "p.csv.json"
+    note = json.loads(beside.read_text())
+    assert note.pop("table_sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
+    write_json(beside, note)
+
+    result = predict(run, study, output=path, runtime=Runtime())
+
+    assert result.outcome == "nothing to do"
+
+
+def test_on_a_full_disk_the_table_of_before_stays(study, trained, tmp_path):
+    run, path = trained / "both", tmp_path / "p.csv"
+    predicted(run, study, path)
+    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    limits, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.getsignal(signal.SIGXFSZ)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2, limits[1]))
+        with pytest.raises(OSError, match="too large"):
+            predict(run, study, output=path, runtime=Runtime(overwrite=True), abstain_below=0.9)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, heard)
+
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.csv.json"])
+def test_overwrite_replaces_nothing_that_is_no_prediction(study, trained, tmp_path, name):
+    (tmp_path / name).write_text('{"thesis": "years of work"}')
+
+    with pytest.raises(StaleOutputError, match=rf"{name}' is in the way") as caught:
+        predict(trained / "both", study, output=tmp_path / "p.csv", runtime=Runtime(overwrite=True))
+
+    assert caught.value.exit_code == 3
+    files = [path for path in tmp_path.iterdir() if not path.name.endswith(".lock")]
+    assert [path.read_text() for path in files] == ['{"thesis": "years of work"}']
 
 
 @pytest.mark.parametrize("below", [1.0, -0.1, float("nan")])

@@ -15,18 +15,24 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from gimp_plugin.cohort.splitting.splits import Splits, read_splits
+from gimp_plugin.config import load_preset
+from gimp_plugin.plugins import registry
 from gimp_plugin.storage.predictions import read_predictions
 from gimp_plugin.storage.runs import read_run
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.benchmark.arms import shuffled_labels
 from gimp_plugin.studies.benchmark.inputs import look
+from gimp_plugin.studies.benchmark.methods import METHODS
 from gimp_plugin.studies.benchmark.protocol import Regime
+from gimp_plugin.training import folder as training_folder
 from tests.benchmark_factory import benchmark, cell, evaluations, probabilities
 from tests.study_factory import make_study
 
 pytestmark = pytest.mark.timeout(600)
 N_CASES = 40
 HALVES = ("logistic-genes", "logistic-bag", "logistic-both")
+ROWS = ("gimp-snn", "gimp-mpm", "gimp-image-triplet", "gimp-triplet")
+BY_SETTINGS = [(name, METHODS[name]) for name in (*registry().names("system"), *ROWS)]
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +172,50 @@ def test_three_classes_are_compared_too(tmp_path):
     found = evaluations(tmp_path / "s")["logistic-genes"]
     assert found["n_parameters"] == 3 * (17 + 1)
     assert set(found["evaluation"]["by_class"]) == set(classes)
+
+
+def test_systems_and_rows_of_table_2_differ_by_these_settings():
+    base = load_preset("paper")
+    configs = {name: base.replace(method.train.keywords["changes"]) for name, method in BY_SETTINGS}
+    weights = {
+        name: (
+            config.pretrain.reconstruction_weight,
+            config.pretrain.patient_triplet_weight,
+            config.pretrain.image_triplet_weight,
+        )
+        for name, config in configs.items()
+        if name in ROWS
+    }
+
+    systems = {name: config.model.system for name, config in configs.items() if name not in ROWS}
+    assert systems == {name: name for name in registry().names("system")}
+    assert {configs[name].model.modalities for name in ROWS} == {"slides+genes"}
+    assert weights == {
+        "gimp-snn": (1, 1, 0),
+        "gimp-mpm": (1, 0, 0),
+        "gimp-image-triplet": (0, 0, 1),
+        "gimp-triplet": (0, 1, 0),
+    }
+    assert configs["gimp-snn"].model.gene_encoder == "snn"
+
+
+def test_a_system_and_rows_of_table_2_are_trained_and_predict(source, monkeypatch, tmp_path):
+    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")  # a second each
+    names = ("dsmil", "gimp-snn", "gimp-image-triplet")
+
+    result = benchmark(source, tmp_path / "s", "--methods", ",".join(names), "--fold", 0)
+
+    assert result.exit_code == 0, result.stderr
+    stages = {
+        name: [*read_run(cell(tmp_path / "s", name) / "finetune").metrics["stages"]]
+        for name in names
+    }
+    assert stages == {
+        "dsmil": ["finetune"],
+        "gimp-snn": ["finetune", "genes"],
+        "gimp-image-triplet": ["finetune"],
+    }
+    assert all(len(set(probabilities(cell(tmp_path / "s", name)).values())) > 1 for name in names)
 
 
 @pytest.mark.parametrize("n_cases", [17, 23, 90])

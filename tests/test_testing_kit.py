@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from gimp_plugin import testing
-from gimp_plugin.errors import BagError
+from gimp_plugin.errors import BagError, ConfigError
 from gimp_plugin.models.fusion import Concat
 from gimp_plugin.models.heads import LinearHead
 from gimp_plugin.plugins import KINDS, protocols, registry
@@ -37,7 +37,7 @@ def test_every_kind_has_a_check_and_a_protocol():
         assert {name, f"{name}Maker"} & vars(protocols).keys()
 
 
-@pytest.mark.parametrize("kind", ["gene-encoder", "aggregator", "fusion", "head"])
+@pytest.mark.parametrize("kind", ["gene-encoder", "aggregator", "fusion", "head", "system"])
 def test_our_modules_pass(kind):
     for name in ours(kind):
         testing.CHECKS[kind](registry().load(kind, name))
@@ -296,6 +296,68 @@ def test_a_plain_aggregator_passes():
 def test_a_wrong_aggregator_fails_for_its_fault(kind, message):
     with pytest.raises((AssertionError, TypeError), match=message):
         testing.check_aggregator(kind)
+
+
+class Both(nn.Module):
+    """A system that keeps the contract; it is there for models of both halves only."""
+
+    def __init__(self, config, *, feature_dim, n_genes, n_classes):
+        if config.modalities != "slides+genes":
+            raise ConfigError("it needs both halves")
+        super().__init__()
+        self.patches = nn.Linear(feature_dim, n_classes)
+        self.genes = nn.Linear(n_genes, n_classes)
+
+    def forward(self, features, genes):
+        return self.patches(features.mean(dim=0)) + self.genes(genes)
+
+
+class Varies(Both):
+    def forward(self, features, genes):
+        return super().forward(features / features.std(dim=0), genes)
+
+
+class Boundless(Both):
+    def loss(self, features, genes, label):
+        return nn.functional.cross_entropy(self(features, genes), label) / 0
+
+
+class HalfTaught(Both):
+    def loss(self, features, genes, label):
+        return nn.functional.cross_entropy(self.genes(genes), label)
+
+
+class Batched(Both):
+    def forward(self, features, genes):
+        return super().forward(features, genes)[None]
+
+    def loss(self, features, genes, label):
+        return nn.functional.cross_entropy(self(features, genes)[0], label)
+
+
+class NeverMade(Both):
+    def __init__(self, config, **sizes):
+        raise ConfigError("no")
+
+
+def test_a_plain_system_passes():
+    testing.check_system(Both)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Varies, "logits of a bag of 1 is not finite"),
+        (Boundless, "loss of a bag of 13 of class 0 is not finite"),
+        (HalfTaught, "no gradient reaches the parameter 'patches.weight'"),
+        (Batched, r"logits of a bag of 13 has shape \(1, 2\), expected \(2,\)"),
+        (NeverMade, "it can be made for none of slides"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:std")
+def test_a_wrong_system_fails_for_its_fault(kind, message):
+    with pytest.raises(AssertionError, match=message):
+        testing.check_system(kind)
 
 
 class ReadsMissing(Concat):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,13 +20,18 @@ from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.errors import (
     BagError,
     CheckpointError,
+    CohortError,
     ConfigError,
+    LockedError,
     MissingFileError,
     PairingError,
+    ResourceError,
+    SlideError,
     StaleOutputError,
 )
 from gimp_plugin.prediction import extract_for, predict
 from gimp_plugin.storage.bags import read_coords, read_features, read_info
+from gimp_plugin.storage.locks import held_by_all
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.toolbox.attention import CLASSES
 from tests.slide_readers import borrow
@@ -383,15 +390,15 @@ def test_options_without_a_meaning_are_refused(study, engine, options, message):
 def test_a_pretrained_run_and_one_of_genes_are_refused(study, monkeypatch):
     from dataclasses import replace
 
-    from gimp_plugin.toolbox import run_model
-
     record, model = load_run(study["run"])
     genes = replace(record.config, model=replace(record.config.model, modalities="genes"))
     for changed, message in (
         (replace(record, kind="pretrain"), "is a pretrain run: it has no trained classifier"),
         (replace(record, config=genes), "was trained on genes only"),
     ):
-        monkeypatch.setattr(run_model, "load_run", lambda _path, one=changed: (one, model))
+        monkeypatch.setattr(
+            "gimp_plugin.assembly.load.load_run", lambda _path, one=changed: (one, model)
+        )
         with pytest.raises(CheckpointError, match=message):
             toolbox.GimpPredictor(model=study["run"])
 
@@ -472,3 +479,191 @@ def test_the_store_needs_no_extension_of_sqlite(monkeypatch):
     stores.let_sqlite_be()
 
     assert "ENABLE_RTREE" in SQLiteStore.compile_options()
+
+
+@pytest.mark.parametrize("wrap", [str, Path, lambda path: iter([path])])
+def test_one_image_is_as_good_as_a_list_of_one(study, engine, wrap):
+    expected = engine().run([study["bags"]["P01"]])
+
+    found = engine().run(wrap(study["bags"]["P01"]))
+
+    np.testing.assert_array_equal(found["probabilities"], expected["probabilities"])
+
+
+def test_a_lone_open_reader_is_an_image(study, engine):
+    from tiatoolbox.wsicore.wsireader import WSIReader
+
+    assert engine().run(WSIReader.open(study["slides"]["P01"]))["slides"] == ["P01"]
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([], "there are no images, expected slides"),
+        (None, "images is NoneType, expected slides"),
+        (np.zeros((2, 8, 8, 3)), "images is ndarray, expected slides"),
+        ([np.zeros((8, 8, 3))], "one of the images is ndarray"),
+        ([""], "one of the images is str ''"),
+    ],
+)
+def test_what_is_no_image_is_refused(engine, images, message):
+    with pytest.raises(ConfigError, match=message):
+        engine().run(images)
+
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize("output_type", [None, 3, ""])
+def test_what_is_no_type_of_output_is_refused(study, engine, output_type):
+    with pytest.raises(ConfigError, match=r"output_type is .* 'qupath'"):
+        engine().run([study["bags"]["P01"]], output_type=output_type)
+
+
+def test_an_input_that_there_is_not_is_named_with_the_nearest(study, engine):
+    with pytest.raises(ConfigError, match="takes no 'adate', did you mean 'adata'"):
+        engine(adate="genes.h5ad")
+    with pytest.raises(ConfigError, match=r"adata is int, expected an \.h5ad file or an AnnData"):
+        engine(adata=7).run(study["bags"]["P01"])
+
+
+def test_the_device_may_be_chosen_by_itself(study, engine, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    chosen = engine(device="auto")
+    found = engine().run([study["bags"]["P01"]], device="auto")
+
+    assert chosen.device == "cpu"
+    assert found["slides"] == ["P01"]
+    with pytest.raises(ResourceError, match="'cuda:1' is not there: torch sees 0"):
+        engine(device="cuda:1")
+    with pytest.raises(ConfigError, match="device is 'cuda:x', expected auto"):
+        engine(device="cuda:x")
+
+
+@pytest.fixture
+def no_extraction(monkeypatch):
+    """Fail where slides would be extracted."""
+    monkeypatch.setattr("gimp_plugin.toolbox.bags.extract_for", lambda *_a, **_n: 1 / 0)
+
+
+@pytest.mark.usefixtures("no_extraction")
+def test_outputs_that_stand_in_the_way_are_told_before_slides_are_read(study, engine):
+    Path("out").mkdir()
+    Path("out/P01.geojson").write_text("of somebody else")
+    Path("file").write_text("mine")
+    before = snapshot(Path())
+    images = {"images": [study["slides"]["P01"]], "output_type": "qupath"}
+
+    for save_dir, kind, words in (
+        ("out", StaleOutputError, "holds 'P01.geojson', which we did not write"),
+        ("file", ConfigError, "save_dir 'file' is a file"),
+        ("file/below", ResourceError, "cannot write in save_dir 'file/below'"),
+        ("/proc/out", ResourceError, "cannot write in save_dir '/proc/out'"),
+        ("", ConfigError, "needs a save_dir"),
+    ):
+        with pytest.raises(kind, match=words):
+            engine().run(**images, save_dir=save_dir, overwrite=True)
+
+    assert snapshot(Path()) == before
+
+
+@pytest.mark.usefixtures("no_extraction")
+def test_genes_and_tables_that_do_not_fit_are_told_before_slides_are_read(study, engine):
+    adata = anndata.read_h5ad(study["adata"])
+    few = adata[:, :5].copy()
+
+    for inputs, kind in (
+        ({"adata": few}, CohortError),
+        ({"adata": "nowhere.h5ad"}, MissingFileError),
+        ({"slide_table": "nowhere.csv"}, MissingFileError),
+        ({"scale": "lgo"}, ConfigError),
+    ):
+        with pytest.raises(kind):
+            engine(**inputs).run([study["slides"]["P01"]], save_dir="out")
+
+    assert list(Path().iterdir()) == []
+
+
+def test_a_bag_without_places_is_told_before_anything_is_drawn(study, engine):
+    with h5py.File("P01.h5", "w") as file:
+        file["features"] = read_features(read_info(study["bags"]["P01"]))
+
+    with pytest.raises(BagError, match=r"P01\.h5"):
+        engine().run(["P01.h5"], save_dir="out", output_type="qupath")
+
+    assert not Path("out").exists()
+
+
+def test_slides_that_cannot_be_read_are_named_with_the_reason(study, engine, caplog):
+    Path("P02.svs").write_bytes(b"")
+
+    with pytest.raises(SlideError, match=r"none of 1 slides could be read: 'P02' \(.*empty") as one:
+        engine().run(["P02.svs"])
+    engine().run(["P02.svs", study["slides"]["P01"]])
+
+    assert "failures.csv" not in str(one.value)
+    assert "1 slides failed and are left out: 'P02' (" in caplog.text
+    assert "empty" in caplog.text.partition("left out: ")[2]
+
+
+@pytest.mark.parametrize("kind", ["qupath", "zarr", "annotationstore"])
+def test_an_output_that_was_changed_since_is_never_replaced(study, engine, kind):
+    images = [study["bags"]["P01"]]
+    engine().run(images, save_dir="out", output_type=kind)
+    engine().run(images, save_dir="out", output_type=kind, overwrite=True)
+    if kind == "zarr":
+        Path("out/output.zarr/notes.txt").write_text("mine")
+    elif kind == "qupath":
+        Path("out/P01.geojson").write_text("drawn for days")
+    else:
+        with closing(sqlite3.connect("out/P01.db")) as store:
+            store.execute("DELETE FROM annotations WHERE id = 1")
+            store.commit()
+    before = snapshot(Path("out"))
+
+    with pytest.raises(StaleOutputError, match=r"changed since we wrote it"):
+        engine().run(images, save_dir="out", output_type=kind, overwrite=True)
+
+    assert snapshot(Path("out")) == before
+
+
+def test_a_store_that_was_only_looked_at_is_still_ours(study, engine):
+    from tiatoolbox.annotation.storage import SQLiteStore
+
+    images = [study["bags"]["P01"]]
+    paths = engine().run(images, save_dir="out", output_type="annotationstore")
+    written = paths["P01"].read_bytes()
+    store = SQLiteStore(paths["P01"].absolute())
+    list(store.query((0, 0, 900, 900)))
+    store.close()
+
+    engine().run(images, save_dir="out", output_type="annotationstore", overwrite=True)
+
+    assert paths["P01"].read_bytes() == written
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", "noise", '{"format": "gimp.predictor"}'])
+def test_a_list_of_outputs_that_is_not_ours_is_left_alone(study, engine, text):
+    Path("out").mkdir()
+    Path("out/gimp_predictor.json").write_text(text)
+
+    with pytest.raises(StaleOutputError, match=r"gimp_predictor\.json' is in the way"):
+        engine().run([study["bags"]["P01"]], save_dir="out", output_type="qupath", overwrite=True)
+
+    assert snapshot(Path("out")) == {"gimp_predictor.json": text.encode()}
+
+
+def test_what_a_killed_engine_left_goes_and_another_one_is_waited_for(study, engine):
+    Path("out/.gimp-predictor/out").mkdir(parents=True)
+    Path("out/.gimp-predictor/out/output.zarr").write_text("half")
+    images = {"images": [study["bags"]["P01"]], "save_dir": "out"}
+
+    with (
+        held_by_all(Path("out/.gimp-predictor.lock"), "of another one"),
+        pytest.raises(LockedError, match="another process is writing to 'out'"),
+    ):
+        engine().run(**images)
+    assert Path("out/.gimp-predictor/out/output.zarr").read_text() == "half"
+    engine().run(**images)
+
+    assert {path.name for path in Path("out").iterdir()} == {"gimp_predictor.json", "output.zarr"}

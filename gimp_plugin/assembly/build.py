@@ -8,6 +8,7 @@ from gimp_plugin.assembly.seeding import seeded
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
+from gimp_plugin.models.system import SystemModel
 from gimp_plugin.plugins import registry, split_name
 
 
@@ -44,11 +45,16 @@ def build_model(
     Raises
     ------
     ConfigError
-        If a component is not registered.
+        If a component is not registered, or a system is not for these halves.
     PluginError
         If a component cannot be imported.
     """
     load = registry().load
+    if config.system:
+        make = load("system", config.system)
+        with seeded(seed, "weights"):
+            system = make(config, feature_dim=feature_dim, n_genes=n_genes, n_classes=n_classes)
+        return SystemModel(system, feature_norm=config.feature_norm)
     with seeded(seed, "weights"):
         gene_encoder: nn.Module | None = None
         patches: nn.Module | None = None
@@ -109,6 +115,8 @@ def parts_of(config: ModelConfig) -> dict[str, str]:
     -------
     Those that a prediction needs, too.
     """
+    if config.system:
+        return {"system": config.system}
     parts = {"fusion": config.fusion, "head": config.head}
     if config.has_genes:
         parts |= {"gene-encoder": config.gene_encoder}

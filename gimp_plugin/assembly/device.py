@@ -37,7 +37,7 @@ def device_of(runtime: Runtime) -> torch.device:
     Raises
     ------
     ConfigError
-        If a launcher was told otherwise.
+        If there is no such word, or a launcher was told otherwise.
     ResourceError
         If it is not there; nothing falls back to the CPU unasked.
     """
@@ -45,7 +45,11 @@ def device_of(runtime: Runtime) -> torch.device:
     launched_on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
     if runtime.device == "auto":
         return torch.device("cuda" if n_gpus and not launched_on_cpu else "cpu")
-    device = torch.device(runtime.device)
+    try:
+        device = torch.device(runtime.device)
+    except RuntimeError as error:
+        problem = f"device is {runtime.device!r}, expected auto, cpu, cuda or cuda:N"
+        raise ConfigError(problem) from error
     if device.type == "cuda" and launched_on_cpu:
         problem = f"--device {runtime.device} and accelerate launch --cpu contradict each other"
         raise ConfigError(problem, hint="leave one of them out")

@@ -16,7 +16,7 @@ from gimp_plugin.errors import CheckpointError, PluginError
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.plugins import registry
 from gimp_plugin.plugins.manager import is_ours
-from gimp_plugin.storage.runs import RunRecord, read_run
+from gimp_plugin.storage.runs import GENES, RunRecord, read_run
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,30 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
     return record, model.eval()
 
 
+def load_classifier(path: Path) -> tuple[RunRecord, GimpModel]:
+    """Load a run that can predict classes: a fine-tuned one.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+
+    Returns
+    -------
+    As `load_run`.
+
+    Raises
+    ------
+    CheckpointError
+        If the run is not fine-tuned, or as for `load_run`.
+    """
+    record, model = load_run(path)
+    if record.kind != "finetune":
+        problem = f"run {str(path)!r} is a {record.kind} run: it has no trained classifier"
+        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    return record, model
+
+
 def check_component(record: RunRecord, kind: str, name: str) -> None:
     """Refuse to use what a plugin made without that plugin; another version of it is a warning.
 
@@ -99,9 +123,13 @@ def check_component(record: RunRecord, kind: str, name: str) -> None:
 
 def transform_of(record: RunRecord) -> GeneTransform | None:
     """Gene transform that was fitted on a run's training cases; None for a run without genes."""
-    if not record.gene_rows:
+    if not (record.gene_rows or record.config.model.has_genes):
         return None
-    return transform_of_rows(record.gene_rows, scale=record.scale)
+    try:
+        return transform_of_rows(record.gene_rows, scale=record.scale)
+    except CheckpointError as error:
+        problem = f"{str(record.path / GENES)!r}: {error.problem}"
+        raise CheckpointError(problem, hint=error.hint) from error
 
 
 def check_bags(record: RunRecord, *, feature_dim: int, encoder: str) -> None:

@@ -30,6 +30,7 @@ NO_RUN = ("genes", "none")
 )
 @options.preset
 @options.modalities
+@options.system
 @options.gene_encoder
 @options.gene_grouping
 @options.n_top_genes
@@ -53,7 +54,8 @@ def command(*, start: str, output: Path, **given: Any) -> None:
     weighted = ("genes", "finetune") if start == "genes" else ("finetune",)
     with joined(runtime(given)) as ranks:
         with ranks.together():
-            source, base = cohort_source(given), _config_of(start)
+            source = cohort_source(given)
+            base = None if given["system"] else _config_of(start)  # a system starts from no run
             config = gimp_config(given, stage="finetune", weighted=weighted, base=base)
         result = finetune(source, config, start=start, output=output, runtime=runtime(given))
     if ranks.is_main:

@@ -10,7 +10,10 @@ from gimp_plugin.cli.settings import model_tables
 if TYPE_CHECKING:
     from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 
-MODEL_OPTIONS = ("modalities", "gene_encoder", "aggregator", "head", "gene_grouping", "n_top_genes")
+MODEL_OPTIONS = (
+    *("modalities", "system", "gene_encoder", "aggregator", "head", "gene_grouping"),
+    "n_top_genes",
+)
 STAGE_OPTIONS = ("epochs", "lr", "batch_size")
 WEIGHT_OPTIONS = ("class_weights",)
 

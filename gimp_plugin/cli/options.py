@@ -21,7 +21,18 @@ from gimp_plugin.keys import MODALITIES
 Command = Callable[..., Any]
 Decorator = Callable[[Command], Command]
 
-FILE = click.Path(path_type=Path)
+
+class Place(click.Path):
+    """A path; an empty one, as an unset variable of a shell gives it, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an empty path, which would be the folder at hand."""
+        if value == "":
+            self.fail("The path is empty.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FILE = Place(path_type=Path)
 FROM_START = "as in the preset or run that it starts from"
 
 
@@ -94,7 +105,7 @@ def check_output(path: Path, *, folder: bool) -> Path:
     """
     try:
         place = _existing_folder(path, folder=folder)
-    except PermissionError as error:
+    except OSError as error:
         hint = "choose another --output"
         raise ResourceError(f"cannot reach {str(path)!r}: {error.strerror}", hint=hint) from error
     if not os.access(place, os.W_OK | os.X_OK):
@@ -247,6 +258,7 @@ def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
     )
 
 
+system = component("system", "System of the comparison, instead of a model made of parts")
 gene_encoder = component("gene-encoder", "Gene encoder")
 aggregator = component("aggregator", "Aggregator of a bag")
 head = component("head", "Classification head")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 logger = logging.getLogger(__name__)
+
+IN_MEMORY = Path("AnnData")
+"""What stands for the file of a cohort that has none."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -124,7 +127,7 @@ class Cohort:
         from scipy.sparse import issparse
 
         _check_scale_name(scale)
-        path = Path("AnnData")
+        path = IN_MEMORY
         case_ids = checked_names(adata.obs_names, table="obs", path=str(path))
         gene_ids = checked_names(adata.var_names, table="var", path=str(path))
         layers = [name for name in adata.layers if name]  # from anndata 0.13 on, None is X
@@ -136,10 +139,15 @@ class Cohort:
             raise CohortError("the AnnData has no X", hint="give layer=")
         values = np.asarray(values.toarray() if issparse(values) else values)
         if values.dtype.kind not in "fiu":
-            raise CohortError(f"the AnnData holds {values.dtype}, expected numbers")
+            hint = "give adata.to_memory()" if adata.isbacked else None
+            raise CohortError(f"the AnnData holds {values.dtype}, expected numbers", hint=hint)
         with np.errstate(over="ignore"):
             values = values.astype(np.float32)
-        declared = scale or (adata.uns.get(keys.UNS, {}).get(keys.SCALE) if layer is None else None)
+        told = adata.uns.get(keys.UNS, {})
+        if not isinstance(told, Mapping):
+            problem = f"uns[{keys.UNS!r}] of the AnnData is {told!r:.40}, expected a dictionary"
+            raise CohortError(problem, hint="store what stands there under another key")
+        declared = scale or (told.get(keys.SCALE) if layer is None else None)
         _check_scale_name(declared)
         where = "the AnnData" if layer is None else f"layer {layer!r} of the AnnData"
         known = [name for name in GENE_COLUMNS if name in adata.var]

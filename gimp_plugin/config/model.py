@@ -22,6 +22,9 @@ class ModelConfig(Settings):
     gene_encoder, aggregator, fusion, head, gene_grouping, trainer
         Names of registered components; that of a gene grouping may have an argument behind a
         colon, as in `gmt:sets.gmt`.
+    system
+        Name of a registered system, a whole classifier in the place of gene encoder, aggregator,
+        fusion and head; empty for a model made of these.
     n_top_genes
         Read the most variable genes of the training cases only, that many; 0 reads all.
     dim, n_heads
@@ -56,6 +59,7 @@ class ModelConfig(Settings):
     head: str = "linear"
     gene_grouping: str = "file-order"
     trainer: str = "gimp"
+    system: str = ""
     n_top_genes: int = 0
     dim: int = 512
     n_heads: int = 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from gimp_plugin.config.checks import Settings, require_choice, require_range
@@ -79,6 +79,10 @@ class ExtractionConfig(Settings):
         if self.slide_mpp:
             require_range("slide_mpp", self.slide_mpp, low=0.05, high=20.0)
         require_range("max_bad_patches", self.max_bad_patches, low=0.0, high=1.0)
+
+
+PORTABLE = {one.name for one in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
+"""What of an extraction says how slides are read wherever they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

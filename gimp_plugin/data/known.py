@@ -59,7 +59,7 @@ def known_cases(
             return cohort, obs, classes_of(rows, label_key, path=str(cohort.path))
         rows = table if source.unlabelled is None else labelled_rows(table, label_key)
         classes_of(rows, label_key, path=str(source.labels), of_obs=False)
-    return cohort, obs, _classes(obs, label_key)
+    return cohort, obs, known_classes(obs, label_key)
 
 
 def _check_given(source: CohortSource, modalities: str, *, labelled: bool) -> None:
@@ -88,8 +88,8 @@ def _read(source: CohortSource) -> tuple[Cohort, pd.DataFrame | None]:
     return Cohort.without_genes(Path("the slides"), nobody), None
 
 
-def _classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
-    """Classes that are known."""
+def known_classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
+    """Class of each case whose class a column tells; none where there is no such column."""
     if label_key not in obs:
         return {}
     column = zip(map(str, obs.index), obs[label_key].tolist(), strict=True)

@@ -14,6 +14,7 @@ from gimp_plugin.evaluation.comparison import aligned, compare
 from gimp_plugin.evaluation.gather import Gathered, gather
 from gimp_plugin.evaluation.patients import Patients
 from gimp_plugin.evaluation.result import Evaluation
+from gimp_plugin.storage.predictions import was_edited
 from gimp_plugin.storage.runs import read_run
 
 logger = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def evaluate(
     rivals = [(_name(one), gather(_listed_paths(one), part=found.part).patients) for one in others]
     rivals = [(name, aligned(patients, name, one)) for name, one in rivals]
     systems = [(_name(paths), patients), *rivals] if rivals else []
-    warnings = (*found.warnings, *_caveats(patients))
+    warnings = (*found.warnings, *_edited(paths), *_caveats(patients))
     for warning in warnings:
         logger.warning("%s", warning)
     return Evaluation(
@@ -115,6 +116,12 @@ def _check_model(model: Path, found: Gathered) -> None:
                 f"validation cases of run {str(model)!r} or of a run it came from: {listed(leaked)}"
             )
             raise EvaluationError(problem, hint="predict with that run again, and evaluate that")
+
+
+def _edited(paths: Sequence[Path]) -> Iterator[str]:
+    """Warn of tables that are not as they were predicted: a label may have been added, or more."""
+    for path in filter(was_edited, paths):
+        yield f"{_shown(path)!r} was changed after it was predicted"
 
 
 def _caveats(patients: Patients) -> Iterator[str]:

@@ -8,12 +8,47 @@ import torch
 from einops import einsum, rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.places import Picked, picked
 
 
-class GatedAttention(nn.Module):
+class GatedScores(nn.Module):
+    """Gated attention of patches before the softmax: w (tanh(V h) * sigmoid(U h)).
+
+    Parameters
+    ----------
+    dim
+        Hidden dimension d.
+    hidden
+        Rows of V and U; half of d by default, as in CLAM.
+    n_heads
+        Vectors w.
+    dropout
+        Dropout behind the tanh and the sigmoid.
+    """
+
+    def __init__(
+        self, dim: int, *, hidden: int = 0, n_heads: int = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        hidden = hidden or max(1, dim // 2)
+        self.value = nn.Linear(dim, hidden)
+        self.gate = nn.Linear(dim, hidden)
+        self.score = nn.Linear(hidden, n_heads)
+        self.dropout = dropout
+
+    def scores(self, tokens: Float[Tensor, "*patch dim"]) -> Float[Tensor, "*patch head"]:
+        """Score of each patch, by head."""
+        value, gate = torch.tanh(self.value(tokens)), torch.sigmoid(self.gate(tokens))
+        if self.dropout:
+            value = functional.dropout(value, self.dropout, self.training)
+            gate = functional.dropout(gate, self.dropout, self.training)
+        return self.score(value * gate)
+
+
+class GatedAttention(GatedScores):
     """CLS_img as the mean of the patches, weighted by gated attention (equation 9 there).
 
     The attention of a patch is w (tanh(V h) * sigmoid(U h)), a softmax over the patches of the
@@ -27,12 +62,8 @@ class GatedAttention(nn.Module):
     """
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
+        super().__init__(dim)
         self.dim = dim
-        hidden = max(1, dim // 2)
-        self.value = nn.Linear(dim, hidden)
-        self.gate = nn.Linear(dim, hidden)
-        self.score = nn.Linear(hidden, 1)
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> GatedAttention:
@@ -109,7 +140,6 @@ class GatedAttention(nn.Module):
         self, tokens: Float[Tensor, "batch patch dim"], valid: Bool[Tensor, "batch patch"]
     ) -> Float[Tensor, "batch patch"]:
         """Attention of each patch: 0 for padding, 1 in sum where a case has any patch."""
-        gated = torch.tanh(self.value(tokens)) * torch.sigmoid(self.gate(tokens))
-        scores = rearrange(self.score(gated), "b n 1 -> b n")
+        scores = rearrange(self.scores(tokens), "b n 1 -> b n")
         scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=1) * valid

@@ -27,6 +27,11 @@ class GeneLayout(NamedTuple):
     n_fragments: int
     fragment_size: int
 
+    @property
+    def genes_per_group(self) -> int:
+        """Genes of a group; those of the last ones may be filled up."""
+        return self.fragment_size * self.n_fragments // self.n_groups
+
 
 def gene_layout(n_genes: int, *, n_groups: int = 0, n_fragments: int = 0) -> GeneLayout:
     """Cut a gene vector; the last fragments are filled up with zeros.
@@ -164,6 +169,11 @@ class GroupMSA(nn.Module):
             linear_path=config.gene_linear_path,
             dropout=config.attention_dropout,
         )
+
+    @property
+    def genes_per_group(self) -> int:
+        """Genes of a group."""
+        return self.layout.genes_per_group
 
     def forward(self, genes: Float[Tensor, "batch gene"]) -> Float[Tensor, "batch dim"]:
         """Encode standardised expression.

@@ -10,6 +10,13 @@ from torch.nn import functional
 from gimp_plugin.models.places import Picked
 
 
+def normalised(
+    features: Float[Tensor, "*patch feature"], norm: str
+) -> Float[Tensor, "*patch feature"]:
+    """Features with mean 0 and variance 1 over each patch (`layer`), or as they are (`none`)."""
+    return features if norm == "none" else functional.layer_norm(features, features.shape[-1:])
+
+
 class PatchEmbedding(nn.Module):
     """Linear embedding of patch features, with one learned token for masked patches.
 
@@ -34,10 +41,7 @@ class PatchEmbedding(nn.Module):
         self, features: Float[Tensor, "*patch feature"]
     ) -> Float[Tensor, "*patch feature"]:
         """Features as the model sees them; what it reconstructs is measured against these."""
-        features = features.to(self.mask_token.dtype)
-        if self.norm == "none":
-            return features
-        return functional.layer_norm(features, features.shape[-1:])
+        return normalised(features.to(self.mask_token.dtype), self.norm)
 
     def forward(
         self, features: Float[Tensor, "batch patch feature"], visible: Picked | None = None

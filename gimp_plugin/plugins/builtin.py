@@ -12,6 +12,53 @@ GROUPING = "gimp_plugin.cohort.grouping"
 OBJECTIVES = "gimp_plugin.training.objectives"
 BAGS = "gimp_plugin.storage.bags"
 
+SYSTEMS: tuple[ComponentRow, ...] = tuple(
+    ("system", name, f"{MODELS}.systems.{target}", summary)
+    for name, target, summary in (
+        (
+            "transmil",
+            "transmil:TransMIL.from_config",
+            "Nyström attention with convolutional positions on slides (arXiv 2106.00908)",
+        ),
+        (
+            "dsmil",
+            "dsmil:DSMIL.from_config",
+            "critical patch and distances to it, on slides (arXiv 2011.08939)",
+        ),
+        (
+            "clam-sb",
+            "clam:CLAM.from_config",
+            "attention and instance clustering on slides, one branch (arXiv 2004.09666)",
+        ),
+        (
+            "clam-mb",
+            "clam:clam_mb",
+            "attention and instance clustering on slides, a branch a class (arXiv 2004.09666)",
+        ),
+        (
+            "porpoise",
+            "porpoise:Porpoise.from_config",
+            "attention, SNN and Kronecker fusion (doi 10.1016/j.ccell.2022.07.004)",
+        ),
+        (
+            "mcat",
+            "mcat:MCAT.from_config",
+            "co-attention from gene groups to patches (doi 10.1109/ICCV48922.2021.00398)",
+        ),
+        (
+            "pathomic-fusion",
+            "pathomic_fusion:PathomicFusion.from_config",
+            "gated Kronecker fusion of mean patch and SNN (arXiv 1912.08937)",
+        ),
+        (
+            "snn",
+            "snn:SNN.from_config",
+            "self-normalising network on genes (arXiv 1706.02515)",
+        ),
+    )
+)
+"""Systems of the comparison."""
+
 COMPONENTS: tuple[ComponentRow, ...] = (
     (
         "patch-encoder",
@@ -62,6 +109,12 @@ COMPONENTS: tuple[ComponentRow, ...] = (
         "attention inside and between groups of gene fragments",
     ),
     (
+        "gene-encoder",
+        "snn",
+        f"{MODELS}.snn:SNNEncoder.from_config",
+        "two self-normalising layers (arXiv 1706.02515)",
+    ),
+    (
         "aggregator",
         "nystrom",
         f"{MODELS}.aggregator:NystromAggregator.from_config",
@@ -87,6 +140,7 @@ COMPONENTS: tuple[ComponentRow, ...] = (
     ),
     ("head", "linear", f"{MODELS}.heads:linear", "one linear layer"),
     ("head", "mlp", f"{MODELS}.heads:mlp", "2d-d-classes, GELU, dropout"),
+    *SYSTEMS,
     (
         "trainer",
         "gimp",

@@ -12,6 +12,7 @@ KINDS = (
     "aggregator",
     "fusion",
     "head",
+    "system",
     "trainer",
     "gene-grouping",
     "feature-reader",

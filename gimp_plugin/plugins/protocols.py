@@ -178,6 +178,38 @@ class HeadMaker(Protocol):
         ...
 
 
+class System(Protocol):
+    """Module that classifies one case by itself, from the halves that the model has.
+
+    It may also have `loss(features, genes, label)`, the scalar that training minimises, label being
+    a class index, shape (); without it that is the cross-entropy of the logits. One with
+    `attend(features)`, the attention of each head to each patch, shape (head, patch), can be drawn
+    on slides. One that reads neighbouring genes as groups says `genes_per_group`.
+    """
+
+    def __call__(self, features: Tensor | None, genes: Tensor | None) -> Tensor:
+        """Give logits (class,) of a case with features (patch, feature) and genes (gene,).
+
+        A half is None where the model, not the case, lacks it. There is at least one patch, those
+        of all slides one after the other, and no padding.
+        """
+        ...
+
+
+class SystemMaker(Protocol):
+    """Component of the kind `system`."""
+
+    def __call__(
+        self, config: ModelConfig, *, feature_dim: int, n_genes: int, n_classes: int
+    ) -> System:
+        """Make the system for `config.modalities`, or raise ConfigError if it is not for these.
+
+        Sizes of a half that the model lacks are of no account. Neighbouring genes are those that
+        the gene grouping brought together.
+        """
+        ...
+
+
 class GeneGrouping(Protocol):
     """Component of the kind `gene-grouping`; it may take `**context` for what it does not use."""
 
@@ -253,7 +285,11 @@ class Trainer(Protocol):
     def finetune(
         self, model: GimpModel, material: Material, *, frozen_genes: bool
     ) -> dict[str, Any]:
-        """Train the classifier; a frozen gene encoder stays as it is."""
+        """Train the classifier; a frozen gene encoder stays as it is.
+
+        Where the configuration names a system, the model is a
+        `gimp_plugin.models.system.SystemModel`, and nothing was trained before.
+        """
         ...
 
 

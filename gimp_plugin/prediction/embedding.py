@@ -209,6 +209,9 @@ def _check_target(adata: anndata.AnnData, key_added: str) -> None:
 def _halves(record: RunRecord, what: str) -> tuple[str, ...]:
     """Halves that an embedding is made of; a run that lacks one is refused."""
     model = record.config.model
+    if model.system:
+        problem = f"run {str(record.path)!r} is of the system {model.system!r}: it has no embedding"
+        raise CheckpointError(problem, hint="give a run of a model made of parts")
     has = tuple(
         name
         for name, here in ((keys.SLIDES, model.has_slides), (keys.GENES, model.has_genes))

@@ -78,6 +78,8 @@ def needed_halves(record: RunRecord) -> tuple[str, ...]:
     """Halves that a run was not trained to do without: `slides`, `genes`, both or none."""
     model, settings = record.config.model, record.config.finetune
     tuned = record.kind == "finetune"
+    if model.system:
+        return tuple(model.modalities.split("+"))
     needed = []
     if model.has_slides and not (model.has_genes and tuned and settings.image_dropout):
         needed.append("slides")

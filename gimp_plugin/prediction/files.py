@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.config import CohortSource
-from gimp_plugin.errors import StaleOutputError
-from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.errors import CheckpointError, StaleOutputError
+from gimp_plugin.storage.predictions import TABLE_SHA256, columns, note_of, sidecar, was_edited
+from gimp_plugin.storage.runs import PROVENANCE, RunRecord
 
 
 def inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
     """What the run says of the inputs, as far as it holds for these cases and features."""
+    scale = record.source.get("scale")
+    if scale is not None and scale not in SCALES:
+        problem = f"{str(record.path / PROVENANCE)!r} is damaged: 'source.scale' is {scale!r}"
+        raise CheckpointError(f"{problem}, expected one of {', '.join(SCALES)}")
     own: dict[str, None] = {"adata": None, "labels": None}
     if given.features is not None:
         own |= {"slide_table": None}
     return record.source | own
 
 
-def sidecar(output: Path) -> Path:
-    """File that says what a table of predictions was made from."""
-    return output.with_name(f"{output.name}.json")
-
-
-def is_stale(output: Path, made_from: dict[str, Any], *, overwrite: bool) -> bool:
-    """Whether there is work to do; a table made from other inputs is refused."""
+def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Whether there is work to do; what was made from other inputs, or is not ours, is refused."""
+    beside, noted = sidecar(output), note_of(output)
+    if beside.exists() and "model" not in noted:
+        problem = f"{str(beside)!r} is in the way: it is not the file that goes with predictions"
+        raise StaleOutputError(problem, hint="choose another --output")
     if not output.exists():
         return True
-    try:
-        noted = json.loads(sidecar(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        noted = None
-    if noted == made_from:
+    if not _is_table(output):
+        problem = f"{str(output)!r} is in the way: it is no table of predictions"
+        raise StaleOutputError(problem, hint="choose another --output")
+    edited = was_edited(output)
+    if not edited and {**noted, TABLE_SHA256: None} == {**made_from, TABLE_SHA256: None}:
         return False
     if overwrite:
         return True
-    problem = f"{str(output)!r} was made from another run or other cases"
-    raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
+    how = "was changed after it was predicted" if edited else "was made from another run or cases"
+    hint = "choose another --output, or use --overwrite"
+    raise StaleOutputError(f"{str(output)!r} {how}", hint=hint)
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file begins as a table of predictions does."""
+    start = ",".join(columns(())[:3]).encode()
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(start)) == start

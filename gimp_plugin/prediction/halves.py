@@ -43,6 +43,10 @@ def check_modalities(record: RunRecord, modalities: str | None) -> None:
         problem = f"run {str(record.path)!r} was trained on {model}: it has no {lacking[0]}"
         raise CheckpointError(problem, hint="give --modalities as the run has them, or another run")
     needed = [half for half in needed_halves(record) if half not in asked]
+    if needed and record.config.model.system:
+        problem = f"the system {record.config.model.system!r} of run {str(record.path)!r}"
+        hint = "leave --modalities out"
+        raise CheckpointError(f"{problem} cannot do without {needed[0]}", hint=hint)
     if needed:
         dropout = {keys.SLIDES: "image_dropout", keys.GENES: "gene_dropout"}[needed[0]]
         problem = f"run {str(record.path)!r} was not trained to do without {needed[0]}"

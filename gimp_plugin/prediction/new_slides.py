@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from gimp_plugin.assembly.load import check_component
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
+from gimp_plugin.config.sources import PORTABLE
 from gimp_plugin.config.tissue import GIVEN
 from gimp_plugin.errors import CheckpointError, ConfigError, SafetyError, SlideError
 from gimp_plugin.slides.encoders import KIND, imports_code
 from gimp_plugin.slides.extraction import ExtractionResult, extract_features
 from gimp_plugin.storage.runs import RunRecord, read_run
+from gimp_plugin.storage.tables import Failure
 
 
 def extract_for(
@@ -70,9 +71,16 @@ def extract_for(
         slides, config, output=output, runtime=runtime, options=ReadingOptions(offline=offline)
     )
     if result.failures and not (result.done or result.kept):
-        problem = f"none of {len(result.failures)} slides could be read"
-        raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says why")
+        problem = f"none of {len(result.failures)} slides could be read: {why(result.failures)}"
+        raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says more")
     return result
+
+
+def why(failures: Sequence[Failure], *, limit: int = 3) -> str:
+    """First few slides that failed, each with its reason."""
+    told = [f"{one.item!r} ({one.message})" for one in failures[:limit]]
+    more = [f"and {len(failures) - limit} more"] if len(failures) > limit else []
+    return "; ".join([*told, *more])
 
 
 def extraction_config(
@@ -108,8 +116,7 @@ def extraction_config(
         problem = f"run {str(record.path)!r} does not know how its bags were made"
         hint = "extract the slides yourself, and give the folder as --features"
         raise CheckpointError(problem, hint=hint)
-    known = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
-    stored = {key: value for key, value in record.extraction.items() if key in known}
+    stored = {key: value for key, value in record.extraction.items() if key in PORTABLE}
     encoder = str(stored.get("patch_encoder", ""))
     if imports_code(encoder):
         problem = f"run {str(record.path)!r} names code as its patch encoder: {encoder!r}"

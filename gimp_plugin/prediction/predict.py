@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gimp_plugin import keys
 from gimp_plugin.assembly.device import precision_of
-from gimp_plugin.assembly.load import check_bags, load_run, transform_of
+from gimp_plugin.assembly.load import check_bags, load_classifier, transform_of
+from gimp_plugin.cohort.expression import IN_MEMORY, Cohort
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.config.checks import require_range
 from gimp_plugin.data.cases import Case
+from gimp_plugin.data.known import known_classes
 from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CheckpointError, ConfigError, listed
+from gimp_plugin.errors import ConfigError, listed
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.prediction.encoding import each_case
-from gimp_plugin.prediction.files import inherited, is_stale, sidecar
+from gimp_plugin.prediction.files import inherited, is_stale
 from gimp_plugin.prediction.halves import check_modalities, modalities_of, predictable, shown
-from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
+from gimp_plugin.storage.atomic import clean_partials, json_text, sha256_file, whole_file
 from gimp_plugin.storage.locks import held
-from gimp_plugin.storage.predictions import write_predictions
+from gimp_plugin.storage.predictions import TABLE_SHA256, predictions_text, sidecar
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.storage.tables import Exclusion
+
+if TYPE_CHECKING:
+    import anndata
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +59,13 @@ class PredictionResult:
     exclusions: tuple[Exclusion, ...]
 
 
-def predict(
+def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
     run: Path,
     source: CohortSource,
     *,
     output: Path,
     runtime: Runtime,
+    adata: anndata.AnnData | None = None,
     missing: str = "keep",
     min_gene_coverage: float = 0.95,
     modalities: str | None = None,
@@ -81,6 +88,8 @@ def predict(
         The table to write. Beside it, `<output>.json` says what it was made from.
     runtime
         Device and precision.
+    adata
+        Genes and labels of the cases in memory, instead of the file `source.adata`.
     missing
         What becomes of cases that lack a half: `drop`, `keep` or `error`.
     min_gene_coverage
@@ -110,20 +119,11 @@ def predict(
         If `output` was made from other inputs.
     """
     require_range("abstain_below", abstain_below, low=0.0, high=1.0, open_high=True)
-    record, model = load_run(run)
-    if record.kind != "finetune":
-        problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
-        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    record, model = load_classifier(run)
     if record.bundled:
         logger.warning("%s is a model bundle: cases that it was trained on count as new, too", run)
     check_modalities(record, modalities)
-    if source.adata is None and source.labels is None and source.features is None:
-        hint = "give --adata; --features or --slides alone predicts from slides"
-        raise ConfigError("nothing says which cases to predict", hint=hint)
-    source = replace(with_defaults(source, of=inherited(record, source)), missing=missing)
-    looked_for = modalities if modalities and missing == "keep" else record.config.model.modalities
-    study = prepare(source, modalities=looked_for, labelled=False)
-    study = replace(study, cases=tuple(shown(case, modalities) for case in study.cases))
+    study = _study(record, source, adata, missing=missing, modalities=modalities)
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
     cases, left_out = predictable(study.cases, record, modalities)
     exclusions = (*study.exclusions, *left_out)
@@ -142,10 +142,45 @@ def predict(
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
         rows = _rows(record, model, study, cases, genes=genes, runtime=runtime)
         _abstain(rows, record, below=abstain_below)
-        output.unlink(missing_ok=True)  # so that no old table ever stands beside a new sidecar
-        write_json(sidecar(output), made_from)
-        write_predictions(output, rows, classes=record.classes)
+        _write(output, predictions_text(rows, classes=record.classes), made_from)
     return PredictionResult(output, "done", len(cases), exclusions)
+
+
+def _write(output: Path, text: str, made_from: dict[str, Any]) -> None:
+    """Write a table and the file beside it, both before either takes its place."""
+    table = text.encode()
+    noted = {**made_from, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
+    # What is opened last takes its place first: no table stands beside a note of its inputs only.
+    with whole_file(output) as new, whole_file(sidecar(output)) as note:
+        new.write_bytes(table)
+        note.write_bytes(json_text(noted).encode())
+
+
+def _study(
+    record: RunRecord,
+    source: CohortSource,
+    adata: anndata.AnnData | None,
+    *,
+    missing: str,
+    modalities: str | None,
+) -> Study:
+    """Cases of a file, or of an AnnData with the labels that it has."""
+    if adata is not None:
+        if source.labels is not None:
+            raise ConfigError("labels go with a file, not with an AnnData", hint="put them in obs")
+        source = replace(source, adata=IN_MEMORY)
+    if source.adata is None and source.labels is None and source.features is None:
+        hint = "give --adata; --features or --slides alone predicts from slides"
+        raise ConfigError("nothing says which cases to predict", hint=hint)
+    source = replace(with_defaults(source, of=inherited(record, source)), missing=missing)
+    looked_for = modalities if modalities and missing == "keep" else record.config.model.modalities
+    if adata is None:
+        study = prepare(source, modalities=looked_for, labelled=False)
+    else:
+        cohort = Cohort.from_anndata(adata, layer=source.layer, scale=source.scale)
+        study = prepare(source, modalities=looked_for, labelled=False, cohort=cohort)
+        study = replace(study, labels=known_classes(cohort.obs, source.label_key or keys.LABEL))
+    return replace(study, cases=tuple(shown(case, modalities) for case in study.cases))
 
 
 def genes_of(

@@ -40,9 +40,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{_start(path.name)}.{_here()}-{os.getpid()}{PARTIAL}")
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -149,7 +149,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Bring a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

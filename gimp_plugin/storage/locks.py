@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gimp_plugin.errors import LockedError
+from gimp_plugin.errors import LockedError, ResourceError
 
 _HINT = "wait for it to end, or choose another output"
 
@@ -31,6 +31,8 @@ def held(path: Path, *, wait: bool = False) -> Iterator[None]:
     ------
     LockedError
         If another process holds it.
+    ResourceError
+        If it cannot be made.
     """
     descriptor = _opened(path)
     try:
@@ -57,6 +59,8 @@ def held_by_all(path: Path, purpose: str) -> Iterator[None]:
     ------
     LockedError
         If processes of another purpose hold it.
+    ResourceError
+        If it cannot be made.
     """
     descriptor = _joined(path, purpose)
     try:
@@ -87,8 +91,12 @@ def _joined(path: Path, purpose: str) -> int:
 
 def _opened(path: Path) -> int:
     """Open a lock's file, made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        problem = f"cannot write in {str(path.parent)!r}: {error.strerror}"
+        raise ResourceError(problem, hint="choose another output") from error
 
 
 def _locks(descriptor: int, how: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.errors import EvaluationError, MissingFileError, did_you_mean, listed
-from gimp_plugin.storage.tables import read_csv, write_csv
+from gimp_plugin.storage.atomic import sha256_file, write_text
+from gimp_plugin.storage.tables import csv_text, read_csv
 
 SPLIT = "split"
 PREDICTED = "predicted"
@@ -22,6 +24,8 @@ PROBABILITY = "prob_"
 MODALITIES = "modalities"
 N_SLIDES, N_PATCHES, GENE_COVERAGE = "n_slides", "n_patches", "gene_coverage"
 FOLD = "fold"
+TABLE_SHA256 = "table_sha256"
+"""Key of the file beside a table for the hash of the table."""
 SPLITS = (*keys.PARTS, keys.NEW)
 SUM_TOLERANCE = 2e-3
 """Probabilities that were rounded to three decimals still sum to 1."""
@@ -95,7 +99,34 @@ def write_predictions(
     classes
         Class names, in the order of the run.
     """
-    write_csv(path, rows, columns=columns(classes))
+    write_text(path, predictions_text(rows, classes=classes))
+
+
+def predictions_text(rows: Iterable[Mapping[str, Any]], *, classes: Sequence[str]) -> str:
+    """Give a table as `write_predictions` writes it."""
+    return csv_text(rows, columns=columns(classes))
+
+
+def sidecar(path: Path) -> Path:
+    """File that says what a table of predictions was made from."""
+    return path.with_name(f"{path.name}.json")
+
+
+def note_of(path: Path) -> dict[str, Any]:
+    """What a table was made from, as the file beside it says; nothing where there is none."""
+    if not sidecar(path).is_file():
+        return {}
+    try:
+        found = json.loads(sidecar(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def was_edited(path: Path) -> bool:
+    """Whether a table is not the one that the file beside it was written for, which says so."""
+    note = note_of(path)
+    return TABLE_SHA256 in note and note[TABLE_SHA256] != sha256_file(path)
 
 
 def read_predictions(path: Path) -> Predictions:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,14 +13,26 @@ from gimp_plugin import keys
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.errors import (
     CheckpointError,
-    ConfigError,
     MissingFileError,
     StaleOutputError,
     listed,
 )
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.differences import differences
-from gimp_plugin.storage.tables import read_csv
+from gimp_plugin.storage.run_files import (
+    CASES_SHAPE,
+    METRICS_SHAPE,
+    PROVENANCE_SHAPE,
+    WENT,
+    check_files,
+    read_classes,
+    read_config,
+    read_object,
+    read_provenance,
+    read_rows,
+    read_temperature,
+    with_own_hash,
+)
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -39,6 +49,7 @@ RESUME = "resume"
 TENSORBOARD = "tensorboard"
 BUNDLED = (MODEL, GENES, LABELS, METRICS, CONFIG)
 RESULTS = (*BUNDLED, SPLITS, CASES)
+AGAIN = "give the command that started it again: it goes on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,27 +132,18 @@ def read_run(path: Path) -> RunRecord:
     CheckpointError
         If it is no run, is unfinished or damaged, or was written in a format we cannot read.
     """
-    if path.is_file():
-        hint = (
-            "give the folder that gimp pretrain or gimp finetune wrote; no other checkpoint is read"
-        )
-        raise CheckpointError(f"{str(path)!r} is a file, expected a run folder", hint=hint)
-    if not path.is_dir():
-        hint = "make it with gimp pretrain or gimp finetune, or give another"
-        raise MissingFileError(f"run {str(path)!r} does not exist", hint=hint)
-    stored = _read_object(path / CONFIG)
+    _check_there(path)
+    stored = read_object(path / CONFIG, {})
     _check_format(path, stored)
-    provenance = _read_object(path / PROVENANCE)
-    if not provenance.get("complete"):
-        problem = f"run {str(path)!r} is unfinished"
-        raise CheckpointError(problem, hint="give the command that started it again: it goes on")
+    provenance = _seal(path)
     bundled = stored[keys.FORMAT] == keys.BUNDLE_FORMAT
-    _check_files(path, provenance, BUNDLED if bundled else RESULTS)
-    try:
-        config = GimpConfig.from_dict(stored["config"])
-    except (ConfigError, KeyError) as error:
-        raise CheckpointError(f"{str(path / CONFIG)!r} cannot be understood: {error}") from error
-    metrics = _read_json(path / METRICS)
+    check_files(path / PROVENANCE, provenance, BUNDLED if bundled else RESULTS)
+    stored, config = read_config(path / CONFIG)
+    metrics = read_object(path / METRICS, METRICS_SHAPE)
+    trained_on: dict[str, list[str]] = {keys.TRAIN: [], keys.VAL: []}
+    if not bundled:
+        trained_on = read_object(path / CASES, CASES_SHAPE, needed=CASES_SHAPE)
+    rows = [] if bundled else read_rows(path / SPLITS, "case_id", "split")
     return RunRecord(
         path=path,
         kind=stored["kind"],
@@ -149,15 +151,15 @@ def read_run(path: Path) -> RunRecord:
         feature_dim=stored["feature_dim"],
         encoder=stored["encoder"],
         scale=stored["scale"],
-        classes=tuple(_read_json(path / LABELS)),
-        gene_rows=tuple(read_csv(path / GENES)),
-        parts={} if bundled else {row["case_id"]: row["split"] for row in read_csv(path / SPLITS)},
-        trained_on={keys.TRAIN: [], keys.VAL: []} if bundled else _read_json(path / CASES),
+        classes=read_classes(path / LABELS),
+        gene_rows=tuple(read_rows(path / GENES)),
+        parts={row["case_id"]: row["split"] for row in rows},
+        trained_on=trained_on,
         source=provenance.get("source", {}),
         extraction=provenance.get("extraction", {}),
         components=provenance.get("components", {}),
         metrics=metrics,
-        temperature=_temperature(path / METRICS, metrics),
+        temperature=read_temperature(path / METRICS, metrics),
         bundled=bundled,
     )
 
@@ -224,33 +226,51 @@ def remove_events(path: Path) -> None:
 def seal_run(path: Path, provenance: Mapping[str, Any]) -> None:
     """Mark a run complete: hashes of its files, written last; what it needed to resume goes."""
     files = {name: sha256_file(path / name) for name in RESULTS}
-    write_json(path / PROVENANCE, {**provenance, "files": files, "complete": True})
+    sealed = with_own_hash({**provenance, "files": files, "complete": True})
+    write_json(path / PROVENANCE, sealed)
     shutil.rmtree(path / RESUME, ignore_errors=True)
 
 
-def _temperature(path: Path, metrics: Mapping[str, Any]) -> float:
-    """Temperature that the fine-tuning fitted; 1 for a run that knows none."""
-    calibration = metrics.get("stages", {}).get("finetune", {}).get("calibration", {})
-    found = calibration.get("temperature", 1.0)
-    if not isinstance(found, (int, float)) or not 0 < found < math.inf:
-        raise CheckpointError(f"{str(path)!r}: the temperature is {found!r}, expected more than 0")
-    return float(found)
+def _check_there(path: Path) -> None:
+    """Refuse what is no folder, or the folder of a bundle whose files are being replaced."""
+    if path.is_file():
+        hint = (
+            "give the folder that gimp pretrain or gimp finetune wrote; no other checkpoint is read"
+        )
+        raise CheckpointError(f"{str(path)!r} is a file, expected a run folder", hint=hint)
+    if not path.is_dir():
+        hint = "make it with gimp pretrain or gimp finetune, or give another; none is downloaded"
+        raise MissingFileError(f"run {str(path)!r} does not exist", hint=hint)
+    if (path / WENT).is_dir() and not (path / PROVENANCE).exists():
+        problem = f"run {str(path)!r} is unfinished: gimp export was stopped there"
+        raise CheckpointError(problem, hint=AGAIN)
+
+
+def _seal(path: Path) -> dict[str, Any]:
+    """What a run noted of itself when it was finished."""
+    if not (path / PROVENANCE).exists():
+        problem = f"run {str(path)!r} is unfinished: it has no {PROVENANCE!r}"
+        raise CheckpointError(problem, hint=AGAIN)
+    provenance = read_provenance(path / PROVENANCE)
+    if not provenance.get("complete"):
+        raise CheckpointError(f"run {str(path)!r} is unfinished", hint=AGAIN)
+    return provenance
 
 
 def _found(path: Path) -> dict[str, Any] | None:
     """Identity of the run in a folder; None when there is none."""
-    return _read_object(path / CONFIG) if (path / CONFIG).is_file() else None
+    return read_object(path / CONFIG, {}) if (path / CONFIG).is_file() else None
 
 
 def _is_complete(path: Path) -> bool:
     """Whether the run in a folder is finished and undamaged; a damaged one is made again."""
     if not (path / PROVENANCE).is_file():
         return False
-    provenance = _read_object(path / PROVENANCE)
+    provenance = read_object(path / PROVENANCE, PROVENANCE_SHAPE)
     if not provenance.get("complete"):
         return False
     try:
-        _check_files(path, provenance, RESULTS)
+        check_files(path / PROVENANCE, provenance, RESULTS)
     except CheckpointError:
         return False
     return True
@@ -265,38 +285,6 @@ def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
     if found != wanted:
         problem = f"run {str(path)!r} has format version {found!r}, expected {wanted}"
         raise CheckpointError(problem, hint="install the version of gimp-plugin that wrote it")
-
-
-def _check_files(path: Path, provenance: Mapping[str, Any], wanted: Sequence[str]) -> None:
-    """Compare the files of a run with the hashes that were noted when it was finished."""
-    hashes = provenance.get("files")
-    if not isinstance(hashes, Mapping) or not hashes.keys() >= set(wanted):
-        raise CheckpointError(f"{str(path / PROVENANCE)!r} is damaged: it lacks hashes of files")
-    for name, expected in hashes.items():
-        file = path / name
-        if not file.is_file():
-            raise CheckpointError(f"run {str(path)!r} lacks {name!r}")
-        if sha256_file(file) != expected:
-            raise CheckpointError(f"{str(file)!r} is damaged: its sha256 is not the one noted")
-
-
-def _read_json(path: Path) -> Any:
-    """Content of a JSON file of a run."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        problem = f"{str(path.parent)!r} is no run: it has no {path.name!r}"
-        raise CheckpointError(problem) from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{str(path)!r} is damaged: no valid JSON") from error
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Content of a JSON file that holds an object."""
-    content = _read_json(path)
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{str(path)!r} is damaged: it holds no object of JSON")
-    return content
 
 
 def _visible(path: Path) -> Sequence[str]:

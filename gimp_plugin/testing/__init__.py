@@ -18,6 +18,7 @@ from gimp_plugin.testing.groupings import check_gene_grouping
 from gimp_plugin.testing.parts import check_fusion, check_gene_encoder, check_head
 from gimp_plugin.testing.patch_encoders import check_patch_encoder
 from gimp_plugin.testing.readers import check_feature_reader
+from gimp_plugin.testing.systems import check_system
 from gimp_plugin.testing.trainers import check_trainer
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "check_gene_grouping",
     "check_head",
     "check_patch_encoder",
+    "check_system",
     "check_trainer",
 ]
 
@@ -38,6 +40,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "aggregator": check_aggregator,
     "fusion": check_fusion,
     "head": check_head,
+    "system": check_system,
     "trainer": check_trainer,
     "gene-grouping": check_gene_grouping,
     "feature-reader": check_feature_reader,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,6 +91,24 @@ def place_of(bag: BagInfo) -> tuple[NDArray[np.int32], int]:
         problem = f"{str(bag.path)!r} does not say how large its patches are at level 0"
         raise BagError(problem, hint="expected the attribute 'patch_size_level0' of its coords")
     return corners, side
+
+
+def check_placed(bags: Iterable[BagInfo]) -> None:
+    """Refuse bags that do not say where their patches lie, before any work.
+
+    Parameters
+    ----------
+    bags
+        The bags.
+
+    Raises
+    ------
+    BagError
+        If there is one.
+    """
+    for bag in bags:
+        if not (bag.has_coords and bag.patch_size_level0):
+            place_of(bag)
 
 
 def class_of(score: float) -> tuple[str, tuple[int, int, int]]:

@@ -6,18 +6,20 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from gimp_plugin.assembly.load import check_bags
+from gimp_plugin.assembly.load import check_bags, transform_of
 from gimp_plugin.cohort.expression import Cohort, read_cohort
+from gimp_plugin.cohort.slide_table import read_slide_table
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import prepare
-from gimp_plugin.errors import BagError, MissingFileError, listed
+from gimp_plugin.errors import BagError, ConfigError, MissingFileError, SlideError, listed
 from gimp_plugin.prediction import extract_for
 from gimp_plugin.prediction.halves import predictable
+from gimp_plugin.prediction.new_slides import why
 from gimp_plugin.prediction.predict import genes_of
 from gimp_plugin.slides.finding import find_slides
 from gimp_plugin.storage.bags import BagInfo, bag_paths, read_info, suffixes
@@ -63,26 +65,107 @@ class Inputs:
     masks: Path | str | None = None
     offline: bool = False
 
-    def cohort(self) -> Cohort | None:
-        """Read the genes, if there are any."""
+    def checked(self, record: RunRecord) -> Cohort | None:
+        """Read the genes, if there are any, and see that a run can read them and the slide table.
+
+        Parameters
+        ----------
+        record
+            The run.
+
+        Returns
+        -------
+        The genes.
+
+        Raises
+        ------
+        GimpError
+            As for `gimp predict`.
+        """
+        if self.slide_table is not None:
+            read_slide_table(Path(self.slide_table))
         if self.adata is None:
             return None
         if isinstance(self.adata, (str, Path)):
-            return read_cohort(Path(self.adata), layer=self.layer, scale=self.scale)
-        return Cohort.from_anndata(self.adata, layer=self.layer, scale=self.scale)
+            cohort = read_cohort(Path(self.adata), layer=self.layer, scale=self.scale)
+        elif hasattr(self.adata, "obs_names"):
+            cohort = Cohort.from_anndata(self.adata, layer=self.layer, scale=self.scale)
+        else:
+            kind = type(self.adata).__name__
+            raise ConfigError(f"adata is {kind}, expected an .h5ad file or an AnnData")
+        transform = transform_of(record)
+        if transform is not None:
+            transform.apply(cohort, min_coverage=self.min_gene_coverage)
+        return cohort
 
 
-def find_bags(
-    run: Path, images: Sequence[Path], *, inputs: Inputs, features: Path, runtime: Runtime
-) -> dict[str, BagInfo]:
-    """Bags of images; slides are extracted first, as the run's own were.
+@dataclass(frozen=True, slots=True)
+class Images:
+    """What a user gave, looked at and not yet read.
 
     Parameters
     ----------
+    bags
+        Bags by slide_id.
+    slides
+        Slides and folders of slides.
+    slide_ids
+        Of these slides.
+    """
+
+    bags: dict[str, BagInfo]
+    slides: tuple[Path, ...]
+    slide_ids: tuple[str, ...]
+
+
+def look_at(paths: Sequence[Path]) -> Images:
+    """Tell bags from slides.
+
+    Parameters
+    ----------
+    paths
+        Bags, slides, and folders of either.
+
+    Returns
+    -------
+    What there is.
+
+    Raises
+    ------
+    BagError
+        If two images are of one slide, or one is a damaged bag.
+    MissingFileError
+        If an image does not exist.
+    SlideError
+        If one is neither a bag nor a slide.
+    """
+    bags: dict[str, BagInfo] = {}
+    slides = []
+    for image in paths:
+        if not image.exists():
+            raise MissingFileError(f"no slide or bag {str(image)!r}", hint="check the path")
+        found = _bags_at(image)
+        slides += [] if found else [image]
+        for path in found:
+            _add(bags, path)
+    made = find_slides(slides) if slides else []
+    for slide in made:
+        if slide.slide_id in bags:
+            raise _twice(slide.slide_id, bags[slide.slide_id].path, slide.path)
+    return Images(bags, tuple(slides), tuple(slide.slide_id for slide in made))
+
+
+def with_bags(
+    images: Images, run: Path, *, inputs: Inputs, features: Path, runtime: Runtime
+) -> dict[str, BagInfo]:
+    """Bags of images; slides are extracted, as the run's own were.
+
+    Parameters
+    ----------
+    images
+        What the user gave.
     run
         The run.
-    images
-        Bags, slides, and folders of either.
     inputs
         What the extraction needs to know.
     features
@@ -92,43 +175,25 @@ def find_bags(
 
     Returns
     -------
-    The bags by slide_id, in the order of the images; slides that failed are left out, with a
-    warning.
+    The bags by slide_id, those of slides last; slides that failed are left out, with a warning.
 
     Raises
     ------
-    BagError
-        If two images are of one slide.
-    MissingFileError
-        If an image does not exist.
     SlideError
         If no slide could be read.
     """
-    paths: list[Path | None] = []
-    slides = []
-    for image in images:
-        if not image.exists():
-            raise MissingFileError(f"no slide or bag {str(image)!r}", hint="check the path")
-        found = _bags_at(image)
-        paths += found
-        slides += [] if found else [image]
-    made = find_slides(slides) if slides else []
-    if slides:
-        _extract(run, slides, inputs=inputs, features=features, runtime=runtime)
+    bags = dict(images.bags)
+    if images.slides:
+        failed = _extract(run, images.slides, inputs=inputs, features=features, runtime=runtime)
         there = bag_paths(features)
-        paths += [there.get(slide.slide_id) for slide in made]
-    bags: dict[str, BagInfo] = {}
-    for path in filter(None, paths):
-        bag = read_info(path)
-        if bag.slide_id in bags:
-            problem = f"two images are of slide {bag.slide_id!r}"
-            raise BagError(f"{problem}: {str(bags[bag.slide_id].path)!r} and {str(path)!r}")
-        bags[bag.slide_id] = bag
+        for slide_id in images.slide_ids:
+            if slide_id in there and slide_id not in failed:
+                _add(bags, there[slide_id])
     return bags
 
 
 def find_cases(
-    record: RunRecord, bags: dict[str, BagInfo], inputs: Inputs
+    record: RunRecord, bags: dict[str, BagInfo], inputs: Inputs, cohort: Cohort | None
 ) -> tuple[list[Case], torch.Tensor | None]:
     """Cases that bags are of, as `gimp predict` finds them, and their genes.
 
@@ -139,7 +204,9 @@ def find_cases(
     bags
         Bags by slide_id.
     inputs
-        Genes and slide table.
+        Slide table and least coverage.
+    cohort
+        Genes of the cases, if there are any.
 
     Returns
     -------
@@ -152,7 +219,6 @@ def find_cases(
     CheckpointError
         If the run was trained on other features.
     """
-    cohort = inputs.cohort()
     source = CohortSource(
         adata=None if cohort is None else cohort.path,
         features=Path(),  # not looked into, and so the run's own slide table is not asked
@@ -172,9 +238,17 @@ def find_cases(
     return cases, None if genes is None else genes[0]
 
 
-def as_path(image: Any) -> Path:
-    """Path of an image; TIAToolbox's engines take open readers, too."""
-    return Path(getattr(image, "input_path", image))
+def _add(bags: dict[str, BagInfo], path: Path) -> None:
+    """Add a bag, unless there is one of its slide."""
+    bag = read_info(path)
+    if bag.slide_id in bags:
+        raise _twice(bag.slide_id, bags[bag.slide_id].path, path)
+    bags[bag.slide_id] = bag
+
+
+def _twice(slide_id: str, one: Path, other: Path) -> BagError:
+    """The error of two images of one slide."""
+    return BagError(f"two images are of slide {slide_id!r}: {str(one)!r} and {str(other)!r}")
 
 
 def _bags_at(image: Path) -> list[Path]:
@@ -186,18 +260,22 @@ def _bags_at(image: Path) -> list[Path]:
 
 def _extract(
     run: Path, slides: Sequence[Path], *, inputs: Inputs, features: Path, runtime: Runtime
-) -> None:
-    """Make the bags of slides."""
-    result = extract_for(
-        run,
-        slides,
-        output=features,
-        runtime=runtime,
-        weights=None if inputs.weights is None else Path(inputs.weights),
-        slide_mpp=inputs.slide_mpp,
-        masks=None if inputs.masks is None else Path(inputs.masks),
-        offline=inputs.offline,
-    )
+) -> set[str]:
+    """Make the bags of slides; those that failed."""
+    try:
+        result = extract_for(
+            run,
+            slides,
+            output=features,
+            runtime=runtime,
+            weights=None if inputs.weights is None else Path(inputs.weights),
+            slide_mpp=inputs.slide_mpp,
+            masks=None if inputs.masks is None else Path(inputs.masks),
+            offline=inputs.offline,
+        )
+    except SlideError as error:
+        raise SlideError(error.problem) from error  # the folder that it points into may be gone
     if result.failures:
-        failed = listed(one.item for one in result.failures)
-        logger.warning("%d slides failed and are left out: %s", len(result.failures), failed)
+        n_failed, failed = len(result.failures), why(result.failures)
+        logger.warning("%d slides failed and are left out: %s", n_failed, failed)
+    return {one.item for one in result.failures}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.config import Runtime
 from gimp_plugin.data.cases import Case
-from gimp_plugin.errors import CheckpointError, ConfigError, did_you_mean, listed
-from gimp_plugin.toolbox.attention import SlideAttention, boxes_of, place_of, split_by_slide
-from gimp_plugin.toolbox.bags import Inputs, as_path, find_bags, find_cases
-from gimp_plugin.toolbox.geojson import write_geojson
+from gimp_plugin.errors import CheckpointError, listed
+from gimp_plugin.toolbox.attention import (
+    boxes_of,
+    check_placed,
+    place_of,
+    split_by_slide,
+)
+from gimp_plugin.toolbox.bags import Images, find_cases, look_at, with_bags
+from gimp_plugin.toolbox.given import (
+    check_options,
+    device_name,
+    inputs_of,
+    kind_of,
+    paths_of,
+)
 from gimp_plugin.toolbox.outputs import at_home, moved_in
+from gimp_plugin.toolbox.overlays import SUFFIXES, names_of, write_overlays
 from gimp_plugin.toolbox.quiet import filters_kept, logging_kept
 from gimp_plugin.toolbox.run_model import Item, Items, RunModel, reading_of
-from gimp_plugin.toolbox.stores import let_sqlite_be, write_store
+from gimp_plugin.toolbox.stores import let_sqlite_be
 
 with logging_kept():
     import dask.array as da
@@ -32,11 +44,6 @@ with logging_kept():
 logger = logging.getLogger(__name__)
 
 FEATURES = "features"
-ZARR = "output.zarr"
-OUTPUTS = ("dict", "zarr", "annotationstore", "qupath")
-SUFFIXES = {"annotationstore": ".db", "qupath": ".geojson"}
-OPTIONS = ("patch_mode", "device", "num_workers", "batch_size", "verbose")
-"""Options of `run` that TIAToolbox's users give and that have a meaning, or none, here."""
 
 
 class GimpPredictor(PatchPredictor):  # type: ignore[misc]
@@ -51,7 +58,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
     model
         A fine-tuned run.
     device
-        `cpu`, `cuda` or `cuda:N`.
+        `auto`, `cpu`, `cuda` or `cuda:N`.
     verbose
         Show TIAToolbox's progress.
     **inputs
@@ -61,6 +68,8 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
     ------
     CheckpointError
         If the run is not fine-tuned, has no slides, or is damaged.
+    ConfigError
+        If there is no such input or device.
     """
 
     device: str
@@ -69,7 +78,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
     def __init__(
         self, model: Path | str, *, device: str = "cpu", verbose: bool = False, **inputs: Any
     ) -> None:
-        self.inputs = Inputs(**inputs)
+        self.inputs = inputs_of(inputs)
         self.path = Path(model)
         loaded = RunModel(self.path)
         self.record = loaded.record
@@ -77,14 +86,14 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
             problem = f"run {str(model)!r} was trained on genes only: slides say nothing to it"
             raise CheckpointError(problem, hint="use gimp predict, or another run")
         let_sqlite_be()
-        super().__init__(loaded, device=device, verbose=verbose)
+        super().__init__(loaded, device=device_name(device), verbose=verbose)
         self.ioconfig = reading_of(self.record)
         self._cases: list[Case] = []
         self._genes: Tensor | None = None
 
     def run(
         self,
-        images: Sequence[Any],
+        images: Any,
         *,
         save_dir: Path | str | None = None,
         output_type: str = "dict",
@@ -97,15 +106,17 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
         Parameters
         ----------
         images
-            Slides, bags, folders of either, and open readers of TIAToolbox. Bags come first in the
-            result, slides after them in the order of slide_id, those of a case together.
+            Slides, bags, folders of either, and open readers of TIAToolbox, or one of these. Bags
+            come first in the result, slides after them in the order of slide_id, those of a case
+            together.
         save_dir
             Folder to save to. It may exist: what is not ours in it stays.
         output_type
             `dict`; `zarr` (also what `dict` becomes with a `save_dir`, as in TIAToolbox);
             `annotationstore`, one `<slide_id>.db` a slide; `qupath`, one `<slide_id>.geojson`.
         overwrite
-            Replace outputs of an earlier run of this engine, and nothing else.
+            Replace outputs of an earlier run of this engine that are as it left them, and nothing
+            else.
         features
             Folder for the bags of slides; by default `features` in `save_dir`, else they are not
             kept.
@@ -123,27 +134,33 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
         Raises
         ------
         ConfigError
-            If an option is unknown or without meaning here.
+            If an option is unknown or without meaning here, or there are no images.
         StaleOutputError
-            If an output exists.
+            If an output exists; before any work.
         GimpError
             As for `gimp predict`.
         """
-        kind = self._checked(output_type, save_dir, options)
+        check_options(options)
+        kind, paths = kind_of(output_type, save_dir), paths_of(images)
+        self.device = device_name(options.get("device") or self.device)
+        self.verbose = bool(options.get("verbose", self.verbose))
+        found, cohort = look_at(paths), self.inputs.checked(self.record)
+        if kind in SUFFIXES:
+            check_placed(found.bags.values())
         with ExitStack() as stack:
             stack.enter_context(filters_kept())
+            made = None
+            if save_dir is not None:
+                names = names_of(kind, [*found.bags, *found.slide_ids])
+                made = stack.enter_context(moved_in(Path(save_dir), names, overwrite=overwrite))
             folder = Path(features) if features else None
             if folder is None:
                 folder = Path(save_dir or stack.enter_context(tempfile.TemporaryDirectory()))
                 folder /= FEATURES
-            self._find(images, features=folder)
-            made = None
-            if save_dir is not None:
-                names = [ZARR] if kind == "zarr" else self._names(SUFFIXES[kind])
-                made = stack.enter_context(moved_in(Path(save_dir), names, overwrite=overwrite))
-            paths = [bag.path for case in self._cases for bag in case.bags]
+            self._find(found, cohort, features=folder)
+            bags = [bag.path for case in self._cases for bag in case.bags]
             result = super().run(
-                paths, patch_mode=True, save_dir=made, output_type=kind, return_probabilities=True
+                bags, patch_mode=True, save_dir=made, output_type=kind, return_probabilities=True
             )
         return result if save_dir is None else at_home(result, Path(save_dir))
 
@@ -235,68 +252,24 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
             zarr.open_group(path, mode="r+").attrs.update(ids)
             return path
         arrays = super().save_predictions(processed_predictions, "dict", None, **options)
-        if output_type == "dict":
+        if output_type == "dict" or save_path is None:
             return ids | arrays
-        if save_path is None:
-            raise ConfigError(f"output_type={output_type!r} needs a save_dir")
-        return dict(self._write(arrays, pairs, output_type, save_path.parent))
-
-    def _write(
-        self, arrays: dict[str, Any], pairs: list[tuple[str, str]], kind: str, folder: Path
-    ) -> Iterator[tuple[str, Path]]:
-        """Write one file a slide."""
-        write = write_store if kind == "annotationstore" else write_geojson
-        for row, (slide_id, case_id) in enumerate(pairs):
-            boxes, values = arrays["coordinates"][row], arrays["probabilities"][row].tolist()
-            found = SlideAttention(
-                slide_id=slide_id,
-                case_id=case_id,
-                attention=arrays["attention"][row],
-                corners=boxes[:, :2].astype(np.int32),
-                side=int(boxes[0, 2] - boxes[0, 0]),
-                probabilities=dict(zip(self.record.classes, values, strict=True)),
+        return dict(
+            write_overlays(
+                arrays, pairs, kind=output_type, folder=save_path.parent, classes=ids["classes"]
             )
-            path = folder / f"{slide_id}{SUFFIXES[kind]}"
-            write(path, found)
-            yield slide_id, path
+        )
 
-    def _find(self, images: Sequence[Any], *, features: Path) -> None:
+    def _find(self, images: Images, cohort: Cohort | None, *, features: Path) -> None:
         """Find the cases of the images."""
         runtime = Runtime(device=str(self.device))
-        paths = [as_path(image) for image in images]
-        bags = find_bags(self.path, paths, inputs=self.inputs, features=features, runtime=runtime)
-        self._cases, self._genes = find_cases(self.record, bags, self.inputs)
+        bags = with_bags(images, self.path, inputs=self.inputs, features=features, runtime=runtime)
+        self._cases, self._genes = find_cases(self.record, bags, self.inputs, cohort)
         used = {bag.slide_id for case in self._cases for bag in case.bags}
         lost = [slide_id for slide_id in bags if slide_id not in used]
         if lost:
             text = "%d of %d slides are of no case that can be predicted and are left out: %s"
             logger.warning(text, len(lost), len(bags), listed(lost))
-
-    def _names(self, suffix: str) -> list[str]:
-        """Names of one file a slide."""
-        return [f"{bag.slide_id}{suffix}" for case in self._cases for bag in case.bags]
-
-    def _checked(
-        self, output_type: str, save_dir: Path | str | None, options: dict[str, Any]
-    ) -> str:
-        """Refuse what has no meaning here, take over the rest; give the type of the output."""
-        strange = [name for name in options if name not in OPTIONS and options[name] is not None]
-        if strange:
-            problem = (
-                f"GimpPredictor.run takes no {strange[0]!r}{did_you_mean(strange[0], OPTIONS)}"
-            )
-            raise ConfigError(problem, hint="slides are read as those of the run were")
-        kind = output_type.lower()
-        if kind not in OUTPUTS:
-            problem = f"output_type is {output_type!r}{did_you_mean(kind, OUTPUTS)}"
-            raise ConfigError(problem, hint=f"known are {listed(OUTPUTS)}")
-        if kind != "dict" and save_dir is None:
-            raise ConfigError(f"output_type={output_type!r} needs a save_dir", hint="give one")
-        device = options.get("device") or self.device
-        Runtime(device=str(device))  # refused before anything of the engine changes
-        self.device = device
-        self.verbose = bool(options.get("verbose", self.verbose))
-        return "zarr" if kind == "dict" and save_dir is not None else kind
 
 
 def _lazy(values: NDArray[Any]) -> da.Array:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from gimp_plugin import keys
-from gimp_plugin.errors import StaleOutputError, listed
-from gimp_plugin.storage.atomic import write_json
+from gimp_plugin.errors import ConfigError, LockedError, ResourceError, StaleOutputError, listed
+from gimp_plugin.storage.atomic import sha256_file, sha256_json, write_json
+from gimp_plugin.storage.locks import held_by_all
+from gimp_plugin.toolbox.overlays import STORE
+from gimp_plugin.toolbox.stores import print_of_store
 
+STAGE = ".gimp-predictor"
 MANIFEST = "gimp_predictor.json"
 FORMAT = "gimp.predictor"
 FORMAT_VERSION = 1
@@ -25,15 +29,15 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
     """Give a path for a new folder, whose content moves into `save_dir` at the end.
 
     TIAToolbox's engines want a folder that does not exist, and empty one that does when they are
-    told to overwrite. Here the user's files stay; only what an earlier run has left by the same
-    names, as its list says, is replaced.
+    told to overwrite. Here the user's files stay; only what an earlier run has left there, and is
+    as it left it, is replaced.
 
     Parameters
     ----------
     save_dir
         Where the outputs go; it may exist.
     names
-        Outputs that will be made.
+        Outputs that may be made.
     overwrite
         Replace outputs of an earlier run.
 
@@ -43,9 +47,46 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
 
     Raises
     ------
+    ConfigError
+        If `save_dir` is a file.
+    ResourceError
+        If nothing can be written there.
+    LockedError
+        If another engine saves there.
     StaleOutputError
         If an output exists, and is not ours or is not to be overwritten.
     """
+    _check_free(save_dir, names, overwrite=overwrite)
+    with _new_folder(save_dir) as folder:
+        made = folder / "out"
+        yield made
+        files = sorted(path.name for path in made.iterdir())
+        ours = _check_free(save_dir, files, overwrite=overwrite)  # it may have taken hours
+        prints = {name: _print_of(made / name) for name in files}
+        # Both prints are good until the last file is in its place: a kill leaves no file nobody's.
+        both = {name: [*ours.get(name, ()), prints[name]] for name in files}
+        write_json(save_dir / MANIFEST, _manifest({**ours, **both}))
+        for name in files:
+            _remove(save_dir / name)
+            (made / name).replace(save_dir / name)
+        own = {name: [one] for name, one in prints.items()}
+        write_json(save_dir / MANIFEST, _manifest({**ours, **own}))
+
+
+def _print_of(path: Path) -> str:
+    """Hash of a file, or of all files of a folder with their names; nothing for a link."""
+    if path.is_symlink():
+        return ""
+    if path.suffix == STORE:
+        return print_of_store(path)
+    if path.is_file():
+        return sha256_file(path)
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    return sha256_json([[one.relative_to(path).as_posix(), sha256_file(one)] for one in files])
+
+
+def _check_free(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> dict[str, list[str]]:
+    """Refuse outputs that are there; what earlier runs left, by their list."""
     ours = _listed(save_dir)
     there = [name for name in names if os.path.lexists(save_dir / name)]
     strange = [name for name in there if name not in ours]
@@ -55,15 +96,31 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
     if there and not overwrite:
         problem = f"{str(save_dir)!r} holds outputs of an earlier run: {listed(there)}"
         raise StaleOutputError(problem, hint="choose another save_dir, or give overwrite=True")
-    save_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".gimp-", dir=save_dir) as folder:
-        made = Path(folder) / "out"
-        yield made
-        files = sorted(path.name for path in made.iterdir())
-        write_json(save_dir / MANIFEST, _manifest(sorted({*ours, *files})))
-        for name in files:
-            _remove(save_dir / name)
-            (made / name).replace(save_dir / name)
+    changed = [name for name in there if _print_of(save_dir / name) not in ours[name]]
+    if changed:
+        problem = f"{str(save_dir)!r} holds {listed(changed)}, changed since we wrote it"
+        raise StaleOutputError(problem, hint="choose another save_dir, or move it away")
+    return ours
+
+
+@contextmanager
+def _new_folder(save_dir: Path) -> Iterator[Path]:
+    """Give an empty folder in a folder, which is made where it is missing."""
+    if save_dir.exists() and not save_dir.is_dir():
+        raise ConfigError(f"save_dir {str(save_dir)!r} is a file, expected a folder")
+    with ExitStack() as stack:
+        try:
+            save_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held_by_all(save_dir / f"{STAGE}.lock", str(uuid.uuid4())))
+            shutil.rmtree(save_dir / STAGE, ignore_errors=True)  # of an engine that was killed
+            (save_dir / STAGE).mkdir()
+        except OSError as error:
+            if isinstance(error, LockedError):
+                raise
+            problem = f"cannot write in save_dir {str(save_dir)!r}: {error.strerror}"
+            raise ResourceError(problem, hint="choose another save_dir") from error
+        stack.callback(shutil.rmtree, save_dir / STAGE, ignore_errors=True)
+        yield save_dir / STAGE
 
 
 def at_home(made: Any, save_dir: Path) -> Any:
@@ -73,20 +130,24 @@ def at_home(made: Any, save_dir: Path) -> Any:
     return save_dir / made.name
 
 
-def _manifest(files: Sequence[str]) -> dict[str, Any]:
+def _manifest(files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """What the list of outputs holds."""
-    return {keys.FORMAT: FORMAT, keys.FORMAT_VERSION: FORMAT_VERSION, "files": list(files)}
+    return {keys.FORMAT: FORMAT, keys.FORMAT_VERSION: FORMAT_VERSION, "files": dict(files)}
 
 
-def _listed(save_dir: Path) -> tuple[str, ...]:
-    """Outputs of earlier runs, by the list that they left."""
+def _listed(save_dir: Path) -> dict[str, list[str]]:
+    """Outputs of earlier runs with their hashes, by the list that they left."""
+    path = save_dir / MANIFEST
+    if not os.path.lexists(path):
+        return {}
     try:
-        found = json.loads((save_dir / MANIFEST).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         if found.get(keys.FORMAT) == FORMAT:
-            return tuple(map(str, found["files"]))
+            return {name: list(map(str, prints)) for name, prints in found["files"].items()}
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         pass
-    return ()
+    problem = f"{str(path)!r} is in the way: it is not the list of outputs that we write"
+    raise StaleOutputError(problem, hint="choose another save_dir")
 
 
 def _remove(path: Path) -> None:

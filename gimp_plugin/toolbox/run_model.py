@@ -10,10 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from gimp_plugin.assembly.load import load_run
+from gimp_plugin.assembly.load import load_classifier
 from gimp_plugin.config import ExtractionConfig, Runtime
 from gimp_plugin.data.cases import Case
-from gimp_plugin.errors import CheckpointError
 from gimp_plugin.prediction.encoding import each_case
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.toolbox.quiet import logging_kept
@@ -59,10 +58,7 @@ class RunModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no types
     def __init__(self, run: Path) -> None:
         super().__init__()
         self.record: RunRecord
-        self.record, self.gimp = load_run(run)
-        if self.record.kind != "finetune":
-            problem = f"run {str(run)!r} is a {self.record.kind} run: it has no trained classifier"
-            raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+        self.record, self.gimp = load_classifier(run)
         self.class_dict = dict(enumerate(self.record.classes))
 
     def forward(self, *halves: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -46,6 +47,28 @@ def write_store(path: Path, found: SlideAttention) -> None:
         store.append_many(annotations, [str(number) for number in range(len(annotations))])
         store.close()
         store.path = Path(":memory:")  # when it is deleted, it opens and closes its file once more
+
+
+def print_of_store(path: Path) -> str:
+    """Hash of the annotations of a store: its bytes change when TIAToolbox only opens it.
+
+    Parameters
+    ----------
+    path
+        The store.
+
+    Returns
+    -------
+    The hash; nothing for what is no store.
+    """
+    digest = hashlib.sha256()
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as store:
+            for row in store.execute("SELECT * FROM annotations ORDER BY id"):
+                digest.update(repr(row).encode())
+    except sqlite3.Error:
+        return ""
+    return digest.hexdigest()
 
 
 def attention_renderer(

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gimp_plugin.config import GimpConfig
+from gimp_plugin.config import GimpConfig, ModelConfig
 from gimp_plugin.storage.runs import CURVES
 
 TEXT = """\
 # GiMP run: {kind}
 
-A model that tells {classes} apart from {modalities}, by Gene-induced Multimodal Pre-training
-(GiMP, MICCAI 2023, doi:10.1007/978-3-031-43987-2_49), trained with gimp-plugin.
+A model that tells {classes} apart from {modalities}, by {method},
+trained with gimp-plugin.
 
 For research only: it is not a medical device, and it has not been validated for diagnosis.
 
@@ -53,13 +53,17 @@ def model_card(
     The text.
     """
     model, n_bare = config.model, metrics.get("n_unlabelled", 0)
-    parts = {"gene encoder": model.gene_encoder if model.has_genes else ""}
-    parts |= {"aggregator": model.aggregator if model.has_slides else ""}
-    parts |= {"fusion": model.fusion, "head": model.head, "trainer": model.trainer}
+    parts = {"system": model.system}
+    if not model.system:
+        parts |= {"gene encoder": model.gene_encoder if model.has_genes else ""}
+        parts |= {"aggregator": model.aggregator if model.has_slides else ""}
+        parts |= {"fusion": model.fusion, "head": model.head}
+    parts |= {"trainer": model.trainer}
     return TEXT.format(
         kind=kind,
         classes=" and ".join(plain(name) for name in classes),
         modalities=model.modalities.replace("+", " and "),
+        method=method_of(model),
         components=", ".join(f"{part} `{name}`" for part, name in parts.items() if name),
         n_parameters=metrics["n_parameters"],
         stages="\n".join(stage_row(name, stage) for name, stage in metrics["stages"].items()),
@@ -67,6 +71,15 @@ def model_card(
         unlabelled=f" ({n_bare} without a class)" if n_bare else "",
         calibration="".join(map(_calibration, metrics["stages"].values())),
         **metrics["n_cases"],
+    )
+
+
+def method_of(model: ModelConfig) -> str:
+    """Say what a model classifies by."""
+    if model.system:
+        return f"the system `{model.system}`, which has no part of GiMP"
+    return (
+        "Gene-induced Multimodal Pre-training (GiMP, MICCAI 2023, doi:10.1007/978-3-031-43987-2_49)"
     )
 
 

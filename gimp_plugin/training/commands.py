@@ -36,6 +36,7 @@ from gimp_plugin.training.plan import (
 )
 from gimp_plugin.training.ranks import Ranks, joined
 from gimp_plugin.training.start import start_decoder_at_median
+from gimp_plugin.training.systems import check_fresh, check_whole
 from gimp_plugin.training.tools import Tools
 from gimp_plugin.training.tracking import tracked
 from gimp_plugin.training.unlabelled import check_halves
@@ -52,10 +53,10 @@ def pretrain(
 ) -> RunResult:
     """Pre-train: the gene encoder by the labels, then masked patch modeling and triplets.
 
-    A trainer that learns from pairs does without labels and trains both encoders at once.
     Labels are used, so only training cases are; the epoch of the gene stage is chosen on the
     validation cases. Training cases without a class, where `source.unlabelled` is `use`, take part
-    in masked patch modeling. The same command goes on where it was interrupted.
+    in masked patch modeling. A trainer that learns from pairs does without labels, and trains both
+    encoders at once. The same command goes on where it was interrupted.
 
     Parameters
     ----------
@@ -89,6 +90,7 @@ def pretrain(
 
     with joined(runtime) as ranks:
         with ranks.together():
+            check_fresh(config.model, "gimp pretrain")
             plan = _fresh_plan("pretrain", source, config, runtime)
             model = _fresh_model(plan)
         return _trained(plan, output, model, train)
@@ -135,9 +137,12 @@ def finetune(
 
     with joined(runtime) as ranks:
         with ranks.together():
+            if start != FROM_NONE:
+                check_fresh(config.model, f"--from {start}")
             if start in {FROM_GENES, FROM_NONE}:
                 plan = _fresh_plan("finetune", source, config, runtime)
                 plan = replace(plan, start={"from": start})
+                check_whole(config.model, plan.study.cases)
                 model = _fresh_model(plan, decoder=False)
             else:
                 plan, model = _plan_after(Path(start), source, config, runtime)
@@ -233,7 +238,8 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
         stack.enter_context(tracked(tools))
         with ranks.together():
             if plan.runtime.checkpoint_activations:
-                _checkpoint_activations(model, plan.config.model.aggregator)
+                used = plan.config.model.system or plan.config.model.aggregator
+                _checkpoint_activations(model, used)
             trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
         stages = train(trainer, model, plan.material())
         with ranks.together():
@@ -242,12 +248,12 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
     return RunResult(output, "done", runs.read_run(output).metrics)
 
 
-def _checkpoint_activations(model: GimpModel, aggregator: str) -> None:
-    """Let the aggregator compute its activations again, if it can."""
+def _checkpoint_activations(model: GimpModel, name: str) -> None:
+    """Let the aggregator compute its activations again, if there is one and it can."""
     if hasattr(model.aggregator, "checkpointed"):
         model.aggregator.checkpointed = True
     else:
-        logger.warning("--checkpoint-activations has no effect: %s keeps them all", aggregator)
+        logger.warning("--checkpoint-activations has no effect: %s keeps them all", name)
 
 
 def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:

@@ -66,6 +66,7 @@ class FinetuneStage(Stage):
         self.class_weights = material.class_weights(config.finetune.class_weights, device=device)
         model.requires_grad_(True)
         model.to(device)
+        self.has_slides = config.model.has_slides
         self.frozen_genes = frozen_genes and model.gene_encoder is not None
         if model.gene_classifier is not None:
             model.gene_classifier.requires_grad_(False)
@@ -96,8 +97,7 @@ class FinetuneStage(Stage):
             inputs = self._inputs(members, "train", self._kept_halves(members, epoch))
             inputs |= {"labels": labels_of(self.ranks.share(whole))}
             if batch is not None:
-                inputs["features"] = batch.features
-                inputs["places"] = self.model.places(batch.valid, slide=batch.slide)
+                inputs |= self._patches(batch)
             yield Step([case.case_id for case in whole], moved(inputs, self.device))
 
     def forward(self, **inputs: Any) -> Terms:
@@ -136,12 +136,17 @@ class FinetuneStage(Stage):
         size = self.settings.batch_size
         return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)
 
+    def _patches(self, batch: Batch) -> dict[str, Any]:
+        """Arguments of `forward` for slides."""
+        places = self.model.places(batch.valid, slide=batch.slide)
+        return {"features": batch.features, "places": places}
+
     def _loaded(
         self, order: Sequence[Sequence[int]], epoch: int
     ) -> Iterator[tuple[list[Case], Batch | None]]:
         """Training cases of each batch, with their patches where the model has an image half."""
         cases = self.material.train
-        if self.model.aggregator is None:
+        if not self.has_slides:
             yield from (([cases[index] for index in indices], None) for indices in order)
             return
         batches = load(
@@ -161,7 +166,7 @@ class FinetuneStage(Stage):
         self, members: Sequence[Case], part: str, halves: dict[str, Tensor]
     ) -> dict[str, Any]:
         """Arguments of `forward` but for slides and labels."""
-        if self.model.gene_encoder is None:
+        if self.material.genes is None:
             return dict(halves)
         if not self.frozen_genes:
             return {**halves, "genes": self.material.genes_of(members)}

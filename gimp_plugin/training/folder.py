@@ -19,7 +19,7 @@ from gimp_plugin.assembly.build import components_of, origin_of
 from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows
 from gimp_plugin.cohort.splitting.splits import write_splits
 from gimp_plugin.models.gimp import GimpModel
-from gimp_plugin.models.group_msa import GroupMSA
+from gimp_plugin.models.system import SystemModel
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import whole_file, write_json, write_text
 from gimp_plugin.storage.tables import write_csv, write_exclusions
@@ -136,12 +136,10 @@ def _feature_readers(plan: Plan) -> list[dict[str, str]]:
 
 
 def _gene_rows(plan: Plan, model: GimpModel) -> list[dict[str, Any]]:
-    """Rows of `genes.csv`; an encoder without groups puts all genes into group 0."""
+    """Rows of `genes.csv`; what reads no groups puts all genes into group 0."""
     if plan.transform is None:
         return []
-    encoder, n_in_group = model.gene_encoder, len(plan.transform.gene_ids)
-    if isinstance(encoder, GroupMSA):
-        n_groups, n_fragments, fragment_size = encoder.layout
-        n_in_group = fragment_size * n_fragments // n_groups
+    reader = model.system if isinstance(model, SystemModel) else model.gene_encoder
     places = range(len(plan.transform.gene_ids))
+    n_in_group = getattr(reader, "genes_per_group", len(places))
     return gene_rows(plan.transform, groups=[place // n_in_group for place in places])

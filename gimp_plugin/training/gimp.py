@@ -9,12 +9,14 @@ import torch
 
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.models.system import SystemModel
 from gimp_plugin.training.calibration import calibration
 from gimp_plugin.training.finetuning import FinetuneStage
 from gimp_plugin.training.genes import GeneStage
 from gimp_plugin.training.loop import fit
 from gimp_plugin.training.material import Material, labels_of
 from gimp_plugin.training.pretraining import PretrainStage
+from gimp_plugin.training.systems import SystemStage
 from gimp_plugin.training.tools import Tools
 
 logger = logging.getLogger(__name__)
@@ -97,7 +99,8 @@ class GimpTrainer:
         Parameters
         ----------
         model
-            The model; it ends with the weights of the best epoch on the validation cases.
+            The model, or a system; it ends with the weights of the best epoch on the validation
+            cases.
         material
             The cases.
         frozen_genes
@@ -107,9 +110,12 @@ class GimpTrainer:
         -------
         Metrics of the stage by its name; its `calibration` holds the temperature.
         """
-        if frozen_genes and self.config.finetune.head_from_genes:
+        stage_of: type[FinetuneStage] = FinetuneStage
+        if isinstance(model, SystemModel):
+            stage_of = SystemStage
+        elif frozen_genes and self.config.finetune.head_from_genes:
             model.start_head_from_gene_classifier()
-        stage = FinetuneStage(
+        stage = stage_of(
             model,
             self.config,
             material=material,

@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +18,15 @@ from gimp_plugin.plugins.telling import tell_epoch
 from gimp_plugin.storage.resume import Checkpoint, latest_checkpoint, save_checkpoint
 from gimp_plugin.storage.runs import LOG, RESUME
 from gimp_plugin.training.optim import adamw, lr_factor, peak_lr
+from gimp_plugin.training.progress import (
+    BEST,
+    MODEL,
+    OWN,
+    Progress,
+    load_moments,
+    tensors_of,
+    under,
+)
 from gimp_plugin.training.stage import LOSS, Stage, Step, Terms
 from gimp_plugin.training.tools import Tools
 from gimp_plugin.training.tracking import track
@@ -30,32 +38,6 @@ CHECKPOINT_S = 300.0
 
 CHECK_EVERY = 25
 """Steps between two looks at the loss on a GPU, where each look waits for the device."""
-
-MODEL, BEST, FIRST, SECOND = "model.", "best.", "adam.exp_avg.", "adam.exp_avg_sq."
-OWN = "stage."
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far a stage has come: all that a checkpoint holds besides tensors."""
-
-    stage: str
-    epoch: int = 0
-    step: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = -1
-    best_score: list[float] | None = None
-    finished: bool = False
-    earlier: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the progress as JSON can hold it."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def result(self) -> dict[str, Any]:
-        """Give what `metrics.json` says of the stage."""
-        return {"chosen_epoch": self.best_epoch + 1, "epochs": self.history}
 
 
 def fit(stage: Stage, tools: Tools) -> dict[str, Any]:
@@ -216,21 +198,9 @@ class _Fit:
         """Write a checkpoint; one rank's state is that of all."""
         if not self.ranks.is_main:
             return
-        tensors = {MODEL + name: one for name, one in self.stage.model.state_dict().items()}
-        tensors |= {OWN + name: one for name, one in self._own().items()}
-        tensors |= {BEST + name: one for name, one in self.best.items()}
-        if not self.progress.finished:
-            for name, parameter in self.stage.named_parameters():
-                state = self.optimiser.state.get(parameter)
-                if state:
-                    tensors[FIRST + name] = state["exp_avg"]
-                    tensors[SECOND + name] = state["exp_avg_sq"]
+        optimiser = None if self.progress.finished else self.optimiser
+        tensors = tensors_of(self.stage, optimiser, best=self.best)
         save_checkpoint(self.tools.folder / RESUME, tensors, self.progress.to_dict())
-
-    def _own(self) -> dict[str, Tensor]:
-        """Weights of the stage beside those of the model."""
-        weights = self.stage.state_dict().items()
-        return {name: one for name, one in weights if not name.startswith(MODEL)}
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint: of this stage, of a later one, or of the one before."""
@@ -239,16 +209,17 @@ class _Fit:
             return
         state = {key: value for key, value in found.state.items() if key != "sha256"}
         progress = Progress(**state)
-        self._load_model(found.tensors)
+        self.stage.model.load_state_dict(under(MODEL, found.tensors))
         finished_before = progress.finished and progress.stage != self.stage.name
         if finished_before and self.stage.name not in progress.earlier:
             self.progress.earlier = {**progress.earlier, progress.stage: progress.result()}
             return
         self.progress = progress
         if progress.stage == self.stage.name:
-            self.best = _under(BEST, found.tensors)
-            self.stage.load_state_dict(self.stage.state_dict() | _under(OWN, found.tensors))
-            self._load_optimiser(found.tensors)
+            self.best = under(BEST, found.tensors)
+            self.stage.load_state_dict(self.stage.state_dict() | under(OWN, found.tensors))
+            n_done = progress.epoch * self.n_steps + progress.step
+            load_moments(self.stage, self.optimiser, found.tensors, n_done=n_done)
             logger.info("%s goes on after epoch %d", self.stage.name, progress.epoch)
 
     def _checkpoint(self) -> Checkpoint | None:
@@ -263,22 +234,6 @@ class _Fit:
                 raise ResourceError(problem, hint="put the output where every machine sees it")
         return found
 
-    def _load_model(self, tensors: dict[str, Tensor]) -> None:
-        """Give the model the weights of a checkpoint."""
-        self.stage.model.load_state_dict(_under(MODEL, tensors))
-
-    def _load_optimiser(self, tensors: dict[str, Tensor]) -> None:
-        """Give AdamW the moments of a checkpoint."""
-        n_done = float(self.progress.epoch * self.n_steps + self.progress.step)
-        first, second = _under(FIRST, tensors), _under(SECOND, tensors)
-        for name, parameter in self.stage.named_parameters():
-            if name in first:
-                self.optimiser.state[parameter] = {
-                    "step": torch.tensor(n_done, device=parameter.device),
-                    "exp_avg": first[name].to(parameter.device),
-                    "exp_avg_sq": second[name].to(parameter.device),
-                }
-
     def _bar(self, batches: Any) -> Any:
         """Progress bar of an epoch, on a terminal only."""
         name = f"{self.stage.name} {self.progress.epoch + 1}/{self.settings.epochs}"
@@ -292,13 +247,6 @@ class _Fit:
     def _patience_with_loss(self) -> int:
         """Steps between two looks at the loss."""
         return 1 if self.tools.accelerator.device.type == "cpu" else CHECK_EVERY
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors whose name starts with a prefix, without it."""
-    return {
-        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
-    }
 
 
 def _not_finite(

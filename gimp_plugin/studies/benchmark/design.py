@@ -77,7 +77,8 @@ def designed(
     """
     methods = chosen(protocol.methods)
     reference = reference_of(protocol.reference, methods)
-    config = config.replace({"model.modalities": keys.BOTH})  # each method has its own
+    own = {"model.modalities": keys.BOTH, "model.system": ""}  # each method has its own
+    config = config.replace(own)
     components_of(config.model)  # an unknown name is refused before any work
     regime = Regime.parse(protocol.regime)
     inputs = look(source, regime, seed=runtime.seed)

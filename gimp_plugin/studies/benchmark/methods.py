@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
+from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.errors import ConfigError, did_you_mean
@@ -17,6 +18,27 @@ REFERENCE = "gimp"
 _BOTH, _SLIDES, _GENES = (
     {"model.modalities": halves} for halves in (keys.BOTH, keys.SLIDES, keys.GENES)
 )
+
+_SNN = {"model.gene_encoder": "snn"}
+_NO_MPM = {"pretrain.reconstruction_weight": 0.0}
+_NO_TRIPLETS = {"pretrain.patient_triplet_weight": 0.0, "pretrain.image_triplet_weight": 0.0}
+
+
+def _system(name: str, halves: str, summary: str) -> Method:
+    """A registered system, trained from scratch on the halves that it reads."""
+    changes = {"model.system": name, "model.modalities": halves}
+    return Method(name=name, summary=summary, train=partial(network, start="none", changes=changes))
+
+
+def _row(name: str, summary: str, changes: Mapping[str, Any], start: str = PRETRAINED) -> Method:
+    """A row of the paper's Table 2: GiMP without something."""
+    return Method(
+        name=name,
+        summary=summary,
+        train=partial(network, start=start, changes={**_BOTH, **changes}),
+        by_name_only=True,
+    )
+
 
 _TABLE = (
     Method(
@@ -67,6 +89,14 @@ _TABLE = (
         summary="gated attention MIL on slides (arXiv 1802.04712)",
         train=partial(network, start="none", changes=ABMIL),
     ),
+    _system("dsmil", keys.SLIDES, "DSMIL on slides (arXiv 2011.08939)"),
+    _system("clam-sb", keys.SLIDES, "CLAM on slides, one branch (arXiv 2004.09666)"),
+    _system("clam-mb", keys.SLIDES, "CLAM on slides, a branch a class (arXiv 2004.09666)"),
+    _system("transmil", keys.SLIDES, "TransMIL on slides (arXiv 2106.00908)"),
+    _system("snn", keys.GENES, "self-normalising network on genes (arXiv 1706.02515)"),
+    _system("porpoise", keys.BOTH, "PORPOISE (doi 10.1016/j.ccell.2022.07.004)"),
+    _system("pathomic-fusion", keys.BOTH, "Pathomic Fusion (arXiv 1912.08937)"),
+    _system("mcat", keys.BOTH, "MCAT (doi 10.1109/ICCV48922.2021.00398)"),
     Method(
         name="logistic-genes",
         summary="logistic regression on genes",
@@ -88,6 +118,14 @@ _TABLE = (
         train=late_fusion,
         needs=("logistic-genes", "abmil"),
     ),
+    _row("gimp-snn", "Table 2: gimp-genes with SNN for GroupMSA", _SNN, start="genes"),
+    _row("gimp-mpm", "Table 2: gimp, pre-trained without triplets", _NO_TRIPLETS),
+    _row(
+        "gimp-image-triplet",
+        "Table 2: gimp, pre-trained by triplets of slides only",
+        {**_NO_MPM, **_NO_TRIPLETS, "pretrain.image_triplet_weight": 1.0},
+    ),
+    _row("gimp-triplet", "Table 2: gimp, pre-trained without masked patches", _NO_MPM),
     Method(
         name="gimp-shuffled",
         summary="control: gimp-genes on shuffled training labels",

@@ -16,7 +16,7 @@ from gimp_plugin.data.study import encoder_text
 from gimp_plugin.evaluation import Evaluation
 from gimp_plugin.evaluation.text import number, table
 from gimp_plugin.storage.runs import RunRecord
-from gimp_plugin.training.card import plain, stage_row
+from gimp_plugin.training.card import method_of, plain, stage_row
 
 HUB_LICENCES = (
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "agpl-3.0", "lgpl-3.0",
@@ -30,11 +30,11 @@ COHORTS = {
 }
 
 TEXT = """\
-# GiMP: {classes}, from {halves}
+# {title}: {classes}, from {halves}
 
-Gives the probability of each of these classes from {halves} of a patient, by Gene-induced
-Multimodal Pre-training (GiMP, MICCAI 2023, doi:10.1007/978-3-031-43987-2_49), trained with
-gimp-plugin.
+Gives the probability of each of these classes from {halves} of a patient, by
+{method},
+trained with gimp-plugin.
 
 ## Intended use
 
@@ -103,8 +103,10 @@ def bundle_card(record: RunRecord, found: Evaluation | None, *, licence: str, da
     """
     used = components_of(record.config.model)
     text = TEXT.format(
+        title=record.config.model.system or "GiMP",
         classes=" or ".join(map(plain, record.classes)),
         halves=record.config.model.modalities.replace("+", " and "),
+        method=method_of(record.config.model),
         inputs=", ".join(_inputs(record)),
         data=_line(data) or "Whoever exported this model did not say what the cases are.",
         reads="\n".join(_reads(record)),
@@ -188,5 +190,6 @@ def _code(encoder: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Give what a user typed on one line, without what acts as HTML."""
-    return " ".join(text.split()).replace("<", "\\<")
+    """Give what a user typed on one line, without what acts as HTML or on a terminal."""
+    shown = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return shown.replace("<", "\\<")

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file, save
 
 from gimp_plugin import keys
-from gimp_plugin.assembly.load import load_run
-from gimp_plugin.config import ExtractionConfig
+from gimp_plugin.assembly.load import load_classifier
+from gimp_plugin.config.sources import PORTABLE
 from gimp_plugin.errors import CheckpointError, EvaluationError
 from gimp_plugin.evaluation import Evaluation, evaluate
-from gimp_plugin.prediction.files import sidecar
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import json_text, sha256_file
 from gimp_plugin.storage.bundles import sealed, write_bundle
+from gimp_plugin.storage.predictions import TABLE_SHA256, note_of, sidecar, was_edited
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.studies.bundle.card import bundle_card
 from gimp_plugin.training.plan import without_folder
@@ -26,7 +26,6 @@ from gimp_plugin.training.plan import without_folder
 # Lists of what goes along, so that nothing new in a run ever goes along unseen.
 IDENTITY = ("kind", "version", "seed", "precision", "feature_dim", "encoder", "scale")
 SOURCE = ("case_key", "label_key", "layer", "scale", "missing", "slide_samples", "slide_kind")
-EXTRACTION = {field.name for field in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
 MADE_WITH = ("components", "versions")
 METRICS = ("n_cases", "n_parameters")
 STAGE = ("epochs", "chosen_epoch", "calibration")
@@ -95,13 +94,10 @@ def export(
     StaleOutputError
         If `output` holds something else.
     """
-    record, _ = load_run(run)
+    record, _ = load_classifier(run)
     if record.bundled:
         problem = f"{str(run)!r} is a model bundle already"
         raise CheckpointError(problem, hint="copy it, or give the run that it was made of")
-    if record.kind != "finetune":
-        problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
-        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
     found = None if predictions is None else _evaluated(record, predictions)
     files = {
         runs.CONFIG: json_text(_config(record)).encode(),
@@ -115,7 +111,7 @@ def export(
     facts = {
         **_only(provenance, MADE_WITH),
         "source": _only(record.source, SOURCE),
-        "extraction": _only(record.extraction, EXTRACTION),
+        "extraction": _only(record.extraction, PORTABLE),
     }
     written = write_bundle(output, sealed(files, facts), overwrite=overwrite)
     return ExportResult(output, "done" if written else "nothing to do")
@@ -151,14 +147,18 @@ def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
 def _evaluated(record: RunRecord, predictions: Path) -> Evaluation:
     """Evaluate a table of predictions that is this run's."""
     found = evaluate(predictions, model=record.path)
-    try:
-        model = _json(sidecar(predictions)).get("model")
-    except (OSError, ValueError, AttributeError):
-        model = None
-    if model != sha256_file(record.weights):
-        problem = f"{str(sidecar(predictions))!r} does not say that {str(predictions)!r} was "
-        problem += f"predicted by run {str(record.path)!r}"
+    beside, note = repr(str(sidecar(predictions))), note_of(predictions)
+    if note.get("model") != sha256_file(record.weights):
+        problem = f"{beside} does not say that {str(predictions)!r} was predicted by run "
+        problem += repr(str(record.path))
         raise EvaluationError(problem, hint="predict with that run again, and give that table")
+    again = "predict again, with --overwrite, and give that table"
+    if TABLE_SHA256 not in note:
+        problem = f"{beside} has no {TABLE_SHA256!r}: nothing says that {str(predictions)!r} is "
+        raise EvaluationError(f"{problem} the table that it goes with", hint=again)
+    if was_edited(predictions):
+        problem = f"{str(predictions)!r} is not the table that {beside} was written for"
+        raise EvaluationError(problem, hint=again)
     return found
 
 

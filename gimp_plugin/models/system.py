@@ -1,0 +1,156 @@
+"""A system, a whole classifier, in the place of GiMP's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gimp_plugin.config import ModelConfig
+from gimp_plugin.errors import ConfigError, PluginError
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.models.patches import normalised
+
+
+class SystemModel(GimpModel):
+    """What predicts and trains by a system, where else GiMP's parts do.
+
+    In the place of CLS_img stand the patches themselves, all of one case at once, in the place of
+    CLS_ge its genes, and `classify` gives them to the system.
+
+    Parameters
+    ----------
+    system
+        The system.
+    feature_norm
+        What is done to the patch features first, as for `PatchEmbedding`.
+    """
+
+    def __init__(self, system: nn.Module, *, feature_norm: str) -> None:
+        super().__init__(
+            gene_encoder=None,
+            patches=None,
+            aggregator=None,
+            decoder=None,
+            fusion=nn.Identity(),
+            head=nn.Identity(),
+        )
+        self.system: Any = system
+        self.feature_norm = feature_norm
+
+    def encode_genes(self, genes: Float[Tensor, "batch gene"]) -> Float[Tensor, "batch gene"]:
+        """Give the genes as they are."""
+        return genes
+
+    @torch.no_grad()
+    def stream_slides(
+        self,
+        features: Iterable[Float[Tensor, "_ feature"]],
+        sizes: Sequence[int],  # noqa: ARG002  # all slides are one bag
+    ) -> Float[Tensor, "1 patch feature"]:
+        """Gather the patches of a case, whose features are then held all at once."""
+        return rearrange(torch.cat([self.seen(some) for some in features]), "n f -> 1 n f")
+
+    @torch.no_grad()
+    def attend_slides(
+        self, features: Iterable[Float[Tensor, "_ feature"]], sizes: Sequence[int]
+    ) -> tuple[Float[Tensor, "1 patch feature"], Float[Tensor, "head patch"]]:
+        """`stream_slides`, and the attention of the system to each patch.
+
+        Parameters
+        ----------
+        features, sizes
+            As for `stream_slides`.
+
+        Returns
+        -------
+        The patches, and the attention of each head to each of them.
+
+        Raises
+        ------
+        PluginError
+            If the system has no `attend` beside its `forward`.
+        """
+        if not hasattr(self.system, "attend"):
+            raise PluginError(f"the system {type(self.system).__name__} gives no attention")
+        patches = self.stream_slides(features, sizes)
+        return patches, self.system.attend(patches[0])
+
+    def classify(
+        self,
+        cls_img: Float[Tensor, "1 patch feature"] | None,
+        cls_ge: Float[Tensor, "1 gene"] | None,
+        has_slides: Bool[Tensor, " 1"],  # noqa: ARG002  # a system has no case that lacks a half
+        has_genes: Bool[Tensor, " 1"],  # noqa: ARG002
+    ) -> Float[Tensor, "1 class"]:
+        """Logits of one case.
+
+        Parameters
+        ----------
+        cls_img, cls_ge
+            What `stream_slides` and `encode_genes` gave; None where the model lacks the half.
+        has_slides, has_genes
+            Of no account.
+
+        Returns
+        -------
+        Logits before the softmax.
+        """
+        features, genes = (None if half is None else half[0] for half in (cls_img, cls_ge))
+        return rearrange(self.system(features, genes), "c -> 1 c")
+
+    def seen(self, features: Float[Tensor, "patch feature"]) -> Float[Tensor, "patch feature"]:
+        """Patch features as the system sees them."""
+        dtype = next(self.system.parameters()).dtype
+        return normalised(features.to(dtype), self.feature_norm)
+
+
+def loss_of(
+    system: Any,
+    features: Float[Tensor, "patch feature"] | None,
+    genes: Float[Tensor, " gene"] | None,
+    label: Int[Tensor, ""],
+) -> Float[Tensor, ""]:
+    """What a system is trained to make small on one case.
+
+    Parameters
+    ----------
+    system
+        The system.
+    features, genes
+        The halves of the case.
+    label
+        Its class.
+
+    Returns
+    -------
+    The system's own `loss`; the cross-entropy of its logits where it has none.
+    """
+    if hasattr(system, "loss"):
+        return system.loss(features, genes, label)
+    return functional.cross_entropy(system(features, genes), label)
+
+
+def require_modalities(config: ModelConfig, wanted: str) -> None:
+    """Refuse to make a system for other halves than it reads.
+
+    Parameters
+    ----------
+    config
+        Of the model.
+    wanted
+        Halves that the system reads.
+
+    Raises
+    ------
+    ConfigError
+        If the model has others.
+    """
+    if config.modalities != wanted:
+        problem = f"the system {config.system!r} reads {wanted}, not {config.modalities}"
+        raise ConfigError(problem, hint=f"give --modalities {wanted}")

@@ -1,0 +1,103 @@
+"""What a checkpoint holds: how far a stage has come, and the tensors of its model and AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from gimp_plugin.training.stage import Stage
+
+MODEL, OWN, BEST = "model.", "stage.", "best."
+FIRST, SECOND = "adam.exp_avg.", "adam.exp_avg_sq."
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a stage has come: all that a checkpoint holds besides tensors."""
+
+    stage: str
+    epoch: int = 0
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    best_score: list[float] | None = None
+    finished: bool = False
+    earlier: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the progress as JSON can hold it."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def result(self) -> dict[str, Any]:
+        """Give what `metrics.json` says of the stage."""
+        return {"chosen_epoch": self.best_epoch + 1, "epochs": self.history}
+
+
+def tensors_of(
+    stage: Stage, optimiser: Optimizer | None, *, best: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Tensors of a checkpoint by name.
+
+    Parameters
+    ----------
+    stage
+        The stage; the weights of its model are among them, and its own.
+    optimiser
+        AdamW, whose moments are among them; None for a stage that is finished.
+    best
+        Weights of the epoch that is chosen so far.
+
+    Returns
+    -------
+    The tensors.
+    """
+    tensors = {MODEL + name: one for name, one in stage.model.state_dict().items()}
+    own = stage.state_dict().items()
+    tensors |= {OWN + name: one for name, one in own if not name.startswith(MODEL)}
+    tensors |= {BEST + name: one for name, one in best.items()}
+    if optimiser is not None:
+        for name, parameter in stage.named_parameters():
+            state = optimiser.state.get(parameter)
+            if state:
+                tensors[FIRST + name] = state["exp_avg"]
+                tensors[SECOND + name] = state["exp_avg_sq"]
+    return tensors
+
+
+def load_moments(
+    stage: Stage, optimiser: Optimizer, tensors: Mapping[str, Tensor], *, n_done: int
+) -> None:
+    """Give AdamW the moments of a checkpoint.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    optimiser
+        AdamW.
+    tensors
+        Of the checkpoint.
+    n_done
+        Steps that it has done.
+    """
+    first, second = under(FIRST, tensors), under(SECOND, tensors)
+    for name, parameter in stage.named_parameters():
+        if name in first:
+            optimiser.state[parameter] = {
+                "step": torch.tensor(float(n_done), device=parameter.device),
+                "exp_avg": first[name].to(parameter.device),
+                "exp_avg_sq": second[name].to(parameter.device),
+            }
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors whose name starts with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
+    }
