@@ -218,6 +218,27 @@ def test_a_system_and_rows_of_table_2_are_trained_and_predict(source, monkeypatc
     assert all(len(set(probabilities(cell(tmp_path / "s", name)).values())) > 1 for name in names)
 
 
+def test_other_pre_trainings_are_trained_without_labels_on_cases_that_have_none(
+    source, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")  # a second each
+    names = ("mgca", "biovil", "refers")
+    words = ("--methods", ",".join(names), "--fold", 0, "--regime", "labels:3+unlabelled")
+
+    result = benchmark(source, tmp_path / "s", *words)
+
+    assert result.exit_code == 0, result.stderr
+    for name in names:
+        before, after = (
+            read_run(cell(tmp_path / "s", name) / stage) for stage in ("pretrain", "finetune")
+        )
+        assert before.config.model.trainer == after.config.model.trainer == name
+        assert [*before.metrics["stages"]] == ["pretrain"]
+        assert [*after.metrics["stages"]] == ["finetune"]
+        assert before.metrics["n_unlabelled"] == before.metrics["n_cases"]["train"] - 6 > 0
+        assert len(set(probabilities(cell(tmp_path / "s", name)).values())) > 1
+
+
 @pytest.mark.parametrize("n_cases", [17, 23, 90])
 def test_shuffled_labels_agree_with_the_truth_by_half(n_cases):
     parts = {f"P{case}": ("train", "val", "test")[case % 5 % 3] for case in range(n_cases)}
