@@ -10,11 +10,10 @@ from typing import Any
 
 from gimp_plugin.assembly.build import build_model
 from gimp_plugin.assembly.device import accelerator_of
-from gimp_plugin.assembly.load import check_bags, load_run, transform_of
-from gimp_plugin.cohort.splitting.splits import Splits
-from gimp_plugin.config import CohortSource, GimpConfig, ModelConfig, Runtime
-from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CheckpointError, ConfigError, listed
+from gimp_plugin.assembly.load import load_run, transform_of
+from gimp_plugin.config import CohortSource, GimpConfig, Runtime
+from gimp_plugin.data.study import prepare, with_defaults
+from gimp_plugin.errors import CheckpointError
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
@@ -23,12 +22,12 @@ from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.resume import check_writable
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
+from gimp_plugin.training.inherited import check_fits, check_same_model, splits_after
 from gimp_plugin.training.material import Material
 from gimp_plugin.training.pairs import check_pairs, learns_from_pairs
 from gimp_plugin.training.plan import (
     Plan,
     check_leaks,
-    checked_splits,
     fitted_transform,
     splits_of,
     with_this_run,
@@ -45,7 +44,6 @@ logger = logging.getLogger(__name__)
 
 FROM_GENES = "genes"
 FROM_NONE = "none"
-NEW_IN_FINETUNING = {"fusion", "head", "head_dropout", "embedding_dropout", "trainer"}
 
 
 def pretrain(
@@ -159,17 +157,17 @@ def _plan_after(
             f"{str(start)!r} is a model bundle: it does not know which cases it was trained on"
         )
         raise CheckpointError(problem, hint="start from the run that it was made of")
-    _check_same_model(config.model, record)
+    check_same_model(config.model, record)
     given, source = source, with_defaults(source, of=record.source)
     study = prepare(source, modalities=config.model.modalities)
-    _check_fits(study, record)
+    check_fits(study, record)
     plan = Plan(
         kind="finetune",
         config=config,
         source=source,
         runtime=runtime,
         study=study,
-        splits=_splits_after(study, given, record, seed=runtime.seed),
+        splits=splits_after(study, given, record, seed=runtime.seed),
         transform=transform_of(record),
         classes=record.classes,
         trained_on={},
@@ -272,39 +270,3 @@ def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
             if claimed:
                 write_start(output, plan, n_processes=ranks.world)
     return ranks.same(claimed)
-
-
-def _check_fits(study: Study, record: runs.RunRecord) -> None:
-    """Refuse cases that the run it starts from cannot read."""
-    classes = sorted({study.labels[case_id] for case_id in study.case_ids})
-    if classes != list(record.classes):
-        problem = (
-            f"run {str(record.path)!r} knows the classes {listed(record.classes)}, "
-            f"the cohort {str(study.cohort.path)!r} has {listed(classes)}"
-        )
-        raise CheckpointError(problem, hint="give the --label-key of that run, or another run")
-    check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
-
-
-def _check_same_model(asked: ModelConfig, record: runs.RunRecord) -> None:
-    """Refuse to change what was trained; only what fine-tuning adds may differ."""
-    wanted, had = asked.to_dict(), record.config.model.to_dict()
-    changed = [
-        f"{key} {had[key]!r} -> {wanted[key]!r}"
-        for key in had
-        if had[key] != wanted[key] and key not in NEW_IN_FINETUNING
-    ]
-    if changed:
-        problem = f"run {str(record.path)!r} has another model: {', '.join(changed)}"
-        raise ConfigError(problem, hint="leave these settings out, or start with --from genes")
-
-
-def _splits_after(
-    study: Study, given: CohortSource, record: runs.RunRecord, *, seed: int
-) -> Splits:
-    """Splits of the run it starts from, unless the user gives others."""
-    if given.splits is not None or given.fold is not None:
-        return splits_of(study, with_defaults(given, of=record.source), seed=seed)
-    inherited = Splits(parts=record.parts, source=f"splits of {str(record.path)!r}")
-    labels = {case_id: study.labels[case_id] for case_id in study.case_ids}
-    return checked_splits(inherited.within(labels), labels)

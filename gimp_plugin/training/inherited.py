@@ -1,0 +1,94 @@
+"""What a fine-tuning takes over from the run it starts from, and what must be the same."""
+
+from __future__ import annotations
+
+from gimp_plugin.assembly.load import check_bags
+from gimp_plugin.cohort.splitting.splits import Splits
+from gimp_plugin.config import CohortSource, ModelConfig
+from gimp_plugin.data.study import Study, with_defaults
+from gimp_plugin.errors import CheckpointError, ConfigError, listed
+from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.training.plan import checked_splits, splits_of
+
+NEW_IN_FINETUNING = {"fusion", "head", "head_dropout", "embedding_dropout", "trainer"}
+
+
+def check_fits(study: Study, record: RunRecord) -> None:
+    """Refuse cases that the run it starts from cannot read.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    record
+        The run it starts from.
+
+    Raises
+    ------
+    CheckpointError
+        If classes or bags are not those of that run.
+    """
+    classes = sorted({study.labels[case_id] for case_id in study.case_ids})
+    if classes != list(record.classes):
+        problem = (
+            f"run {str(record.path)!r} knows the classes {listed(record.classes)}, "
+            f"the cohort {str(study.cohort.path)!r} has {listed(classes)}"
+        )
+        raise CheckpointError(problem, hint="give the --label-key of that run, or another run")
+    check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
+
+
+def check_same_model(asked: ModelConfig, record: RunRecord) -> None:
+    """Refuse to change what was trained; only what fine-tuning adds may differ.
+
+    Parameters
+    ----------
+    asked
+        The model of this run.
+    record
+        The run it starts from.
+
+    Raises
+    ------
+    ConfigError
+        If another setting differs.
+    """
+    wanted, had = asked.to_dict(), record.config.model.to_dict()
+    changed = [
+        f"{key} {had[key]!r} -> {wanted[key]!r}"
+        for key in had
+        if had[key] != wanted[key] and key not in NEW_IN_FINETUNING
+    ]
+    if changed:
+        problem = f"run {str(record.path)!r} has another model: {', '.join(changed)}"
+        raise ConfigError(problem, hint="leave these settings out, or start with --from genes")
+
+
+def splits_after(study: Study, given: CohortSource, record: RunRecord, *, seed: int) -> Splits:
+    """Splits of the run it starts from, unless the user gives others.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    given
+        What the user gave.
+    record
+        The run it starts from.
+    seed
+        Of splits that are drawn.
+
+    Returns
+    -------
+    The splits.
+
+    Raises
+    ------
+    SplitError
+        If they do not fit the cases.
+    """
+    if given.splits is not None or given.fold is not None:
+        return splits_of(study, with_defaults(given, of=record.source), seed=seed)
+    inherited = Splits(parts=record.parts, source=f"splits of {str(record.path)!r}")
+    labels = {case_id: study.labels[case_id] for case_id in study.case_ids}
+    return checked_splits(inherited.within(labels), labels)
