@@ -108,7 +108,7 @@ DEFAULTS = ExplainConfig()
 @click.option(
     "--min-gene-coverage",
     type=click.FloatRange(0, 1),
-    default=0.95,
+    default=DEFAULTS.min_gene_coverage,
     show_default=True,
     help="Least share of the run's genes that the cohort must have.",
 )
@@ -119,12 +119,10 @@ DEFAULTS = ExplainConfig()
 def command(
     *,
     runs: tuple[Path, ...],
-    splits: tuple[str, ...],
     slides: tuple[Path, ...],
     truth: Path | None,
     gene_sets: Path | None,
     site_key: str,
-    min_gene_coverage: float,
     output: Path,
     **given: Any,
 ) -> None:
@@ -146,8 +144,6 @@ def command(
         config=explain_config(given),
         runtime=runtime(given),
         beside=Beside(slides=slides, truth=truth, gene_sets=gene_sets, site_key=site_key),
-        splits=splits,
-        min_gene_coverage=min_gene_coverage,
         writers={"geojson": (".geojson", write_geojson), "store": (".db", write_store)},
     )
     for failure in result.failures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gimp_plugin.config.checks import Settings, require_choice, require_range
+from gimp_plugin.keys import NEW, PARTS
 
 SKIPPABLE = ("genes", "occlusion", "faithfulness", "pictures", "tsne", "umap")
 FORMATS = ("geojson", "store", "csv")
@@ -17,6 +18,10 @@ class ExplainConfig(Settings):
 
     Parameters
     ----------
+    splits
+        Parts of the run's splits whose cases are explained; all if empty.
+    min_gene_coverage
+        Least share of the run's genes that the cohort must have.
     n_steps
         Points of the path of integrated gradients, of patches and of genes.
     n_regions
@@ -33,6 +38,8 @@ class ExplainConfig(Settings):
         What patches are written as beside HDF5, of `FORMATS`.
     """
 
+    splits: tuple[str, ...] = ()
+    min_gene_coverage: float = 0.95
     n_steps: int = 32
     n_regions: int = 64
     max_patches: int = 10_000
@@ -47,6 +54,9 @@ class ExplainConfig(Settings):
         require_range("n_regions", self.n_regions, low=2, high=LARGE)
         require_range("max_patches", self.max_patches, low=1, high=LARGE)
         require_range("top", self.top, low=1, high=64)
+        require_range("min_gene_coverage", self.min_gene_coverage, low=0.0, high=1.0)
+        for name in self.splits:
+            require_choice("splits", name, (*PARTS, NEW))
         for name in self.skip:
             require_choice("skip", name, SKIPPABLE)
         for name in self.formats:

@@ -60,7 +60,9 @@ def enriched(
         inside[members] = True
         found = mannwhitneyu(values[inside], values[~inside], alternative="greater")
         pairs = int(inside.sum()) * int((~inside).sum())
-        tested.append((name, int(inside.sum()), float(found.statistic) / pairs, float(found.pvalue)))
+        tested.append(
+            (name, int(inside.sum()), float(found.statistic) / pairs, float(found.pvalue))
+        )
     if not tested:
         return []
     adjusted = false_discovery_control([p for *_, p in tested])

@@ -76,9 +76,12 @@ class Evidence:
         return len(self.tokens)
 
     def attention(self) -> NDArray[np.float32]:
-        """Attention of CLS to each patch, mean over the heads; 1 is an even share.
+        """Attention of CLS to each patch, mean over the heads.
 
-        It may be negative: the pseudo-inverse of Nyström attention has negative values.
+        Returns
+        -------
+        One value a patch; 1 is an even share. It may be negative: the pseudo-inverse of Nyström
+        attention has negative values.
         """
         _, by_head = self.model.attend_tokens(iter([self.tokens]), self.sizes)
         return (by_head.float().mean(dim=0) * self.n_patches).cpu().numpy()
@@ -125,9 +128,7 @@ class Evidence:
     def sizes_of(self, rows: NDArray[np.integer[Any]]) -> list[int]:
         """How many of some patches lie on each slide."""
         ends = np.cumsum(self.sizes)
-        counts = np.bincount(
-            np.searchsorted(ends, rows, side="right"), minlength=len(self.sizes)
-        )
+        counts = np.bincount(np.searchsorted(ends, rows, side="right"), minlength=len(self.sizes))
         return [int(count) for count in counts]
 
     def _classified(self, cls_img: Tensor) -> Tensor:
@@ -166,8 +167,8 @@ def classified(
 
 def integrated(
     score: Score,
-    inputs: Float[Tensor, 1 *rest],
-    baseline: Float[Tensor, 1 *rest],
+    inputs: Float[Tensor, 1 * rest],
+    baseline: Float[Tensor, 1 * rest],
     *,
     target: int,
     n_steps: int,

@@ -63,9 +63,7 @@ def areas(
     sizes = [min(n_patches - 1, max(1, round(share * n_patches))) for share in SHARES]
     wanted = sorted({*sizes, *(n_patches - size for size in sizes)})
     orders = [rng.permutation(rows) for _ in range(n_orders)]
-    by_chance = {
-        size: float(np.mean([kept(order[:size]) for order in orders])) for size in wanted
-    }
+    by_chance = {size: float(np.mean([kept(order[:size]) for order in orders])) for size in wanted}
     found = {}
     for name, values in scores.items():
         order = rows[np.argsort(-values[rows], kind="stable")]
@@ -99,10 +97,10 @@ def agreement(scores: Mapping[str, Scores], regions: NDArray[np.int64]) -> dict[
     found = {}
     sizes = np.bincount(regions)
     for one, other in combinations(scores, 2):
-        first, second = scores[one], scores[other]
+        pair: list[NDArray[np.floating]] = [scores[one], scores[other]]
         if "occlusion" in {one, other}:
-            first, second = (np.bincount(regions, part) / sizes for part in (first, second))
-        value = spearman(first, second)
+            pair = [np.bincount(regions, part) / sizes for part in pair]
+        value = spearman(*pair)
         if value is not None:
             found[f"spearman_{one}_{other}"] = value
     return found
@@ -118,9 +116,7 @@ def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | 
     return float(spearmanr(one, other).statistic)
 
 
-def truth_aucs(
-    scores: Mapping[str, Scores], truth: NDArray[np.float64]
-) -> dict[str, float]:
+def truth_aucs(scores: Mapping[str, Scores], truth: NDArray[np.float64]) -> dict[str, float]:
     """Chance that a patch of the wanted kind has the higher score than another one.
 
     Parameters

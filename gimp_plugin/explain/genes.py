@@ -79,7 +79,7 @@ def attribute_genes(
     ]
     if n_classes == 2:  # the log-odds of one class are those of the other, negative
         found = [-found[0], *found]
-    values = torch.stack(found).cpu().numpy()
+    values = torch.stack(found).float().cpu().numpy()
     return GeneAttribution(values, values.sum(axis=1, dtype=np.float64) - wanted)
 
 

@@ -34,8 +34,9 @@ def shapley(*, both: Floats, slides: Floats, genes: Floats, none: Floats) -> Sha
 
     Examples
     --------
-    >>> one = shapley(both=np.array(5.0), slides=np.array(4.0), genes=np.array(2.0),
-    ...               none=np.array(1.0))
+    >>> one = shapley(
+    ...     both=np.array(5.0), slides=np.array(4.0), genes=np.array(2.0), none=np.array(1.0)
+    ... )
     >>> float(one.slides), float(one.genes)
     (3.0, 1.0)
     """

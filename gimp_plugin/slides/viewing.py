@@ -96,7 +96,7 @@ class _Viewing(Reading):
         self, start: Callable[..., Any], request: ViewRequest, *, timeout_s: float
     ) -> None:
         self._wanted = request
-        super().__init__(start, request, timeout_s=timeout_s, n_readers=1)
+        super().__init__(start, request, timeout_s=timeout_s, n_readers=1)  # type: ignore[arg-type]  # its path is what counts
 
     def result(self) -> View:
         """Wait for the picture and the patches."""

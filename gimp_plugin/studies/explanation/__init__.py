@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from gimp_plugin.studies.explanation.run import Beside, Explanation, explain
+from gimp_plugin.studies.explanation.beside import Beside
+from gimp_plugin.studies.explanation.run import Explanation, explain
 
 __all__ = ["Beside", "Explanation", "explain"]

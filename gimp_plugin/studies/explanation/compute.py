@@ -254,9 +254,7 @@ def four_predictions(model: Model, halves: _Halves, case: Case) -> NDArray[np.fl
         cls_img = halves.cls_img if use_slides else None
         cls_ge = halves.cls_ge if use_genes else None
         with torch.no_grad():
-            found = classified(
-                model.module, cls_img, cls_ge, temperature=model.record.temperature
-            )
+            found = classified(model.module, cls_img, cls_ge, temperature=model.record.temperature)
         rows.append(found[0].double().cpu().numpy())
     return np.stack(rows)
 

@@ -26,7 +26,13 @@ PERPLEXITY, NEIGHBOURS = 30, 15
 
 
 def write_embeddings(
-    folder: Path, results: Results, inputs: Inputs, *, kinds: Sequence[str], site_key: str, seed: int
+    folder: Path,
+    results: Results,
+    inputs: Inputs,
+    *,
+    kinds: Sequence[str],
+    site_key: str,
+    seed: int,
 ) -> None:
     """Write `embeddings.h5ad`, and a picture of each kind.
 
@@ -100,4 +106,6 @@ def _project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
             return
         neighbours = min(NEIGHBOURS, adata.n_obs - 1)
         scanpy.pp.neighbors(adata, use_rep=keys.OBSM, n_neighbors=neighbours, random_state=seed)
-        scanpy.tl.umap(adata, random_state=seed, init_pos="spectral" if adata.n_obs > 15 else "random")
+        scanpy.tl.umap(
+            adata, random_state=seed, init_pos="spectral" if adata.n_obs > 15 else "random"
+        )

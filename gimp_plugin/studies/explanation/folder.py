@@ -16,8 +16,8 @@ FORMAT, VERSION = "gimp.explanation", 1
 LOCK = ".lock"
 
 
-def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str], *, overwrite: bool) -> bool:
-    """Make a folder the explanation of these inputs, or find that it is finished.
+def check_folder(folder: Path, made_from: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuse a folder that holds something else; nothing is changed.
 
     Parameters
     ----------
@@ -25,14 +25,8 @@ def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str], *, over
         The folder; it may be missing.
     made_from
         Hashes of the inputs, and the settings.
-    files
-        Every file that may be written, relative to the folder.
     overwrite
-        Replace an explanation of other inputs: what it wrote and is not written now goes.
-
-    Returns
-    -------
-    Whether there is work to do.
+        Replace an explanation of other inputs.
 
     Raises
     ------
@@ -40,26 +34,50 @@ def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str], *, over
         If it holds an explanation of other inputs, or files that are nobody's.
     """
     found = _read(folder)
-    _clean(folder)
-    if found is not None and found["made_from"] == made_from:
-        lacking = [name for name in found["written"] if not (folder / name).exists()]
-        return not found["complete"] or bool(lacking)
-    if found is not None and not overwrite:
+    if found is not None and found["made_from"] != made_from and not overwrite:
         problem = f"{str(folder)!r} explains another run, other cases or with other settings"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     if found is None and folder.is_dir():
         strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         if strange:
-            problem = f"{str(folder)!r} holds files that are not an explanation's: {listed(strange)}"
-            raise StaleOutputError(problem, hint="choose another --output")
-    for name in sorted({*(found or {}).get("files", ())} - set(files)):
-        if Path(name).name == name or (len(Path(name).parts) == 2 and ".." not in Path(name).parts):
+            problem = f"{str(folder)!r} holds files that are not an explanation's"
+            raise StaleOutputError(f"{problem}: {listed(strange)}", hint="choose another --output")
+
+
+def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str]) -> bool:
+    """Make a folder the explanation of these inputs, or find that it is finished.
+
+    What an explanation of other inputs wrote and is not written now goes, and nothing else.
+
+    Parameters
+    ----------
+    folder
+        The folder, checked.
+    made_from
+        Hashes of the inputs, and the settings.
+    files
+        Every file that may be written, relative to the folder.
+
+    Returns
+    -------
+    Whether there is work to do.
+    """
+    found = _read(folder)
+    _clean(folder)
+    if found is not None and found["made_from"] == made_from:
+        lacking = [name for name in found["written"] if not (folder / name).exists()]
+        return not found["complete"] or bool(lacking)
+    ours = set() if found is None else set(map(str, found["files"]))
+    for name in sorted(ours - set(files)):
+        if len(Path(name).parts) <= 2 and ".." not in Path(name).parts:
             (folder / name).unlink(missing_ok=True)
     _write(folder, made_from, files, written=(), complete=False)
     return True
 
 
-def finish(folder: Path, made_from: dict[str, Any], files: Sequence[str], *, complete: bool) -> None:
+def finish(
+    folder: Path, made_from: dict[str, Any], files: Sequence[str], *, complete: bool
+) -> None:
     """Note that an explanation is finished, or that something of it failed.
 
     Parameters

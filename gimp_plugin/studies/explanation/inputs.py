@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gimp_plugin.assembly.load import check_bags, load_run
-from gimp_plugin.config import CohortSource
+from gimp_plugin.config import CohortSource, ExplainConfig
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import (
@@ -99,9 +99,7 @@ def read_inputs(
     runs: Sequence[Path],
     source: CohortSource,
     *,
-    splits: Sequence[str],
-    min_gene_coverage: float,
-    target: str,
+    config: ExplainConfig,
     device: torch.device,
 ) -> Inputs:
     """Load runs and find the cases that the first of them can predict.
@@ -112,12 +110,8 @@ def read_inputs(
         Fine-tuned runs; the first is explained.
     source
         Where the cases are; what is None is taken from that run.
-    splits
-        Parts of the splits whose cases are taken; all if empty.
-    min_gene_coverage
-        Least share of a run's genes that the cohort must have.
-    target
-        Class that is to be explained, or empty.
+    config
+        Which cases are taken, and which class is explained.
     device
         Where the models go.
 
@@ -136,24 +130,24 @@ def read_inputs(
     """
     loaded = [_loaded(run) for run in runs]
     record = loaded[0][0]
-    _check(loaded[0][0], [one for one, _ in loaded[1:]], target)
+    _check(loaded[0][0], [one for one, _ in loaded[1:]], config.target)
     if source.adata is None and source.labels is None and source.features is None:
         raise ConfigError("nothing says which cases to explain", hint="give --adata or --features")
     source = replace(with_defaults(source, of=inherited(record, source)), missing="keep")
     study = prepare(source, modalities=record.config.model.modalities, labelled=False)
     parts = parts_of_cases(record, study.case_ids)
     cases, left_out = predictable(study.cases, record, None)
-    if splits:
-        kept = [case for case in cases if parts[case.case_id] in splits]
+    if config.splits:
+        kept = [case for case in cases if parts[case.case_id] in config.splits]
         if not kept:
             found = sorted({parts[case.case_id] for case in cases})
-            problem = f"none of {len(cases)} cases is of the split {' or '.join(splits)}"
+            problem = f"none of {len(cases)} cases is of the split {' or '.join(config.splits)}"
             raise PairingError(problem, hint=f"there are {listed(found)}")
         cases = kept
     models = []
     for one, module in loaded:
         check_bags(one, feature_dim=study.feature_dim, encoder=study.encoder)
-        genes = genes_of(one, study, cases, min_gene_coverage=min_gene_coverage)
+        genes = genes_of(one, study, cases, min_gene_coverage=config.min_gene_coverage)
         values = None if genes is None else genes[0].to(device)
         ready = module.to(device).requires_grad_(requires_grad=False)
         models.append(Model(record=one, module=ready, genes=values))
@@ -184,7 +178,9 @@ def _check(record: RunRecord, others: Sequence[RunRecord], target: str) -> None:
             record.classes,
             record.config.model.modalities,
         ):
-            problem = f"runs {str(record.path)!r} and {str(other.path)!r} differ in classes or halves"
+            problem = (
+                f"runs {str(record.path)!r} and {str(other.path)!r} differ in classes or halves"
+            )
             raise CheckpointError(problem, hint="compare runs of one study, of several seeds")
     if target and target not in record.classes:
         problem = f"class {target!r} is unknown{did_you_mean(target, record.classes)}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 MAX_BYTES = 180
@@ -35,3 +37,23 @@ def file_name(name: str) -> str:
         return safe
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
     return f"{safe.encode()[:MAX_BYTES].decode(errors='ignore')}-{digest}"
+
+
+def without_paths(text: str, paths: Sequence[Path]) -> str:
+    """Message with the names of files only: folders may bear the name of a patient.
+
+    Parameters
+    ----------
+    text
+        The message.
+    paths
+        Files that it may name.
+
+    Returns
+    -------
+    The message.
+    """
+    for path in paths:
+        for shown in (str(path.absolute()), str(path)):
+            text = text.replace(shown, path.name)
+    return text

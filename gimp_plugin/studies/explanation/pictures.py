@@ -1,4 +1,4 @@
-"""Pictures of a slide: its scores as colours over the tissue, and its highest and lowest patches."""
+"""Pictures of a slide: scores as colours over the tissue, and the highest and lowest patches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PICTURE_PX = 1024
 PATCH_PX = 112
 GAP_PX = 6
 BAR_PX = 18
-OPACITY = 0.6
+OPACITY = 0.5
 EXTREME = 0.98
 """Share of a slide's patches whose absolute scores the colours tell apart; the rest is as dark."""
 
@@ -182,9 +182,7 @@ def _bar(colours: Pixels, kind: str, ends: tuple[str, str]) -> Pixels:
     return _written(bar, texts, y=GAP_PX + BAR_PX // 2 + 3)
 
 
-def _row(
-    title: str, patches: Pixels, values: NDArray[np.float32], *, width: int
-) -> Pixels:
+def _row(title: str, patches: Pixels, values: NDArray[np.float32], *, width: int) -> Pixels:
     """Patches side by side, the value of each below."""
     step = PATCH_PX + GAP_PX
     row = np.full((PATCH_PX + 2 * BAR_PX + GAP_PX, width * step + GAP_PX, 3), 255, np.uint8)

@@ -133,10 +133,12 @@ def _draw(axes: Axes, points: NDArray[np.floating], values: Sequence[str]) -> No
     marks = [(name, np.array([value == name for value in values])) for name in named]
     rest = ~np.any([mask for _, mask in marks], axis=0)
     if rest.any():
-        axes.scatter(*points[rest].T, s=10, color="#bbbbbb", label=f"{len(order) - len(named)} more")
+        left = f"{len(order) - len(named)} more"
+        axes.scatter(points[rest, 0], points[rest, 1], s=10, color="#bbbbbb", label=left)
     for number, (name, mask) in enumerate(marks):
         axes.scatter(
-            *points[mask].T,
+            points[mask, 0],
+            points[mask, 1],
             s=14,
             color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,19 +15,13 @@ from gimp_plugin.assembly.device import device_of
 from gimp_plugin.config import CohortSource, ExplainConfig, Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.errors import (
-    CheckpointError,
-    CohortError,
     GimpError,
-    MissingFileError,
     PairingError,
     ResourceError,
     SafetyError,
-    did_you_mean,
-    listed,
 )
-from gimp_plugin.slides.finding import find_slides
 from gimp_plugin.slides.reading import SlideReaders
-from gimp_plugin.storage.atomic import sha256_file, sha256_json
+from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.tables import (
     EXCLUSIONS,
@@ -38,13 +31,14 @@ from gimp_plugin.storage.tables import (
     write_failures,
 )
 from gimp_plugin.studies.explanation import embedding, tables
+from gimp_plugin.studies.explanation.beside import Beside, check_beside
 from gimp_plugin.studies.explanation.compute import Explainer
-from gimp_plugin.studies.explanation.folder import LOCK, claim, finish
+from gimp_plugin.studies.explanation.folder import LOCK, check_folder, claim, finish
+from gimp_plugin.studies.explanation.identity import case_inputs, made_from
 from gimp_plugin.studies.explanation.inputs import Inputs, read_inputs
-from gimp_plugin.studies.explanation.names import file_name
+from gimp_plugin.studies.explanation.names import file_name, without_paths
 from gimp_plugin.studies.explanation.results import CaseResult, read_case, write_case
 from gimp_plugin.studies.explanation.slides import Writer
-from gimp_plugin.studies.explanation.truth import check_truth, truth_path
 from gimp_plugin.studies.explanation.writing import SlideFiles, slide_files
 
 logger = logging.getLogger(__name__)
@@ -74,28 +68,6 @@ class Explanation:
     failures: tuple[Failure, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
-    """What an explanation may take beside runs and cases.
-
-    Parameters
-    ----------
-    slides
-        Slides, and folders of slides, for the pictures.
-    truth
-        Folder with what the patches are.
-    gene_sets
-        A GMT file.
-    site_key
-        Column of the cohort with the hospital of each case.
-    """
-
-    slides: tuple[Path, ...] = ()
-    truth: Path | None = None
-    gene_sets: Path | None = None
-    site_key: str = ""
-
-
 def explain(
     runs: Sequence[Path],
     source: CohortSource,
@@ -104,8 +76,6 @@ def explain(
     config: ExplainConfig,
     runtime: Runtime,
     beside: Beside | None = None,
-    splits: Sequence[str] = (),
-    min_gene_coverage: float = 0.95,
     writers: Mapping[str, tuple[str, Writer]] | None = None,
 ) -> Explanation:
     """Explain what a run says of cases.
@@ -127,10 +97,6 @@ def explain(
         Device and seed; the precision is float32.
     beside
         Slides, truth, sets of genes.
-    splits
-        Parts of the splits whose cases are explained; all if empty.
-    min_gene_coverage
-        Least share of a run's genes that the cohort must have.
     writers
         Suffix and writer of patches by name of `ExplainConfig.formats`.
 
@@ -147,54 +113,53 @@ def explain(
     """
     beside = beside or Beside()
     device = device_of(runtime)
-    inputs = read_inputs(
-        runs,
-        source,
-        splits=splits,
-        min_gene_coverage=min_gene_coverage,
-        target=config.target,
-        device=device,
-    )
-    slides = _check_beside(beside, inputs)
+    inputs = read_inputs(runs, source, config=config, device=device)
+    slides = check_beside(beside, inputs)
     explainer = Explainer(
         inputs=inputs, config=config, truth=beside.truth, seed=runtime.seed, device=device
     )
-    made_from = _made_from(inputs, config, runtime, beside, slides)
+    made = made_from(inputs, config, runtime, beside, slides=slides)
     formats = {name: pair for name, pair in (writers or {}).items() if name in config.formats}
     kept = SlideFiles(
-        folder=output, config=config, writers=formats, slides=slides, with_slides=bool(beside.slides)
+        folder=output,
+        config=config,
+        writers=formats,
+        slides=slides,
+        with_slides=bool(beside.slides),
     )
     files = _files(inputs, kept)
+    check_folder(output, made, overwrite=runtime.overwrite)
     with held(output / LOCK):
-        if not claim(output, made_from, files, overwrite=runtime.overwrite):
+        check_folder(output, made, overwrite=runtime.overwrite)
+        if not claim(output, made, files):
             logger.info("%s is complete and current: nothing to do", output)
             return Explanation(output, "nothing to do", len(inputs.cases))
         failures: list[Failure] = []
-        results = list(_results(explainer, output, made_from, failures))
+        results = list(_results(explainer, output, made, failures))
         if not results:
             write_failures(output, failures)
             problem = f"none of {len(inputs.cases)} cases could be explained"
             raise PairingError(problem, hint=f"{str(output / FAILURES)!r} says why")
-        _write_tables(output, results, inputs, config, runtime, beside)
+        _write_tables(output, results, explainer, beside)
         with ExitStack() as stack:
             readers = stack.enter_context(SlideReaders()) if kept.needs_readers else None
             failures += slide_files(kept, results, inputs, readers)
         write_failures(output, failures)
         write_exclusions(output, inputs.exclusions)
-        finish(output, made_from, files, complete=not failures)
+        finish(output, made, files, complete=not failures)
     return Explanation(output, "done", len(results), tuple(failures))
 
 
 def _results(
-    explainer: Explainer, output: Path, made_from: dict[str, Any], failures: list[Failure]
+    explainer: Explainer, output: Path, made: dict[str, Any], failures: list[Failure]
 ) -> Iterator[tuple[Case, CaseResult]]:
     """Each case, computed or as it was kept; one that fails stops no other."""
     cases = explainer.inputs.cases
-    common = sha256_json({key: made_from[key] for key in ("models", "settings", "seed")})
+    common = sha256_json({key: made[key] for key in ("models", "settings", "seed")})
     for case in tqdm(cases, desc="explain", disable=None):
         path = output / CASES / f"{file_name(case.case_id)}.h5"
         try:
-            own = _case_inputs(explainer, case, common)
+            own = case_inputs(explainer, case, common)
             found = read_case(path, inputs=own)
             if found is None:
                 found = explainer.of(case)
@@ -209,88 +174,6 @@ def _results(
         yield case, found
 
 
-def without_paths(text: str, paths: Sequence[Path]) -> str:
-    """Message with the names of files only: folders may bear the name of a patient."""
-    for path in paths:
-        for shown in (str(path.absolute()), str(path)):
-            text = text.replace(shown, path.name)
-    return text
-
-
-def _case_inputs(explainer: Explainer, case: Case, common: str) -> str:
-    """Hash of all that decides the result of one case."""
-    genes = explainer.inputs.main.genes_of(case)
-    truth = None
-    if explainer.truth is not None:
-        paths = [truth_path(explainer.truth, bag.slide_id) for bag in case.bags]
-        truth = [None if path is None else sha256_file(path) for path in paths]
-    values = None if genes is None else hashlib.sha256(genes.cpu().numpy().tobytes()).hexdigest()
-    bags = [[bag.slide_id, bag.file_sha256] for bag in case.bags]
-    return sha256_json([common, case.case_id, bags, values, truth])
-
-
-def _check_beside(beside: Beside, inputs: Inputs) -> dict[str, Path]:
-    """Check what stands beside the cases; give the slides by slide_id."""
-    bags = [bag for case in inputs.cases for bag in case.bags]
-    if beside.site_key and beside.site_key not in inputs.study.obs:
-        known = list(map(str, inputs.study.obs.columns))
-        problem = f"the cohort has no column {beside.site_key!r}{did_you_mean(beside.site_key, known)}"
-        raise CohortError(problem, hint=f"it has {listed(known)}")
-    if beside.gene_sets is not None:
-        from gimp_plugin.cohort.grouping.gene_sets import read_gmt
-
-        read_gmt(beside.gene_sets)
-    if beside.truth is not None:
-        check_truth(beside.truth, bags)
-    if (beside.truth or beside.slides) and not inputs.main.record.config.model.has_slides:
-        problem = f"run {str(inputs.main.record.path)!r} was trained on genes only"
-        raise CheckpointError(problem, hint="leave --slides and --truth out")
-    if not beside.slides:
-        return {}
-    wanted = {bag.slide_id for bag in bags}
-    found = {one.slide_id: one.path for one in find_slides(beside.slides)}
-    slides = {name: path for name, path in found.items() if name in wanted}
-    if not slides:
-        problem = f"{listed(map(str, beside.slides))} holds none of {len(wanted)} slides"
-        raise MissingFileError(problem, hint=f"expected for instance {listed(sorted(wanted), limit=2)}")
-    return slides
-
-
-def _made_from(
-    inputs: Inputs,
-    config: ExplainConfig,
-    runtime: Runtime,
-    beside: Beside,
-    slides: Mapping[str, Path],
-) -> dict[str, Any]:
-    """What decides an explanation: hashes and settings, no path."""
-    settings = config.to_dict()
-    drawn = {name: settings.pop(name) for name in ("top", "formats")}
-    skipped = settings.pop("skip")
-    computed = ("genes", "occlusion", "faithfulness")
-    settings["skip"] = sorted(name for name in skipped if name in computed)
-    drawn["skip"] = sorted(name for name in skipped if name not in computed)
-    truth = None
-    if beside.truth is not None:
-        paths = [truth_path(beside.truth, bag.slide_id) for case in inputs.cases for bag in case.bags]
-        truth = sha256_json([None if path is None else sha256_file(path) for path in paths])
-    return {
-        "models": [[one.sha256, one.record.temperature] for one in inputs.models],
-        "inputs": inputs.study.fingerprint(),
-        "cases": sha256_json([case.case_id for case in inputs.cases]),
-        "settings": settings,
-        "drawn": drawn,
-        "seed": runtime.seed,
-        "truth": truth,
-        "gene_sets": None if beside.gene_sets is None else sha256_file(beside.gene_sets),
-        "site_key": beside.site_key,
-        "slides": sha256_json([[name, slides[name].stat().st_size] for name in sorted(slides)]),
-        "excluded": sha256_json(
-            [[one.case_id, one.slide_id, one.step, one.reason] for one in inputs.exclusions]
-        ),
-    }
-
-
 def _files(inputs: Inputs, kept: SlideFiles) -> list[str]:
     """Every file that may be written, but for the record."""
     pictures = [
@@ -298,8 +181,8 @@ def _files(inputs: Inputs, kept: SlideFiles) -> list[str]:
         for stem in (tables.TOP_PLOT, "embedding_tsne", "embedding_umap")
         for kind in ("svg", "png")
     ]
-    named = (tables.CASES, tables.MODALITIES, tables.FAITHFULNESS, tables.SUMMARY, tables.GENES)
-    named += (tables.TOP_GENES, tables.GROUPS, tables.SETS, embedding.FILE, FAILURES, EXCLUSIONS)
+    named = [tables.CASES, tables.MODALITIES, tables.FAITHFULNESS, tables.SUMMARY, tables.GENES]
+    named += [tables.TOP_GENES, tables.GROUPS, tables.SETS, embedding.FILE, FAILURES, EXCLUSIONS]
     cases = [f"{CASES}/{file_name(case.case_id)}.h5" for case in inputs.cases]
     slides = [
         name for case in inputs.cases for bag in case.bags for name in kept.names(bag.slide_id)
@@ -308,27 +191,19 @@ def _files(inputs: Inputs, kept: SlideFiles) -> list[str]:
 
 
 def _write_tables(
-    output: Path,
-    results: tables.Results,
-    inputs: Inputs,
-    config: ExplainConfig,
-    runtime: Runtime,
-    beside: Beside,
+    output: Path, results: tables.Results, explainer: Explainer, beside: Beside
 ) -> None:
     """Write what speaks of all cases."""
+    inputs, skip, seed = explainer.inputs, explainer.config.skip, explainer.seed
     tables.write_cases(output / tables.CASES, results, inputs)
     if not tables.write_modalities(output / tables.MODALITIES, results, inputs):
-        text = "no case and run have both halves and can do without each: no %s"
+        text = "no case has both halves and a run that can do without each: no %s"
         logger.info(text, tables.MODALITIES)
-    if "genes" not in config.skip:
+    if "genes" not in skip:
         tables.write_genes(output, results, inputs, gene_sets=beside.gene_sets)
     if any(result.metrics for _, result in results):
-        tables.write_faithfulness(output, results, inputs, seed=runtime.seed)
+        tables.write_faithfulness(output, results, inputs, seed=seed)
+    kinds = [kind for kind in (embedding.TSNE, embedding.UMAP) if kind not in skip]
     embedding.write_embeddings(
-        output,
-        results,
-        inputs,
-        kinds=[kind for kind in (embedding.TSNE, embedding.UMAP) if kind not in config.skip],
-        site_key=beside.site_key,
-        seed=runtime.seed,
+        output, results, inputs, kinds=kinds, site_key=beside.site_key, seed=seed
     )

@@ -148,9 +148,7 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
             "split": [inputs.parts[case.case_id] for case, _ in known],
             "label": [inputs.study.labels.get(case.case_id) for case, _ in known],
             "explained": [inputs.classes[target] for target in targets],
-            "completeness_error": [
-                float(result.gene_error[result.target]) for _, result in known
-            ],
+            "completeness_error": [float(result.gene_error[result.target]) for _, result in known],
         },
         index=[case.case_id for case, _ in known],
     )

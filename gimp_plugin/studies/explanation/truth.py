@@ -91,7 +91,9 @@ def read_truth(
                     corners, side=side)  # fmt: skip
 
 
-def _checked(path: Path, values: NDArray[np.float64], known: tuple[int, ...]) -> NDArray[np.float64]:
+def _checked(
+    path: Path, values: NDArray[np.float64], known: tuple[int, ...]
+) -> NDArray[np.float64]:
     """Refuse values without a meaning."""
     strange = values[~np.isin(values, known) & np.isfinite(values)]
     if strange.size:

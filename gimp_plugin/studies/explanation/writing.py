@@ -13,7 +13,7 @@ from gimp_plugin.slides.reading import SlideReaders
 from gimp_plugin.slides.viewing import View
 from gimp_plugin.storage.tables import Failure
 from gimp_plugin.studies.explanation.inputs import Inputs
-from gimp_plugin.studies.explanation.names import file_name
+from gimp_plugin.studies.explanation.names import file_name, without_paths
 from gimp_plugin.studies.explanation.pictures import FOLDER as PICTURES
 from gimp_plugin.studies.explanation.pictures import overlay, sheet, view_of, write_png
 from gimp_plugin.studies.explanation.slides import FOLDER as PATCHES
@@ -130,20 +130,26 @@ def _view(
         return None, None
     slide_id = slide.bag.slide_id
     path = files.slides.get(slide_id)
+    if path is None or readers is None:
+        logger.warning("slide %r is not among --slides and is drawn on white", slide_id)
+        told = f"no slide {slide_id!r} (check --slides)"
+        return None, Failure(slide_id, "pictures", MissingFileError.__name__, told)
     try:
-        if path is None or readers is None:
-            raise MissingFileError(f"no slide {slide_id!r}", hint="check --slides")
         view = view_of(readers, path, slide, top=files.config.top)
-        if slide.bag.slide_size not in {None, view.size}:
-            wanted = slide.bag.slide_size
-            raise SlideError(f"{str(path)!r} is of {view.size} pixels, the bag's slide of {wanted}")
-    except (SlideError, MissingFileError) as error:
-        told = str(error)
-        for shown in () if path is None else (str(path.absolute()), str(path)):
-            told = told.replace(shown, path.name if path else "")
+        _check_size(slide, path, view)
+    except SlideError as error:
         logger.warning("slide %r is drawn on white: %s", slide_id, error)
+        told = without_paths(str(error), [path])
         return None, Failure(slide_id, "pictures", type(error).__name__, told)
     return view, None
+
+
+def _check_size(slide: SlideScores, path: Path, view: View) -> None:
+    """Refuse a slide that is not the one that the patches are of."""
+    wanted = slide.bag.slide_size
+    if wanted not in {None, view.size}:
+        problem = f"{str(path)!r} is of {view.size} pixels, its bag was made of {wanted}"
+        raise SlideError(problem, hint="give the slides that the bags were made of")
 
 
 def _draw(files: SlideFiles, slide: SlideScores, view: View | None) -> None:
