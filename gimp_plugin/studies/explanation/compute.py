@@ -161,7 +161,10 @@ class Explainer:
                 read_truth(self.truth, bag, place.corners, side=place.side)
                 for bag, place in zip(case.bags, places, strict=True)
             ]
-            metrics |= truth_aucs(known, np.concatenate(truth))
+            # Tissue that matters may speak for either class: the size without its sign, too.
+            signed = [name for name in (ATTRIBUTION, OCCLUSION) if name in known]
+            sizes = {f"{name}_abs": np.abs(known[name]) for name in signed}
+            metrics |= truth_aucs(known | sizes, np.concatenate(truth))
         return columns, regions, metrics
 
     def _scores(

@@ -96,7 +96,8 @@ def read_case(path: Path, *, inputs: str) -> CaseResult | None:
         return None
     try:
         with opened(path) as file:
-            if file.attrs.get(keys.FORMAT) != FORMAT or file.attrs.get(INPUTS) != inputs:
+            said = [file.attrs.get(name) for name in (keys.FORMAT, keys.FORMAT_VERSION, INPUTS)]
+            if said != [FORMAT, VERSION, inputs]:
                 return None
             arrays = {name: file[name][()] for name in ARRAYS}
             columns = {name: part[()] for name, part in file.get(COLUMNS, {}).items()}
