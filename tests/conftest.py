@@ -16,6 +16,7 @@ CHECKED_ROOMS = (
     "gimp_plugin.models",
     "gimp_plugin.training",
     "gimp_plugin.prediction",
+    "gimp_plugin.explain",
     "gimp_plugin.slides.networks",
 )
 install_import_hook(CHECKED_ROOMS, f"{shape_checks.__name__}.checked")

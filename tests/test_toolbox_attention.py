@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gimp_plugin.errors import BagError
+from gimp_plugin.explain.attention import CLASSES, SlideAttention, place_of, split_by_slide
 from gimp_plugin.storage.bags import BagInfo, BagWriter, read_info
-from gimp_plugin.toolbox.attention import CLASSES, SlideAttention, place_of, split_by_slide
 from gimp_plugin.toolbox.geojson import write_geojson
 from gimp_plugin.toolbox.outputs import MANIFEST, moved_in
 

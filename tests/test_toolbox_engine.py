@@ -29,11 +29,11 @@ from gimp_plugin.errors import (
     SlideError,
     StaleOutputError,
 )
+from gimp_plugin.explain.attention import CLASSES
 from gimp_plugin.prediction import extract_for, predict
 from gimp_plugin.storage.bags import read_coords, read_features, read_info
 from gimp_plugin.storage.locks import held_by_all
 from gimp_plugin.storage.tables import read_csv
-from gimp_plugin.toolbox.attention import CLASSES
 from tests.slide_readers import borrow
 from tests.toolbox_factory import make_run, make_slides
 

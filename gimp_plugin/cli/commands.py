@@ -27,6 +27,7 @@ COMMANDS = {
     "finetune": "gimp_plugin.cli.finetune",
     "predict": "gimp_plugin.cli.predict",
     "evaluate": "gimp_plugin.cli.evaluate",
+    "explain": "gimp_plugin.cli.explain",
     "export": "gimp_plugin.cli.export",
     "benchmark": "gimp_plugin.cli.benchmark",
     "demo": "gimp_plugin.cli.demo",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gimp_plugin.cli.settings import model_tables
 
 if TYPE_CHECKING:
-    from gimp_plugin.config import CohortSource, GimpConfig, Runtime
+    from gimp_plugin.config import CohortSource, ExplainConfig, GimpConfig, Runtime
 
 MODEL_OPTIONS = (
     *("modalities", "system", "gene_encoder", "aggregator", "head", "gene_grouping"),
@@ -30,6 +30,13 @@ def runtime(given: Mapping[str, Any]) -> Runtime:
     from gimp_plugin.config import Runtime
 
     return Runtime(**_fields(Runtime, given))
+
+
+def explain_config(given: Mapping[str, Any]) -> ExplainConfig:
+    """Take how a run is explained from a command's options."""
+    from gimp_plugin.config import ExplainConfig
+
+    return ExplainConfig(**_fields(ExplainConfig, given))
 
 
 def gimp_config(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORD = "import"
-_EMPTY = ("layers", "obsm", "obsp", "varm", "varp")
+_EMPTY = ("obsp", "varm", "varp")
 
 
 def write_cohort(
@@ -49,17 +49,47 @@ def write_cohort(
     record
         Where the cohort comes from; stored in `uns` as JSON.
     """
-    from anndata.io import write_elem
-
     uns: dict[str, Any] = {keys.SCALE: scale}
     if record is not None:
         uns[RECORD] = json.dumps(record, sort_keys=True, ensure_ascii=False)
+    write_anndata(path, values, obs=obs, var=var, uns={keys.UNS: uns})
+
+
+def write_anndata(
+    path: Path,
+    values: NDArray[np.float32],
+    *,
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    uns: Mapping[str, Any],
+    layers: Mapping[str, NDArray[Any]] | None = None,
+    obsm: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """Write any AnnData as `write_cohort` does.
+
+    Parameters
+    ----------
+    path
+        The .h5ad file.
+    values
+        X, shape (obs, var).
+    obs, var
+        Tables; their indexes are the names.
+    uns
+        Plain values.
+    layers, obsm
+        More arrays by name, names without '/'.
+    """
+    from anndata.io import write_elem
+
     with whole_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
         file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
         write_elem(file, "X", values)
         write_elem(file, "obs", _with_objects(obs))
         write_elem(file, "var", _with_objects(var))
-        write_elem(file, "uns", {keys.UNS: uns})
+        write_elem(file, "uns", dict(uns))
+        write_elem(file, "layers", dict(layers or {}))
+        write_elem(file, "obsm", dict(obsm or {}))
         for name in _EMPTY:
             write_elem(file, name, {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gimp_plugin.config.explanation import ExplainConfig
 from gimp_plugin.config.geometry import GEOMETRIES, geometry_values
 from gimp_plugin.config.model import ModelConfig
 from gimp_plugin.config.presets import PRESETS, GimpConfig, load_preset
@@ -12,6 +13,7 @@ __all__ = [
     "GEOMETRIES",
     "PRESETS",
     "CohortSource",
+    "ExplainConfig",
     "ExtractionConfig",
     "FinetuneConfig",
     "GeneStageConfig",

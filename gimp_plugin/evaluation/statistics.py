@@ -101,6 +101,26 @@ def reflected(value: float, low: float, high: float) -> tuple[float, float]:
     return max(0.0, min(2 * value - high, value)), min(1.0, max(2 * value - low, value))
 
 
+def mean_interval(values: Floats, *, seed: int, n_draws: int = N_DRAWS) -> tuple[float, float]:
+    """95 % percentile interval of a mean, by drawing its values with replacement.
+
+    Parameters
+    ----------
+    values
+        One value a case, at least one.
+    seed, n_draws
+        Of the draws.
+
+    Returns
+    -------
+    Lower and upper end.
+    """
+    rng = np.random.default_rng(seed)
+    means = [values[rng.integers(len(values), size=len(values))].mean() for _ in range(n_draws)]
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
 def draws(patients: Patients, *, seed: int, n_draws: int) -> Iterator[Floats]:
     """How often each patient is drawn, in blocks of shape (draw, case)."""
     rng = np.random.default_rng(seed)

@@ -199,13 +199,36 @@ class GimpModel(nn.Module):
         -------
         What `encode_slides` gives in evaluation but for rounding, without a gradient.
         """
-        tokens = self._tokens(features)
+        return self.stream_tokens(self.tokens(features), sizes)
+
+    @torch.no_grad()
+    def stream_tokens(
+        self, tokens: Iterable[Float[Tensor, "_ dim"]], sizes: Sequence[int]
+    ) -> Float[Tensor, "1 dim"]:
+        """`stream_slides`, from the tokens of the patches."""
         if _offers(self.aggregator, "stream"):
             return self.aggregator.stream(tokens, sizes)
-        every = rearrange(torch.cat(list(tokens)), "n d -> 1 n d")
-        valid = every.new_ones(every.shape[:2], dtype=torch.bool)
-        slide = slides_of(sizes, device=every.device)
-        return self.aggregator(every, valid, slide=slide, rows=None)[0]
+        return self.aggregate(rearrange(torch.cat(list(tokens)), "n d -> 1 n d"), sizes)
+
+    def aggregate(
+        self, tokens: Float[Tensor, "1 patch dim"], sizes: Sequence[int]
+    ) -> Float[Tensor, "1 dim"]:
+        """CLS_img of one case from the tokens of its patches, with a gradient.
+
+        Parameters
+        ----------
+        tokens
+            Tokens of all patches, slide after slide.
+        sizes
+            Patches of each slide.
+
+        Returns
+        -------
+        CLS_img.
+        """
+        valid = tokens.new_ones(tokens.shape[:2], dtype=torch.bool)
+        slide = slides_of(sizes, device=tokens.device)
+        return self.aggregator(tokens, valid, slide=slide, rows=None)[0]
 
     @torch.no_grad()
     def attend_slides(
@@ -228,10 +251,22 @@ class GimpModel(nn.Module):
         PluginError
             If the aggregator has no `attend` beside its `forward`.
         """
-        if not _offers(self.aggregator, "attend"):
+        return self.attend_tokens(self.tokens(features), sizes)
+
+    @property
+    def attends(self) -> bool:
+        """Whether the aggregator tells how much CLS_img takes of each patch."""
+        return self.aggregator is not None and _offers(self.aggregator, "attend")
+
+    @torch.no_grad()
+    def attend_tokens(
+        self, tokens: Iterable[Float[Tensor, "_ dim"]], sizes: Sequence[int]
+    ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "head _"]]:
+        """`attend_slides`, from the tokens of the patches."""
+        if not self.attends:
             problem = f"the aggregator {type(self.aggregator).__name__} gives no attention"
             raise PluginError(problem, hint="'nystrom' and 'abmil' do")
-        return self.aggregator.attend(self._tokens(features), sizes)
+        return self.aggregator.attend(tokens, sizes)
 
     def classify(
         self,
@@ -260,7 +295,7 @@ class GimpModel(nn.Module):
         if isinstance(self.head, LinearHead) and self.gene_classifier is not None:
             self.head.start_from(self.gene_classifier)
 
-    def _tokens(
+    def tokens(
         self, features: Iterable[Float[Tensor, "_ feature"]]
     ) -> Iterator[Float[Tensor, "_ dim"]]:
         """Tokens of patches that come some at a time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -229,7 +230,7 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """One row a case."""
     values, coverage = genes or (None, None)
-    parts = _parts(record)
+    parts = parts_of_cases(record, [case.case_id for case in cases])
     rows = []
     encoded = each_case(
         model,
@@ -244,7 +245,7 @@ def _rows(
         rows.append(
             {
                 "case_id": case.case_id,
-                "split": parts.get(same_case(case.case_id), keys.NEW),
+                "split": parts[case.case_id],
                 "predicted": record.classes[int(logits.argmax())],
                 **{
                     f"prob_{name}": float(probability)
@@ -283,9 +284,21 @@ def _not_as_usual(
     return {name: value for name, value in values.items() if value != usual[name]}
 
 
-def _parts(record: RunRecord) -> dict[str, str]:
-    """Split of each patient that the run or an ancestor knows; being trained on weighs most."""
+def parts_of_cases(record: RunRecord, case_ids: Sequence[str]) -> dict[str, str]:
+    """Split of each case as the run or an ancestor knows it; being trained on weighs most.
+
+    Parameters
+    ----------
+    record
+        The run.
+    case_ids
+        The cases.
+
+    Returns
+    -------
+    `train`, `val` or `test` of each, `new` for those that it does not know.
+    """
     parts = {same_case(case_id): part for case_id, part in record.parts.items()}
     for part in (keys.VAL, keys.TRAIN):
         parts |= dict.fromkeys(map(same_case, record.trained_on[part]), part)
-    return parts
+    return {case_id: parts.get(same_case(case_id), keys.NEW) for case_id in case_ids}

@@ -30,6 +30,8 @@ from gimp_plugin.slides.plan import ReadRequest, SlidePlan, make_plan
 from gimp_plugin.slides.sources import Source, open_source
 from gimp_plugin.slides.tiff import check_whole
 from gimp_plugin.slides.tissue.toolbox import toolbox_masks
+from gimp_plugin.slides.viewing import JOB as VIEW
+from gimp_plugin.slides.viewing import serve_view
 
 MEMORY_LIMIT = 4 << 30
 """Bytes that reading one slide may take on top of the imported readers."""
@@ -85,7 +87,10 @@ def serve(connection: socket.socket) -> None:
     job, coords = wire.receive(connection, wire.Patience(JOB_SECONDS))
     connection.settimeout(None)
     try:
-        _read(job, coords, connection)
+        if VIEW in job:
+            serve_view(job[VIEW], connection)
+        else:
+            _read(job, coords, connection)
     except GONE:
         raise
     except MemoryError:

@@ -17,7 +17,7 @@ from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.config import Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.errors import CheckpointError, listed
-from gimp_plugin.toolbox.attention import (
+from gimp_plugin.explain.attention import (
     boxes_of,
     check_placed,
     place_of,

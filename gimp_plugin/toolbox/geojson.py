@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gimp_plugin.explain.attention import SlideAttention, class_of
 from gimp_plugin.storage.atomic import whole_file
-from gimp_plugin.toolbox.attention import SlideAttention, class_of
 
 NAMESPACE = uuid.UUID("6f7c8ad2-9a7b-5d0e-8a34-2d1b5c0f6e11")
 """Ids of patches are made from it, so that the same attention is the same bytes."""
@@ -21,8 +21,8 @@ def write_geojson(path: Path, found: SlideAttention) -> None:
     """Write the patches of a slide as QuPath's objects, whole or not at all.
 
     Each is a tile (QuPath's kind of object for a patch: a detection, so that measurement maps show
-    it), its class a fifth of the slide's patches by attention, with the measurements `attention`,
-    `score` and the probability of each class.
+    it), its class a fifth of the slide's patches by attention, with the measurements `attention`
+    and what other scores there are, `score` and the probability of each class.
 
     Parameters
     ----------
@@ -42,11 +42,9 @@ def write_geojson(path: Path, found: SlideAttention) -> None:
 def _features(found: SlideAttention) -> Iterator[dict[str, Any]]:
     """One feature a patch."""
     probabilities = {f"probability {name}": p for name, p in found.probabilities.items()}
-    rows = zip(
-        found.boxes().tolist(), found.attention.tolist(), found.scores().tolist(), strict=True
-    )
-    for number, ((left, top, right, bottom), attention, score) in enumerate(rows):
-        name, colour = class_of(score)
+    rows = zip(found.boxes().tolist(), found.measured(), found.scores().tolist(), strict=True)
+    for number, ((left, top, right, bottom), measured, score) in enumerate(rows):
+        name, colour = class_of(score, found.kind)
         ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
         yield {
             "type": "Feature",
@@ -55,6 +53,6 @@ def _features(found: SlideAttention) -> Iterator[dict[str, Any]]:
             "properties": {
                 "objectType": OBJECT_TYPE,
                 "classification": {"name": name, "color": list(colour)},
-                "measurements": {"attention": attention, "score": score, **probabilities},
+                "measurements": {**measured, "score": score, **probabilities},
             },
         }

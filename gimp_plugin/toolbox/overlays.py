@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from gimp_plugin.toolbox.attention import SlideAttention
+from gimp_plugin.explain.attention import SlideAttention
 from gimp_plugin.toolbox.geojson import write_geojson
 from gimp_plugin.toolbox.stores import write_store
 

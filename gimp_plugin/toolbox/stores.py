@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gimp_plugin.explain.attention import SlideAttention, class_of
 from gimp_plugin.storage.atomic import whole_file
 from gimp_plugin.toolbox import contract
-from gimp_plugin.toolbox.attention import SlideAttention, class_of
 from gimp_plugin.toolbox.quiet import logging_kept
 
 FAR = 1_000_000
@@ -24,7 +24,8 @@ def write_store(path: Path, found: SlideAttention) -> None:
 
     Each is a square at level 0 with the properties `type` (a fifth of the slide's patches by
     attention), `color`, `score` (rank of its attention, to 1), `attention` (1 is an even share; may
-    be negative), `case_id`, `predicted` and the probability of each class, `prob_<class>`.
+    be negative), what other scores there are, `case_id`, `predicted` and the probability of each
+    class, `prob_<class>`.
 
     Parameters
     ----------
@@ -125,11 +126,9 @@ def _annotations(found: SlideAttention) -> Iterator[Any]:
 
     case = {"case_id": found.case_id, "predicted": found.predicted}
     probabilities = {f"prob_{name}": value for name, value in found.probabilities.items()}
-    rows = zip(
-        found.boxes().tolist(), found.attention.tolist(), found.scores().tolist(), strict=True
-    )
-    for edges, attention, score in rows:
-        name, colour = class_of(score)
+    rows = zip(found.boxes().tolist(), found.measured(), found.scores().tolist(), strict=True)
+    for edges, measured, score in rows:
+        name, colour = class_of(score, found.kind)
         own = {"type": name, "color": [part / 255 for part in colour]}
-        properties = {**own, "score": score, "attention": attention, **case, **probabilities}
+        properties = {**own, "score": score, **measured, **case, **probabilities}
         yield Annotation(box(*edges), properties)

@@ -88,6 +88,30 @@ def gene_set_order(
     return np.array([*chosen, *rest], dtype=np.int64)
 
 
+def places_of_sets(
+    sets: Iterable[GeneSet], gene_ids: Sequence[str], *, genes: pd.DataFrame
+) -> dict[str, NDArray[np.int64]]:
+    """Genes of each set among those at hand, found as `gene_set_order` finds them.
+
+    Parameters
+    ----------
+    sets
+        The sets; of two of a name, the genes of both.
+    gene_ids, genes
+        The genes, and what is known of them.
+
+    Returns
+    -------
+    Places of the genes, in increasing order, by name of the set.
+    """
+    columns_of = _columns_by_name(gene_ids, genes)
+    found: dict[str, set[int]] = {}
+    for one in sets:
+        places = found.setdefault(one.name, set())
+        places.update(place for name in one.genes for place in _columns(name, columns_of))
+    return {name: np.array(sorted(places), dtype=np.int64) for name, places in found.items()}
+
+
 def read_gmt(path: Path) -> list[GeneSet]:
     """Read gene sets.
 

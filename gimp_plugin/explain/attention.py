@@ -1,9 +1,9 @@
-"""What a run makes of one slide: the probabilities of its case, and the attention to each patch."""
+"""What a run makes of one slide: the probabilities of its case, and a score of each patch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,10 @@ class SlideAttention:
         Of a patch, in level-0 pixels.
     probabilities
         Of the case, by class.
+    kind
+        What `attention` holds, where it is another score of patches.
+    others
+        More scores, by name.
     """
 
     slide_id: str
@@ -46,6 +50,8 @@ class SlideAttention:
     corners: NDArray[np.int32]
     side: int
     probabilities: Mapping[str, float]
+    kind: str = "attention"
+    others: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def predicted(self) -> str:
@@ -57,6 +63,16 @@ class SlideAttention:
         from scipy.stats import rankdata
 
         return np.asarray(rankdata(self.attention) / len(self.attention))
+
+    def measured(self) -> Iterator[dict[str, float]]:
+        """Scores of each patch by name, the one that counts first; unknown ones are left out."""
+        columns = {self.kind: self.attention, **self.others}
+        for values in zip(*(column.tolist() for column in columns.values()), strict=True):
+            yield {
+                name: value
+                for name, value in zip(columns, values, strict=True)
+                if name == self.kind or np.isfinite(value)
+            }
 
     def boxes(self) -> NDArray[np.int64]:
         """Left, top, right and bottom edge of each patch, level-0 pixels."""
@@ -111,13 +127,15 @@ def check_placed(bags: Iterable[BagInfo]) -> None:
             place_of(bag)
 
 
-def class_of(score: float) -> tuple[str, tuple[int, int, int]]:
+def class_of(score: float, kind: str = "attention") -> tuple[str, tuple[int, int, int]]:
     """Fifth that a score lies in, with its colour.
 
     Parameters
     ----------
     score
         From 0 to 1.
+    kind
+        What was scored.
 
     Returns
     -------
@@ -128,7 +146,8 @@ def class_of(score: float) -> tuple[str, tuple[int, int, int]]:
     >>> class_of(0.2)[0], class_of(0.21)[0], class_of(1.0)[0]
     ('attention 0-20 %', 'attention 20-40 %', 'attention 80-100 %')
     """
-    return CLASSES[min(max(int(np.ceil(score * len(CLASSES))) - 1, 0), len(CLASSES) - 1)]
+    name, colour = CLASSES[min(max(int(np.ceil(score * len(CLASSES))) - 1, 0), len(CLASSES) - 1)]
+    return name.replace("attention", kind), colour
 
 
 def split_by_slide(

@@ -1,0 +1,153 @@
+"""`gimp explain`: why a fine-tuned run says what it says, and whether the reasons are true."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gimp_plugin.cli import options
+from gimp_plugin.config.explanation import FORMATS, SKIPPABLE, ExplainConfig
+from gimp_plugin.keys import NEW, PARTS
+
+DEFAULTS = ExplainConfig()
+
+
+@click.command("explain", short_help="Say why: maps of patches, genes and halves, tested.")
+@click.option(
+    "--model",
+    "runs",
+    metavar="RUN",
+    type=options.FILE,
+    multiple=True,
+    default=[Path("runs/finetune")],
+    show_default=True,
+    help="Run folder of a fine-tuned model. Given again: runs of other seeds, compared with the "
+    "first.",
+)
+@options.inputs(from_run=True)
+@click.option(
+    "--split",
+    "splits",
+    type=options.Choice([*PARTS, NEW]),
+    multiple=True,
+    show_default="all",
+    help="Part of the run's splits whose cases are explained; may be repeated.",
+)
+@click.option(
+    "--slides",
+    type=options.FILE,
+    multiple=True,
+    help="Slides, or folders of slides, to draw maps on; may be repeated.",
+)
+@click.option(
+    "--truth",
+    type=options.FILE,
+    metavar="DIR",
+    help="Folder of SLIDE_ID.npy that say which patches are of the kind to be found.",
+)
+@click.option("--gene-sets", type=options.FILE, metavar="GMT", help="Sets of genes to be tested.")
+@click.option(
+    "--site-key", default="", metavar="COLUMN", help="Column of obs with the hospital of each case."
+)
+@click.option(
+    "--class",
+    "target",
+    metavar="NAME",
+    default=DEFAULTS.target,
+    show_default="the predicted one of each case",
+    help="Class to explain.",
+)
+@click.option(
+    "--steps",
+    "n_steps",
+    type=int,
+    default=DEFAULTS.n_steps,
+    show_default=True,
+    help="Points of the path of integrated gradients.",
+)
+@click.option(
+    "--regions",
+    "n_regions",
+    type=int,
+    default=DEFAULTS.n_regions,
+    show_default=True,
+    help="Regions of a case that are taken out one by one.",
+)
+@click.option(
+    "--max-patches",
+    type=int,
+    default=DEFAULTS.max_patches,
+    show_default=True,
+    help="Patches that gradients are computed of together: the memory grows with them.",
+)
+@click.option(
+    "--top",
+    type=int,
+    default=DEFAULTS.top,
+    show_default=True,
+    help="Patches in the picture of the highest and the lowest, of each.",
+)
+@click.option(
+    "--skip",
+    type=options.Choice(SKIPPABLE),
+    multiple=True,
+    help="What to leave out; may be repeated.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=options.Choice(FORMATS),
+    multiple=True,
+    default=DEFAULTS.formats,
+    show_default=True,
+    help="What scores of patches are written as beside HDF5: GeoJSON for QuPath, an annotation "
+    "store for TIAToolbox, CSV; may be repeated.",
+)
+@click.option(
+    "--min-gene-coverage",
+    type=click.FloatRange(0, 1),
+    default=DEFAULTS.min_gene_coverage,
+    show_default=True,
+    help="Least share of the run's genes that the cohort must have.",
+)
+@options.device
+@options.seed
+@options.overwrite
+@options.output("explanation")
+def command(
+    *,
+    runs: tuple[Path, ...],
+    slides: tuple[Path, ...],
+    truth: Path | None,
+    gene_sets: Path | None,
+    site_key: str,
+    output: Path,
+    **given: Any,
+) -> None:
+    """Explain the predictions of a run: which patches, which genes, which half.
+
+    Everything is computed in float32. Each case is kept as soon as it is done: the same command
+    goes on where it stopped.
+    """
+    from gimp_plugin.cli.given import cohort_source, explain_config, runtime
+    from gimp_plugin.cli.outcome import PARTLY_DONE
+    from gimp_plugin.studies.explanation import Beside, explain
+    from gimp_plugin.toolbox.geojson import write_geojson
+    from gimp_plugin.toolbox.stores import write_store
+
+    result = explain(
+        runs,
+        cohort_source(given),
+        output=output,
+        config=explain_config(given),
+        runtime=runtime(given),
+        beside=Beside(slides=slides, truth=truth, gene_sets=gene_sets, site_key=site_key),
+        writers={"geojson": (".geojson", write_geojson), "store": (".db", write_store)},
+    )
+    for failure in result.failures:
+        click.echo(f"{failure.item}: {failure.message}", err=True)
+    click.echo(f"{result.path}: {result.outcome}, {result.n_cases} cases")
+    if result.failures:
+        click.get_current_context().exit(PARTLY_DONE)

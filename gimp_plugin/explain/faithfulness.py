@@ -1,0 +1,142 @@
+"""Whether scores of patches are true to the model, to each other, and to the tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gimp_plugin.explain.evidence import Evidence
+
+Scores = NDArray[np.float32]
+Kept = Callable[[NDArray[np.int64]], float]
+"""Evidence from some of the patches only."""
+
+SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Shares of the patches that are put in or taken out."""
+
+N_ORDERS = 5
+
+
+def evidence_of(evidence: Evidence, target: int) -> Kept:
+    """Log-odds of a class as a function of the patches that are left."""
+    return lambda rows: float(evidence.of_rows(np.sort(rows))[target])
+
+
+def areas(
+    kept: Kept,
+    scores: Mapping[str, Scores],
+    rows: NDArray[np.int64],
+    *,
+    rng: np.random.Generator,
+    n_orders: int = N_ORDERS,
+) -> dict[str, float]:
+    """Area between the curves of deletion and insertion by a score, and those of random order.
+
+    Insertion leaves the patches with the highest scores, deletion all others (Petsiuk et al. 2018,
+    arXiv 1806.07421), at each of `SHARES`. Random orders are the same for all scores.
+
+    Parameters
+    ----------
+    kept
+        Evidence from some of the patches.
+    scores
+        One value a patch, by name; higher ones speak for the class.
+    rows
+        Patches that take part.
+    rng
+        Of the random orders.
+    n_orders
+        How many random orders are averaged.
+
+    Returns
+    -------
+    `deletion_<name>`: how much lower the evidence is after deletion by the score than after
+    random deletion; `insertion_<name>`: how much higher after insertion; each averaged over the
+    shares. Above 0 the score is true to the model. Nothing for a single patch.
+    """
+    n_patches = len(rows)
+    if n_patches < 2:
+        return {}
+    sizes = [min(n_patches - 1, max(1, round(share * n_patches))) for share in SHARES]
+    wanted = sorted({*sizes, *(n_patches - size for size in sizes)})
+    orders = [rng.permutation(rows) for _ in range(n_orders)]
+    by_chance = {size: float(np.mean([kept(order[:size]) for order in orders])) for size in wanted}
+    found = {}
+    for name, values in scores.items():
+        order = rows[np.argsort(-values[rows], kind="stable")]
+        gaps = np.array(
+            [
+                (
+                    by_chance[n_patches - size] - kept(order[size:]),
+                    kept(order[:size]) - by_chance[size],
+                )
+                for size in sizes
+            ]
+        )
+        found[f"deletion_{name}"], found[f"insertion_{name}"] = gaps.mean(axis=0).tolist()
+    return found
+
+
+def agreement(scores: Mapping[str, Scores], regions: NDArray[np.int64]) -> dict[str, float]:
+    """Rank correlation (Spearman) of each two scores of a case.
+
+    Parameters
+    ----------
+    scores
+        One value a patch, by name; `occlusion` has one a region.
+    regions
+        Region of each patch: with `occlusion`, means over regions are compared.
+
+    Returns
+    -------
+    `spearman_<one>_<other>`; a pair of which one is constant or unknown is left out.
+    """
+    found = {}
+    sizes = np.bincount(regions)
+    for one, other in combinations(scores, 2):
+        pair: list[NDArray[np.floating]] = [scores[one], scores[other]]
+        if "occlusion" in {one, other}:
+            pair = [np.bincount(regions, part) / sizes for part in pair]
+        value = spearman(*pair)
+        if value is not None:
+            found[f"spearman_{one}_{other}"] = value
+    return found
+
+
+def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:
+    """Rank correlation; None where a value is unknown or all of one side are equal."""
+    from scipy.stats import spearmanr
+
+    known = np.isfinite(one).all() and np.isfinite(other).all()
+    if not known or len(one) < 3 or np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(spearmanr(one, other).statistic)
+
+
+def truth_aucs(scores: Mapping[str, Scores], truth: NDArray[np.float64]) -> dict[str, float]:
+    """Chance that a patch of the wanted kind has the higher score than another one.
+
+    Parameters
+    ----------
+    scores
+        One value a patch, by name.
+    truth
+        1 for patches of the wanted kind, 0 for others, NaN for those of no account.
+
+    Returns
+    -------
+    `auc_<name>`; nothing where a kind is missing.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    counted = np.isfinite(truth)
+    if len(np.unique(truth[counted])) < 2:
+        return {}
+    return {
+        f"auc_{name}": float(roc_auc_score(truth[counted], values[counted]))
+        for name, values in scores.items()
+        if np.isfinite(values[counted]).all()
+    }

@@ -1,0 +1,8 @@
+"""An explanation of a run: maps, genes and halves, with the tests of whether they are true."""
+
+from __future__ import annotations
+
+from gimp_plugin.studies.explanation.beside import Beside
+from gimp_plugin.studies.explanation.run import Explanation, explain
+
+__all__ = ["Beside", "Explanation", "explain"]

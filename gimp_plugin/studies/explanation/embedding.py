@@ -1,0 +1,111 @@
+"""Embeddings of all cases in one AnnData, and two-dimensional pictures of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from gimp_plugin import keys
+from gimp_plugin.cohort.writing import write_anndata
+from gimp_plugin.studies.explanation.inputs import Inputs
+from gimp_plugin.studies.explanation.plots import scatter, write_figure
+from gimp_plugin.studies.explanation.tables import Results, own_evidence
+
+if TYPE_CHECKING:
+    import anndata
+
+FILE = "embeddings.h5ad"
+TSNE, UMAP = "tsne", "umap"
+LEAST_CASES = 5
+PERPLEXITY, NEIGHBOURS = 30, 15
+
+
+def write_embeddings(
+    folder: Path,
+    results: Results,
+    inputs: Inputs,
+    *,
+    kinds: Sequence[str],
+    site_key: str,
+    seed: int,
+) -> None:
+    """Write `embeddings.h5ad`, and a picture of each kind.
+
+    Parameters
+    ----------
+    folder
+        Where.
+    results, inputs
+        The cases.
+    kinds
+        Of `tsne` and `umap`.
+    site_key
+        Column of the cohort with the hospital of each case; empty for none.
+    seed
+        Of the pictures.
+    """
+    import anndata
+
+    obs = _obs(results, inputs, site_key=site_key)
+    values = np.stack([result.embedding for _, result in results])
+    adata = anndata.AnnData(obs=obs, obsm={keys.OBSM: values})
+    if len(results) >= LEAST_CASES:
+        for kind in kinds:
+            _project(adata, kind, seed=seed)
+    write_anndata(
+        folder / FILE,
+        np.empty((len(obs), 0), np.float32),
+        obs=obs,
+        var=pd.DataFrame(index=pd.Index([], dtype=object)),
+        uns={keys.UNS: {"embedding": "what the head reads"}},
+        obsm={name: np.asarray(array) for name, array in adata.obsm.items()},
+    )
+    panels = [name for name in ("label", "split", "error", "site") if name in obs]
+    columns = {name: obs[name].tolist() for name in panels}
+    for kind in kinds:
+        if f"X_{kind}" in adata.obsm:
+            points = np.asarray(adata.obsm[f"X_{kind}"])
+            write_figure(folder / f"embedding_{kind}", scatter(points, columns, title=kind))
+
+
+def _obs(results: Results, inputs: Inputs, *, site_key: str) -> pd.DataFrame:
+    """What is known of each case."""
+    ids = [case.case_id for case, _ in results]
+    labels = [inputs.study.labels.get(case_id, "") for case_id in ids]
+    predicted = [inputs.classes[int(own_evidence(one).argmax())] for _, one in results]
+    outcome = [
+        "unknown" if not label else ("right" if label == guess else "wrong")
+        for label, guess in zip(labels, predicted, strict=True)
+    ]
+    columns = {
+        "label": labels,
+        "split": [inputs.parts[case_id] for case_id in ids],
+        "error": outcome,
+        "predicted": predicted,
+    }
+    if site_key:
+        sites = inputs.study.obs[site_key].reindex(ids)
+        columns["site"] = ["" if pd.isna(site) else str(site) for site in sites]
+    return pd.DataFrame(columns, index=ids)
+
+
+def _project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
+    """Add two dimensions of an embedding, by scanpy."""
+    import scanpy
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # umap tells that a seed costs it its threads
+        if kind == TSNE:
+            perplexity = min(PERPLEXITY, (adata.n_obs - 1) / 3)
+            scanpy.tl.tsne(adata, use_rep=keys.OBSM, perplexity=perplexity, random_state=seed)
+            return
+        neighbours = min(NEIGHBOURS, adata.n_obs - 1)
+        scanpy.pp.neighbors(adata, use_rep=keys.OBSM, n_neighbors=neighbours, random_state=seed)
+        scanpy.tl.umap(
+            adata, random_state=seed, init_pos="spectral" if adata.n_obs > 15 else "random"
+        )

@@ -1,0 +1,129 @@
+"""The folder of an explanation: whose it is, and which of its files are current."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin import keys
+from gimp_plugin.errors import StaleOutputError, listed
+from gimp_plugin.storage.atomic import clean_partials, write_json
+
+RECORD = "explanation.json"
+FORMAT, VERSION = "gimp.explanation", 1
+LOCK = ".lock"
+
+
+def check_folder(folder: Path, made_from: dict[str, Any], *, overwrite: bool) -> None:
+    """Refuse a folder that holds something else; nothing is changed.
+
+    Parameters
+    ----------
+    folder
+        The folder; it may be missing.
+    made_from
+        Hashes of the inputs, and the settings.
+    overwrite
+        Replace an explanation of other inputs.
+
+    Raises
+    ------
+    StaleOutputError
+        If it holds an explanation of other inputs, or files that are nobody's.
+    """
+    found = _read(folder)
+    if found is not None and found["made_from"] != made_from and not overwrite:
+        problem = f"{str(folder)!r} explains another run, other cases or with other settings"
+        raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
+    if found is None and folder.is_dir():
+        strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+        if strange:
+            problem = f"{str(folder)!r} holds files that are not an explanation's"
+            raise StaleOutputError(f"{problem}: {listed(strange)}", hint="choose another --output")
+
+
+def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str]) -> bool:
+    """Make a folder the explanation of these inputs, or find that it is finished.
+
+    What an explanation of other inputs wrote and is not written now goes, and nothing else.
+
+    Parameters
+    ----------
+    folder
+        The folder, checked.
+    made_from
+        Hashes of the inputs, and the settings.
+    files
+        Every file that may be written, relative to the folder.
+
+    Returns
+    -------
+    Whether there is work to do.
+    """
+    found = _read(folder)
+    _clean(folder)
+    if found is not None and found["made_from"] == made_from:
+        lacking = [name for name in found["written"] if not (folder / name).exists()]
+        return not found["complete"] or bool(lacking)
+    ours = set() if found is None else set(map(str, found["files"]))
+    for name in sorted(ours - set(files)):
+        if len(Path(name).parts) <= 2 and ".." not in Path(name).parts:
+            (folder / name).unlink(missing_ok=True)
+    _write(folder, made_from, files, written=(), complete=False)
+    return True
+
+
+def finish(
+    folder: Path, made_from: dict[str, Any], files: Sequence[str], *, complete: bool
+) -> None:
+    """Note that an explanation is finished, or that something of it failed.
+
+    Parameters
+    ----------
+    folder, made_from, files
+        As for `claim`.
+    complete
+        Whether nothing failed.
+    """
+    written = [name for name in files if (folder / name).exists()]
+    _write(folder, made_from, files, written=written, complete=complete)
+
+
+def _write(
+    folder: Path,
+    made_from: dict[str, Any],
+    files: Sequence[str],
+    *,
+    written: Sequence[str],
+    complete: bool,
+) -> None:
+    """Write the record."""
+    content = {
+        keys.FORMAT: FORMAT,
+        keys.FORMAT_VERSION: VERSION,
+        "made_from": made_from,
+        "files": sorted(files),
+        "written": sorted(written),
+        "complete": complete,
+    }
+    write_json(folder / RECORD, content)
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """Content of the record; None where there is none of ours."""
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if (found[keys.FORMAT], found[keys.FORMAT_VERSION]) != (FORMAT, VERSION):
+            return None
+        return found if {"made_from", "files", "written", "complete"} <= found.keys() else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _clean(folder: Path) -> None:
+    """Remove what killed processes left."""
+    for place in (folder, *(folder / name for name in ("cases", "patches", "pictures"))):
+        if place.is_dir():
+            clean_partials(place)

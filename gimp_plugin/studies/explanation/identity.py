@@ -1,0 +1,94 @@
+"""What decides an explanation, as hashes: the same folder is never made from two inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gimp_plugin.config import ExplainConfig, Runtime
+from gimp_plugin.data.cases import Case
+from gimp_plugin.storage.atomic import sha256_file, sha256_json
+from gimp_plugin.studies.explanation.beside import Beside
+from gimp_plugin.studies.explanation.compute import Explainer
+from gimp_plugin.studies.explanation.inputs import Inputs
+from gimp_plugin.studies.explanation.truth import truth_path
+
+DECISIVE = ("n_steps", "n_regions", "max_patches", "target")
+COMPUTED = ("genes", "occlusion", "faithfulness")
+"""What may be skipped and changes what is computed of a case, not only what is drawn."""
+
+
+def made_from(
+    inputs: Inputs,
+    config: ExplainConfig,
+    runtime: Runtime,
+    beside: Beside,
+    *,
+    slides: Mapping[str, Path],
+) -> dict[str, Any]:
+    """What decides an explanation: hashes and settings, no path.
+
+    Parameters
+    ----------
+    inputs, config, runtime, beside
+        What it is made from.
+    slides
+        Slides by slide_id.
+
+    Returns
+    -------
+    Plain values.
+    """
+    settings = {name: getattr(config, name) for name in DECISIVE}
+    settings["skip"] = sorted(set(config.skip).intersection(COMPUTED))
+    drawn = {"top": config.top, "formats": sorted(config.formats)}
+    drawn["skip"] = sorted(set(config.skip).difference(COMPUTED))
+    truth = None
+    if beside.truth is not None:
+        paths = [
+            truth_path(beside.truth, bag.slide_id) for case in inputs.cases for bag in case.bags
+        ]
+        truth = sha256_json([None if path is None else sha256_file(path) for path in paths])
+    return {
+        "models": [[one.sha256, one.record.temperature] for one in inputs.models],
+        "inputs": inputs.study.fingerprint(),
+        "cases": sha256_json([case.case_id for case in inputs.cases]),
+        "settings": settings,
+        "drawn": drawn,
+        "seed": runtime.seed,
+        "truth": truth,
+        "gene_sets": None if beside.gene_sets is None else sha256_file(beside.gene_sets),
+        "site_key": beside.site_key,
+        "slides": sha256_json([[name, slides[name].stat().st_size] for name in sorted(slides)]),
+        "excluded": sha256_json(
+            [[one.case_id, one.slide_id, one.step, one.reason] for one in inputs.exclusions]
+        ),
+    }
+
+
+def case_inputs(explainer: Explainer, case: Case, common: str) -> str:
+    """Hash of all that decides the result of one case.
+
+    Parameters
+    ----------
+    explainer
+        How cases are explained.
+    case
+        The case.
+    common
+        What all cases share.
+
+    Returns
+    -------
+    The hash.
+    """
+    genes = explainer.inputs.main.genes_of(case)
+    truth = None
+    if explainer.truth is not None:
+        paths = [truth_path(explainer.truth, bag.slide_id) for bag in case.bags]
+        truth = [None if path is None else sha256_file(path) for path in paths]
+    values = None if genes is None else hashlib.sha256(genes.cpu().numpy().tobytes()).hexdigest()
+    bags = [[bag.slide_id, bag.file_sha256] for bag in case.bags]
+    return sha256_json([common, case.case_id, bags, values, truth])

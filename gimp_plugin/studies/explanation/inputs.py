@@ -1,0 +1,187 @@
+"""What an explanation starts from: runs, cases and their genes, all checked before any work."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from gimp_plugin.assembly.load import check_bags, load_run
+from gimp_plugin.config import CohortSource, ExplainConfig
+from gimp_plugin.data.cases import Case
+from gimp_plugin.data.study import Study, prepare, with_defaults
+from gimp_plugin.errors import (
+    CheckpointError,
+    ConfigError,
+    PairingError,
+    did_you_mean,
+    listed,
+)
+from gimp_plugin.models.gimp import GimpModel
+from gimp_plugin.prediction.files import inherited
+from gimp_plugin.prediction.halves import predictable
+from gimp_plugin.prediction.predict import genes_of, parts_of_cases
+from gimp_plugin.storage.atomic import sha256_file
+from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.storage.tables import Exclusion
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Model:
+    """A run that is ready to explain.
+
+    Parameters
+    ----------
+    record
+        What the run says of itself.
+    module
+        Its model, without gradients of the weights.
+    genes
+        Standardised expression by `Case.gene_row`; None without genes.
+    """
+
+    record: RunRecord
+    module: GimpModel
+    genes: Tensor | None
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the weights."""
+        return sha256_file(self.record.weights)
+
+    def genes_of(self, case: Case) -> Tensor | None:
+        """Genes of a case as the model reads them, shape (gene,); None without."""
+        return self.genes[case.gene_row] if self.genes is not None and case.has_genes else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Inputs:
+    """Runs and cases.
+
+    Parameters
+    ----------
+    models
+        The run that is explained, and others to compare it with.
+    study
+        Where the cases come from.
+    cases
+        The cases.
+    parts
+        Split of each case.
+    exclusions
+        What was left out, and why.
+    """
+
+    models: tuple[Model, ...]
+    study: Study
+    cases: tuple[Case, ...]
+    parts: dict[str, str]
+    exclusions: tuple[Exclusion, ...]
+
+    @property
+    def main(self) -> Model:
+        """The run that is explained."""
+        return self.models[0]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.main.record.classes
+
+
+def read_inputs(
+    runs: Sequence[Path],
+    source: CohortSource,
+    *,
+    config: ExplainConfig,
+    device: torch.device,
+) -> Inputs:
+    """Load runs and find the cases that the first of them can predict.
+
+    Parameters
+    ----------
+    runs
+        Fine-tuned runs; the first is explained.
+    source
+        Where the cases are; what is None is taken from that run.
+    config
+        Which cases are taken, and which class is explained.
+    device
+        Where the models go.
+
+    Returns
+    -------
+    The inputs; at least one case.
+
+    Raises
+    ------
+    CheckpointError
+        If a run is not fine-tuned or damaged, or the runs are of different classes.
+    ConfigError
+        If nothing says where the cases are, or there is no such class.
+    PairingError
+        If no case is left.
+    """
+    loaded = [_loaded(run) for run in runs]
+    record = loaded[0][0]
+    _check(loaded[0][0], [one for one, _ in loaded[1:]], config.target)
+    if source.adata is None and source.labels is None and source.features is None:
+        raise ConfigError("nothing says which cases to explain", hint="give --adata or --features")
+    source = replace(with_defaults(source, of=inherited(record, source)), missing="keep")
+    study = prepare(source, modalities=record.config.model.modalities, labelled=False)
+    parts = parts_of_cases(record, study.case_ids)
+    cases, left_out = predictable(study.cases, record, None)
+    if config.splits:
+        kept = [case for case in cases if parts[case.case_id] in config.splits]
+        if not kept:
+            found = sorted({parts[case.case_id] for case in cases})
+            problem = f"none of {len(cases)} cases is of the split {' or '.join(config.splits)}"
+            raise PairingError(problem, hint=f"there are {listed(found)}")
+        cases = kept
+    models = []
+    for one, module in loaded:
+        check_bags(one, feature_dim=study.feature_dim, encoder=study.encoder)
+        genes = genes_of(one, study, cases, min_gene_coverage=config.min_gene_coverage)
+        values = None if genes is None else genes[0].to(device)
+        ready = module.to(device).requires_grad_(requires_grad=False)
+        models.append(Model(record=one, module=ready, genes=values))
+    return Inputs(
+        models=tuple(models),
+        study=study,
+        cases=tuple(cases),
+        parts=parts,
+        exclusions=(*study.exclusions, *left_out),
+    )
+
+
+def _loaded(run: Path) -> tuple[RunRecord, GimpModel]:
+    """A fine-tuned run."""
+    record, model = load_run(run)
+    if record.kind != "finetune":
+        problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
+        raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
+    if record.bundled:
+        logger.warning("%s is a model bundle: cases that it was trained on count as new, too", run)
+    return record, model
+
+
+def _check(record: RunRecord, others: Sequence[RunRecord], target: str) -> None:
+    """Refuse runs of other classes, and a class that there is not."""
+    for other in others:
+        if (other.classes, other.config.model.modalities) != (
+            record.classes,
+            record.config.model.modalities,
+        ):
+            problem = (
+                f"runs {str(record.path)!r} and {str(other.path)!r} differ in classes or halves"
+            )
+            raise CheckpointError(problem, hint="compare runs of one study, of several seeds")
+    if target and target not in record.classes:
+        problem = f"class {target!r} is unknown{did_you_mean(target, record.classes)}"
+        raise ConfigError(problem, hint=f"the run knows {listed(record.classes)}")

@@ -1,0 +1,209 @@
+"""From runs and cases to a folder that says why: maps, genes, halves, and whether it is true."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from gimp_plugin.assembly.device import device_of
+from gimp_plugin.config import CohortSource, ExplainConfig, Runtime
+from gimp_plugin.data.cases import Case
+from gimp_plugin.errors import (
+    GimpError,
+    PairingError,
+    ResourceError,
+    SafetyError,
+)
+from gimp_plugin.slides.reading import SlideReaders
+from gimp_plugin.storage.atomic import sha256_json
+from gimp_plugin.storage.locks import held
+from gimp_plugin.storage.tables import (
+    EXCLUSIONS,
+    FAILURES,
+    Failure,
+    write_exclusions,
+    write_failures,
+)
+from gimp_plugin.studies.explanation import embedding, tables
+from gimp_plugin.studies.explanation.beside import Beside, check_beside
+from gimp_plugin.studies.explanation.compute import Explainer
+from gimp_plugin.studies.explanation.folder import LOCK, check_folder, claim, finish
+from gimp_plugin.studies.explanation.identity import case_inputs, made_from
+from gimp_plugin.studies.explanation.inputs import Inputs, read_inputs
+from gimp_plugin.studies.explanation.names import file_name, without_paths
+from gimp_plugin.studies.explanation.results import CaseResult, read_case, write_case
+from gimp_plugin.studies.explanation.slides import Writer
+from gimp_plugin.studies.explanation.writing import SlideFiles, slide_files
+
+logger = logging.getLogger(__name__)
+
+CASES = "cases"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What was explained.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    outcome
+        `done`, or `nothing to do`.
+    n_cases
+        Cases that were explained.
+    failures
+        What could not be.
+    """
+
+    path: Path
+    outcome: str
+    n_cases: int
+    failures: tuple[Failure, ...] = ()
+
+
+def explain(
+    runs: Sequence[Path],
+    source: CohortSource,
+    *,
+    output: Path,
+    config: ExplainConfig,
+    runtime: Runtime,
+    beside: Beside | None = None,
+    writers: Mapping[str, tuple[str, Writer]] | None = None,
+) -> Explanation:
+    """Explain what a run says of cases.
+
+    Each case is explained alone and kept as soon as it is done, so an interrupted command goes on;
+    what ranks among all cases, and everything that is drawn, follows at the end.
+
+    Parameters
+    ----------
+    runs
+        Fine-tuned runs; the first is explained, the others are compared with it.
+    source
+        Where the cases are; what is None is taken from the run.
+    output
+        The folder to write.
+    config
+        What decides it.
+    runtime
+        Device and seed; the precision is float32.
+    beside
+        Slides, truth, sets of genes.
+    writers
+        Suffix and writer of patches by name of `ExplainConfig.formats`.
+
+    Returns
+    -------
+    What was done.
+
+    Raises
+    ------
+    GimpError
+        If a run, the cases, or what stands beside them cannot be used.
+    StaleOutputError
+        If `output` explains something else.
+    """
+    beside = beside or Beside()
+    device = device_of(runtime)
+    inputs = read_inputs(runs, source, config=config, device=device)
+    slides = check_beside(beside, inputs)
+    explainer = Explainer(
+        inputs=inputs, config=config, truth=beside.truth, seed=runtime.seed, device=device
+    )
+    made = made_from(inputs, config, runtime, beside, slides=slides)
+    formats = {name: pair for name, pair in (writers or {}).items() if name in config.formats}
+    kept = SlideFiles(
+        folder=output,
+        config=config,
+        writers=formats,
+        slides=slides,
+        with_slides=bool(beside.slides),
+    )
+    files = _files(inputs, kept)
+    check_folder(output, made, overwrite=runtime.overwrite)
+    with held(output / LOCK):
+        check_folder(output, made, overwrite=runtime.overwrite)
+        if not claim(output, made, files):
+            logger.info("%s is complete and current: nothing to do", output)
+            return Explanation(output, "nothing to do", len(inputs.cases))
+        failures: list[Failure] = []
+        results = list(_results(explainer, output, made, failures))
+        if not results:
+            write_failures(output, failures)
+            problem = f"none of {len(inputs.cases)} cases could be explained"
+            raise PairingError(problem, hint=f"{str(output / FAILURES)!r} says why")
+        _write_tables(output, results, explainer, beside)
+        with ExitStack() as stack:
+            readers = stack.enter_context(SlideReaders()) if kept.needs_readers else None
+            failures += slide_files(kept, results, inputs, readers)
+        write_failures(output, failures)
+        write_exclusions(output, inputs.exclusions)
+        finish(output, made, files, complete=not failures)
+    return Explanation(output, "done", len(results), tuple(failures))
+
+
+def _results(
+    explainer: Explainer, output: Path, made: dict[str, Any], failures: list[Failure]
+) -> Iterator[tuple[Case, CaseResult]]:
+    """Each case, computed or as it was kept; one that fails stops no other."""
+    cases = explainer.inputs.cases
+    common = sha256_json({key: made[key] for key in ("models", "settings", "seed")})
+    for case in tqdm(cases, desc="explain", disable=None):
+        path = output / CASES / f"{file_name(case.case_id)}.h5"
+        try:
+            own = case_inputs(explainer, case, common)
+            found = read_case(path, inputs=own)
+            if found is None:
+                found = explainer.of(case)
+                write_case(path, found, inputs=own)
+        except (SafetyError, ResourceError):
+            raise
+        except GimpError as error:
+            told = without_paths(str(error), [bag.path for bag in case.bags])
+            failures.append(Failure(case.case_id, "explain", type(error).__name__, told))
+            logger.warning("case %r is left out: %s", case.case_id, error)
+            continue
+        yield case, found
+
+
+def _files(inputs: Inputs, kept: SlideFiles) -> list[str]:
+    """Every file that may be written, but for the record."""
+    pictures = [
+        f"{stem}.{kind}"
+        for stem in (tables.TOP_PLOT, "embedding_tsne", "embedding_umap")
+        for kind in ("svg", "png")
+    ]
+    named = [tables.CASES, tables.MODALITIES, tables.FAITHFULNESS, tables.SUMMARY, tables.GENES]
+    named += [tables.TOP_GENES, tables.GROUPS, tables.SETS, embedding.FILE, FAILURES, EXCLUSIONS]
+    cases = [f"{CASES}/{file_name(case.case_id)}.h5" for case in inputs.cases]
+    slides = [
+        name for case in inputs.cases for bag in case.bags for name in kept.names(bag.slide_id)
+    ]
+    return [*named, *pictures, *cases, *slides]
+
+
+def _write_tables(
+    output: Path, results: tables.Results, explainer: Explainer, beside: Beside
+) -> None:
+    """Write what speaks of all cases."""
+    inputs, skip, seed = explainer.inputs, explainer.config.skip, explainer.seed
+    tables.write_cases(output / tables.CASES, results, inputs)
+    if not tables.write_modalities(output / tables.MODALITIES, results, inputs):
+        text = "no case has both halves and a run that can do without each: no %s"
+        logger.info(text, tables.MODALITIES)
+    if "genes" not in skip:
+        tables.write_genes(output, results, inputs, gene_sets=beside.gene_sets)
+    if any(result.metrics for _, result in results):
+        tables.write_faithfulness(output, results, inputs, seed=seed)
+    kinds = [kind for kind in (embedding.TSNE, embedding.UMAP) if kind not in skip]
+    embedding.write_embeddings(
+        output, results, inputs, kinds=kinds, site_key=beside.site_key, seed=seed
+    )
