@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-from gimp_plugin.training.curves import COLOURS, _panels, learning_curves
+from gimp_plugin.training.curves import COLOURS, learning_curves, panels_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -25,7 +25,7 @@ STAGES = {
 
 
 def test_every_metric_is_in_one_panel_and_unknown_ones_are_drawn_too():
-    titles = {name: dict(_panels(each["epochs"])) for name, each in STAGES.items()}
+    titles = {name: dict(panels_of(each["epochs"])) for name, each in STAGES.items()}
 
     assert titles == {
         "genes": {"loss": ["loss", "val_loss"], "accuracy": ["val_accuracy"]},

@@ -28,6 +28,7 @@ COMMANDS = {
     "predict": "gimp_plugin.cli.predict",
     "evaluate": "gimp_plugin.cli.evaluate",
     "explain": "gimp_plugin.cli.explain",
+    "report": "gimp_plugin.cli.report",
     "export": "gimp_plugin.cli.export",
     "benchmark": "gimp_plugin.cli.benchmark",
     "demo": "gimp_plugin.cli.demo",

@@ -113,7 +113,7 @@ def tables_of(given: str) -> list[Path]:
         return [Path(given)]
     found = sorted(glob.glob(given))  # noqa: PTH207  # a pattern may also be absolute
     if not found:
-        raise MissingFileError(f"no file fits --compare {given!r}")
+        raise MissingFileError(f"no file fits {given!r}")
     return [Path(name) for name in found]
 
 

@@ -41,7 +41,7 @@ def sections(found: Evaluation) -> Iterator[str]:
         ["metric", "value", "95 % interval"],
         (
             [label, number(one.value), interval(one.low, one.high)]
-            for label, one in _labelled_metrics(found)
+            for label, one in labelled_metrics(found)
         ),
     )
     yield table(
@@ -82,7 +82,7 @@ def _title(found: Evaluation) -> str:
     return line
 
 
-def _labelled_metrics(found: Evaluation) -> Iterator[tuple[str, Estimate]]:
+def labelled_metrics(found: Evaluation) -> Iterator[tuple[str, Estimate]]:
     """Metrics under the names that a reader knows."""
     classes = list(found.by_class)
     kind = f"{classes[1]} positive" if len(classes) == 2 else "one class against the others, mean"

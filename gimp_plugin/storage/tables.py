@@ -46,7 +46,7 @@ def csv_text(rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> st
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        writer.writerow([_cell(row[column]) for column in columns])
+        writer.writerow([defused(row[column]) for column in columns])
     return text.getvalue()
 
 
@@ -75,7 +75,7 @@ def _write_or_remove(path: Path, rows: Sequence[Any], kind: type) -> None:
         path.unlink(missing_ok=True)
 
 
-def _cell(value: Any) -> str:
+def defused(value: Any) -> str:
     """Text of a cell, defused."""
     text = "" if value is None else str(value)
     return f"'{text}" if _is_formula(text) and not _is_number(text) else text

@@ -42,7 +42,7 @@ def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    rows = {name: list(_panels(stage["epochs"])) for name, stage in stages.items()}
+    rows = {name: list(panels_of(stage["epochs"])) for name, stage in stages.items()}
     n_columns = max((len(panels) for panels in rows.values()), default=1)
     width, height = PANEL_INCHES
     with rc_context({"svg.hashsalt": "gimp", "font.size": 8}):
@@ -60,7 +60,7 @@ def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
     return file.getvalue()
 
 
-def _panels(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
+def panels_of(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
     """Titles of the panels of a stage, each with the metrics that it has."""
     left = dict.fromkeys(name for epoch in epochs for name in epoch)
     for title, wanted in PANELS.items():

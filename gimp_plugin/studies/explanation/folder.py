@@ -33,7 +33,7 @@ def check_folder(folder: Path, made_from: dict[str, Any], *, overwrite: bool) ->
     StaleOutputError
         If it holds an explanation of other inputs, or files that are nobody's.
     """
-    found = _read(folder)
+    found = read_record(folder)
     if found is not None and found["made_from"] != made_from and not overwrite:
         problem = f"{str(folder)!r} explains another run, other cases or with other settings"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
@@ -62,7 +62,7 @@ def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str]) -> bool
     -------
     Whether there is work to do.
     """
-    found = _read(folder)
+    found = read_record(folder)
     _clean(folder)
     if found is not None and found["made_from"] == made_from:
         lacking = [name for name in found["written"] if not (folder / name).exists()]
@@ -111,7 +111,7 @@ def _write(
     write_json(folder / RECORD, content)
 
 
-def _read(folder: Path) -> dict[str, Any] | None:
+def read_record(folder: Path) -> dict[str, Any] | None:
     """Content of the record; None where there is none of ours."""
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))

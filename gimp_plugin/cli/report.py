@@ -1,0 +1,99 @@
+"""`gimp report`: one page of HTML about runs, for a clinician and a reviewer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gimp_plugin.cli import options
+
+
+@click.command("report", short_help="Write one page about runs, to read and to print.")
+@click.argument(
+    "runs", metavar="[RUN]...", nargs=-1, type=options.FILE, default=(Path("runs/finetune"),)
+)
+@click.option(
+    "--predictions",
+    metavar="FILE|PATTERN",
+    multiple=True,
+    help="Predictions of these runs; a quoted pattern for several. May be repeated.",
+)
+@click.option(
+    "--compare",
+    "others",
+    metavar="FILE|PATTERN",
+    multiple=True,
+    help="Another system's predictions of the same patients: a baseline, a control. May be "
+    "repeated.",
+)
+@click.option(
+    "--explanation",
+    "explanations",
+    metavar="DIR",
+    type=options.FILE,
+    multiple=True,
+    help="What gimp explain wrote for one of these runs; may be repeated.",
+)
+@click.option("--adata", type=options.FILE, help="Gene cohort, .h5ad, to be checked.")
+@options.labels
+@options.cohort_option("--case-key")
+@options.cohort_option("--features")
+@options.cohort_option("--slide-table")
+@options.cohort_option("--label-key", from_run=True)
+@click.option(
+    "--site-key",
+    metavar="COLUMN",
+    show_default="tissue_source_site, site, or the site of TCGA ids",
+    help="Column of obs with the hospital.",
+)
+@options.cohort_option("--layer")
+@options.cohort_option("--scale")
+@click.option(
+    "--pictures",
+    "n_pictures",
+    type=click.IntRange(min=0),
+    default=12,
+    show_default=True,
+    help="Cases of a run whose maps are shown.",
+)
+@options.seed
+@options.overwrite
+@options.output("report.html", folder=False)
+def command(
+    *,
+    runs: tuple[Path, ...],
+    predictions: tuple[str, ...],
+    others: tuple[str, ...],
+    explanations: tuple[Path, ...],
+    n_pictures: int,
+    seed: int,
+    overwrite: bool,
+    output: Path,
+    **cohort: Any,
+) -> None:
+    """Write one page of HTML about RUN, or about several side by side.
+
+    The page needs nothing beside it: no script, no network. By default RUN is runs/finetune. The
+    cohort (--adata) is checked as gimp check does; what is not given is named in its section.
+    """
+    from gimp_plugin.cli.evaluate import tables_of
+    from gimp_plugin.errors import ConfigError
+    from gimp_plugin.studies.report import Asked, report
+
+    given = sorted(name for name, value in cohort.items() if value is not None and name != "adata")
+    if cohort["adata"] is None and given:
+        problem = f"--{given[0].replace('_', '-')} says how the cohort is read, and there is none"
+        raise ConfigError(problem, hint="give --adata")
+    asked = Asked(
+        runs=runs,
+        predictions=tuple(path for each in predictions for path in tables_of(each)),
+        others=tuple(tuple(tables_of(each)) for each in others),
+        explanations=explanations,
+        cohort=cohort,
+        n_pictures=n_pictures,
+        seed=seed,
+    )
+    found = report(asked, output=output, overwrite=overwrite)
+    click.echo(f"{found.path}: {found.outcome}, {len(found.warnings)} warnings")

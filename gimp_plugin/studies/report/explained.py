@@ -1,0 +1,202 @@
+"""Sections from an explanation: embedding, genes, halves, and slides with how true the maps are."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gimp_plugin.errors import CheckpointError
+from gimp_plugin.evaluation.statistics import mean_interval
+from gimp_plugin.evaluation.text import number, p_value
+from gimp_plugin.storage.run_files import NUMBER, read_object, read_rows
+from gimp_plugin.studies.explanation import tables
+from gimp_plugin.studies.report.blocks import (
+    Beside,
+    Fold,
+    Name,
+    Picture,
+    Table,
+    Text,
+    lacking,
+    said,
+)
+from gimp_plugin.studies.report.gathering import Reported
+from gimp_plugin.studies.report.performance import to
+from gimp_plugin.studies.report.pictures import embedded
+
+NO_EXPLANATION = "no explanation"
+EXPLAIN = (
+    "gimp explain --model RUN --adata FILE -o DIR makes one, and --explanation DIR shows it here"
+)
+N_TOP, N_SETS = 20, 10
+PLOT_PX = 1400
+SUMMARY_SHAPE: dict[Any, Any] = {...: {...: (*NUMBER, type(None))}}
+Block = Text | Table | Beside | Fold | Picture
+Row = dict[str, str]
+
+
+def rows_of(folder: Path, name: str, *needed: str) -> list[Row]:
+    """Rows of a table of an explanation; none where it was not written."""
+    return read_rows(folder / name, *needed) if (folder / name).is_file() else []
+
+
+def number_in(row: Mapping[str, str], column: str, path: Path) -> float:
+    """Cell of a table as a number.
+
+    Parameters
+    ----------
+    row, column
+        The cell.
+    path
+        The table, for the message.
+
+    Returns
+    -------
+    The number; NaN for an empty cell.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none.
+    """
+    text = row.get(column, "")
+    try:
+        return float(text) if text else math.nan
+    except ValueError as error:
+        problem = f"{str(path)!r} is damaged: column {column!r} has {text!r:.60}"
+        raise CheckpointError(f"{problem}, expected a number") from error
+
+
+def measured_of(folder: Path) -> dict[str, dict[str, float]]:
+    """Content of `faithfulness.json`; nothing where nothing was measured."""
+    path = folder / tables.SUMMARY
+    return read_object(path, SUMMARY_SHAPE) if path.is_file() else {}
+
+
+def embedding_of(one: Reported) -> tuple[Block, ...]:
+    """Pictures of the embedding."""
+    folder = one.explanation
+    if folder is None:
+        return lacking(NO_EXPLANATION, EXPLAIN)
+    found = []
+    for kind, title in (("tsne", "t-SNE"), ("umap", "UMAP")):
+        alt = f"{title} of what the head reads, a point a case, coloured and marked by label, "
+        picture = embedded(
+            folder / f"embedding_{kind}.png",
+            side=PLOT_PX,
+            alt=f"{alt}split and error",
+            caption=f"{title} of the cases. Distances between far points mean nothing.",
+        )
+        found += [] if picture is None else [picture]
+    return tuple(found) or lacking("no embedding was drawn", "gimp explain without --skip tsne")
+
+
+def genes_of(one: Reported) -> tuple[Block, ...]:
+    """Genes, groups and sets of genes that matter most."""
+    folder = one.explanation
+    if folder is None:
+        return lacking(NO_EXPLANATION, EXPLAIN)
+    path = folder / tables.TOP_GENES
+    rows = rows_of(folder, tables.TOP_GENES, "gene_id", "mean_abs", "mean_explained")
+    if not rows:
+        return lacking("no genes were explained", "a run with genes, without --skip genes")
+    columns = [name for name in ("gene_id", "name", "group") if any(row.get(name) for row in rows)]
+    top = Table(
+        caption=f"The {min(N_TOP, len(rows))} of {len(rows):,} genes with the largest attributions",
+        header=[
+            *(name.removesuffix("_id") for name in columns),
+            *("mean |attribution|", "mean, to the explained class"),
+        ],
+        rows=[
+            [
+                *(Name(row[column]) for column in columns),
+                f"{number_in(row, 'mean_abs', path):.4f}",
+                f"{number_in(row, 'mean_explained', path):+.4f}",
+            ]
+            for row in rows[:N_TOP]
+        ],
+        n_texts=len(columns),
+    )
+    note = (
+        "Integrated gradients, in nats; the sign is that of the mean over cases. Correlated genes "
+        "share one signal, and the model may take any of them."
+    )
+    return (said(note), Beside((top, *_groups(folder), *_sets(folder))))
+
+
+def halves_of(one: Reported) -> tuple[Block, ...]:
+    """Which half decided, by the Shapley values of the two."""
+    folder = one.explanation
+    if folder is None:
+        return lacking(NO_EXPLANATION, EXPLAIN)
+    path, columns = folder / tables.MODALITIES, ("shapley_slides", "shapley_genes")
+    rows = rows_of(folder, tables.MODALITIES, "case_id", "explained", "decided", *columns)
+    if not rows:
+        return lacking("no case could be asked for each half", "a run of both halves with dropout")
+    values = {
+        column: np.array([number_in(row, column, path) for row in rows]) for column in columns
+    }
+    counts = Counter(row["decided"] for row in rows)
+    summary = Table(
+        caption=f"What each half adds to the evidence, {len(rows)} cases",
+        header=["half", "cases it decided", "mean, nats", "95 % interval"],
+        rows=[
+            [half, str(counts[half]), f"{own.mean():+.3f}", to(*mean_interval(own, seed=0))]
+            for half, own in zip(("slides", "genes"), values.values(), strict=True)
+        ],
+    )
+    order = np.argsort(values["shapley_slides"] - values["shapley_genes"], kind="stable")
+    cases = Table(
+        caption="Shapley values of the two halves, from genes decided to slides decided",
+        header=["case", "explained", "decided", "slides", "genes"],
+        rows=[
+            [
+                *(Name(rows[at][column]) for column in ("case_id", "explained", "decided")),
+                *(f"{values[column][at]:+.3f}" for column in columns),
+            ]
+            for at in order.tolist()
+        ],
+        n_texts=3,
+    )
+    return (summary, Fold(f"All {len(rows):,} cases", (cases,)))
+
+
+def _groups(folder: Path) -> list[Table]:
+    """Groups of genes with the largest sums."""
+    path = folder / tables.GROUPS
+    rows = rows_of(folder, tables.GROUPS, "group", "class", "n_genes", "mean", "mean_abs")
+    rows.sort(key=lambda row: -number_in(row, "mean_abs", path))
+    cells = [
+        [
+            *(Name(row[column]) for column in ("group", "class", "n_genes")),
+            f"{number_in(row, 'mean', path):+.3f}",
+            f"{number_in(row, 'mean_abs', path):.3f}",
+        ]
+        for row in rows[:N_TOP]
+    ]
+    header = ["group", "class", "genes", "mean of the sum", "mean |sum|"]
+    caption = "Groups of genes with the largest sums"
+    return [Table(caption=caption, header=header, rows=cells, n_texts=2)] if cells else []
+
+
+def _sets(folder: Path) -> list[Table]:
+    """Sets of genes with the least q."""
+    path = folder / tables.SETS
+    rows = rows_of(folder, tables.SETS, "name", "n_genes", "auc", "p", "q")
+    rows.sort(key=lambda row: number_in(row, "q", path))
+    cells = [
+        [
+            Name(row["name"]),
+            Name(row["n_genes"]),
+            number(number_in(row, "auc", path)),
+            *(p_value(number_in(row, column, path)) for column in ("p", "q")),
+        ]
+        for row in rows[:N_SETS]
+    ]
+    header = ["set of genes", "genes", "AUC", "p", "q"]
+    return [Table(caption="Sets of genes", header=header, rows=cells)] if cells else []

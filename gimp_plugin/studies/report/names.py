@@ -1,0 +1,100 @@
+"""Names and texts from files, made harmless: visible, not too long, no formula of a spreadsheet."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from markupsafe import Markup, escape
+
+from gimp_plugin.storage.tables import defused
+
+MAX_NAME, MAX_TEXT = 60, 2000
+
+
+def visible(text: str) -> str:
+    r"""Give a text whose control characters, those that turn the direction included, are seen.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    One line.
+
+    Examples
+    --------
+    >>> visible("a\u202eb\nc")
+    'a<U+202E>b c'
+    """
+    spaced = " ".join(text.split())
+    return "".join(one if one.isprintable() else f"<U+{ord(one):04X}>" for one in spaced)
+
+
+def short(name: str, limit: int = MAX_NAME) -> str:
+    """Give a name that fits a cell; a longer one ends with a hash, so that it stays its own.
+
+    Parameters
+    ----------
+    name
+        The name.
+    limit
+        Letters.
+
+    Returns
+    -------
+    At most that many letters.
+
+    Examples
+    --------
+    >>> short("TCGA-05-4244"), short("x" * 100, 12)
+    ('TCGA-05-4244', 'xxxx…4b98e3')
+    """
+    shown = visible(name)
+    if len(shown) <= limit:
+        return shown
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return f"{shown[: limit - len(digest) - 2]}…{digest}"
+
+
+def as_name(name: str) -> Markup:
+    """Give a name as HTML that is written in its own direction and is no formula."""
+    return Markup("<bdi>{}</bdi>").format(short(defused(name)))
+
+
+def as_text(text: str) -> Markup:
+    """Give a text as HTML, not at any length."""
+    shown = visible(text)
+    return escape(shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}…")
+
+
+def without_folders(text: str, paths: Iterable[Path]) -> str:
+    """Give a text that names files without their folders, which may bear the name of a patient.
+
+    Parameters
+    ----------
+    text
+        The text.
+    paths
+        Files and folders that it may name.
+
+    Returns
+    -------
+    The text.
+
+    Examples
+    --------
+    >>> without_folders("no '../b/run', . and run", [Path("."), Path("../b/run")])
+    "no 'run', . and run"
+    """
+    shown = {
+        form: path.absolute().name for path in paths for form in (str(path.absolute()), str(path))
+    }
+    for form in sorted(shown, key=len, reverse=True):
+        if os.sep in form:
+            text = text.replace(form, shown[form])
+    return text

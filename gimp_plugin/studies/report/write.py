@@ -1,0 +1,229 @@
+"""From runs to one page of HTML."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gimp_plugin
+from gimp_plugin.errors import EvaluationError, StaleOutputError
+from gimp_plugin.evaluation import Evaluation, evaluate
+from gimp_plugin.storage.atomic import write_text
+from gimp_plugin.studies.report import explained, performance, provenance
+from gimp_plugin.studies.report.blocks import Name, Section, Table, said
+from gimp_plugin.studies.report.cautions import of_evaluation, warnings_of
+from gimp_plugin.studies.report.confusion import confusion_of
+from gimp_plugin.studies.report.gathering import Asked, Reported, reported
+from gimp_plugin.studies.report.maps import slides_of
+from gimp_plugin.studies.report.names import as_name, as_text, short, without_folders
+
+logger = logging.getLogger(__name__)
+
+GENERATOR = '<meta name="generator" content="gimp-plugin report">'
+"""By which a page of ours is known."""
+HEAD_BYTES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written.
+
+    Parameters
+    ----------
+    path
+        The page.
+    outcome
+        `done`, or `nothing to do`.
+    warnings
+        What stands on top of it.
+    """
+
+    path: Path
+    outcome: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """The content of the page.
+
+    Parameters
+    ----------
+    title
+        Its title.
+    warnings
+        What stands on top.
+    compared
+        Sections on all runs together; none for one run.
+    runs
+        Label and sections of each run.
+    """
+
+    title: str
+    warnings: tuple[str, ...]
+    compared: tuple[Section, ...]
+    runs: tuple[tuple[str, tuple[Section, ...]], ...]
+
+
+def report(asked: Asked, *, output: Path, overwrite: bool) -> Report:
+    """Write a report of runs.
+
+    Parameters
+    ----------
+    asked
+        What it is made of.
+    output
+        The page.
+    overwrite
+        Replace a page that was made of something else.
+
+    Returns
+    -------
+    What was done.
+
+    Raises
+    ------
+    GimpError
+        If an input cannot be used.
+    StaleOutputError
+        If another file stands at `output`, or a page that says something else.
+    """
+    _check_ours(output)
+    page = _page(asked)
+    text = rendered(page, asked)
+    if output.exists() and output.read_bytes() == text.encode():
+        return Report(output, "nothing to do", page.warnings)
+    if output.exists() and not overwrite:
+        problem = f"{str(output)!r} was made of other inputs"
+        raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
+    write_text(output, text)
+    return Report(output, "done", page.warnings)
+
+
+def rendered(page: Page, asked: Asked) -> str:
+    """Give the page as HTML.
+
+    Parameters
+    ----------
+    page
+        Its content.
+    asked
+        What it was made of: no path of these stands in the page, but their last part.
+
+    Returns
+    -------
+    The text, the same bytes for the same content.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    pages = Environment(
+        loader=PackageLoader("gimp_plugin.studies.report"),
+        autoescape=True,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+    def told(text: str) -> str:
+        return (
+            as_name(text) if isinstance(text, Name) else as_text(without_folders(text, asked.paths))
+        )
+
+    pages.filters |= {"told": told, "short": short}
+    version = gimp_plugin.__version__
+    return pages.get_template("report.html").render(page=page, version=version)
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to write over a file that is no page of ours."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        if GENERATOR.encode() not in file.read(HEAD_BYTES):
+            problem = f"{str(path)!r} is in the way: it is no report of ours"
+            raise StaleOutputError(problem, hint="choose another --output")
+
+
+def _page(asked: Asked) -> Page:
+    """Bring all content together."""
+    found = reported(asked)
+    compared: tuple[Section, ...] = ()
+    warnings: list[str] = []
+    title = f"Report of {len(found)} runs"
+    if len(found) == 1:
+        title = f"Report of {short(found[0].label)}"
+    else:
+        compared, warnings = _compared(found, asked)
+    for one in found:
+        prefix = f"{one.label}: " if len(found) > 1 else ""
+        warnings += [f"{prefix}{text}" for text in warnings_of(one)]
+    runs = tuple(
+        (one.label, tuple(_sections(one, asked, f"r{place}-" if len(found) > 1 else "")))
+        for place, one in enumerate(found, start=1)
+    )
+    return Page(
+        title=title,
+        warnings=tuple(without_folders(text, asked.paths) for text in dict.fromkeys(warnings)),
+        compared=compared,
+        runs=runs,
+    )
+
+
+def _sections(one: Reported, asked: Asked, prefix: str) -> Iterator[Section]:
+    """Sections of one run, in the order in which they are asked for."""
+    parts: dict[str, tuple[str, tuple[Any, ...]]] = {
+        "metrics": ("Headline metrics", performance.metrics_of(one)),
+        "cohort": ("Cohort and exclusions", provenance.cohort_of(one)),
+        "audit": ("Audit of the cohort", provenance.audit_of(one)),
+        "splits": ("Splits", provenance.splits_of(one)),
+        "curves": ("ROC and precision-recall", performance.curves_of(one, seed=asked.seed)),
+        "calibration": ("Calibration", performance.calibration_of(one)),
+        "confusion": ("Confusion", confusion_of(one, prefix=prefix)),
+        "training": ("Training curves", provenance.training_of(one)),
+        "embedding": ("Embedding", explained.embedding_of(one)),
+        "genes": ("Genes and groups", explained.genes_of(one)),
+        "halves": ("Which half decided", explained.halves_of(one)),
+        "slides": ("Slides", slides_of(one, n_pictures=asked.n_pictures)),
+        "card": ("Model card", provenance.card_of(one)),
+        "provenance": ("Provenance and versions", provenance.provenance_of(one)),
+    }
+    for name, (title, blocks) in parts.items():
+        yield Section(f"{prefix}{name}", title, blocks)
+
+
+def _compared(found: Sequence[Reported], asked: Asked) -> tuple[tuple[Section, ...], list[str]]:
+    """Runs side by side, and taken together where they are seeds or folds of one system."""
+    rows = [_row(one.label, one.evaluation) for one in found]
+    blocks: list[Any] = [
+        Table(
+            caption="Runs side by side, each on its own test or new cases",
+            header=["run", "cases", "accuracy", "balanced accuracy", "AUC", "ECE"],
+            rows=rows,
+        )
+    ]
+    warnings: list[str] = []
+    together = [table.path for one in found for table in one.tables]
+    if together and all(one.tables for one in found):
+        try:
+            whole = evaluate(together, others=asked.others, seed=asked.seed)
+        except EvaluationError as error:
+            if asked.others:
+                raise
+            blocks.append(said(f"Not taken together: {error.problem}."))
+        else:
+            warnings = [f"together: {text}" for text in of_evaluation(whole)]
+            blocks += [said("All together:"), *performance.evaluated(whole)]
+    return (Section("compared", "Runs side by side", tuple(blocks)),), warnings
+
+
+def _row(label: str, found: Evaluation | None) -> list[str]:
+    """Run in the table of runs."""
+    if found is None:
+        return [Name(label), *["no predictions"] * 5]
+    columns = ("accuracy", "balanced_accuracy", "auc", "calibration_error")
+    cases = f"{found.n_cases} {found.part}"
+    return [Name(label), cases, *(str(found.metrics[column]) for column in columns)]
