@@ -156,7 +156,7 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
         folder / GENES,
         own,
         obs=obs,
-        var=table.drop(columns="gene_id").set_index(table["gene_id"].rename(None)),
+        var=_stored(table, inputs.classes),
         uns={keys.UNS: {"classes": list(inputs.classes)}},
         layers={f"class_{place}": values[:, place] for place in range(len(inputs.classes))},
         obsm={f"groups_class_{place}": summed[:, place] for place in range(len(inputs.classes))},
@@ -236,6 +236,13 @@ def _gene_table(
         "mean_explained": own.mean(axis=0, dtype=np.float64),
     }
     return pd.DataFrame(table | {f"mean_{name}": means[at] for at, name in enumerate(classes)})
+
+
+def _stored(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Table of genes as HDF5 takes it: a class may have a name that is no name of a column."""
+    names = {f"mean_{name}": f"mean_class_{place}" for place, name in enumerate(classes)}
+    named = table.drop(columns="gene_id").rename(columns=names)
+    return named.set_index(table["gene_id"].rename(None))
 
 
 def _write_groups(
