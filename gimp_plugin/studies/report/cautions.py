@@ -13,9 +13,12 @@ from gimp_plugin.storage.tables import FAILURES
 from gimp_plugin.studies.explanation.folder import read_record
 from gimp_plugin.studies.report.explained import measured_of, rows_of
 from gimp_plugin.studies.report.gathering import Reported
+from gimp_plugin.studies.report.names import short
 
 WIDE = 0.2
 """Width of the interval of the accuracy above which it says little."""
+MAX_FOUND = 240
+"""Letters of a finding that stand on top; all of it stands in the audit."""
 SCORES = ("attention", "attribution", "occlusion")
 
 
@@ -34,7 +37,7 @@ def warnings_of(one: Reported) -> Iterator[str]:
     yield from _of_performance(one)
     if one.audited is not None:
         for each in one.audited.findings:
-            yield f"gimp check, {each.check}: {each.found}"
+            yield f"gimp check, {each.check}: {short(each.found, MAX_FOUND)}"
     yield from _of_run(one)
     if one.explanation is not None:
         yield from _of_explanation(one.explanation)

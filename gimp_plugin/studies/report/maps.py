@@ -23,6 +23,7 @@ from gimp_plugin.studies.report.explained import (
     rows_of,
 )
 from gimp_plugin.studies.report.gathering import Reported
+from gimp_plugin.studies.report.names import short
 from gimp_plugin.studies.report.pictures import embedded
 
 MAP_PX, SHEET_PX = 360, 900
@@ -152,11 +153,14 @@ def _case(folder: Path, row: Row, slides: Sequence[str], metrics: Mapping[str, s
             caption="Patches with the highest and the lowest score",
         )
         drawn = [one for one in (*maps, sheet) if one is not None]
-        blocks += [said(f"Slide {slide_id}"), Beside(tuple(drawn))]
+        blocks += [said(f"Slide {short(slide_id)}"), Beside(tuple(drawn))]
     odds = number_in(row, "log_odds", folder / tables.CASES)
-    known = f"{row['label']}, " if row["label"] else ""
-    told = f"{row['case_id']}: {known}called {row['predicted']} ({_outcome(row)})"
-    return Fold(f"{told}, evidence for {row['explained']} {odds:+.2f} nats", tuple(blocks))
+    case_id, label, called, target = (
+        short(row[column]) for column in ("case_id", "label", "predicted", "explained")
+    )
+    known = f"{label}, " if label else ""
+    told = f"{case_id}: {known}called {called} ({_outcome(row)})"
+    return Fold(f"{told}, evidence for {target} {odds:+.2f} nats", tuple(blocks))
 
 
 def _caption(kind: str, metrics: Mapping[str, str], folder: Path) -> str:

@@ -11,7 +11,8 @@ from markupsafe import Markup, escape
 
 from gimp_plugin.storage.tables import defused
 
-MAX_NAME, MAX_TEXT = 60, 2000
+MAX_NAME, MAX_TEXT = 64, 2000
+"""Letters; a SHA-256 fits a name."""
 
 
 def visible(text: str) -> str:
@@ -52,7 +53,7 @@ def short(name: str, limit: int = MAX_NAME) -> str:
     Examples
     --------
     >>> short("TCGA-05-4244"), short("x" * 100, 12)
-    ('TCGA-05-4244', 'xxxx…4b98e3')
+    ('TCGA-05-4244', 'xxxx…09ecb6')
     """
     shown = visible(name)
     if len(shown) <= limit:
@@ -67,8 +68,8 @@ def as_name(name: str) -> Markup:
 
 
 def as_text(text: str) -> Markup:
-    """Give a text as HTML, not at any length."""
-    shown = visible(text)
+    """Give a text as HTML, neither it nor a word of it at any length."""
+    shown = " ".join(map(short, text.split()))
     return escape(shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}…")
 
 
