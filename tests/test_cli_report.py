@@ -290,9 +290,12 @@ def test_runs_of_other_systems_are_not_taken_together(study):
     text = Path("seed1.csv").read_text().replace(",test,", ",new,", 1)
     Path("seed1.csv").write_text(text)
 
-    page = report("run0", "run1", "--predictions", "seed*.csv")
+    options = ("run0", "run1", "--predictions", "seed*.csv")
+    page = report(*options)
+    said = refused(study, 3, "report", *options, "--compare", "seed0.csv", "-o", "two.html")
 
     assert "Not taken together:" in page.text
+    assert "share" in said
 
 
 def test_other_systems_are_compared(study):
@@ -363,6 +366,7 @@ def test_what_is_not_ours_is_never_replaced_and_a_page_of_other_inputs_on_reques
         (("run1", "--explanation", "why"), 3, "'why' explains another run"),
         (("run0", "--explanation", "features"), 3, "'features' holds no explanation"),
         (("run0", *["--explanation", "why"] * 2), 2, "explain the same run"),
+        (("run0", "--compare", "seed1.csv"), 2, "a run has no predictions"),
         (("run0", "--label-key", "label"), 2, "--label-key says how the cohort is read"),
         (("run0", "--adata", "gone.h5ad"), 3, "'gone.h5ad'"),
         (("run0", "-o", "features"), 2, "is a folder, expected a file"),

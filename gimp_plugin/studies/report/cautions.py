@@ -13,31 +13,30 @@ from gimp_plugin.storage.tables import FAILURES
 from gimp_plugin.studies.explanation.folder import read_record
 from gimp_plugin.studies.report.explained import measured_of, rows_of
 from gimp_plugin.studies.report.gathering import Reported
-from gimp_plugin.studies.report.names import short
 
 WIDE = 0.2
 """Width of the interval of the accuracy above which it says little."""
-MAX_FOUND = 240
-"""Letters of a finding that stand on top; all of it stands in the audit."""
 SCORES = ("attention", "attribution", "occlusion")
 
 
-def warnings_of(one: Reported) -> Iterator[str]:
+def warnings_of(one: Reported, *, compared: bool) -> Iterator[str]:
     """Warn of what weakens the figures, the gravest first.
 
     Parameters
     ----------
     one
         The run and what is known of it.
+    compared
+        Whether other systems stand beside it.
 
     Yields
     ------
     Sentences without a full stop.
     """
-    yield from _of_performance(one)
+    yield from _of_performance(one, compared=compared)
     if one.audited is not None:
         for each in one.audited.findings:
-            yield f"gimp check, {each.check}: {short(each.found, MAX_FOUND)}"
+            yield f"gimp check, {each.check}: {each.found}"
     yield from _of_run(one)
     if one.explanation is not None:
         yield from _of_explanation(one.explanation)
@@ -53,13 +52,13 @@ def of_evaluation(found: Evaluation) -> Iterator[str]:
     yield from found.warnings
 
 
-def _of_performance(one: Reported) -> Iterator[str]:
+def _of_performance(one: Reported, *, compared: bool) -> Iterator[str]:
     """Warn of missing or weak figures."""
     if one.evaluation is None:
         yield "no predictions were given: nothing here says how well other cases are predicted"
         return
     yield from of_evaluation(one.evaluation)
-    if not one.evaluation.comparisons:
+    if not compared:
         yield "no baseline or control stands beside these figures (--compare)"
     for table in one.tables:
         if "model" not in note_of(table.path):

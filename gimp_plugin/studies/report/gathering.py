@@ -117,6 +117,9 @@ def reported(asked: Asked) -> list[Reported]:
     if len(set(models)) < len(models):
         raise ConfigError("a run is given twice", hint="give each run once")
     tables = _tables_of(models, asked.predictions)
+    if asked.others and not all(tables.values()):
+        problem = "--compare needs something to compare with: a run has no predictions"
+        raise ConfigError(problem, hint="give those of each run with --predictions")
     explanations = _explanations_of(models, asked.explanations)
     found = []
     for place, (record, model) in enumerate(zip(records, models, strict=True)):

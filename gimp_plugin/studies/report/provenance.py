@@ -253,8 +253,10 @@ def _charts(name: str, stage: Mapping[str, Any]) -> Iterator[Chart]:
         )
 
 
-def _facts(caption: str, facts: Mapping[str, Any]) -> Table:
+def _facts(caption: str, facts: Mapping[str, Any]) -> Table | Text:
     """Names and values, those that are absolute paths by their name alone."""
+    if not facts:
+        return said(f"{caption}: not known.")
     rows = [[str(name), Name(_told(value))] for name, value in facts.items()]
     return Table(caption=caption, header=["what", "value"], rows=rows, n_texts=2)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import gimp_plugin
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 GENERATOR = '<meta name="generator" content="gimp-plugin report">'
 """By which a page of ours is known."""
 HEAD_BYTES = 1000
+MAX_WARNING = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,17 +162,23 @@ def _page(asked: Asked) -> Page:
         compared, warnings = _compared(found, asked)
     for one in found:
         prefix = f"{one.label}: " if len(found) > 1 else ""
-        warnings += [f"{prefix}{text}" for text in warnings_of(one)]
+        warnings += [f"{prefix}{text}" for text in warnings_of(one, compared=bool(asked.others))]
     runs = tuple(
         (one.label, tuple(_sections(one, asked, f"r{place}-" if len(found) > 1 else "")))
         for place, one in enumerate(found, start=1)
     )
     return Page(
         title=title,
-        warnings=tuple(without_folders(text, asked.paths) for text in dict.fromkeys(warnings)),
+        warnings=tuple(_told(text, asked) for text in dict.fromkeys(warnings)),
         compared=compared,
         runs=runs,
     )
+
+
+def _told(warning: str, asked: Asked) -> str:
+    """Warning without folders, and not at any length: its section says all."""
+    words = map(short, without_folders(warning, asked.paths).split())
+    return shorten(" ".join(words), MAX_WARNING, placeholder=" ...")
 
 
 def _sections(one: Reported, asked: Asked, prefix: str) -> Iterator[Section]:
