@@ -29,6 +29,7 @@ COMMANDS = {
     "evaluate": "gimp_plugin.cli.evaluate",
     "explain": "gimp_plugin.cli.explain",
     "report": "gimp_plugin.cli.report",
+    "view": "gimp_plugin.cli.view",
     "export": "gimp_plugin.cli.export",
     "benchmark": "gimp_plugin.cli.benchmark",
     "demo": "gimp_plugin.cli.demo",

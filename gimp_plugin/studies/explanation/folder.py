@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gimp_plugin import keys
-from gimp_plugin.errors import StaleOutputError, listed
+from gimp_plugin.errors import CheckpointError, MissingFileError, StaleOutputError, listed
 from gimp_plugin.storage.atomic import clean_partials, write_json
 
 RECORD = "explanation.json"
@@ -120,6 +120,35 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return found if {"made_from", "files", "written", "complete"} <= found.keys() else None
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def explained_model(folder: Path) -> str:
+    """Hash of the weights that an explanation is of.
+
+    Parameters
+    ----------
+    folder
+        The explanation.
+
+    Returns
+    -------
+    The hash.
+
+    Raises
+    ------
+    MissingFileError
+        If there is no explanation.
+    CheckpointError
+        If it names no model.
+    """
+    record = read_record(folder)
+    if record is None:
+        problem = f"{str(folder)!r} holds no explanation"
+        raise MissingFileError(problem, hint="make it: gimp explain")
+    try:
+        return str(record["made_from"]["models"][0][0])
+    except (LookupError, TypeError) as error:
+        raise CheckpointError(f"{str(folder)!r} is damaged: it names no model") from error
 
 
 def _clean(folder: Path) -> None:

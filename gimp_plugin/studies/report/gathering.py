@@ -18,7 +18,7 @@ from gimp_plugin.storage.predictions import Predictions, note_of, read_predictio
 from gimp_plugin.storage.run_files import read_object, read_provenance, read_rows
 from gimp_plugin.storage.runs import CONFIG, PROVENANCE, SPLITS, RunRecord, read_run
 from gimp_plugin.storage.tables import EXCLUSIONS
-from gimp_plugin.studies.explanation.folder import read_record
+from gimp_plugin.studies.explanation.folder import explained_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,14 +191,7 @@ def _explanations_of(models: Sequence[str], folders: Sequence[Path]) -> dict[str
     """Explanations by the run that they are of."""
     found: dict[str, Path] = {}
     for folder in folders:
-        record = read_record(folder)
-        if record is None:
-            problem = f"{str(folder)!r} holds no explanation"
-            raise MissingFileError(problem, hint="make it: gimp explain")
-        try:
-            model = str(record["made_from"]["models"][0][0])
-        except (LookupError, TypeError) as error:
-            raise CheckpointError(f"{str(folder)!r} is damaged: it names no model") from error
+        model = explained_model(folder)
         if model not in models:
             problem = f"{str(folder)!r} explains another run than those given"
             raise CheckpointError(problem, hint="give the run that it was made of")
