@@ -298,6 +298,23 @@ def test_runs_of_other_systems_are_not_taken_together(study):
     assert "share" in said
 
 
+def test_a_control_is_no_seed(study):
+    cohort = ("--adata", "genes.h5ad", "--slide-table", "slides.csv", "--features", "features")
+    options = ("--config", "tiny.toml", "--from", "none", "--splits", "parts.csv", "--epochs", 1)
+    _done("finetune", *cohort, *options, "--modalities", "genes", "-o", "half")
+    _done("predict", *cohort, "--model", "half", "-o", "half.csv")
+    tables = ("--predictions", "seed0.csv", "--predictions", "half.csv")
+
+    page = report("run0", "half", *tables)
+    said = refused(
+        study, 2, "report", "run0", "half", *tables, "--compare", "seed1.csv", "-o", "two.html"
+    )
+
+    assert "Not taken together: they differ in more than seed and splits." in page.text
+    assert "seeds averaged" not in page.text
+    assert "these runs are not" in said
+
+
 def test_other_systems_are_compared(study):
     shutil.copy("seed1.csv", "control.csv")
 

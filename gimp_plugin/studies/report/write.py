@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import gimp_plugin
-from gimp_plugin.errors import EvaluationError, StaleOutputError
-from gimp_plugin.evaluation import Evaluation, evaluate
+from gimp_plugin.errors import StaleOutputError
 from gimp_plugin.storage.atomic import write_text
 from gimp_plugin.studies.report import explained, performance, provenance
-from gimp_plugin.studies.report.blocks import Name, Section, Table, said
-from gimp_plugin.studies.report.cautions import of_evaluation, warnings_of
+from gimp_plugin.studies.report.blocks import Name, Section
+from gimp_plugin.studies.report.cautions import warnings_of
 from gimp_plugin.studies.report.confusion import confusion_of
 from gimp_plugin.studies.report.gathering import Asked, Reported, reported
 from gimp_plugin.studies.report.maps import slides_of
 from gimp_plugin.studies.report.names import as_name, as_text, short, without_folders
+from gimp_plugin.studies.report.together import side_by_side
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def _page(asked: Asked) -> Page:
     if len(found) == 1:
         title = f"Report of {short(found[0].label)}"
     else:
-        compared, warnings = _compared(found, asked)
+        compared, warnings = side_by_side(found, asked)
     for one in found:
         prefix = f"{one.label}: " if len(found) > 1 else ""
         warnings += [f"{prefix}{text}" for text in warnings_of(one, compared=bool(asked.others))]
@@ -201,37 +201,3 @@ def _sections(one: Reported, asked: Asked, prefix: str) -> Iterator[Section]:
     }
     for name, (title, blocks) in parts.items():
         yield Section(f"{prefix}{name}", title, blocks)
-
-
-def _compared(found: Sequence[Reported], asked: Asked) -> tuple[tuple[Section, ...], list[str]]:
-    """Runs side by side, and taken together where they are seeds or folds of one system."""
-    rows = [_row(one.label, one.evaluation) for one in found]
-    blocks: list[Any] = [
-        Table(
-            caption="Runs side by side, each on its own test or new cases",
-            header=["run", "cases", "accuracy", "balanced accuracy", "AUC", "ECE"],
-            rows=rows,
-        )
-    ]
-    warnings: list[str] = []
-    together = [table.path for one in found for table in one.tables]
-    if together and all(one.tables for one in found):
-        try:
-            whole = evaluate(together, others=asked.others, seed=asked.seed)
-        except EvaluationError as error:
-            if asked.others:
-                raise
-            blocks.append(said(f"Not taken together: {error.problem}."))
-        else:
-            warnings = [f"together: {text}" for text in of_evaluation(whole)]
-            blocks += [said("All together:"), *performance.evaluated(whole)]
-    return (Section("compared", "Runs side by side", tuple(blocks)),), warnings
-
-
-def _row(label: str, found: Evaluation | None) -> list[str]:
-    """Run in the table of runs."""
-    if found is None:
-        return [Name(label), *["no predictions"] * 5]
-    columns = ("accuracy", "balanced_accuracy", "auc", "calibration_error")
-    cases = f"{found.n_cases} {found.part}"
-    return [Name(label), cases, *(str(found.metrics[column]) for column in columns)]
