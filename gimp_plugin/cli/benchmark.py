@@ -28,11 +28,12 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
 )
 @click.option(
     "--methods",
-    metavar="NAME,NAME,...",
+    metavar="all|table1|table2|NAME,...",
     default="all",
     show_default=True,
     callback=names_of,
-    help="Methods to compare; all: all but those that the documentation marks as by name only.",
+    help="Methods to compare, or sets of them; all: all but those that the documentation marks as "
+    "by name only; table1, table2: the rows of the paper's tables, what it prints beside them.",
 )
 @click.option(
     "--reference",

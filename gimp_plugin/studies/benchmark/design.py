@@ -18,6 +18,7 @@ from gimp_plugin.storage.atomic import sha256_file, sha256_json
 from gimp_plugin.studies.benchmark.folder import FORMAT, FORMAT_VERSION, Place
 from gimp_plugin.studies.benchmark.inputs import Inputs, look
 from gimp_plugin.studies.benchmark.methods import chosen, reference_of
+from gimp_plugin.studies.benchmark.printed import SETS
 from gimp_plugin.studies.benchmark.protocol import Protocol, Regime
 from gimp_plugin.training.plan import without_folder
 
@@ -40,6 +41,8 @@ class Design:
         The cells, in the order in which they run.
     reference
         Method that the others are tested against.
+    sets
+        Tables of the paper that were asked for.
     """
 
     inputs: Inputs
@@ -49,6 +52,7 @@ class Design:
     identity: Mapping[str, Any]
     places: tuple[Place, ...]
     reference: str
+    sets: tuple[str, ...] = ()
 
 
 def designed(
@@ -96,6 +100,7 @@ def designed(
         identity=_identity(inputs, config, regime, runtime),
         places=places,
         reference=reference,
+        sets=tuple(name for name in SETS if name in protocol.methods),
     )
 
 

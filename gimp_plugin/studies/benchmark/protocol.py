@@ -82,7 +82,8 @@ class Protocol:
     Parameters
     ----------
     methods
-        Names of methods; `all` stands for all but the controls.
+        Names of methods; `all` stands for all but the controls, `table1` and `table2` for the rows
+        of the paper's tables.
     folds
         Folds to run; empty runs every fold of the splits.
     n_seeds

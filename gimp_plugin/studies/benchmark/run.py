@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
+from gimp_plugin.assembly.device import device_of
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.errors import EvaluationError, SafetyError
 from gimp_plugin.storage.atomic import clean_partials
@@ -25,6 +26,7 @@ from gimp_plugin.studies.benchmark.folder import (
     seal,
 )
 from gimp_plugin.studies.benchmark.inputs import write
+from gimp_plugin.studies.benchmark.memory import Watch
 from gimp_plugin.studies.benchmark.methods import METHODS
 from gimp_plugin.studies.benchmark.protocol import Protocol
 from gimp_plugin.studies.benchmark.report import write_tables
@@ -161,6 +163,7 @@ def _tried(cell: Cell) -> Exception | None:
     cell.folder.mkdir(parents=True, exist_ok=True)
     clean_partials(cell.folder)
     cell.predictions.unlink(missing_ok=True)  # no current table of a cell that is not done
+    watch = Watch(device_of(cell.runtime))
     try:
         cost = METHODS[cell.place.method].train(cell)
     except SafetyError:  # a file that means harm stops everything
@@ -168,6 +171,7 @@ def _tried(cell: Cell) -> Exception | None:
     except Exception as error:  # a method that fails stops no other
         logger.debug("%s", cell.place, exc_info=True)
         return error
+    cost = cost.with_peaks(watch.memory, watch.gpu_memory)
     seal(cell.folder, cell.place, cell.identity, cost)
     return None
 
@@ -204,6 +208,7 @@ def _reported(design: Design, output: Path, *, outcome: str) -> BenchmarkResult:
         reference=design.reference,
         regime=str(design.regime),
         seed=design.runtime.seed,
+        sets=design.sets,
     )
     write_tables(output, tables)
     return BenchmarkResult(
