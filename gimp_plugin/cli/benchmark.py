@@ -53,6 +53,12 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     help="Learn from K training cases of each class, with the others as slides without a label for "
     "pre-training, or from K random genes.",
 )
+@click.option(
+    "--epochs",
+    type=int,
+    show_default="each stage as in the preset",
+    help="Epochs of each network in all its stages together, at most.",
+)
 @options.preset
 @click.option("--report-only", is_flag=True, help="Train nothing: tables of what is done.")
 @options.runtime
@@ -65,6 +71,7 @@ def command(
     reference: str,
     n_seeds: int,
     regime: str,
+    epochs: int | None,
     report_only: bool,
     as_json: bool,
     output: Path,
@@ -83,7 +90,12 @@ def command(
     from gimp_plugin.studies.benchmark.report import as_markdown, costs_as_markdown
 
     protocol = Protocol(
-        methods=methods, folds=folds, n_seeds=n_seeds, regime=regime, reference=reference
+        methods=methods,
+        folds=folds,
+        n_seeds=n_seeds,
+        regime=regime,
+        reference=reference,
+        epochs=epochs,
     )
     with logs.quieter():
         found = run_benchmark(

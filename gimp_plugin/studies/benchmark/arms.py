@@ -18,6 +18,7 @@ from gimp_plugin.config import CohortSource
 from gimp_plugin.prediction import predict
 from gimp_plugin.storage.runs import LOG
 from gimp_plugin.storage.tables import read_csv, write_csv
+from gimp_plugin.studies.benchmark.budget import shared
 from gimp_plugin.studies.benchmark.cells import Cell
 from gimp_plugin.studies.benchmark.folder import Cost
 from gimp_plugin.studies.chain import FINETUNE, train
@@ -51,9 +52,12 @@ def network(
     -------
     What the training took.
     """
+    config = cell.config.replace(changes)
+    if cell.epochs is not None:
+        config = shared(config, start=start, epochs=cell.epochs)
     runs = train(
         learned_from or cell.source,
-        cell.config.replace(changes),
+        config,
         start=start,
         folder=cell.folder,
         runtime=cell.runtime,

@@ -34,6 +34,8 @@ def title(tables: Tables) -> str:
         line += f", {len(tables.folds)} of {tables.n_folds} folds: the others are not done"
     elif tables.n_folds > 1:
         line += f", {tables.n_folds} folds"
+    if tables.epochs is not None:
+        line += f", {tables.epochs} epochs a network"
     n_seeds = max(one.n_seeds for one in tables.evaluated)
     return line + (f", probabilities of {n_seeds} seeds averaged." if n_seeds > 1 else ".")
 

@@ -54,6 +54,7 @@ def as_json(tables: Tables) -> str:
     found = {
         "reference": tables.reference,
         "regime": tables.regime,
+        "epochs": tables.epochs,
         "folds": list(tables.folds),
         "n_folds": tables.n_folds,
         "methods": {one.method: _nested(one) for one in tables.rows},

@@ -129,6 +129,7 @@ def _cells(design: Design, output: Path) -> list[Cell]:
             config=design.config,
             # Whatever lies in a cell that is not done is ours.
             runtime=replace(design.runtime, seed=place.seed, overwrite=True),
+            epochs=design.epochs,
         )
         for place in design.places
     ]
@@ -210,6 +211,7 @@ def _reported(design: Design, output: Path, *, outcome: str) -> BenchmarkResult:
         seed=design.runtime.seed,
         sets=design.sets,
     )
+    tables = replace(tables, epochs=design.epochs)
     write_tables(output, tables)
     return BenchmarkResult(
         path=output, outcome=outcome, n_cells=len(costs), failures=failures, tables=tables

@@ -101,6 +101,8 @@ class Tables:
         Folds that were asked for.
     regime
         How much there was to learn from.
+    epochs
+        Of each network in all, where they were given.
     cells
         Every training that is done.
     """
@@ -110,6 +112,7 @@ class Tables:
     folds: tuple[str, ...]
     n_folds: int
     regime: str
+    epochs: int | None = None
     cells: tuple[ScoredCell, ...] = ()
 
     @property
