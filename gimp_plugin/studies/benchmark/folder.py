@@ -44,7 +44,8 @@ class Cost:
     predict_seconds
         Time that the prediction took a slide, of a network that reads slides.
     peak_memory, peak_gpu_memory
-        The most memory that training and prediction took, in bytes; None where it is not known.
+        The most bytes that the process, and torch on its GPU, held during training and prediction;
+        None where it is not known.
     """
 
     n_parameters: int

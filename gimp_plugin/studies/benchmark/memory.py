@@ -1,4 +1,4 @@
-"""The most memory that a piece of work takes in this process, and on its GPU."""
+"""The most memory that this process, and its GPU, hold during a piece of work."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FORGET_PEAK = "5"
 class Watch:
     """Counts from its making on.
 
-    Memory of the process is resident memory above what was held when the work began, after freed
-    memory was given back to the system. What a process loads once, such as a library at its first
-    use, counts for the work that loads it.
+    Memory is all that the process holds, Python and its libraries included: what it holds more than
+    before would blame the first work of a process for the libraries that it loads, 190 MiB in a
+    small training. Memory that is free is given back to the system first.
 
     Parameters
     ----------
@@ -30,15 +30,14 @@ class Watch:
         self._gpu = device if device.type == "cuda" else None
         gc.collect()
         _give_back()
-        self._before = _resident("VmRSS") if _forget_peak() else None
+        self._counts = _forget_peak()
         if self._gpu is not None:
             torch.cuda.reset_peak_memory_stats(self._gpu)
 
     @property
     def memory(self) -> int | None:
         """Bytes of the process; None where the system does not tell."""
-        peak = _resident("VmHWM")
-        return None if self._before is None or peak is None else max(0, peak - self._before)
+        return resident("VmHWM") if self._counts else None
 
     @property
     def gpu_memory(self) -> int | None:
@@ -62,8 +61,8 @@ def _forget_peak() -> bool:
     return True
 
 
-def _resident(name: str) -> int | None:
-    """Bytes of a line of `STATUS`; None where there is none."""
+def resident(name: str) -> int | None:
+    """Bytes that the process holds: `VmRSS` now, `VmHWM` at most; None where no system tells."""
     try:
         lines = STATUS.read_text(encoding="ascii").splitlines()
     except OSError:
