@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -109,11 +109,9 @@ def working(output: Path, shard: Shard | None) -> Iterator[None]:
         yield
 
 
-def in_turn(output: Path) -> ExitStack:
+def in_turn(output: Path) -> AbstractContextManager[None]:
     """Hold, for moments, what all shards write: tables and the list of failures."""
-    stack = ExitStack()
-    stack.enter_context(held(output / ".turn.lock", wait=True))
-    return stack
+    return held(output / ".turn.lock", wait=True)
 
 
 def _first_of_kin(method: str, names: Sequence[str]) -> str:
