@@ -15,15 +15,29 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+
+from gimp_plugin.assembly.build import build_model
+from gimp_plugin.config import Runtime, load_preset
+from gimp_plugin.data.cases import Case
+from gimp_plugin.prediction.encoding import each_case
+from gimp_plugin.storage.bag_writer import BagWriter
+from gimp_plugin.storage.bags import read_info
+from gimp_plugin.studies.benchmark.arms import network
+from gimp_plugin.studies.benchmark.inputs import _bag_mean
+from gimp_plugin.studies.benchmark.memory import Watch, resident
+from gimp_plugin.studies.benchmark.methods import METHODS
 
 FEATURE_DIM = 1024
 N_WARM = 1000
@@ -33,9 +47,6 @@ GIB = 2**30
 def main() -> None:
     """Write the bags and let every method predict from each."""
     asked = parsed()
-    if asked.bag:
-        sys.stdout.write(json.dumps(predicted(asked)))
-        return
     with tempfile.TemporaryDirectory() as folder:
         warm = Path(folder) / "warm.h5"
         write_bag(warm, N_WARM)
@@ -43,31 +54,29 @@ def main() -> None:
             bag = Path(folder) / f"{n_patches}.h5"
             write_bag(bag, n_patches)
             for names in asked.methods or map(", ".join, alike().values()):
-                cost = line(names.split(",")[0], bag, warm, asked)
+                cost = line(names.split(",")[0], (warm, bag), asked)
                 say(f"{n_patches:>7} patches  {cost}  {names}")
             bag.unlink()
 
 
-def line(method: str, bag: Path, warm: Path, asked: argparse.Namespace) -> str:
-    """What a method costs on a bag; an error ends no other method."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--bag", str(bag), "--warm", str(warm)]
-    command += ["--methods", method]
-    runs = [
-        subprocess.run(command, check=False, stdout=subprocess.PIPE) for _ in range(asked.rounds)
-    ]
-    failed = [run.returncode for run in runs if run.returncode]
-    if failed:
-        return f"failed, code {failed[0]}"
-    found = [json.loads(run.stdout) for run in runs]
+def line(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -> str:
+    """What a method costs on a bag; one that is killed ends no other method."""
+    try:
+        found = [alone(method, bags, asked) for _ in range(asked.rounds)]
+    except BrokenProcessPool:
+        return "ended by the system"
     best = {name: min(one[name] for one in found) for name in found[0]}
     return "{cpu:7.2f} s CPU  {wall:7.2f} s wall  {gib:5.2f} GiB  {parameters:>10,}".format(**best)
 
 
+def alone(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -> dict[str, float]:
+    """Predict in a process of its own, forked from this one, which has imported everything."""
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        return pool.submit(predicted, method, bags, asked).result()
+
+
 def alike() -> dict[str, list[str]]:
     """Names of methods by what their networks are."""
-    from gimp_plugin.studies.benchmark.arms import network
-    from gimp_plugin.studies.benchmark.methods import METHODS
-
     found: dict[str, list[str]] = {}
     for name, method in METHODS.items():
         if isinstance(method.train, partial) and method.train.func is network:
@@ -78,26 +87,19 @@ def alike() -> dict[str, list[str]]:
 
 def model_changes(method: str) -> dict[str, Any]:
     """What makes the network of a method different, but for its training."""
-    from gimp_plugin.studies.benchmark.methods import METHODS
-
     changes = METHODS[method].train.keywords["changes"]
     return {k: v for k, v in changes.items() if k.startswith("model.") and k != "model.trainer"}
 
 
-def predicted(asked: argparse.Namespace) -> dict[str, float]:
+def predicted(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -> dict[str, float]:
     """Predict a small bag, then the bag; what the latter cost."""
-    import torch
-
-    from gimp_plugin.storage.bags import read_info
-    from gimp_plugin.studies.benchmark.memory import Watch, resident
-
     torch.set_num_threads(asked.threads)
-    (method,) = asked.methods
     once, n_parameters = linear() if method == "logistic-bag" else networked(method, asked)
-    once(read_info(asked.warm))
+    warm, bag = map(read_info, bags)
+    once(warm)
     watch = Watch(torch.device("cpu"))
     base, cpu, wall = resident("VmRSS"), time.process_time(), time.perf_counter()
-    once(read_info(asked.bag))
+    once(bag)
     return {
         "cpu": time.process_time() - cpu,
         "wall": time.perf_counter() - wall,
@@ -108,13 +110,6 @@ def predicted(asked: argparse.Namespace) -> dict[str, float]:
 
 def networked(method: str, asked: argparse.Namespace) -> tuple[Any, int]:
     """How a network predicts, and its size."""
-    import torch
-
-    from gimp_plugin.assembly.build import build_model
-    from gimp_plugin.config import Runtime, load_preset
-    from gimp_plugin.data.cases import Case
-    from gimp_plugin.prediction.encoding import each_case
-
     config = load_preset(asked.preset, model_changes(method)).model
     model = build_model(
         config, n_genes=asked.genes, feature_dim=FEATURE_DIM, n_classes=2, seed=0, decoder=False
@@ -133,17 +128,12 @@ def networked(method: str, asked: argparse.Namespace) -> tuple[Any, int]:
 
 def linear() -> tuple[Any, int]:
     """How the regression on the mean of all patches predicts, and its size."""
-    from gimp_plugin.data.cases import Case
-    from gimp_plugin.studies.benchmark.inputs import _bag_mean
-
     weights = np.random.default_rng(0).normal(size=FEATURE_DIM)
     return lambda bag: _bag_mean(Case(case_id="case", bags=(bag,))) @ weights, FEATURE_DIM + 1
 
 
 def write_bag(path: Path, n_patches: int) -> None:
     """Write a bag of random features."""
-    from gimp_plugin.storage.bag_writer import BagWriter
-
     rng = np.random.default_rng(0)
     with BagWriter(path, dim=FEATURE_DIM, attributes={}, n_patches=n_patches) as bag:
         for start in range(0, n_patches, 8192):
@@ -167,8 +157,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--methods", nargs="+", help="only these")
-    parser.add_argument("--bag", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--warm", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
