@@ -2,7 +2,7 @@
 
 Paper, sections 3.2 and 3.3, doi 10.1007/978-3-031-43987-2_49 (arXiv 2309.02702). The tables give
 accuracies only. Their denominators are not printed: each value is a count out of 189 or out of 190
-cases, never of both, but for one that is neither.
+cases, but for one that is neither. 0.9947 is 188 of 189, too; the text has 190 test cases.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Printed:
     accuracy
         As it is printed.
     n_right, n_cases
-        The only count of cases that gives it; None where none does.
+        The count of cases that gives it; None where none does.
     """
 
     table: str
