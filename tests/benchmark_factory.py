@@ -44,9 +44,17 @@ def benchmark(source: CohortSource, output: Path, *words: object, splits: str = 
     return result
 
 
-def tables(output: Path) -> dict[str, bytes]:
+MEASURED = ("seconds", "predict_seconds_a_slide", "peak_memory_mib", "peak_gpu_memory_mib")
+
+
+def tables(output: Path) -> dict[str, object]:
     """Tables that are the same whatever interrupted the comparison."""
-    return {name: (output / name).read_bytes() for name in ("table.md", "table.csv", "table.json")}
+    names = ("table.md", "table.csv", "table.json", "table.tex")
+    cells = [
+        {name: cell for name, cell in row.items() if name not in MEASURED}
+        for row in read_csv(output / "cells.csv")
+    ]
+    return {"cells": cells, **{name: (output / name).read_bytes() for name in names}}
 
 
 def evaluations(output: Path) -> dict[str, dict]:

@@ -19,7 +19,9 @@ from gimp_plugin.prediction import embed
 from gimp_plugin.storage.bags import list_bags, read_coords, read_features
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune, pretrain
+from gimp_plugin.training import folder as training_folder
 from tests import foreign_bags
+from tests.benchmark_factory import benchmark
 from tests.cohort_factory import make_cohort
 from tests.slide_factory import make_slide
 from tests.slide_readers import borrow
@@ -46,7 +48,10 @@ def example(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(example, tmp_path, capsys):
+def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(
+    example, monkeypatch, tmp_path, capsys
+):
+    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")
     source = make_study(tmp_path, n_cases=24, obs={"fold": [case // 2 % 2 for case in range(24)]})
     arguments = (source.adata, source.features, tmp_path / "study", "--dim", 16)
     arguments = (*arguments, "--epochs", 2, "--pretrain-epochs", 1)
@@ -78,6 +83,51 @@ def test_the_umap_of_embeddings_is_drawn_and_the_cohort_stays_as_it_was(example,
     assert "40 cases, 32 dimensions" in capsys.readouterr().out
     assert image.imread(figure).std() > 0.05
     assert source.adata.read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_figure_2_has_its_numbers_from_held_out_cases(example, tmp_path, capsys):
+    fold = [case // 2 % 2 for case in range(24)]
+    source = make_study(tmp_path, n_cases=24, obs={"fold": fold})
+    benchmark(source, tmp_path / "study", "--methods", "gimp-slides", "--fold", 1)
+    figure = tmp_path / "figure.svg"
+
+    drawn = set()
+    for _ in range(2):
+        example("figure2", tmp_path / "study", "-o", figure, "--fold", 1, "-k", 3)
+        drawn.add(figure.read_text())
+
+    told = capsys.readouterr()
+    assert "biovil: " in told.err
+    assert "is not done, left out" in told.err
+    (row,) = read_csv(tmp_path / "figure.csv")
+    adata = anndata.read_h5ad(source.adata)
+    embed(adata, tmp_path / "study/cells/gimp-slides/fold-1-seed-0/pretrain")
+    splits = next(one for one in read_folds(tmp_path / "study/splits.csv") if one.fold == "1")
+    train, test = (adata[list(splits.of(part))] for part in ("train", "test"))
+    assert (int(row["n_train"]), int(row["n_test"])) == (train.n_obs, test.n_obs)
+    silhouettes, hits = [], []
+    for case in test.obs_names:
+        own = test.obs.loc[case, "label"]
+        away = {
+            other: np.linalg.norm(test[other].obsm["X_gimp"] - test[case].obsm["X_gimp"])
+            for other in test.obs_names
+            if other != case
+        }
+        near, far = (
+            np.mean(
+                [d for other, d in away.items() if (test.obs.loc[other, "label"] == own) is same]
+            )
+            for same in (True, False)
+        )
+        silhouettes.append((far - near) / max(near, far))
+        order = np.linalg.norm(train.obsm["X_gimp"] - test[case].obsm["X_gimp"], axis=1).argsort()
+        hits.append(sum(train.obs["label"].iloc[order[:3]] == own) >= 2)
+    assert float(row["silhouette"]) == pytest.approx(np.mean(silhouettes), abs=6e-4)  # 3 decimals
+    assert float(row["knn_accuracy"]) == pytest.approx(np.mean(hits), abs=6e-4)
+    (text,) = drawn
+    assert f"silhouette {np.mean(silhouettes):.2f}" in text
 
 
 @pytest.mark.slow

@@ -28,11 +28,12 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
 )
 @click.option(
     "--methods",
-    metavar="NAME,NAME,...",
+    metavar="all|table1|table2|NAME,...",
     default="all",
     show_default=True,
     callback=names_of,
-    help="Methods to compare; all: all but those that the documentation marks as by name only.",
+    help="Methods to compare, or sets of them; all: all but those that the documentation marks as "
+    "by name only; table1, table2: the rows of the paper's tables, what it prints beside them.",
 )
 @click.option(
     "--reference",
@@ -52,7 +53,18 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     help="Learn from K training cases of each class, with the others as slides without a label for "
     "pre-training, or from K random genes.",
 )
+@click.option(
+    "--epochs",
+    type=int,
+    show_default="each stage as in the preset",
+    help="Epochs of each network in all its stages together, at most.",
+)
 @options.preset
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Do the I-th of N parts of the trainings; other processes do the others in this folder.",
+)
 @click.option("--report-only", is_flag=True, help="Train nothing: tables of what is done.")
 @options.runtime
 @options.as_json
@@ -64,6 +76,8 @@ def command(
     reference: str,
     n_seeds: int,
     regime: str,
+    epochs: int | None,
+    shard: str | None,
     report_only: bool,
     as_json: bool,
     output: Path,
@@ -77,12 +91,17 @@ def command(
     """
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
     from gimp_plugin.cli.outcome import PARTLY_DONE
-    from gimp_plugin.studies.benchmark import Protocol, run_benchmark
+    from gimp_plugin.studies.benchmark import Protocol, Shard, run_benchmark
     from gimp_plugin.studies.benchmark.report import as_json as json_of
     from gimp_plugin.studies.benchmark.report import as_markdown, costs_as_markdown
 
     protocol = Protocol(
-        methods=methods, folds=folds, n_seeds=n_seeds, regime=regime, reference=reference
+        methods=methods,
+        folds=folds,
+        n_seeds=n_seeds,
+        regime=regime,
+        reference=reference,
+        epochs=epochs,
     )
     with logs.quieter():
         found = run_benchmark(
@@ -92,12 +111,16 @@ def command(
             output=output,
             runtime=runtime(given),
             report_only=report_only,
+            shard=None if shard is None else Shard.parse(shard),
         )
     if as_json:
         click.echo(json_of(found.tables), nl=False)
     else:
         click.echo(f"{as_markdown(found.tables)}\n{costs_as_markdown(found.tables)}")
-        click.echo(f"{found.path}: {found.outcome}")
+        rows = found.tables.rows
+        n_done, n_all = sum(len(row.costs) for row in rows), sum(row.n_cells for row in rows)
+        so_far = "" if shard is None else f", {n_done} of {n_all} cells are done"
+        click.echo(f"{found.path}: {found.outcome}{so_far}")
     if found.failures:
         click.echo(f"{len(found.failures)} of {found.n_cells} cells failed", err=True)
         click.get_current_context().exit(PARTLY_DONE)

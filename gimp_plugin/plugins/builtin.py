@@ -207,8 +207,8 @@ COMPONENTS: tuple[ComponentRow, ...] = (
 
 COMMANDS = (
     *("import-genes", "import-slides", "extract-features", "convert-features", "check", "split"),
-    *("pretrain", "finetune", "predict", "evaluate", "export", "benchmark", "demo", "info"),
-    *("verify", "config", "plugins", "doctor"),
+    *("pretrain", "finetune", "predict", "evaluate", "explain", "export", "benchmark", "demo"),
+    *("info", "verify", "config", "plugins", "doctor"),
 )
 """Names of our commands, which no plugin can take."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,7 +17,8 @@ from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import CohortSource
 from gimp_plugin.prediction import predict
 from gimp_plugin.storage.runs import LOG
-from gimp_plugin.storage.tables import write_csv
+from gimp_plugin.storage.tables import read_csv, write_csv
+from gimp_plugin.studies.benchmark.budget import shared
 from gimp_plugin.studies.benchmark.cells import Cell
 from gimp_plugin.studies.benchmark.folder import Cost
 from gimp_plugin.studies.chain import FINETUNE, train
@@ -50,19 +52,27 @@ def network(
     -------
     What the training took.
     """
+    config = cell.config.replace(changes)
+    if cell.epochs is not None:
+        config = shared(config, start=start, epochs=cell.epochs)
     runs = train(
         learned_from or cell.source,
-        cell.config.replace(changes),
+        config,
         start=start,
         folder=cell.folder,
         runtime=cell.runtime,
     )
     run = runs[-1]
+    started = time.monotonic()
     predict(run.path, cell.source, output=cell.predictions, runtime=cell.runtime, missing="drop")
+    seconds = time.monotonic() - started
+    n_slides = sum(int(row["n_slides"]) for row in read_csv(cell.predictions))
     return Cost(
         n_parameters=run.metrics["n_parameters"],
         n_settings=1,
         seconds=sum(trained_seconds(one.path) for one in runs),
+        chosen_epoch=run.metrics["stages"]["finetune"]["chosen_epoch"],
+        predict_seconds=seconds / n_slides if n_slides else None,
     )
 
 

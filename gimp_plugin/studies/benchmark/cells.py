@@ -41,6 +41,8 @@ class Cell:
         Model and training.
     runtime
         Device and precision; the seed is the cell's.
+    epochs
+        Of all stages of a network together; None leaves them to the configuration.
     """
 
     place: Place
@@ -49,6 +51,7 @@ class Cell:
     inputs: Inputs
     config: GimpConfig
     runtime: Runtime
+    epochs: int | None = None
 
     @property
     def folder(self) -> Path:

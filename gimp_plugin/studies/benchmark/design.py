@@ -18,6 +18,7 @@ from gimp_plugin.storage.atomic import sha256_file, sha256_json
 from gimp_plugin.studies.benchmark.folder import FORMAT, FORMAT_VERSION, Place
 from gimp_plugin.studies.benchmark.inputs import Inputs, look
 from gimp_plugin.studies.benchmark.methods import chosen, reference_of
+from gimp_plugin.studies.benchmark.printed import SETS
 from gimp_plugin.studies.benchmark.protocol import Protocol, Regime
 from gimp_plugin.training.plan import without_folder
 
@@ -40,6 +41,10 @@ class Design:
         The cells, in the order in which they run.
     reference
         Method that the others are tested against.
+    sets
+        Tables of the paper that were asked for.
+    epochs
+        As in `Protocol`.
     """
 
     inputs: Inputs
@@ -49,6 +54,8 @@ class Design:
     identity: Mapping[str, Any]
     places: tuple[Place, ...]
     reference: str
+    sets: tuple[str, ...] = ()
+    epochs: int | None = None
 
 
 def designed(
@@ -79,8 +86,8 @@ def designed(
     reference = reference_of(protocol.reference, methods)
     own = {"model.modalities": keys.BOTH, "model.system": ""}  # each method has its own
     config = config.replace(own)
-    components_of(config.model)  # an unknown name is refused before any work
     regime = Regime.parse(protocol.regime)
+    components_of(config.model)  # an unknown name is refused before any work
     inputs = look(source, regime, seed=runtime.seed)
     places = tuple(
         Place(method, fold, seed)
@@ -93,9 +100,11 @@ def designed(
         regime=regime,
         config=config,
         runtime=runtime,
-        identity=_identity(inputs, config, regime, runtime),
+        identity=_identity(inputs, config, protocol, runtime),
         places=places,
         reference=reference,
+        sets=tuple(name for name in SETS if name in protocol.methods),
+        epochs=protocol.epochs,
     )
 
 
@@ -110,7 +119,7 @@ def _folds(inputs: Inputs, wanted: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _identity(
-    inputs: Inputs, config: GimpConfig, regime: Regime, runtime: Runtime
+    inputs: Inputs, config: GimpConfig, protocol: Protocol, runtime: Runtime
 ) -> dict[str, Any]:
     """All that decides the bytes of a cell besides its place; not which cells are asked for."""
     folds = [[one.fold, sorted(one.parts.items())] for one in inputs.folds]
@@ -121,7 +130,8 @@ def _identity(
         keys.FORMAT_VERSION: FORMAT_VERSION,
         "version": gimp_plugin.__version__,
         "config": without_folder(config).to_dict(),
-        "regime": str(regime),
+        "regime": str(Regime.parse(protocol.regime)),
+        **({"epochs": protocol.epochs} if protocol.epochs else {}),
         "seed": runtime.seed,
         "precision": precision_of(runtime),
         "inputs": {

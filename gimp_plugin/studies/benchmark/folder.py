@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -39,18 +39,42 @@ class Cost:
         Settings that were trained, of which the validation cases chose one.
     seconds
         Time of all these trainings.
+    chosen_epoch
+        Epoch that a network was kept from, counted from 1.
+    predict_seconds
+        Time that the prediction took a slide, of a network that reads slides.
+    peak_memory, peak_gpu_memory
+        The most bytes that the process, and torch on its GPU, held during training and prediction;
+        None where it is not known.
     """
 
     n_parameters: int
     n_settings: int
     seconds: float
+    chosen_epoch: int | None = None
+    predict_seconds: float | None = None
+    peak_memory: int | None = None
+    peak_gpu_memory: int | None = None
 
     def __add__(self, other: Cost) -> Cost:
-        """Give the cost of both."""
+        """Give the cost of both, one after the other."""
+        times = (self.predict_seconds, other.predict_seconds)
         return Cost(
             n_parameters=self.n_parameters + other.n_parameters,
             n_settings=self.n_settings + other.n_settings,
             seconds=self.seconds + other.seconds,
+            predict_seconds=None if times == (None, None) else sum(one or 0.0 for one in times),
+        ).with_peaks(
+            _larger(self.peak_memory, other.peak_memory),
+            _larger(self.peak_gpu_memory, other.peak_gpu_memory),
+        )
+
+    def with_peaks(self, memory: int | None, gpu_memory: int | None) -> Cost:
+        """Give the cost of work that took that much memory, too."""
+        return replace(
+            self,
+            peak_memory=_larger(self.peak_memory, memory),
+            peak_gpu_memory=_larger(self.peak_gpu_memory, gpu_memory),
         )
 
 
@@ -151,7 +175,7 @@ def cost_of(folder: Path, place: Place, identity: Mapping[str, Any]) -> Cost | N
     except (OSError, ValueError):
         return None
     wanted = {**_stamp(place, identity), "predictions": predictions}
-    cost = {name: record.pop(name, 0) for name in Cost.__slots__}
+    cost = {name: record.pop(name) for name in Cost.__slots__ if name in record}
     return Cost(**cost) if record == wanted else None
 
 
@@ -159,6 +183,11 @@ def write_if_new(path: Path, text: str) -> None:
     """Write a text whole, unless it stands there already."""
     if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
+
+
+def _larger(first: int | None, second: int | None) -> int | None:
+    """The larger of two numbers of which either may be unknown."""
+    return max((one for one in (first, second) if one is not None), default=None)
 
 
 def _stamp(place: Place, identity: Mapping[str, Any]) -> dict[str, Any]:

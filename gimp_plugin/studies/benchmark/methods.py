@@ -11,6 +11,7 @@ from gimp_plugin.errors import ConfigError, did_you_mean
 from gimp_plugin.studies.benchmark.arms import ABMIL, network, shuffled, swapped
 from gimp_plugin.studies.benchmark.baselines import late_fusion, logistic
 from gimp_plugin.studies.benchmark.cells import Method
+from gimp_plugin.studies.benchmark.printed import SETS
 from gimp_plugin.studies.benchmark.protocol import ALL
 from gimp_plugin.studies.chain import PRETRAINED
 
@@ -151,7 +152,8 @@ def chosen(names: Iterable[str]) -> tuple[str, ...]:
     Parameters
     ----------
     names
-        Names; `all` stands for all that do not take part by name only.
+        Names; `all` stands for all that do not take part by name only, `table1` and `table2` for
+        the rows of the paper's tables.
 
     Returns
     -------
@@ -168,16 +170,21 @@ def chosen(names: Iterable[str]) -> tuple[str, ...]:
     ('gimp', 'abmil', 'logistic-genes', 'late-fusion')
     """
     wanted: set[str] = set()
+    known = (ALL, *SETS, *METHODS)
+    hint = f"methods: {', '.join(known)}"
     for name in names:
         if name == ALL:
             wanted |= {one.name for one in METHODS.values() if not one.by_name_only}
             continue
+        if name in SETS:
+            wanted |= {*SETS[name]}
+            continue
         if name not in METHODS:
-            problem = f"unknown method {name!r}{did_you_mean(name, METHODS)}"
-            raise ConfigError(problem, hint=f"methods: {', '.join((ALL, *METHODS))}")
+            problem = f"unknown method {name!r}{did_you_mean(name, known)}"
+            raise ConfigError(problem, hint=hint)
         wanted |= {name, *METHODS[name].needs}
     if not wanted:
-        raise ConfigError("no method to run", hint=f"methods: {', '.join((ALL, *METHODS))}")
+        raise ConfigError("no method to run", hint=hint)
     return tuple(name for name in METHODS if name in wanted)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from gimp_plugin.config.checks import require_range
+from gimp_plugin.config.stages import LARGE
 from gimp_plugin.errors import ConfigError, did_you_mean
 
 FULL, LABELS, GENES = "full", "labels", "genes"
@@ -13,6 +14,8 @@ UNLABELLED = "+unlabelled"
 REGIMES = "full, labels:K, labels:K+unlabelled or genes:K"
 ALL = "all"
 MAX_SEEDS = 1000
+FEWEST = 3
+"""Epochs that the longest way of training needs: one a stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ class Protocol:
     Parameters
     ----------
     methods
-        Names of methods; `all` stands for all but the controls.
+        Names of methods; `all` stands for all but the controls, `table1` and `table2` for the rows
+        of the paper's tables.
     folds
         Folds to run; empty runs every fold of the splits.
     n_seeds
@@ -93,6 +97,9 @@ class Protocol:
     reference
         Method that the others are tested against; empty is `gimp` where it takes part, else the
         first.
+    epochs
+        Of each network in all, at most: its stages share them as those of the configuration are.
+        None leaves each stage what the configuration says.
     """
 
     methods: tuple[str, ...] = (ALL,)
@@ -100,8 +107,10 @@ class Protocol:
     n_seeds: int = 1
     regime: str = FULL
     reference: str = ""
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
         """Check ranges and choices."""
         require_range("seeds", self.n_seeds, low=1, high=MAX_SEEDS)
         Regime.parse(self.regime)
+        require_range("epochs", self.epochs, low=FEWEST, high=LARGE)

@@ -1,25 +1,30 @@
-"""The tables of a comparison: for people in Markdown, for programs in CSV and JSON."""
+"""The tables of a comparison: for people in Markdown and LaTeX, for programs in CSV and JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
-from gimp_plugin.evaluation.markdown import METHODS as INTERVALS
-from gimp_plugin.evaluation.markdown import TESTS
-from gimp_plugin.evaluation.text import interval, p_value, page, table
+from gimp_plugin.evaluation.text import page, table
 from gimp_plugin.storage.tables import csv_text
-from gimp_plugin.studies.benchmark.folder import write_if_new
-from gimp_plugin.studies.benchmark.table import Row, Tables
+from gimp_plugin.studies.benchmark import layout
+from gimp_plugin.studies.benchmark.folder import Cost, write_if_new
+from gimp_plugin.studies.benchmark.latex import as_latex
+from gimp_plugin.studies.benchmark.layout import TESTED
+from gimp_plugin.studies.benchmark.printed import SETS
+from gimp_plugin.studies.benchmark.table import CELL_SCORES, Row, ScoredCell, Tables
 
-TABLE, COSTS = "table", "costs.csv"
+TABLE, COSTS, CELLS = "table", "costs.csv", "cells.csv"
 SCORES = ("accuracy", "auc", "balanced_accuracy", "macro_f1", "brier", "log_loss")
-TESTED = ("accuracy", "auc")
-SETTINGS = (
-    "Settings: trainings of a cell, of which the validation cases chose one. Networks choose their "
-    "epoch by the same cases, which is not counted."
+MIB = 2**20
+CELL_COLUMNS = (
+    *("method", "fold", "seed", "n_cases", *CELL_SCORES, "n_parameters", "n_settings"),
+    *("chosen_epoch", "seconds", "predict_seconds_a_slide"),
+    *("peak_memory_mib", "peak_gpu_memory_mib"),
 )
 
 
@@ -28,6 +33,8 @@ def write_tables(output: Path, tables: Tables) -> None:
     write_if_new(output / f"{TABLE}.md", as_markdown(tables))
     write_if_new(output / f"{TABLE}.csv", as_csv(tables))
     write_if_new(output / f"{TABLE}.json", as_json(tables))
+    write_if_new(output / f"{TABLE}.tex", as_latex(tables))
+    write_if_new(output / CELLS, cells_as_csv(tables))
     write_if_new(output / COSTS, costs_as_csv(tables))
 
 
@@ -38,7 +45,7 @@ def as_markdown(tables: Tables) -> str:
 
 def as_csv(tables: Tables) -> str:
     """Give one row a method."""
-    rows = [_flat(one) for one in tables.rows]
+    rows = [_flat(one, tables) for one in tables.rows]
     return csv_text(rows, columns=list(rows[0]))
 
 
@@ -47,6 +54,7 @@ def as_json(tables: Tables) -> str:
     found = {
         "reference": tables.reference,
         "regime": tables.regime,
+        "epochs": tables.epochs,
         "folds": list(tables.folds),
         "n_folds": tables.n_folds,
         "methods": {one.method: _nested(one) for one in tables.rows},
@@ -54,84 +62,40 @@ def as_json(tables: Tables) -> str:
     return json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
+def cells_as_csv(tables: Tables) -> str:
+    """Give one row a cell that is done; times and memory differ from run to run."""
+    rows = [_scored(one) for one in tables.cells]
+    return csv_text(rows, columns=CELL_COLUMNS)
+
+
 def costs_as_markdown(tables: Tables) -> str:
-    """Give the training times, which differ from run to run."""
-    rows = (
-        [one.method, str(len(one.costs)), *(f"{seconds:.1f}" for seconds in _seconds(one))]
-        for one in tables.rows
-    )
-    return table(["method", "cells done", "training seconds a cell", "in all"], rows) + "\n"
+    """Give times and memory, which differ from run to run."""
+    header = ["method", "cells done", "training seconds a cell", "in all"]
+    header += ["prediction ms a slide", "peak MiB"]
+    rows = [[row["method"], str(row["n_done"]), *_shown(row)] for row in map(_costs, tables.rows)]
+    return table(header, rows) + "\n"
 
 
 def costs_as_csv(tables: Tables) -> str:
-    """Give the training times, one row a method."""
-    columns = ("method", "n_done", "n_parameters", "n_settings", "seconds_a_cell", "seconds")
-    rows = [
-        dict(zip(columns, [one.method, *_sizes(one).values(), *_seconds(one)], strict=True))
-        for one in tables.rows
-    ]
-    return csv_text(rows, columns=columns)
+    """Give times and memory, one row a method."""
+    rows = [_costs(one) for one in tables.rows]
+    return csv_text(rows, columns=list(rows[0]))
 
 
 def _sections(tables: Tables) -> Iterator[str]:
     """Parts of the report."""
-    name, evaluated = tables.reference, tables.evaluated
-    yield _title(tables)
-    header = ["method", "accuracy (95 %)", "AUC (95 %)", f"accuracy less {name}", "p (Holm)"]
-    header += [f"AUC less {name}", "p (Holm)", "parameters", "settings"]
-    yield table(header, (_cells(one) for one in tables.rows))
-    spread = list(_spread(tables))
+    yield layout.title(tables)
+    yield table(layout.header(tables), layout.cells(tables))
+    spread = list(layout.spread(tables))
     if spread:
         yield "Each seed alone (lowest-highest):"
-        yield table(["method", "seeds", "accuracy", "AUC"], spread)
-    if evaluated:
-        yield f"{INTERVALS} ({evaluated[0].draws:,} draws, seed {evaluated[0].seed}). {TESTS}."
-    yield SETTINGS
-    warnings = dict.fromkeys(warning for one in evaluated for warning in one.warnings)
+        yield table(layout.SEEDS, spread)
+    yield from layout.notes(tables)
+    warnings = dict.fromkeys(warning for one in tables.evaluated for warning in one.warnings)
     yield from (f"Warning: {warning}." for warning in warnings)
 
 
-def _title(tables: Tables) -> str:
-    """What was compared, on how many."""
-    if not tables.evaluated:
-        return f"Regime {tables.regime}: no fold is done by all methods."
-    found = tables.evaluated[0]
-    classes = ", ".join(f"{one.n_cases} {name}" for name, one in found.by_class.items())
-    line = f"{found.n_cases} {found.part} cases ({classes}), regime {tables.regime}"
-    if len(tables.folds) < tables.n_folds:
-        line += f", {len(tables.folds)} of {tables.n_folds} folds: the others are not done"
-    elif tables.n_folds > 1:
-        line += f", {tables.n_folds} folds"
-    n_seeds = max(one.n_seeds for one in tables.evaluated)
-    return line + (f", probabilities of {n_seeds} seeds averaged." if n_seeds > 1 else ".")
-
-
-def _cells(row: Row) -> list[str]:
-    """One method as people see it."""
-    sizes = ["", ""] if not row.costs else [f"{row.n_parameters:,}", str(row.n_settings)]
-    if row.found is None:
-        return [row.method, f"{len(row.costs)} of {row.n_cells} cells done", *[""] * 5, *sizes]
-    tests = _tests(row)
-    pairs = [
-        [f"{tests[f'{name}_difference']:+.3f}", p_value(tests[f"{name}_p_holm"])]
-        for name in TESTED
-        if row.tested is not None
-    ] or [["", ""]] * 2
-    scores = [str(row.found.metrics[name]) for name in TESTED]
-    whole = len(row.costs) == row.n_cells
-    name = row.method if whole else f"{row.method} ({len(row.costs)} of {row.n_cells} cells)"
-    return [name, *scores, *pairs[0], *pairs[1], *sizes]
-
-
-def _spread(tables: Tables) -> Iterator[list[str]]:
-    """Scores of the seeds of each method that has several."""
-    for row in tables.rows:
-        if row.found is not None and row.found.by_seed:
-            ends = [interval(min(each), max(each)) for each in row.found.by_seed.values()]
-            yield [row.method, str(row.found.n_seeds), *ends]
-
-
-def _flat(row: Row) -> dict[str, Any]:
+def _flat(row: Row, tables: Tables) -> dict[str, Any]:
     """One method as a row of the CSV; what is not known is empty."""
     found, flat = row.found, {"method": row.method, "n_cells": row.n_cells}
     flat |= _sizes(row)
@@ -146,7 +110,7 @@ def _flat(row: Row) -> dict[str, Any]:
     for name, values in zip(TESTED, seeds, strict=True):
         flat[f"{name}_lowest_seed"] = min(values, default=None)
         flat[f"{name}_highest_seed"] = max(values, default=None)
-    return flat
+    return flat | _paper(row, tables)
 
 
 def _nested(row: Row) -> dict[str, Any]:
@@ -155,17 +119,32 @@ def _nested(row: Row) -> dict[str, Any]:
     if row.found is not None:
         own = row.found.to_dict()
         found = {key: own[key] for key in own if key not in {"predictions", "comparisons"}}
-    return {"n_cells": row.n_cells, **_sizes(row), **_tests(row), "evaluation": found}
+    printed = {
+        one.table: {"row": one.row, "accuracy": one.accuracy, "cases": one.count}
+        for one in row.printed
+    }
+    beside = {"paper": printed} if printed else {}
+    return {"n_cells": row.n_cells, **_sizes(row), **_tests(row), "evaluation": found, **beside}
+
+
+def _paper(row: Row, tables: Tables) -> dict[str, str]:
+    """What the paper prints, with the count of its cases, by the tables that were asked for."""
+    flat = {}
+    asked = {one.table for other in tables.rows for one in other.printed}
+    for name in (name for name in SETS if name in asked):
+        own = [one for one in row.printed if one.table == name]
+        flat[f"paper_{name}_accuracy"] = own[0].accuracy if own else ""
+        flat[f"paper_{name}_cases"] = own[0].count if own else ""
+    return flat
 
 
 def _tests(row: Row) -> dict[str, Any]:
     """The method less the reference, and how surprising that is."""
-    one, tests = row.tested, {}
+    tests: dict[str, Any] = {}
     for name in TESTED:
-        difference = one and 0 - getattr(one, f"{name}_difference")
-        tests[f"{name}_difference"] = difference
+        tests[f"{name}_difference"] = row.tested and row.less_reference(name)
         for p in (f"{name}_p", f"{name}_p_holm"):
-            tests[p] = one and getattr(one, p)
+            tests[p] = row.tested and getattr(row.tested, p)
     return tests
 
 
@@ -178,6 +157,50 @@ def _sizes(row: Row) -> dict[str, Any]:
     }
 
 
-def _seconds(row: Row) -> tuple[float, float]:
-    """Training seconds a cell and in all."""
-    return round(row.seconds / max(1, len(row.costs)), 3), round(row.seconds, 3)
+def _costs(row: Row) -> dict[str, Any]:
+    """What a method took, as a row of a table."""
+    each = [one.predict_seconds for one in row.costs if one.predict_seconds is not None]
+    return {
+        "method": row.method,
+        **_sizes(row),
+        "seconds_a_cell": round(row.seconds / max(1, len(row.costs)), 3),
+        "seconds": round(row.seconds, 3),
+        "predict_seconds_a_slide": round(mean(each), 6) if each else None,
+        **_peaks(*row.costs),
+    }
+
+
+def _shown(row: dict[str, Any]) -> list[str]:
+    """Times and memory as people see them."""
+    slide, peak = row["predict_seconds_a_slide"], row["peak_memory_mib"]
+    return [
+        *(f"{row[name]:.1f}" for name in ("seconds_a_cell", "seconds")),
+        "" if slide is None else f"{1000 * slide:.1f}",
+        "" if peak is None else f"{peak:.0f}",
+    ]
+
+
+def _scored(cell: ScoredCell) -> dict[str, Any]:
+    """One cell as a row of its table."""
+    cost = cell.cost
+    return {
+        **asdict(cell.place),
+        "n_cases": cell.n_cases,
+        **cell.scores,
+        "n_parameters": cost.n_parameters,
+        "n_settings": cost.n_settings,
+        "chosen_epoch": cost.chosen_epoch,
+        "seconds": round(cost.seconds, 3),
+        "predict_seconds_a_slide": cost.predict_seconds and round(cost.predict_seconds, 6),
+        **_peaks(cost),
+    }
+
+
+def _peaks(*costs: Cost) -> dict[str, float | None]:
+    """The most memory that any of some cells took; None where it is not known."""
+    largest = {
+        "peak_memory_mib": [one.peak_memory for one in costs],
+        "peak_gpu_memory_mib": [one.peak_gpu_memory for one in costs],
+    }
+    known = {name: [one for one in own if one is not None] for name, own in largest.items()}
+    return {name: round(max(own) / MIB, 1) if own else None for name, own in known.items()}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
+from gimp_plugin.assembly.device import device_of
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
-from gimp_plugin.errors import EvaluationError, SafetyError
+from gimp_plugin.errors import ConfigError, EvaluationError, SafetyError
 from gimp_plugin.storage.atomic import clean_partials
-from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
 from gimp_plugin.studies.benchmark.cells import Cell
 from gimp_plugin.studies.benchmark.design import Design, designed
@@ -25,9 +25,11 @@ from gimp_plugin.studies.benchmark.folder import (
     seal,
 )
 from gimp_plugin.studies.benchmark.inputs import write
+from gimp_plugin.studies.benchmark.memory import Watch
 from gimp_plugin.studies.benchmark.methods import METHODS
 from gimp_plugin.studies.benchmark.protocol import Protocol
 from gimp_plugin.studies.benchmark.report import write_tables
+from gimp_plugin.studies.benchmark.shards import Shard, in_turn, working
 from gimp_plugin.studies.benchmark.table import Tables, tabulate
 
 logger = logging.getLogger(__name__)
@@ -47,9 +49,9 @@ class BenchmarkResult:
     outcome
         `done`, or `nothing to do` when every cell was there.
     n_cells
-        Cells of the design.
+        Cells that were asked for: of the design, or of the shard.
     failures
-        Cells that failed.
+        Those of them that failed.
     tables
         What was found.
     """
@@ -69,6 +71,7 @@ def run_benchmark(
     output: Path,
     runtime: Runtime,
     report_only: bool = False,
+    shard: Shard | None = None,
 ) -> BenchmarkResult:
     """Train every method on every fold and seed, and compare them on the same test patients.
 
@@ -89,6 +92,9 @@ def run_benchmark(
         Device, precision, and the first seed.
     report_only
         Train nothing: make the tables of what is done.
+    shard
+        Do this part of the cells only, other processes do the others in the same folder; the
+        tables are of what is done so far by all.
 
     Returns
     -------
@@ -97,26 +103,33 @@ def run_benchmark(
     Raises
     ------
     ConfigError
-        If a method, fold or component is unknown.
+        If a method, fold or component is unknown, or tables alone are asked of a shard.
     StaleOutputError
         If the folder holds a comparison made from other inputs, or something else.
+    LockedError
+        If another process works on these cells.
     EvaluationError
         If no cell could be done.
     GimpError
         If the inputs cannot be trusted.
     """
+    if report_only and shard is not None:
+        raise ConfigError("tables alone are those of all shards", hint="leave --shard out")
     design = designed(source, config, protocol or Protocol(), runtime=runtime)
     if report_only:
         check_current(output, design.identity)
         return _reported(design, output, outcome=NOTHING)
-    with held(output / ".lock"):
-        claim(output, design.identity, overwrite=runtime.overwrite)
-        n_tried = _run(_cells(design, output))
-        return _reported(design, output, outcome=DONE if n_tried else NOTHING)
+    own = design.places if shard is None else shard.of(design.places)
+    with working(output, shard):
+        with in_turn(output):
+            claim(output, design.identity, overwrite=runtime.overwrite)
+            cells = _cells(design, own, output)
+        n_tried = _run(cells)
+        return _reported(design, output, own=own, outcome=DONE if n_tried else NOTHING)
 
 
-def _cells(design: Design, output: Path) -> list[Cell]:
-    """Cells of a design, with what they read written down."""
+def _cells(design: Design, places: Iterable[Place], output: Path) -> list[Cell]:
+    """Some cells of a design, with what they read written down."""
     inputs = write(design.inputs, output, regime=design.regime)
     return [
         Cell(
@@ -127,8 +140,9 @@ def _cells(design: Design, output: Path) -> list[Cell]:
             config=design.config,
             # Whatever lies in a cell that is not done is ours.
             runtime=replace(design.runtime, seed=place.seed, overwrite=True),
+            epochs=design.epochs,
         )
-        for place in design.places
+        for place in places
     ]
 
 
@@ -161,6 +175,7 @@ def _tried(cell: Cell) -> Exception | None:
     cell.folder.mkdir(parents=True, exist_ok=True)
     clean_partials(cell.folder)
     cell.predictions.unlink(missing_ok=True)  # no current table of a cell that is not done
+    watch = Watch(device_of(cell.runtime))
     try:
         cost = METHODS[cell.place.method].train(cell)
     except SafetyError:  # a file that means harm stops everything
@@ -168,19 +183,21 @@ def _tried(cell: Cell) -> Exception | None:
     except Exception as error:  # a method that fails stops no other
         logger.debug("%s", cell.place, exc_info=True)
         return error
+    cost = cost.with_peaks(watch.memory, watch.gpu_memory)
     seal(cell.folder, cell.place, cell.identity, cost)
     return None
 
 
 def _note(cell: Cell, error: Exception | None) -> None:
     """Keep the list of failed cells up to date."""
-    before = _listed(cell.output)
-    failures = [one for one in before if one.item != str(cell.place)]
-    if error is not None:
-        kind = type(error).__name__
-        failures.append(Failure(str(cell.place), STAGE, kind, _one_line(error)))
-    if failures != before:
-        write_failures(cell.output, failures)
+    with in_turn(cell.output):
+        before = _listed(cell.output)
+        failures = [one for one in before if one.item != str(cell.place)]
+        if error is not None:
+            kind = type(error).__name__
+            failures.append(Failure(str(cell.place), STAGE, kind, _one_line(error)))
+        if failures != before:
+            write_failures(cell.output, failures)
 
 
 def _listed(output: Path) -> list[Failure]:
@@ -189,8 +206,24 @@ def _listed(output: Path) -> list[Failure]:
     return [Failure(**row) for row in read_csv(path)] if path.is_file() else []
 
 
-def _reported(design: Design, output: Path, *, outcome: str) -> BenchmarkResult:
-    """Make the tables of what is done."""
+def _reported(
+    design: Design, output: Path, *, outcome: str, own: Sequence[Place] | None = None
+) -> BenchmarkResult:
+    """Make the tables of what is done, which no earlier view of it replaces."""
+    with in_turn(output):
+        tables, failures = _tables(design, output)
+    asked = {str(place) for place in (design.places if own is None else own)}
+    return BenchmarkResult(
+        path=output,
+        outcome=outcome,
+        n_cells=len(asked),
+        failures=tuple(one for one in failures if one.item in asked),
+        tables=tables,
+    )
+
+
+def _tables(design: Design, output: Path) -> tuple[Tables, tuple[Failure, ...]]:
+    """Tables of what is done, written; and what failed."""
     costs = {place: _cost_at(place, output, design) for place in design.places}
     items = {str(place) for place, cost in costs.items() if cost is None}
     failures = tuple(one for one in _listed(output) if one.item in items)
@@ -204,11 +237,11 @@ def _reported(design: Design, output: Path, *, outcome: str) -> BenchmarkResult:
         reference=design.reference,
         regime=str(design.regime),
         seed=design.runtime.seed,
+        sets=design.sets,
     )
+    tables = replace(tables, epochs=design.epochs)
     write_tables(output, tables)
-    return BenchmarkResult(
-        path=output, outcome=outcome, n_cells=len(costs), failures=failures, tables=tables
-    )
+    return tables, failures
 
 
 def _cost(cell: Cell) -> Cost | None:

@@ -6,9 +6,36 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gimp_plugin.evaluation import Evaluation, evaluate
+from gimp_plugin.evaluation import Evaluation, evaluate, metrics
+from gimp_plugin.evaluation.gather import gather
 from gimp_plugin.evaluation.result import Comparison
+from gimp_plugin.evaluation.scores import value
 from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost, Place
+from gimp_plugin.studies.benchmark.printed import Printed, rows_of
+
+CELL_SCORES = {"accuracy": metrics.accuracy, "auc": metrics.auc, "log_loss": metrics.log_loss}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredCell:
+    """One training: a method on a fold with a seed.
+
+    Parameters
+    ----------
+    place
+        Which it is.
+    cost
+        What it took.
+    n_cases
+        Test cases.
+    scores
+        What it reaches on them, by the names of `CELL_SCORES`.
+    """
+
+    place: Place
+    cost: Cost
+    n_cases: int
+    scores: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +54,8 @@ class Row:
         What it reaches on the test cases; None while a fold is not done.
     tested
         The reference against it; None for the reference, and where one of the two is not there.
+    printed
+        What the paper prints, where its tables were asked for.
     """
 
     method: str
@@ -34,6 +63,11 @@ class Row:
     costs: tuple[Cost, ...]
     found: Evaluation | None = None
     tested: Comparison | None = None
+    printed: tuple[Printed, ...] = ()
+
+    def less_reference(self, score: str) -> float:
+        """Give by how much the method's `accuracy` or `auc` is above the reference's."""
+        return 0.0 - float(getattr(self.tested, f"{score}_difference"))
 
     @property
     def seconds(self) -> float:
@@ -67,6 +101,10 @@ class Tables:
         Folds that were asked for.
     regime
         How much there was to learn from.
+    epochs
+        Of each network in all, where they were given.
+    cells
+        Every training that is done.
     """
 
     rows: tuple[Row, ...]
@@ -74,6 +112,13 @@ class Tables:
     folds: tuple[str, ...]
     n_folds: int
     regime: str
+    epochs: int | None = None
+    cells: tuple[ScoredCell, ...] = ()
+
+    @property
+    def beside_the_paper(self) -> bool:
+        """Whether rows of the paper's tables were asked for."""
+        return any(one.printed for one in self.rows)
 
     @property
     def evaluated(self) -> tuple[Evaluation, ...]:
@@ -89,6 +134,7 @@ def tabulate(
     reference: str,
     regime: str,
     seed: int,
+    sets: Collection[str] = (),
 ) -> Tables:
     """Evaluate what is done: seeds averaged, folds side by side, tests against the reference.
 
@@ -109,6 +155,8 @@ def tabulate(
         How much there was to learn from.
     seed
         Of the bootstrap and the permutations.
+    sets
+        Tables of the paper that were asked for.
 
     Returns
     -------
@@ -131,6 +179,7 @@ def tabulate(
             costs=tuple(cost for place, cost in costs.items() if cost and place.method == name),
             found=found.get(name),
             tested=tested.get(name),
+            printed=rows_of(sets, name),
         )
         for name in methods
     )
@@ -140,7 +189,15 @@ def tabulate(
         folds=folds,
         n_folds=len({place.fold for place in costs}),
         regime=regime,
+        cells=tuple(_scored(place, cost, output) for place, cost in costs.items() if cost),
     )
+
+
+def _scored(place: Place, cost: Cost, output: Path) -> ScoredCell:
+    """Evaluate one training alone."""
+    patients = gather([place.within(output) / PREDICTIONS]).patients
+    scores = {name: value(metric, patients) for name, metric in CELL_SCORES.items()}
+    return ScoredCell(place=place, cost=cost, n_cases=len(patients), scores=scores)
 
 
 def _counted_folds(costs: Mapping[Place, Cost | None], failed: Collection[str]) -> tuple[str, ...]:

@@ -1,0 +1,101 @@
+"""What the paper prints in Tables 1 and 2, row by row, and our method for each row.
+
+Paper, sections 3.2 and 3.3, doi 10.1007/978-3-031-43987-2_49 (arXiv 2309.02702). The tables give
+accuracies only. Their denominators are not printed: each value is a count out of 189 or out of 190
+cases, but for one that is neither. 0.9947 is 188 of 189, too; the text has 190 test cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """One row of a table of the paper.
+
+    Parameters
+    ----------
+    table
+        Name of the set of methods.
+    row
+        The row's name in the paper.
+    method
+        Our method for it.
+    accuracy
+        As it is printed.
+    n_right, n_cases
+        The count of cases that gives it; None where none does.
+    """
+
+    table: str
+    row: str
+    method: str
+    accuracy: str
+    n_right: int | None
+    n_cases: int | None
+
+    def __str__(self) -> str:
+        """Give the accuracy with its count."""
+        return self.accuracy if self.n_cases is None else f"{self.accuracy} ({self.count})"
+
+    @property
+    def count(self) -> str:
+        """Right cases of all; empty where no count gives the accuracy."""
+        return "" if self.n_cases is None else f"{self.n_right}/{self.n_cases}"
+
+
+_FIRST, _SECOND = "table1", "table2"
+
+PRINTED = (
+    Printed(_FIRST, "ABMIL", "abmil", "0.7737", 147, 190),
+    Printed(_FIRST, "DSMIL", "dsmil", "0.7566", 143, 189),
+    Printed(_FIRST, "CLAM-SB", "clam-sb", "0.8519", 161, 189),
+    Printed(_FIRST, "CLAM-MB", "clam-mb", "0.8889", 168, 189),
+    Printed(_FIRST, "TransMIL", "transmil", "0.8836", 167, 189),
+    Printed(_FIRST, "GiMP (w/o GroupMSA)", "gimp-slides-none", "0.8995", 170, 189),
+    Printed(_FIRST, "PORPOISE", "porpoise", "0.9524", 180, 189),
+    Printed(_FIRST, "Pathomic Fusion", "pathomic-fusion", "0.9684", 184, 190),
+    Printed(_FIRST, "MCAT", "mcat", "0.9632", 183, 190),
+    Printed(_FIRST, "GiMP (ours), w/o pre-train", "gimp-genes", "0.9737", 185, 190),
+    Printed(_FIRST, "MGCA", "mgca", "0.9105", 173, 190),
+    Printed(_FIRST, "BioViL", "biovil", "0.9316", 177, 190),
+    Printed(_FIRST, "REFERS", "refers", "0.9368", 178, 190),
+    Printed(_FIRST, "GiMP (ours), w/ pre-train", "gimp", "0.9947", 189, 190),
+    Printed(_SECOND, "SNN", "gimp-snn", "0.9684", 184, 190),
+    Printed(_SECOND, "GroupMSA", "gimp-genes", "0.9737", 185, 190),
+    Printed(_SECOND, "MPM", "gimp-mpm", "0.9579", 182, 190),
+    Printed(_SECOND, "Triplet", "gimp-image-triplet", "0.9263", 176, 190),
+    Printed(_SECOND, "GroupMSA, Triplet", "gimp-triplet", "0.9526", 181, 190),
+    Printed(_SECOND, "GroupMSA, Triplet, MPM", "gimp", "0.9974", None, None),
+)
+"""In the paper's order. The text and Table 1 say 0.9947 where Table 2 says 0.9974."""
+
+SETS = {
+    name: tuple(one.method for one in PRINTED if one.table == name) for name in (_FIRST, _SECOND)
+}
+"""Methods of each table."""
+
+
+def rows_of(tables: Iterable[str], method: str) -> tuple[Printed, ...]:
+    """Rows of some tables that are a method's.
+
+    Parameters
+    ----------
+    tables
+        Names that may be those of sets.
+    method
+        Name of a method.
+
+    Returns
+    -------
+    The rows, in the paper's order.
+
+    Examples
+    --------
+    >>> [str(one) for one in rows_of(["table1", "table2"], "gimp")]
+    ['0.9947 (189/190)', '0.9974']
+    """
+    asked = set(tables)
+    return tuple(one for one in PRINTED if one.table in asked and one.method == method)

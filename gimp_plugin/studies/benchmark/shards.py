@@ -1,0 +1,125 @@
+"""A comparison by several processes: which cells each does, and how they share its folder."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from gimp_plugin.errors import ConfigError
+from gimp_plugin.storage.locks import held, held_by_all
+from gimp_plugin.studies.benchmark.folder import Place
+from gimp_plugin.studies.benchmark.methods import METHODS
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A part of the cells: the number-th of n.
+
+    Parameters
+    ----------
+    number
+        From 1.
+    n
+        How many shards there are.
+    """
+
+    number: int
+    n: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `I/N`.
+
+        Parameters
+        ----------
+        text
+            What the user typed.
+
+        Returns
+        -------
+        The shard.
+
+        Raises
+        ------
+        ConfigError
+            If it is no I/N, or I is not one of 1 to N.
+
+        Examples
+        --------
+        >>> Shard.parse("2/3")
+        Shard(number=2, n=3)
+        """
+        number, _, n = text.partition("/")
+        if not (number.isdecimal() and n.isdecimal() and 1 <= int(number) <= int(n)):
+            problem = f"shard {text!r} is none, expected I/N with I from 1 to N"
+            raise ConfigError(problem, hint="for instance 1/4, 2/4, 3/4 and 4/4")
+        return cls(int(number), int(n))
+
+    def of(self, places: Sequence[Place]) -> tuple[Place, ...]:
+        """Give the cells of this shard, in their order.
+
+        Cells go round by turns. Those that need each other, on one fold with one seed, stay
+        together. Every shard of the same command finds the same division.
+
+        Parameters
+        ----------
+        places
+            All cells.
+
+        Returns
+        -------
+        Those of this shard; each cell is in one of the n.
+        """
+        names = tuple(dict.fromkeys(place.method for place in places))
+        turn_of: dict[tuple[str, str, int], int] = {}
+        own = []
+        for place in places:
+            together = (_first_of_kin(place.method, names), place.fold, place.seed)
+            turn = turn_of.setdefault(together, len(turn_of))
+            if turn % self.n == self.number - 1:
+                own.append(place)
+        return tuple(own)
+
+
+@contextmanager
+def working(output: Path, shard: Shard | None) -> Iterator[None]:
+    """Hold a comparison's folder: alone, or as one of the shards of one division.
+
+    Parameters
+    ----------
+    output
+        The folder.
+    shard
+        The shard; None for the whole comparison.
+
+    Raises
+    ------
+    LockedError
+        If another process does the same shard, the whole, or a shard of another division.
+    """
+    purpose = f"alone {uuid.uuid4()}" if shard is None else f"{shard.n} shards"
+    with ExitStack() as stack:
+        stack.enter_context(held_by_all(output / ".lock", purpose))
+        if shard is not None:
+            stack.enter_context(held(output / f".shard-{shard.number}.lock"))
+        yield
+
+
+def in_turn(output: Path) -> AbstractContextManager[None]:
+    """Hold, for moments, what all shards write: tables and the list of failures."""
+    return held(output / ".turn.lock", wait=True)
+
+
+def _first_of_kin(method: str, names: Sequence[str]) -> str:
+    """First of the methods that stay with a method, by what each needs."""
+    kin = {method}
+    while True:
+        found = kin | {need for name in kin for need in METHODS[name].needs}
+        found |= {name for name in names if kin & {*METHODS[name].needs}}
+        if found == kin:
+            return next(name for name in names if name in kin)
+        kin = found
