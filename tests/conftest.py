@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; results depend on it
 
@@ -27,6 +28,16 @@ def no_settings_of_the_user(monkeypatch):
     """Keep the user's plugin switch and model hub out of the tests."""
     monkeypatch.delenv("GIMP_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def learning_curves_in_words():
+    """Write what would be drawn: pictures take longer than most trainings of tests do."""
+    folder = sys.modules.get("gimp_plugin.training.folder")
+    with pytest.MonkeyPatch.context() as patch:
+        if folder is not None:
+            patch.setattr(folder, "learning_curves", lambda stages: repr(stages).encode())
+        yield
 
 
 @pytest.hookimpl(trylast=True)

@@ -19,7 +19,6 @@ from gimp_plugin.prediction import embed
 from gimp_plugin.storage.bags import list_bags, read_coords, read_features
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune, pretrain
-from gimp_plugin.training import folder as training_folder
 from tests import foreign_bags
 from tests.benchmark_factory import benchmark
 from tests.cohort_factory import make_cohort
@@ -51,7 +50,6 @@ def example(monkeypatch):
 def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(
     example, monkeypatch, tmp_path, capsys
 ):
-    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")
     source = make_study(tmp_path, n_cases=24, obs={"fold": [case // 2 % 2 for case in range(24)]})
     arguments = (source.adata, source.features, tmp_path / "study", "--dim", 16)
     arguments = (*arguments, "--epochs", 2, "--pretrain-epochs", 1)

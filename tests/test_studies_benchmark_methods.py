@@ -24,7 +24,6 @@ from gimp_plugin.studies.benchmark.arms import shuffled_labels
 from gimp_plugin.studies.benchmark.inputs import look
 from gimp_plugin.studies.benchmark.methods import METHODS
 from gimp_plugin.studies.benchmark.protocol import Regime
-from gimp_plugin.training import folder as training_folder
 from tests.benchmark_factory import benchmark, cell, evaluations, probabilities
 from tests.study_factory import make_study
 
@@ -200,7 +199,6 @@ def test_systems_and_rows_of_table_2_differ_by_these_settings():
 
 
 def test_a_system_and_rows_of_table_2_are_trained_and_predict(source, monkeypatch, tmp_path):
-    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")  # a second each
     names = ("dsmil", "gimp-snn", "gimp-image-triplet")
 
     result = benchmark(source, tmp_path / "s", "--methods", ",".join(names), "--fold", 0)
@@ -221,7 +219,6 @@ def test_a_system_and_rows_of_table_2_are_trained_and_predict(source, monkeypatc
 def test_other_pre_trainings_are_trained_without_labels_on_cases_that_have_none(
     source, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")  # a second each
     names = ("mgca", "biovil", "refers")
     words = ("--methods", ",".join(names), "--fold", 0, "--regime", "labels:3+unlabelled")
 

@@ -26,14 +26,6 @@ SEEN = ("gimp", "gimp-none", "logistic-both")
 QUICK = TINY | {"genes.epochs": 1, "pretrain.epochs": 1, "finetune.epochs": 1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _without_pictures():
-    """Learning curves take longer to draw than these trainings last."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gimp_plugin.training.folder.learning_curves", lambda _stages: b"")
-        yield
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     fold = [case // 2 % 2 for case in range(N_CASES)]

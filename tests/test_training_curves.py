@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 
 import numpy as np
 
+from gimp_plugin.config import Runtime
+from gimp_plugin.training import finetune, folder
 from gimp_plugin.training.curves import COLOURS, learning_curves, panels_of
+from tests.study_factory import make_study, tiny_config
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -56,3 +60,13 @@ def test_a_stage_with_a_gap_and_no_stages_at_all_are_drawn():
 
     assert learning_curves({"finetune": gaps}).startswith(b"<?xml")
     assert learning_curves({}).startswith(b"<?xml")
+
+
+def test_a_run_holds_the_picture_of_its_metrics(monkeypatch, tmp_path):
+    monkeypatch.setattr(folder, "learning_curves", learning_curves)  # tests write words instead
+    source = make_study(tmp_path, n_cases=24)
+
+    finetune(source, tiny_config(), start="none", output=tmp_path / "run", runtime=Runtime())
+
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert (tmp_path / "run/curves.svg").read_bytes() == learning_curves(metrics["stages"])

@@ -15,7 +15,6 @@ from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.prediction import predict
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune
-from gimp_plugin.training import folder as training_folder
 from tests.study_factory import make_study, tiny_config
 
 N_CASES, SEEDS = 90, range(5)
@@ -67,7 +66,6 @@ def aucs_of_all_arms(folder: Path, seed: int) -> dict[str, float]:
 def test_fusion_is_no_worse_than_the_better_half_and_shuffled_labels_teach_nothing(
     monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")  # a second each
     each = [aucs_of_all_arms(tmp_path / str(seed), seed) for seed in SEEDS]
     auc = {name: mean(one[name] for one in each) for name in each[0]}
 

@@ -38,14 +38,6 @@ N_TRAIN, N_VAL, N_GENES, N_PATCHES = 48, 24, 600, 61
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _without_pictures():
-    """Learning curves take longer to draw than these trainings last."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gimp_plugin.training.folder.learning_curves", lambda _stages: b"")
-        yield
-
-
 @pytest.fixture(scope="module")
 def paired(tmp_path_factory):
     """Cases whose slides and genes tell of one hidden number, and whose labels tell nothing."""

@@ -24,7 +24,6 @@ from gimp_plugin.prediction import embed
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune
-from gimp_plugin.training import folder as training_folder
 from gimp_plugin.training.material import Material
 from gimp_plugin.training.systems import SystemStage
 from tests.model_factory import draw
@@ -41,12 +40,6 @@ def gimp(*arguments):
 
 def contents(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """No picture of the learning curves, which takes a second."""
-    monkeypatch.setattr(training_folder, "learning_curves", lambda _stages: b"")
 
 
 @pytest.fixture(scope="module")

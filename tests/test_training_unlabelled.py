@@ -67,14 +67,6 @@ def made(folder):
     return replace(source, splits=write_splits(folder, PARTS), unlabelled="use")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _without_pictures():
-    """Learning curves take longer to draw than these trainings last."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gimp_plugin.training.folder.learning_curves", lambda _stages: b"")
-        yield
-
-
 @pytest.fixture
 def study(tmp_path):
     return made(tmp_path)

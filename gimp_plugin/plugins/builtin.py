@@ -208,7 +208,7 @@ COMPONENTS: tuple[ComponentRow, ...] = (
 COMMANDS = (
     *("import-genes", "import-slides", "extract-features", "convert-features", "check", "split"),
     *("pretrain", "finetune", "predict", "evaluate", "explain", "export", "benchmark", "demo"),
-    *("info", "verify", "config", "plugins", "doctor"),
+    *("report", "view", "info", "verify", "config", "plugins", "doctor"),
 )
 """Names of our commands, which no plugin can take."""
 
