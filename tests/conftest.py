@@ -6,6 +6,9 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is imported; results depend on it
+os.environ.setdefault(
+    "NUMBA_NUM_THREADS", "1"
+)  # else torch has more threads after scanpy's neighbors
 
 import pytest
 from jaxtyping import install_import_hook
