@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.ids import same_case
@@ -177,7 +178,11 @@ def test_no_site_is_in_two_parts_of_a_fold(sizes: dict[str, int], seed: int, n_f
     labels = labels_of_sizes(sizes)
     sites = drawn_sites(labels, 7, seed)
 
-    folds = draw_folds(labels, FoldPlan(n_folds=n_folds, seed=seed), sites=sites)
+    try:
+        folds = draw_folds(labels, FoldPlan(n_folds=n_folds, seed=seed), sites=sites)
+    except SplitError as error:  # a class may have one large site left beside a test part
+        assert re.search("outside of the test part of fold .* come from 1 site", str(error))
+        reject()
 
     for splits in folds:
         found = [{sites[case_id] for case_id in splits.of(part)} for part in PARTS]
