@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from itertools import groupby
 from pathlib import Path
 
 import anndata
