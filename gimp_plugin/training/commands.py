@@ -191,8 +191,9 @@ def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Ru
     pretrains = kind == "pretrain"
     study = prepare(source, modalities=config.model.modalities, unlabelled=pretrains)
     splits = splits_of(study, source, seed=runtime.seed)
-    check = check_pairs if pretrains and learns_from_pairs(config) else check_halves
-    check(study, splits, config)
+    if pretrains:
+        check = check_pairs if learns_from_pairs(config) else check_halves
+        check(study, splits, config)
     return Plan(
         kind=kind,
         config=without_folder(config),

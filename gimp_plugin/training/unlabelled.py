@@ -11,7 +11,7 @@ from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.data.study import Study
-from gimp_plugin.errors import ConfigError, listed
+from gimp_plugin.errors import ConfigError, PairingError, listed
 from gimp_plugin.keys import TEST, TRAIN, VAL
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def outside_of(fold: str, study: Study, column: str) -> tuple[str, ...]:
 
 
 def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
-    """Refuse cases without a class beside cases whose slides cannot do their part.
+    """Refuse to pre-train on slides where there are none to learn from, or to judge it on.
 
     Parameters
     ----------
@@ -71,14 +71,19 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
 
     Raises
     ------
+    PairingError
+        If no training case has slides.
     ConfigError
         If triplets are asked for and no training case has slides and a class, or no validation
         case has slides.
     """
-    if not (config.model.has_slides and study.unlabelled):
+    if not config.model.has_slides:
         return
-    placed = [one for one in study.cases if one.has_slides and one.case_id in study.labels]
-    parts = {splits.parts.get(one.case_id) for one in placed}
+    placed = [(splits.parts.get(one.case_id), one) for one in study.cases if one.has_slides]
+    if TRAIN not in {part for part, _ in placed}:
+        hint = "give --splits with such cases in train, or --modalities genes"
+        raise PairingError("no training case has slides to pre-train on", hint=hint)
+    parts = {part for part, one in placed if one.case_id in study.labels}
     settings = ("patient_triplet_weight", "image_triplet_weight")
     if TRAIN not in parts and any(getattr(config.pretrain, name) for name in settings):
         problem = "no training case has slides and a class, so there are no triplets"
