@@ -6,6 +6,7 @@ from gimp_plugin.assembly.load import check_bags
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import CohortSource, ModelConfig
 from gimp_plugin.data.study import Study, with_defaults
+from gimp_plugin.data.views import warn_of_other_views
 from gimp_plugin.errors import CheckpointError, ConfigError, listed
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.training.plan import checked_splits, splits_of
@@ -36,6 +37,7 @@ def check_fits(study: Study, record: RunRecord) -> None:
         )
         raise CheckpointError(problem, hint="give the --label-key of that run, or another run")
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
+    warn_of_other_views(record, [bag for case in study.cases for bag in case.bags])
 
 
 def check_same_model(asked: ModelConfig, record: RunRecord) -> None:
