@@ -18,7 +18,7 @@ from gimp_plugin.storage.runs import RunRecord, read_run
 from gimp_plugin.storage.tables import Failure
 
 
-def extract_for(
+def extract_for(  # noqa: PLR0913  # what the command takes
     run: Path,
     slides: Sequence[Path],
     *,

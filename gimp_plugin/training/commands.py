@@ -22,7 +22,12 @@ from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.resume import check_writable
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
-from gimp_plugin.training.inherited import check_fits, check_same_model, splits_after
+from gimp_plugin.training.inherited import (
+    check_fits,
+    check_same_model,
+    splits_after,
+    warn_of_missing_genes,
+)
 from gimp_plugin.training.material import Material
 from gimp_plugin.training.pairs import check_pairs, learns_from_pairs
 from gimp_plugin.training.plan import (
@@ -174,6 +179,7 @@ def _plan_after(
         start={"from": "run", "model": sha256_file(record.weights)},
     )
     check_leaks(plan.splits, record.trained_on)
+    warn_of_missing_genes(plan.transform, study.cohort)
     plan = replace(plan, trained_on=with_this_run(plan.splits, record.trained_on))
     model = _fresh_model(plan, decoder=False)
     inherited = {
