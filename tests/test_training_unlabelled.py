@@ -358,21 +358,25 @@ def test_slides_of_cases_without_a_class_alone_are_refused(study, tmp_path, part
 
 
 @pytest.mark.parametrize(
-    ("part", "code", "words"),
+    ("command", "part", "code", "words"),
     [
-        ("train", 3, "no training case has slides to pre-train on"),
-        ("val", 2, "no validation case has slides"),
+        (("pretrain",), "train", 3, "no training case has slides to learn from"),
+        (("pretrain",), "val", 2, "no validation case has slides"),
+        (("finetune", "--from", "none"), "train", 3, "no training case has slides to learn from"),
     ],
 )
-def test_a_part_without_slides_is_refused_where_all_cases_have_a_class(tmp_path, part, code, words):
+def test_a_part_without_slides_is_refused_where_all_cases_have_a_class(
+    tmp_path, command, part, code, words
+):
     study = make_study(tmp_path, n_cases=15)
     parts = draw_splits(prepare(study).labels, seed=0).parts
     for case in (case for case, own in parts.items() if own == part):
         (study.features / f"{case}.h5").unlink()
     (tmp_path / "s.toml").write_text(quick_settings())
     before = everything(tmp_path)
+    verb, *given = command
 
-    result = gimp(study, tmp_path, "--missing", "keep")
+    result = gimp(study, tmp_path, "--missing", "keep", *given, verb=verb)
 
     assert result.exit_code == code
     assert words in result.stderr

@@ -57,8 +57,8 @@ def outside_of(fold: str, study: Study, column: str) -> tuple[str, ...]:
     return tuple(name for name, one in values if not is_missing(one) and text_of(one) != fold)
 
 
-def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
-    """Refuse to pre-train on slides where there are none to learn from, or to judge it on.
+def check_slides(study: Study, splits: Splits, config: GimpConfig) -> None:
+    """Refuse to train a model that reads slides on genes alone.
 
     Parameters
     ----------
@@ -73,17 +73,35 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
     ------
     PairingError
         If no training case has slides.
+    """
+    parts = {splits.parts.get(one.case_id) for one in study.cases if one.has_slides}
+    if config.model.has_slides and TRAIN not in parts:
+        hint = "give --splits with such cases in train, or --modalities genes"
+        raise PairingError("no training case has slides to learn from", hint=hint)
+
+
+def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
+    """Refuse to pre-train on slides that cannot do their part.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    splits
+        Part of each.
+    config
+        Model and training.
+
+    Raises
+    ------
     ConfigError
         If triplets are asked for and no training case has slides and a class, or no validation
         case has slides.
     """
     if not config.model.has_slides:
         return
-    placed = [(splits.parts.get(one.case_id), one) for one in study.cases if one.has_slides]
-    if TRAIN not in {part for part, _ in placed}:
-        hint = "give --splits with such cases in train, or --modalities genes"
-        raise PairingError("no training case has slides to pre-train on", hint=hint)
-    parts = {part for part, one in placed if one.case_id in study.labels}
+    placed = [one for one in study.cases if one.has_slides and one.case_id in study.labels]
+    parts = {splits.parts.get(one.case_id) for one in placed}
     settings = ("patient_triplet_weight", "image_triplet_weight")
     if TRAIN not in parts and any(getattr(config.pretrain, name) for name in settings):
         problem = "no training case has slides and a class, so there are no triplets"
