@@ -11,7 +11,7 @@ from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.data.study import Study
-from gimp_plugin.errors import ConfigError, listed
+from gimp_plugin.errors import ConfigError, PairingError, listed
 from gimp_plugin.keys import TEST, TRAIN, VAL
 
 logger = logging.getLogger(__name__)
@@ -57,8 +57,31 @@ def outside_of(fold: str, study: Study, column: str) -> tuple[str, ...]:
     return tuple(name for name, one in values if not is_missing(one) and text_of(one) != fold)
 
 
+def check_slides(study: Study, splits: Splits, config: GimpConfig) -> None:
+    """Refuse to train a model that reads slides on genes alone.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    splits
+        Part of each.
+    config
+        Model and training.
+
+    Raises
+    ------
+    PairingError
+        If no training case has slides.
+    """
+    parts = {splits.parts.get(one.case_id) for one in study.cases if one.has_slides}
+    if config.model.has_slides and TRAIN not in parts:
+        hint = "give --splits with such cases in train, or --modalities genes"
+        raise PairingError("no training case has slides to learn from", hint=hint)
+
+
 def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
-    """Refuse cases without a class beside cases whose slides cannot do their part.
+    """Refuse to pre-train on slides that cannot do their part.
 
     Parameters
     ----------
@@ -75,7 +98,7 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
         If triplets are asked for and no training case has slides and a class, or no validation
         case has slides.
     """
-    if not (config.model.has_slides and study.unlabelled):
+    if not config.model.has_slides:
         return
     placed = [one for one in study.cases if one.has_slides and one.case_id in study.labels]
     parts = {splits.parts.get(one.case_id) for one in placed}
