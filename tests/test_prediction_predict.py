@@ -257,6 +257,17 @@ def ragged(study, tmp_path):
     return replace(study, adata=tmp_path / "ragged.h5ad", features=features)
 
 
+def test_it_is_said_how_many_cases_were_predicted_from_which_halves(
+    ragged, trained, tmp_path, caplog
+):
+    rows = predicted(trained / "both", ragged, tmp_path / "t.csv")
+
+    halves = [row["modalities"] for row in rows.values()]
+    counts = f"{halves.count('slides+genes')} from slides+genes, 1 from "
+    assert halves.count("slides") == halves.count("genes") == 1
+    assert f"not all cases have the same halves: {counts}" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("modalities", "lacking"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -121,4 +122,8 @@ def predictable(
     if not kept:
         problem = f"none of {len(cases)} cases can be predicted by run {str(record.path)!r}"
         raise PairingError(problem, hint="see the warnings above for what each case lacks")
+    halves = Counter(modalities_of(case) for case in kept)
+    if len(halves) > 1:
+        counts = ", ".join(f"{count} from {name}" for name, count in halves.most_common())
+        logger.warning("not all cases have the same halves: %s", counts)
     return kept, left_out
