@@ -33,7 +33,8 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     show_default=True,
     callback=names_of,
     help="Methods to compare, or sets of them; all: all but those that the documentation marks as "
-    "by name only; table1, table2: the rows of the paper's tables, what it prints beside them.",
+    "by name only; table1, table2: the rows of the paper's tables, what it prints beside them; "
+    "NAME+model.aggregator=abmil: a network with other settings.",
 )
 @click.option(
     "--reference",

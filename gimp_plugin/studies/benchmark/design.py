@@ -17,7 +17,7 @@ from gimp_plugin.plugins import split_name
 from gimp_plugin.storage.atomic import sha256_file, sha256_json
 from gimp_plugin.studies.benchmark.folder import FORMAT, FORMAT_VERSION, Place
 from gimp_plugin.studies.benchmark.inputs import Inputs, look
-from gimp_plugin.studies.benchmark.methods import chosen, reference_of
+from gimp_plugin.studies.benchmark.methods import chosen, reference_of, settings_of
 from gimp_plugin.studies.benchmark.printed import SETS
 from gimp_plugin.studies.benchmark.protocol import Protocol, Regime
 from gimp_plugin.training.plan import without_folder
@@ -87,7 +87,8 @@ def designed(
     own = {"model.modalities": keys.BOTH, "model.system": ""}  # each method has its own
     config = config.replace(own)
     regime = Regime.parse(protocol.regime)
-    components_of(config.model)  # an unknown name is refused before any work
+    for changes in map(settings_of, methods):  # an unknown name is refused before any work
+        components_of(config.replace(changes).model)
     inputs = look(source, regime, seed=runtime.seed)
     places = tuple(
         Place(method, fold, seed)

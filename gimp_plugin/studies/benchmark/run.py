@@ -26,7 +26,7 @@ from gimp_plugin.studies.benchmark.folder import (
 )
 from gimp_plugin.studies.benchmark.inputs import write
 from gimp_plugin.studies.benchmark.memory import Watch
-from gimp_plugin.studies.benchmark.methods import METHODS
+from gimp_plugin.studies.benchmark.methods import method_of
 from gimp_plugin.studies.benchmark.protocol import Protocol
 from gimp_plugin.studies.benchmark.report import write_tables
 from gimp_plugin.studies.benchmark.shards import Shard, in_turn, working
@@ -177,7 +177,7 @@ def _tried(cell: Cell) -> Exception | None:
     cell.predictions.unlink(missing_ok=True)  # no current table of a cell that is not done
     watch = Watch(device_of(cell.runtime))
     try:
-        cost = METHODS[cell.place.method].train(cell)
+        cost = method_of(cell.place.method).train(cell)
     except SafetyError:  # a file that means harm stops everything
         raise
     except Exception as error:  # a method that fails stops no other
@@ -259,7 +259,7 @@ def _spent(costs: Mapping[Place, Cost | None]) -> dict[str, list[float]]:
     spent: dict[str, list[float]] = {}
     for place, cost in costs.items():
         if cost is not None:
-            own = 0.0 if METHODS[place.method].needs else cost.seconds
+            own = 0.0 if method_of(place.method).needs else cost.seconds
             spent.setdefault(place.method, []).append(own)
     return spent
 
