@@ -159,7 +159,7 @@ def test_tables_that_share_some_patients_are_refused(tmp_path):
     one = make_table(tmp_path / "one.csv", rows_of(draw_patients(13)))
     two = make_table(tmp_path / "two.csv", rows_of(draw_patients(11)))
 
-    with pytest.raises(EvaluationError, match=r"one.csv.*two.csv.*share 11 cases"):
+    with pytest.raises(EvaluationError, match=r"one.csv.*two.csv.*share 11 test cases"):
         gather([one, two])
 
 
