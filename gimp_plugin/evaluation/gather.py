@@ -80,8 +80,10 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
     Raises
     ------
     EvaluationError
-        If the part is empty, has no labels or lacks a class, or the tables do not fit together.
+        If the part is empty, has no labels or lacks a class, or the tables do not fit together or
+        one is given twice.
     """
+    _check_once(paths)
     tables = [read_predictions(path) for path in paths]
     _check_classes(tables)
     part = part or _headline(tables)
@@ -151,6 +153,15 @@ def _nothing_to_evaluate(table: Predictions, part: str, n_unlabelled: int) -> Ev
         return EvaluationError(problem, hint=hint)
     counts = ", ".join(f"{count} {name}" for name, count in Counter(table.splits).items())
     return EvaluationError(f"{where} has no {part} case", hint=f"it has {counts}")
+
+
+def _check_once(paths: Sequence[Path]) -> None:
+    """Refuse a table that is given twice: it would pass for two seeds."""
+    counts = Counter(path.resolve() for path in paths)
+    twice = [path for path in paths if counts[path.resolve()] > 1]
+    if twice:
+        hint = "the tables of one system are its seeds and folds"
+        raise EvaluationError(f"{str(twice[0])!r} is given twice", hint=hint)
 
 
 def _check_classes(tables: Sequence[Predictions]) -> None:
