@@ -105,7 +105,11 @@ def test_the_stored_temperature_is_the_best_for_the_validation_cases(study, trai
     signs = np.array([1 if row["label"] == "LUSC" else -1 for row in rows])
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 2001))  # steps of .3 %
 
-    losses = [np.log1p(np.exp(-signs * log_odds / one)).mean() for one in grid]
+    right, wrong = (
+        [np.log1p(np.exp(-sign * log_odds / one)).mean() for one in grid]
+        for sign in (signs, -signs)
+    )
+    losses = (21 * np.array(right) + np.array(wrong)) / 22  # of 20 cases, smoothed
 
     stored = runs.read_run(trained / "both")
     assert stored.metrics["stages"]["finetune"]["calibration"]["n_cases"] == len(rows) == 20

@@ -10,6 +10,9 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
+from gimp_plugin.cohort.splitting.folds import FoldPlan, draw_folds
+from gimp_plugin.cohort.splitting.splits import splits_text
+from gimp_plugin.evaluation import evaluate
 from gimp_plugin.evaluation.text import interval
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.benchmark.folder import Cost
@@ -164,6 +167,33 @@ def test_each_training_has_a_row_with_its_own_scores(quick):
         assert found == pytest.approx(expected, abs=1e-12)
         assert int(row["n_cases"]) == len(tested)
         assert (row["chosen_epoch"], row["predict_seconds_a_slide"]) == ("", "")
+
+
+def test_repeated_partitions_are_tested_by_their_folds(source, tmp_path):
+    labels = {f"P{case:02d}": CLASSES[case % 2] for case in range(N_CASES)}
+    folds = draw_folds(labels, FoldPlan(n_folds=2, n_repeats=2))
+    (tmp_path / "splits.csv").write_text(splits_text(folds))
+
+    result = benchmark(source, tmp_path / "s", *QUICK, splits=tmp_path / "splits.csv")
+
+    assert result.exit_code == 0, result.stderr
+    row = next(
+        one for one in read_csv(tmp_path / "s" / "table.csv") if one["method"] == "logistic-bag"
+    )
+    patterns = [f"cells/{name}/*/predictions.csv" for name in ("logistic-genes", "logistic-bag")]
+    reference, other = (sorted((tmp_path / "s").glob(one)) for one in patterns)
+    (expected,) = evaluate(reference, others=[other]).comparisons
+    assert row["test"] == expected.test == "corrected resampled t"
+    assert (row["n_cases"], row["n_folds"]) == ("16", "4")
+    low, high = expected.auc_difference_ends
+    ends = [float(row[f"auc_difference_{end}"]) for end in ("low", "high")]
+    assert ends == pytest.approx([-high, -low])
+    assert float(row["auc_p"]) == pytest.approx(expected.auc_p)
+    assert "4 folds of repeated partitions" in result.stdout
+    assert "McNemar" not in result.stdout
+    latex = (tmp_path / "s" / "table.tex").read_text()
+    ends = f"${-expected.auc_difference:+.3f}$ (${-high:+.3f}$ to ${-low:+.3f}$)"
+    assert ends in latex
 
 
 def test_a_network_says_which_epoch_it_was_kept_from_and_what_it_took(source, tmp_path):

@@ -87,6 +87,14 @@ def classes_of(
     return labels
 
 
+def known_classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
+    """Class of each case whose class a column tells; none where there is no such column."""
+    if label_key not in obs:
+        return {}
+    column = zip(map(str, obs.index), obs[label_key].tolist(), strict=True)
+    return {case_id: text_of(label) for case_id, label in column if not is_missing(label)}
+
+
 def labelled_rows(obs: pd.DataFrame, label_key: str) -> pd.DataFrame:
     """Rows of a table that have a class; all of them where there is no such column."""
     if label_key not in obs.columns:
@@ -99,7 +107,7 @@ def _check_complete(values: dict[str, Any], where: str) -> None:
     bare = [case_id for case_id, value in values.items() if is_missing(value)]
     if bare:
         problem = f"{len(bare)} of {len(values)} cases have no value in {where}: {listed(bare)}"
-        hint = "label them, leave them out with gimp import-genes --obs-filter, or train with "
+        hint = "label them, leave them out with gimp import-genes --obs-filter, or give "
         hint += "--unlabelled use or drop"
         raise CohortError(problem, hint=hint)
 

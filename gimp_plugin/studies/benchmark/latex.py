@@ -18,7 +18,7 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "[": "{[}",  # else an argument of the \\ before it
 }
-SIGNED = re.compile(r"[+-]\d[\d.]*")
+SIGNED = re.compile(r"(?<![\w.-])[+-]\d[\d.]*")
 RANGE = re.compile(r"(?<=\d)-(?=\d)")
 
 
@@ -85,5 +85,5 @@ def _table(caption: str, header: Iterable[str], rows: Iterable[Sequence[str]]) -
 
 
 def _cell(text: str) -> str:
-    """A number: its sign as mathematics, a range with its dash."""
-    return f"${text}$" if SIGNED.fullmatch(text) else RANGE.sub("--", escaped(text))
+    """Numbers: their signs as mathematics, a range with its dash."""
+    return SIGNED.sub(r"$\g<0>$", RANGE.sub("--", escaped(text)))

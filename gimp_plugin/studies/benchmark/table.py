@@ -69,6 +69,11 @@ class Row:
         """Give by how much the method's `accuracy` or `auc` is above the reference's."""
         return 0.0 - float(getattr(self.tested, f"{score}_difference"))
 
+    def ends_less_reference(self, score: str) -> tuple[float, float] | None:
+        """Give the 95 % interval of that difference, where the test has one."""
+        ends = getattr(self.tested, f"{score}_difference_ends")
+        return ends and (0.0 - ends[1], 0.0 - ends[0])
+
     @property
     def seconds(self) -> float:
         """Training time of all cells."""
@@ -137,6 +142,8 @@ def tabulate(
     sets: Collection[str] = (),
 ) -> Tables:
     """Evaluate what is done: seeds averaged, folds side by side, tests against the reference.
+
+    Folds of repeated partitions, which share test cases, are tested as `evaluate` does.
 
     A fold counts once every method was tried on it, and a seed of a method once it is done on
     every fold that counts. A method without such a seed has no figures.
