@@ -148,7 +148,7 @@ def finetune(
                 check_whole(config.model, plan.study.cases)
                 model = _fresh_model(plan, decoder=False)
             else:
-                plan, model = _plan_after(Path(start), source, config, runtime)
+                plan, model = _plan_after(Path(start), source, without_folder(config), runtime)
         return _trained(plan, output, model, train)
 
 
