@@ -50,7 +50,7 @@ def header(tables: Tables) -> list[str]:
 def cells(tables: Tables) -> Iterator[list[str]]:
     """Cells of each method, as many as `header` names."""
     for row in tables.rows:
-        printed = "; ".join(map(str, row.printed))
+        printed = "; ".join(dict.fromkeys(map(str, row.printed)))
         yield [*_cells(row), printed] if tables.beside_the_paper else _cells(row)
 
 

@@ -11,7 +11,7 @@ from gimp_plugin.evaluation.gather import gather
 from gimp_plugin.evaluation.result import Comparison
 from gimp_plugin.evaluation.scores import value
 from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost, Place
-from gimp_plugin.studies.benchmark.printed import Printed, rows_of
+from gimp_plugin.studies.benchmark.printed import Printed, in_order, rows_of
 
 CELL_SCORES = {"accuracy": metrics.accuracy, "auc": metrics.auc, "log_loss": metrics.log_loss}
 
@@ -97,7 +97,7 @@ class Tables:
     Parameters
     ----------
     rows
-        The methods.
+        The methods; rows of the paper's tables that were asked for stand first, in its order.
     reference
         Method that the others are tested against.
     folds
@@ -188,7 +188,7 @@ def tabulate(
             tested=tested.get(name),
             printed=rows_of(sets, name),
         )
-        for name in methods
+        for name in in_order(methods, sets)
     )
     return Tables(
         rows=rows,
