@@ -50,6 +50,17 @@ def learning_curves_in_words():
         yield
 
 
+@pytest.fixture(scope="module")
+def threads():
+    """Give a scheduler of dask with two workers in this process, which cost nothing to start."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     """Begin with the files that have slow tests, so that no process ends long after the others."""
