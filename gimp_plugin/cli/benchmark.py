@@ -66,6 +66,7 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     metavar="I/N",
     help="Do the I-th of N parts of the trainings; other processes do the others in this folder.",
 )
+@options.scheduler
 @click.option("--report-only", is_flag=True, help="Train nothing: tables of what is done.")
 @options.runtime
 @options.as_json
@@ -79,6 +80,7 @@ def command(
     regime: str,
     epochs: int | None,
     shard: str | None,
+    scheduler: str,
     report_only: bool,
     as_json: bool,
     output: Path,
@@ -113,6 +115,7 @@ def command(
             runtime=runtime(given),
             report_only=report_only,
             shard=None if shard is None else Shard.parse(shard),
+            scheduler=scheduler,
         )
     if as_json:
         click.echo(json_of(found.tables), nl=False)
