@@ -129,7 +129,10 @@ def test_a_row_of_a_table_that_fails_leaves_the_others(source, tmp_path, monkeyp
     rows = [*SETS["table2"]]
     assert [row["method"] for row in read_csv(output / "table.csv")] == rows
     assert re.findall("^([a-z-]+) &", text, re.MULTILINE) == ["method", *rows] * 2
-    assert re.findall(r"^\| ([a-z-]+) +\|", result.stdout, re.MULTILINE)[1 : len(rows) + 1] == rows
+    assert (
+        re.findall(r"^\| ([a-z][a-z-]*) +\|", result.stdout, re.MULTILINE)[1 : len(rows) + 1]
+        == rows
+    )
 
 
 def test_rows_of_both_tables_stand_as_in_the_paper_and_other_methods_behind():
@@ -146,7 +149,7 @@ def test_rows_of_both_tables_stand_as_in_the_paper_and_other_methods_behind():
 def test_latex_has_the_cells_of_the_markdown_and_no_bare_character(quick):
     text = (quick / "table.tex").read_text()
 
-    body = "\n".join(text.splitlines()[1:])  # the first line is a comment
+    body = "\n".join(text.replace("{%\n", "{\n").splitlines()[1:])  # without comments
     bare = re.sub(r"\\[&%$#_{}]|\\[a-zA-Z]+|\$[+-][\d.]+\$", "", body)
     assert not set("%#$_^~") & set(bare)
     assert body.count("{") == body.count("}")
