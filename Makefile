@@ -8,8 +8,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-# One thread a process: several test processes, or data loaders, share the cores.
-PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+# One thread a process: several test processes, or data loaders, share the cores. Files begin in the
+# order of tests/conftest.py, the slow ones first: xdist's own puts files of one slow test last.
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Nothing is compiled when the environment is made (below), so what is imported must stay compiled.
 unexport PYTHONDONTWRITEBYTECODE
