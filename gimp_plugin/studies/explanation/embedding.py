@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ def write_embeddings(
     adata = anndata.AnnData(obs=obs, obsm={keys.OBSM: values})
     if len(results) >= LEAST_CASES:
         for kind in kinds:
-            _project(adata, kind, seed=seed)
+            project(adata, kind, seed=seed)
     write_anndata(
         folder / FILE,
         np.empty((len(obs), 0), np.float32),
@@ -94,11 +95,21 @@ def _obs(results: Results, inputs: Inputs, *, site_key: str) -> pd.DataFrame:
     return pd.DataFrame(columns, index=ids)
 
 
-def _project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
-    """Add two dimensions of an embedding, by scanpy."""
+def project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
+    """Add two dimensions of an embedding, by scanpy; torch keeps its number of threads.
+
+    Parameters
+    ----------
+    adata
+        Cases with their embedding in `obsm["X_gimp"]`, at least two; `obsm["X_<kind>"]` is added.
+    kind
+        `tsne` or `umap`.
+    seed
+        Of the picture.
+    """
     import scanpy
 
-    with warnings.catch_warnings():
+    with threads_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap tells that a seed costs it its threads
         if kind == TSNE:
             perplexity = min(PERPLEXITY, (adata.n_obs - 1) / 3)
@@ -109,3 +120,20 @@ def _project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
         scanpy.tl.umap(
             adata, random_state=seed, init_pos="spectral" if adata.n_obs > 15 else "random"
         )
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch its number of threads back: numba, on which UMAP runs, sets that of OpenMP.
+
+    Yields
+    ------
+    Nothing.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
