@@ -107,6 +107,7 @@ def _make(folder):
     slides = list(adata.obs_names)
     adata.obs_names = [CASES.get(name, name) for name in slides]
     adata.var_names = [*GENES, *adata.var_names[len(GENES) :]]
+    del adata.uns["gimp"]  # so that the scale is a guess
     adata.write_h5ad("genes.h5ad")
     rows = [{"slide_id": slide, "case_id": CASES.get(slide, slide)} for slide in slides]
     write_csv(Path("slides.csv"), rows, columns=("slide_id", "case_id"))
@@ -228,6 +229,7 @@ def test_a_section_without_input_names_the_command(study):
     assert page.text.count("no explanation: gimp explain") == 4
     assert "gimp check --adata FILE" in page.text
     assert "no predictions were given" in page.text
+    assert "the scale of the expression is guessed: 'log'" in page.text
     assert [name for name in page.ids if name in SECTIONS] == list(SECTIONS)
 
 
@@ -301,7 +303,7 @@ def test_runs_of_other_systems_are_not_taken_together(study):
 def test_a_control_is_no_seed(study):
     cohort = ("--adata", "genes.h5ad", "--slide-table", "slides.csv", "--features", "features")
     options = ("--config", "tiny.toml", "--from", "none", "--splits", "parts.csv", "--epochs", 1)
-    _done("finetune", *cohort, *options, "--modalities", "genes", "-o", "half")
+    _done("finetune", *cohort, *options, "--modalities", "genes", "--scale", "log", "-o", "half")
     _done("predict", *cohort, "--model", "half", "-o", "half.csv")
     tables = ("--predictions", "seed0.csv", "--predictions", "half.csv")
 
@@ -312,6 +314,8 @@ def test_a_control_is_no_seed(study):
 
     assert "Not taken together: they differ in more than seed and splits." in page.text
     assert "seeds averaged" not in page.text
+    assert "1. run0: the scale of the expression is guessed" in page.text
+    assert "2. half: the scale of the expression" not in page.text
     assert "these runs are not" in said
 
 

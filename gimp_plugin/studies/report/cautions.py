@@ -74,13 +74,23 @@ def _of_run(one: Reported) -> Iterator[str]:
         yield "the probabilities are not calibrated: no temperature was fitted on validation cases"
     if "untrained" in record.encoder:
         yield f"the patch encoder {record.encoder!r} is untrained: its features are for tests only"
-    if one.audited is not None and record.source.get("scale") is None:
-        numbers = one.audited.of(SCALE).numbers
-        if numbers.get("scale") and numbers.get("declared") is None:
-            yield f"the scale of the expression is guessed: {numbers['scale']!r} (--scale says it)"
+    scale = _guessed_scale(one)
+    if scale:
+        yield f"the scale of the expression is guessed: {scale!r} (--scale says it)"
     made = one.config.get("version")
     if made != gimp_plugin.__version__:
         yield f"the run was made by gimp-plugin {made}, this page by {gimp_plugin.__version__}"
+
+
+def _guessed_scale(one: Reported) -> str:
+    """Scale that nobody declared; empty where it was. Older runs do not say, the audit may."""
+    noted = one.provenance.get("scale_guessed")
+    if noted is not None:
+        return one.record.scale if noted else ""
+    if one.audited is None or one.record.source.get("scale") is not None:
+        return ""
+    numbers = one.audited.of(SCALE).numbers
+    return "" if numbers.get("declared") else numbers.get("scale") or ""
 
 
 def _of_explanation(folder: Path) -> Iterator[str]:
