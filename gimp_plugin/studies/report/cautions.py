@@ -8,6 +8,7 @@ from pathlib import Path
 import gimp_plugin
 from gimp_plugin.cohort.audit.expression import SCALE
 from gimp_plugin.evaluation import Evaluation
+from gimp_plugin.keys import GENES
 from gimp_plugin.storage.predictions import note_of
 from gimp_plugin.storage.tables import FAILURES
 from gimp_plugin.studies.explanation.folder import read_record
@@ -16,7 +17,9 @@ from gimp_plugin.studies.report.gathering import Reported
 
 WIDE = 0.2
 """Width of the interval of the accuracy above which it says little."""
-SCORES = ("attention", "attribution", "occlusion")
+SHARED = 0.5
+"""Share of the top genes below which the runs do not agree."""
+SCORES = ("attention", "attribution", "occlusion", GENES)
 
 
 def warnings_of(one: Reported, *, compared: bool) -> Iterator[str]:
@@ -107,4 +110,8 @@ def _of_explanation(folder: Path) -> Iterator[str]:
     for score in SCORES:
         ends = [measured.get(f"{way}_{score}", {}).get("low") for way in ("insertion", "deletion")]
         if any(end is not None and end <= 0 for end in ends):
-            yield f"maps of {score} are no better than random order: no reason for a prediction"
+            what = f"attributions of {GENES}" if score == GENES else f"maps of {score}"
+            yield f"{what} are no better than random order: no reason for a prediction"
+    shared = measured.get("stability_top_genes", {}).get("mean")
+    if shared is not None and shared < SHARED:
+        yield f"other runs share {shared:.0%} of the top genes of a case: one answer of several"
