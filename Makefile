@@ -11,6 +11,9 @@ INSTALLED := $(VENV)/.installed
 # One thread a process: several test processes, or data loaders, share the cores.
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
+# Nothing is compiled when the environment is made (below), so what is imported must stay compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint docs coverage clean
 
 demo: $(INSTALLED)
@@ -36,12 +39,13 @@ docs: $(INSTALLED)
 clean:
 	rm -rf $(VENV) .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build
 
-# One resolve for everything, since TIAToolbox pins most packages at patch level.
+# One resolve for everything, since TIAToolbox pins most packages at patch level. Not compiled:
+# that takes a minute, and the part of it that is ever imported is compiled at its first import.
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "gimp-plugin needs Python 3.11 or later, $(PYTHON) is not:" \
 			"give another, for instance make $(or $(MAKECMDGOALS),test) PYTHON=python3.12" >&2; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[dask,demo,tensorboard]' --group lint --group test --group docs
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[dask,demo,tensorboard]' --group lint --group test --group docs
 	@touch $@

@@ -1,16 +1,22 @@
 #!/usr/bin/env python3
-"""Simulate a cohort of long contiguous bags whose tissue structure is known.
+"""Simulate a cohort of contiguous bags whose tissue structure is known.
 
-    python examples/simulate_long_bags.py simulated/ --cases 200 --seed 0
+    python examples/simulate_long_bags.py simulated/ --cases 300 --seed 0
+    python examples/simulate_long_bags.py no-neighbours/ --cases 300 --seed 0 --shuffle-patches
 
 Writes genes.h5ad, features/ (one bag a case) and regions.npz (the kind of tissue of each patch, for
-looking at what a model attends to; never its input). It asks a question that real cohorts with
-short bags cannot: does masked patch modeling help where tissue comes in regions?
+looking at what a model attends to; never its input). It asks when masked patch modeling helps,
+which real cohorts with short bags leave open: it must help here, if it learns from neighbours what
+one patch hides.
 
-A slide is a sequence of regions, each of one kind of tissue. A patch is the centre of its kind,
-plus what is its region's own, plus noise as large as the distance between kinds: one patch hardly
-tells its kind, its neighbours together do. The classes differ in how much there is of one rare
-kind, and a little in a tenth of the genes.
+A slide is a sequence of regions of 15 to 45 patches, each of one kind of tissue. A patch is the
+centre of its kind, plus what is its region's own, plus noise of its own: some in every direction,
+and much in a few, as stain and focus vary. What neighbours share is an eighth of the variance. The
+classes differ in how many regions are of one rare kind, which comes in two opposite forms, so that
+the mean of a bag says nothing of the class. The genes say nothing either.
+
+With --shuffle-patches the patches of each bag are in random order: the same patches, but the
+neighbours of a patch tell nothing.
 """
 
 from __future__ import annotations
@@ -25,15 +31,14 @@ from numpy.typing import NDArray
 
 from gimp_plugin.storage.bags import BagWriter
 
-CLASSES = ("common", "rare")
-N_KINDS, FEATURE_DIM, N_GENES = 6, 48, 60
-MEAN_REGION = 40
-SHARE_OF_RARE = {"common": 0.03, "rare": 0.09}
-OWN, NOISE = 0.5, 1.4
-"""Standard deviations of what is a region's own and a patch's own; those of the centres are 1."""
+N_KINDS, FEATURE_DIM, N_GENES = 5, 64, 20
+N_LOUD = 8
+REGION = (15, 45)
+RARE_REGIONS = {"common": 2, "rare": 7}
+"""Regions of the rare kind a slide, of about 25."""
 
-GENE_SHIFT = 0.35
-"""Difference of the classes in the informative genes, in standard deviations."""
+CENTRE, OWN, NOISE, LOUD = 3.0, 0.3, 1.0, 2.0
+"""Length of a centre; standard deviations of a region's own part, of a patch's own, of the loud."""
 
 
 def main() -> None:
@@ -42,29 +47,38 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--cases", type=int, default=200)
-    parser.add_argument("--patches", type=int, nargs=2, default=(2000, 4000))
+    parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--patches", type=int, nargs=2, default=(650, 900))
+    parser.add_argument("--shuffle-patches", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
-    rng = np.random.default_rng(args.seed)
+    rng, order_rng = np.random.default_rng(args.seed).spawn(2)
     (args.out / "features").mkdir(parents=True, exist_ok=True)
-    centres = rng.normal(size=(N_KINDS, FEATURE_DIM)) / np.sqrt(FEATURE_DIM) * 3
+    common = CENTRE * rng.normal(size=(N_KINDS, FEATURE_DIM)) / np.sqrt(FEATURE_DIM)
+    rare = CENTRE * rng.normal(size=FEATURE_DIM) / np.sqrt(FEATURE_DIM)
+    centres = np.vstack([common - common.mean(0), rare, -rare])
+    loud = LOUD * np.linalg.qr(rng.normal(size=(FEATURE_DIM, N_LOUD)))[0].T
     names = [f"case{number:03d}" for number in range(args.cases)]
-    labels = [CLASSES[number % 2] for number in range(args.cases)]
+    labels = [list(RARE_REGIONS)[number % 2] for number in range(args.cases)]
     regions = {}
     for name, label in zip(names, labels, strict=True):
         n_patches = int(rng.integers(*args.patches))
-        regions[name], features = slide(n_patches, SHARE_OF_RARE[label], centres, rng)
+        kinds, features = slide(n_patches, RARE_REGIONS[label], centres, loud, rng)
+        if args.shuffle_patches:
+            order = order_rng.permutation(n_patches)
+            kinds, features = kinds[order], features[order]
+        regions[name] = kinds
         row = np.arange(n_patches)
-        coords = 256 * np.stack([row % 64, row // 64], axis=1)
+        coords = 256 * np.stack([row % 32, row // 32], axis=1)
         path = args.out / "features" / f"{name}.h5"
         with BagWriter(path, dim=FEATURE_DIM, attributes={"encoder": "simulated"}) as writer:
             writer.append(features.astype(np.float16), coords.astype(np.int32))
-    genes = rng.normal(size=(args.cases, N_GENES))
-    genes[:, : N_GENES // 10] += GENE_SHIFT * np.array([[label == "rare"] for label in labels])
-    obs = pd.DataFrame({"label": labels, "fold": folds(labels, rng)}, index=names)
-    cohort = anndata.AnnData(genes.astype(np.float32), obs=obs)
+    fold = np.arange(args.cases) // 2 % 5
+    cohort = anndata.AnnData(
+        rng.normal(size=(args.cases, N_GENES)).astype(np.float32),
+        obs=pd.DataFrame({"label": labels, "fold": fold}, index=names),
+    )
     cohort.var_names = [f"gene{number:02d}" for number in range(N_GENES)]
     cohort.uns["gimp"] = {"scale": "standardised"}
     cohort.write_h5ad(args.out / "genes.h5ad")
@@ -73,27 +87,31 @@ def main() -> None:
 
 
 def slide(
-    n_patches: int, share: float, centres: NDArray[np.float64], rng: np.random.Generator
+    n_patches: int,
+    n_rare: int,
+    centres: NDArray[np.float64],
+    loud: NDArray[np.float64],
+    rng: np.random.Generator,
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
-    """Kind of each patch of a slide, and the patches' features; the last kind is the rare one."""
-    chances = np.array([*[(1 - share) / (N_KINDS - 1)] * (N_KINDS - 1), share])
-    kinds, own = [], []
-    while len(kinds) < n_patches:
-        kind, length = rng.choice(N_KINDS, p=chances), rng.geometric(1 / MEAN_REGION)
-        kinds += [kind] * length
-        own += [rng.normal(size=FEATURE_DIM) * OWN] * length
-    kind = np.array(kinds[:n_patches], np.int8)
-    noise = rng.normal(size=(n_patches, FEATURE_DIM)) * NOISE
-    return kind, centres[kind] + np.array(own[:n_patches]) + noise
+    """Draw a slide; the last two centres are the forms of the rare kind.
 
+    The rare regions are among the first that surely fit, so that both classes have all of theirs.
 
-def folds(labels: list[str], rng: np.random.Generator) -> list[int]:
-    """Five folds, each class spread evenly."""
-    fold = np.zeros(len(labels), int)
-    for label in CLASSES:
-        members = np.flatnonzero([own == label for own in labels])
-        fold[rng.permutation(members)] = np.arange(len(members)) % 5
-    return fold.tolist()
+    Returns
+    -------
+    tuple
+        Kind of each patch, and the patches' features.
+    """
+    n_regions = n_patches // REGION[0] + 1
+    kind_of = rng.integers(N_KINDS, size=n_regions)
+    places = rng.permutation(n_patches // REGION[1])[:n_rare]
+    kind_of[places] = N_KINDS + rng.integers(2, size=len(places))
+    lengths = rng.integers(REGION[0], REGION[1] + 1, size=n_regions)
+    region = np.repeat(np.arange(n_regions), lengths)[:n_patches]
+    own = OWN * rng.normal(size=(n_regions, FEATURE_DIM))
+    noise = NOISE * rng.normal(size=(n_patches, FEATURE_DIM))
+    noise += rng.normal(size=(n_patches, N_LOUD)) @ loud
+    return kind_of[region].astype(np.int8), (centres[kind_of] + own)[region] + noise
 
 
 if __name__ == "__main__":

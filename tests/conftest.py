@@ -11,6 +11,7 @@ os.environ.setdefault(
 )  # else torch has more threads after scanpy's neighbors
 
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 from tests import shape_checks
@@ -24,6 +25,12 @@ CHECKED_ROOMS = (
     "gimp_plugin.slides.networks",
 )
 install_import_hook(CHECKED_ROOMS, f"{shape_checks.__name__}.checked")
+
+
+# The same examples at every run; new ones, and more of them: pytest --hypothesis-profile search
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=500)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +48,17 @@ def learning_curves_in_words():
         if folder is not None:
             patch.setattr(folder, "learning_curves", lambda stages: repr(stages).encode())
         yield
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """Give a scheduler of dask with two workers in this process, which cost nothing to start."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        yield cluster
 
 
 @pytest.hookimpl(trylast=True)

@@ -7,6 +7,7 @@ import multiprocessing
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(
     [
+        "distributed",
         "gimp_plugin.plugins.builtin",
         "gimp_plugin.studies.benchmark",
         "matplotlib.backends.backend_svg",

@@ -59,3 +59,21 @@ def make_table(path, *groups, classes=CLASSES):
     rows = [row for group in groups for row in group]
     write_predictions(path, rows, classes=classes)
     return path
+
+
+def make_repeats(folder, *, n=30, n_folds=3, n_repeats=2, seed=0, skill=1.0, classes=CLASSES):
+    """Tables of repeated partitions: in each all cases, each fold a model of its own."""
+    paths = []
+    for repeat in range(n_repeats):
+        rng = np.random.default_rng(repeat)  # the same partitions for every system
+        place = rng.permutation(n) // len(classes) % n_folds
+        for fold in range(n_folds):
+            draw = 100 * seed + 10 * repeat + fold
+            rows = rows_of(draw_patients(n, seed=draw, skill=skill, classes=classes))
+            for row, own in zip(rows, place, strict=True):
+                row["split"] = (
+                    "test" if own == fold else ("train", "val")[row["case_id"][-1] == "7"]
+                )
+            path = folder / f"{seed}-r{repeat}f{fold}.csv"
+            paths.append(make_table(path, rows, classes=classes))
+    return paths

@@ -24,17 +24,19 @@ from gimp_plugin.training.stage import LOSS
 from tests.study_factory import make_study, tiny_config
 
 CLASSES = ("A", "B", "C")
+N_LABELLED, N_BARE = 33, 5
 FEW = [[4], [2, 9, 11], [7, 5]]
 """Batches of which the first has no case for the second of two ranks."""
 
 
 def study_of(folder: Path) -> CohortSource:
-    """Sizes that two processes cannot share evenly."""
-    return make_study(folder, n_cases=33, classes=CLASSES)
+    """Sizes that two processes cannot share evenly; some cases have no class and pre-train only."""
+    labels = [CLASSES[case % 3] for case in range(N_LABELLED)] + [""] * N_BARE
+    return replace(make_study(folder, labels=labels), unlabelled="use")
 
 
 def config_of(*, dropout: float = 0.0) -> GimpConfig:
-    """19 training cases in batches of 9 or 18, so that a batch of one case occurs."""
+    """19 training cases with a class in batches of 18, so that a batch of one case occurs."""
     return tiny_config(
         model__attention_dropout=dropout,
         model__embedding_dropout=dropout,
@@ -86,6 +88,7 @@ def trained(source: CohortSource, folder: Path, runtime: Runtime) -> dict[str, A
     with recorded() as noted["finetune"]:
         start = str(folder / "pretrain")
         finetune(source, config, start=start, output=folder / "finetune", runtime=runtime)
+    source = replace(source, unlabelled="drop")
     with recorded() as noted["few"], mock.patch.object(PretrainStage, "_order", return_value=FEW):
         summed = {"pretrain.reconstruction": "sum", "pretrain.reconstruction_weight": 0.01}
         pretrain(source, config.replace(summed), output=folder / "few", runtime=runtime)
@@ -124,7 +127,8 @@ def broken(source: CohortSource, folder: Path, *, rank: int) -> dict[str, Any]:
 
 def main(given: Path, folder: Path, device: str) -> None:
     """Train with the other ranks, and write what this one saw."""
-    source = CohortSource(adata=given / "genes.h5ad", features=given / "features")
+    files = {"adata": given / "genes.h5ad", "features": given / "features"}
+    source = CohortSource(**files, unlabelled="use")
     rank, runtime = int(os.environ["RANK"]), Runtime(device=device, precision="fp32")
     noted = trained(source, folder, runtime)
     if device == "cpu":

@@ -312,12 +312,14 @@ def test_a_dry_run_writes_nothing():
 def test_a_slide_table_gives_resolutions():
     make_slide(Path("a.svs"), mpp=None)
     make_slide(Path("b.svs"), mpp=None)
-    Path("slides.csv").write_text("slide_id,case_id,mpp\na,P1,0.5\nb,P2,\n")
+    Path("slides.csv").write_text("slide_id,case_id,mpp\na.svs,P1,0.5\nb,P2,\n")
+    given = ("--slide-table", "slides.csv", "--slide-mpp", "0.25")
 
-    result = gimp("a.svs", "b.svs", *UNTRAINED, "--slide-table", "slides.csv")
+    result = gimp("a.svs", "b.svs", *UNTRAINED, *given)
 
-    assert result.exit_code == 4
-    assert [bag.slide_id for bag in list_bags(Path("features"))] == ["a"]
+    assert result.exit_code == 0
+    bags = list_bags(Path("features"))
+    assert [bag.attributes["slide_mpp_x"] for bag in bags] == [0.5, 0.25]
 
 
 @pytest.mark.parametrize("cell", ["text", "0", "nan", "99"])
@@ -329,6 +331,18 @@ def test_a_slide_table_with_a_wrong_resolution_is_refused(cell):
 
     assert result.exit_code == 3
     assert f"'slides.csv': slide 'a' has mpp '{cell}'" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["a", "a.svs"])
+def test_a_slide_table_with_two_resolutions_of_a_slide_is_refused(name):
+    make_slide(Path("a.svs"), mpp=None)
+    Path("slides.csv").write_text(f"slide_id,mpp\n{name},0.5\n{name},0.25\n")
+
+    result = gimp("a.svs", *UNTRAINED, "--slide-table", "slides.csv")
+
+    assert result.exit_code == 3
+    assert f"'slides.csv' gives slide '{name}' mpp 0.5 and 0.25" in result.stderr
+    assert names() == ["a.svs", "slides.csv"]
 
 
 @needs_data

@@ -68,7 +68,7 @@ def test_parts_keep_the_shares_and_are_warned_of_where_a_class_is_small(results)
     found = [cells.count(("train", name)) for name in CLASSES]
     assert found == pytest.approx([0.6 * LABELS.count(name) for name in CLASSES], abs=1.5)
     for name in ("split", "pretrain", "finetune"):
-        warning = "part 'val' has only 1 cases of class 'small': its figures say little"
+        warning = "fewer than 5 cases of a class in train ('small' 4), val ('small' 1, "
         assert warning in said[name].stderr
     for name in ("evaluate", "json"):
         assert "class 'small' has 1 test case: too few to say much" in said[name].stderr

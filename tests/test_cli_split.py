@@ -207,6 +207,97 @@ def test_a_table_beside_the_cohort_says_the_classes_and_what_it_lacks_is_left_ou
     assert set(read_splits(Path("splits.csv")).parts) == set(CASES[:60])
 
 
+BARE = (*CASES[5:64:12], "TCGA-99-9999-01A", f"{CASES[0]}-06A")
+"""Cases without a class: some of each site, one of a site of its own, another sample of a case."""
+
+
+@pytest.fixture
+def partly(tmp_path, gimp):
+    """A cohort of which some cases have no class."""
+    labels = LABELS | dict.fromkeys(BARE, "")
+    make_cohort(
+        tmp_path / "some.h5ad",
+        labels=list(labels.values()),
+        case_ids=list(labels),
+        obs={"site": [case_id[5:7] for case_id in labels]},
+    )
+    return lambda *words: gimp("--adata", "some.h5ad", *words)
+
+
+def test_an_empty_class_is_refused_until_the_user_says_what_it_means(partly):
+    before = names()
+
+    result = partly("--folds", "3")
+
+    assert result.exit_code == 3
+    assert "7 of 68 cases have no value in obs['label'] of 'some.h5ad'" in result.stderr
+    assert "--unlabelled use or drop" in result.stderr
+    assert names() == before
+
+
+def test_cases_without_a_class_train_in_every_fold_but_beside_their_own_patient(partly):
+    words = ("--folds", "3", "--repeats", "2")
+    dropped = partly(*words, "--unlabelled", "drop", "-o", "drop.csv")
+    used = partly(*words, "--unlabelled", "use", "-o", "use.csv")
+
+    assert dropped.exit_code == used.exit_code == 0, dropped.output + used.output
+    assert "7 of 68 cases have no class and are left out: 'TCGA-05-0005', 'TC" in dropped.stderr
+    assert "Beside them in train: 6 to 7 cases without a class." in used.stdout
+    assert "no class" not in used.stderr
+    plain, larger = (read_folds(Path(name)) for name in ("drop.csv", "use.csv"))
+    for one, other in zip(plain, larger, strict=True):
+        assert set(one.parts) == {*LABELS} - {*BARE}
+        added = {*BARE[:-1]}
+        if one.parts[CASES[0]] == "train":
+            added.add(BARE[-1])
+        assert other.parts == {**one.parts, **dict.fromkeys(added, "train")}
+    assert len({one.parts[CASES[0]] for one in plain}) > 1
+
+
+@pytest.mark.parametrize("option", [["--by-site"], ["--site-key", "site"]])
+def test_a_site_of_val_or_test_has_no_training_case_without_a_class_either(partly, option):
+    result = partly("--folds", "3", *option, "--unlabelled", "use", "--json")
+
+    counts = {
+        one["fold"]: one["train"]["n_unlabelled"] for one in json.loads(result.stdout)["folds"]
+    }
+    for one in read_folds(Path("splits.csv")):
+        sites = [{case_id[5:7] for case_id in one.of(part)} for part in ("train", "val", "test")]
+        assert sum(map(len, sites)) == len(set().union(*sites)) == 12
+        trained = [case_id for case_id in one.of("train") if case_id in BARE]
+        assert counts[one.fold] == len(trained) < len(BARE)
+        assert "TCGA-99-9999-01A" in trained
+
+
+def test_a_table_with_an_empty_class_is_refused_as_a_training_does(gimp):
+    rows = "".join(f"{name},{LABELS[name]}\n" for name in CASES[:60])
+    Path("labels.csv").write_text(f"case_id,label\n{rows}{CASES[60]},\n")
+    before = names()
+
+    refused = gimp("--adata", "genes.h5ad", "--labels", "labels.csv")
+    assert refused.exit_code == 3
+    assert "1 of 61 cases have no value in column 'label' of 'labels.csv'" in refused.stderr
+    assert names() == before
+
+    used = gimp("--adata", "genes.h5ad", "--labels", "labels.csv", "--unlabelled", "use")
+    assert used.exit_code == 0, used.output
+    trained = read_splits(Path("splits.csv")).of("train")
+    assert set(CASES[60:]) <= set(trained)  # named without a class, or not named
+
+
+def test_another_programs_table_may_name_cases_without_a_class(partly):
+    parts = ("train", "val", "test")
+    rows = "".join(f"{case_id},{parts[n % 3]}\n" for n, case_id in enumerate(CASES))
+    Path("theirs.csv").write_text(f"case_id,split\n{rows}")
+
+    result = partly("--from", "theirs.csv", "--unlabelled", "drop")
+
+    assert result.exit_code == 0, result.output
+    assert "7 of 68 cases have no class and are left out" in result.stderr
+    assert "are no case of the cohort" not in result.stderr
+    assert set(read_splits(Path("splits.csv")).parts) == set(CASES) - set(BARE)
+
+
 def test_a_big_site_is_warned_of_by_name(tmp_path, gimp):
     sites = ["big" if place < 30 else f"h{place}" for place in range(66)]
     make_cohort(
@@ -228,6 +319,8 @@ def test_a_big_site_is_warned_of_by_name(tmp_path, gimp):
         (["--adata", "genes.h5ad", "--by-site", "--site-key", "site"], "both say what a site is"),
         (["--from", "x.csv", "--val-as-test"], "--val-as-test goes with"),
         (["--adata", "genes.h5ad", "--val-share", "0.3"], "--val-share goes with"),
+        (["--from", "x.csv", "--unlabelled", "use"], "--unlabelled use goes with"),
+        (["--adata", "x", "--format", "clam", "--unlabelled", "use"], "--unlabelled use goes with"),
         (["--adata", "genes.h5ad", "--folds", "1"], "folds = 1 is out of range"),
         (["--adata", "genes.h5ad", "--format", "clma"], "Did you mean 'clam'?"),
     ],

@@ -236,7 +236,7 @@ def test_new_slides_are_extracted_first_and_a_failure_is_4(gimp, calls, extracte
     result = gimp(
         *("predict", "--adata", "g", "--slides", "new", "--slides", "b.svs", "-o", "out/p.csv"),
         *("--weights", "w.pth", "--slide-mpp", "0.25", "--offline", "--device", "cpu"),
-        *("--masks", "masks"),
+        *("--masks", "masks", "--slide-table", "slides.csv"),
     )
 
     ((positional, named),) = extracted
@@ -247,6 +247,7 @@ def test_new_slides_are_extracted_first_and_a_failure_is_4(gimp, calls, extracte
         "weights": Path("w.pth"),
         "masks": Path("masks"),
         "slide_mpp": 0.25,
+        "slide_table": Path("slides.csv"),
         "offline": True,
     }
     ((_, source), _), *_ = calls

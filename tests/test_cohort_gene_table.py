@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows, transform_of_rows
@@ -21,7 +21,6 @@ def fitted(n_genes: int, *, seed: int = 0, clip: float = 10.0) -> GeneTransform:
     return GeneTransform.fit(cohort_in_memory(values, scale="fpkm"), TRAIN, clip=clip)
 
 
-@settings(deadline=None)  # files are written
 @given(seed=st.integers(0, 50), clip=st.sampled_from([5.0, 10.0]))
 def test_the_gene_table_brings_back_every_bit(
     tmp_path_factory: pytest.TempPathFactory, seed: int, clip: float

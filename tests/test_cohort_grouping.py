@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.grouping import (
@@ -52,7 +52,6 @@ def test_the_file_order_changes_nothing():
     assert file_order(["C", "A", "B"], values=None).tolist() == [0, 1, 2]
 
 
-@settings(deadline=None)
 @given(n_genes=st.integers(1, 40), seed=st.integers(0, 9), data=st.data())
 def test_a_random_order_belongs_to_the_genes_and_the_seed(n_genes, seed, data):
     gene_ids = [f"G{gene}" for gene in range(n_genes)]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from gimp_plugin.cohort.expression import labels_of
+from gimp_plugin.cohort.labels import classes_of
 from gimp_plugin.errors import CohortError
 from tests.cohort_factory import cohort_in_memory
 
@@ -44,6 +45,14 @@ def test_a_missing_column_offers_the_nearest() -> None:
 
     assert "did you mean 'label'?" in message
     assert "--label-key" in message
+
+
+def test_a_cohort_without_classes_is_told_of_tables() -> None:
+    obs = pd.DataFrame(index=["P1", "P2"])
+
+    with pytest.raises(CohortError, match="has no column 'label'") as caught:
+        classes_of(obs, "label", path="genes.h5ad")
+    assert caught.value.hint == "give a table of the classes by --labels"
 
 
 @pytest.mark.parametrize("empty", [np.nan, None, "", "  ", pd.NA])

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.pairing import Pairing, apply_missing, pair
@@ -353,7 +353,6 @@ NAMES = st.lists(
 CASES = st.lists(st.sampled_from(["A", "B", "E", "TCGA-05-0001", "TCGA-05-0002"]), unique=True)
 
 
-@settings(deadline=None)
 @given(case_ids=CASES, slide_ids=NAMES, kind=st.sampled_from(["all", "dx", "frozen"]))
 def test_each_slide_ends_in_one_place(case_ids: list[str], slide_ids: list[str], kind: str) -> None:
     pairing = pair(case_ids, slide_ids, slide_kind=kind)
@@ -367,7 +366,6 @@ def test_each_slide_ends_in_one_place(case_ids: list[str], slide_ids: list[str],
     assert all(list(slides) == sorted(slides) for slides in pairing.slides.values())
 
 
-@settings(deadline=None)
 @given(case_ids=CASES, slide_ids=NAMES, data=st.data())
 def test_the_order_of_the_slides_is_of_no_account(
     case_ids: list[str], slide_ids: list[str], data: st.DataObject

@@ -3,7 +3,7 @@ from __future__ import annotations
 import anndata
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -84,7 +84,6 @@ def test_log_and_standardised_values_stay(scale: str) -> None:
     assert log_scale(values, scale) is values
 
 
-@settings(deadline=None)
 @given(
     counts=arrays(np.float32, (5, 4), elements=st.integers(0, 2**20).map(float)),
     row=st.integers(0, 4),
@@ -95,7 +94,6 @@ def test_a_case_does_not_depend_on_the_others(counts: np.ndarray, row: int) -> N
     assert np.array_equal(alone[0], log_scale(counts, "counts")[row])
 
 
-@settings(deadline=None)
 @given(
     counts=arrays(np.float32, (3, 6), elements=st.integers(0, 2**24).map(float)),
     order=st.permutations(range(6)),

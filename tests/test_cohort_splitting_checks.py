@@ -68,10 +68,12 @@ def test_a_class_that_is_absent_from_a_part_is_named(part: str) -> None:
     assert f"part {part!r} has no case of class 'b'" in refusal(splits_of(**moved))
 
 
-def test_fewer_than_5_cases_of_a_class_are_warned_of() -> None:
-    (warning,) = check_splits(splits_of(b5="train"), LABELS)
+def test_fewer_than_5_cases_of_a_class_are_warned_of_once() -> None:
+    (one,) = check_splits(splits_of(b5="train"), LABELS)
+    (two,) = check_splits(splits_of(b5="train", a10="train"), LABELS)
 
-    assert "part 'val' has only 4 cases of class 'b'" in warning
+    assert "fewer than 5 cases of a class in val ('b' 4): " in one
+    assert "val ('b' 4), test ('a' 4): " in two
 
 
 def test_cases_that_one_side_lacks_are_counted() -> None:

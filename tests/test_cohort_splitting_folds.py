@@ -21,7 +21,7 @@ from gimp_plugin.errors import ConfigError, SplitError
 from gimp_plugin.keys import PARTS
 
 test_from_val.__test__ = False
-UNHURRIED = settings(deadline=None, max_examples=20)
+FEWER = settings(max_examples=settings().max_examples // 5)  # each draws whole partitions
 REAL = Path(__file__).parents[2] / "shared" / "data" / "cohort" / "genes.h5ad"
 SIZES = st.dictionaries(st.sampled_from("abc"), st.integers(7, 23), min_size=1)
 
@@ -47,7 +47,7 @@ def parts_of(folds: tuple[Splits, ...]) -> list[dict[str, str]]:
 # ---- by patient
 
 
-@UNHURRIED
+@FEWER
 @given(sizes=SIZES, n_folds=st.integers(2, 7), seed=st.integers(0, 2**32 - 1))
 def test_test_parts_partition_the_cases_and_every_part_has_every_class(
     sizes: dict[str, int], n_folds: int, seed: int
@@ -65,7 +65,7 @@ def test_test_parts_partition_the_cases_and_every_part_has_every_class(
             assert any(labels[case_id] == label for case_id in splits.of(part))
 
 
-@UNHURRIED
+@FEWER
 @given(sizes=SIZES, seed=st.integers(0, 99))
 def test_each_class_is_spread_evenly_over_test_parts_and_val(
     sizes: dict[str, int], seed: int
@@ -79,7 +79,7 @@ def test_each_class_is_spread_evenly_over_test_parts_and_val(
             assert abs(counts["val"][label] - 0.3 * (size - counts["test"][label])) <= 0.5
 
 
-@UNHURRIED
+@FEWER
 @given(
     sizes=SIZES,
     seed=st.integers(0, 99),
@@ -100,7 +100,7 @@ def test_folds_do_not_depend_on_the_order_of_the_cases(
     assert parts_of(shuffled) == parts_of(draw_folds(labels, plan, sites=sites))
 
 
-@UNHURRIED
+@FEWER
 @given(n_patients=st.integers(11, 19), seed=st.integers(0, 99), by_site=st.booleans())
 def test_samples_of_a_patient_stay_together(n_patients: int, seed: int, by_site: bool) -> None:
     labels = {
@@ -172,7 +172,7 @@ def test_a_plan_out_of_range_is_wrong_usage(plan: dict[str, float]) -> None:
 # ---- by site
 
 
-@UNHURRIED
+@FEWER
 @given(sizes=SIZES, seed=st.integers(0, 99), n_folds=st.sampled_from([0, 2, 3]))
 def test_no_site_is_in_two_parts_of_a_fold(sizes: dict[str, int], seed: int, n_folds: int) -> None:
     labels = labels_of_sizes(sizes)
@@ -194,7 +194,7 @@ def test_no_site_is_in_two_parts_of_a_fold(sizes: dict[str, int], seed: int, n_f
         assert sorted(name for one in folds for name in one.of("test")) == sorted(labels)
 
 
-@UNHURRIED
+@FEWER
 @given(
     counts=st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), min_size=7, max_size=7),
     shares=st.sampled_from([(1 / 3, 1 / 3, 1 / 3), (0.2, 0.8), (0.6, 0.2, 0.2)]),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.splitting.splits import (
@@ -20,7 +20,6 @@ from gimp_plugin.cohort.splitting.splits import (
 )
 from gimp_plugin.errors import ConfigError, MissingFileError, SplitError
 
-UNHURRIED = settings(deadline=None)  # sklearn is imported on first use, and files are written
 SIZES = st.dictionaries(st.sampled_from("abcd"), st.integers(3, 23), min_size=1)
 
 
@@ -35,7 +34,6 @@ def counts(splits: Splits, part: str, labels: dict[str, str]) -> Counter[str]:
 # ---- drawn
 
 
-@UNHURRIED
 @given(sizes=SIZES, seed=st.integers(0, 2**32 - 1))
 def test_each_case_is_in_one_part_and_each_class_in_every_part(
     sizes: dict[str, int], seed: int
@@ -52,7 +50,6 @@ def test_each_case_is_in_one_part_and_each_class_in_every_part(
             assert abs(found - share * size) < 2
 
 
-@UNHURRIED
 @given(sizes=SIZES, seed=st.integers(0, 99), shuffle=st.integers(0, 99))
 def test_the_draw_does_not_depend_on_the_order_of_the_cases(
     sizes: dict[str, int], seed: int, shuffle: int
@@ -229,7 +226,6 @@ def test_a_wrong_table_is_refused_and_left_alone(
     assert path.read_text() == contents
 
 
-@UNHURRIED
 @given(
     parts=st.dictionaries(
         st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1),

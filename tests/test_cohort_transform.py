@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gimp_plugin.cohort.expression import Cohort
@@ -114,7 +114,6 @@ def test_no_training_case_is_refused() -> None:
 # ---- genes of another cohort
 
 
-@settings(deadline=None)
 @given(order=st.permutations(range(9)), scale=st.sampled_from(["log", "counts", "fpkm"]))
 def test_permuted_genes_give_the_same_values(order: list[int], scale: str) -> None:
     cohort = cohort_of(scale=scale)
@@ -126,7 +125,6 @@ def test_permuted_genes_give_the_same_values(order: list[int], scale: str) -> No
     assert np.array_equal(permuted, transform.apply(cohort)[0])
 
 
-@settings(deadline=None)
 @given(order=st.permutations(range(9)))
 def test_fitting_and_permuting_commute(order: list[int]) -> None:
     cohort = cohort_of()

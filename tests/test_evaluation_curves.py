@@ -8,6 +8,7 @@ from sklearn.metrics import average_precision_score
 
 from gimp_plugin.evaluation import metrics, scores
 from gimp_plugin.evaluation.curves import GRID, precision_recall, roc
+from gimp_plugin.evaluation.gather import Gathered
 from tests.prediction_factory import draw_patients
 
 
@@ -53,7 +54,8 @@ def test_the_interval_of_the_area_is_that_of_the_evaluation_but_for_the_draws():
     patients = draw_patients(83, seed=1)
 
     area = roc(patients, 1, seed=0).area
-    wanted = scores.estimates(patients, seed=0)["auc"]
+    found = Gathered(part="test", patients=patients, by_seed=(), n_unlabelled=0, warnings=())
+    wanted = scores.estimates(found, seed=0)["auc"]
 
     assert (area.low, area.high) == pytest.approx((wanted.low, wanted.high), abs=0.03)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -289,3 +290,42 @@ def test_three_classes_are_evaluated_one_against_the_others(tmp_path):
     assert found.by_class["b"].specificity.value == np.mean(
         patients.predicted[patients.labels != 1] != 1
     )
+
+
+def constant(patients):
+    """The same probabilities for everybody."""
+    return replace(patients, probabilities=np.full_like(patients.probabilities, 1 / 3))
+
+
+def silent(patients):
+    """No answer for anybody."""
+    return replace(patients, predicted=np.full_like(patients.predicted, -1))
+
+
+def blind(patients):
+    """A class that is never predicted, and has probability 0."""
+    probabilities = patients.probabilities * [1, 1, 0]
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return replace(patients, probabilities=probabilities, predicted=probabilities.argmax(axis=1))
+
+
+@pytest.mark.parametrize("change", [constant, silent, blind])
+def test_degenerate_predictions_have_finite_figures_and_do_not_differ_from_themselves(
+    tmp_path, change
+):
+    classes = ("a", "b", "c")
+    patients = change(draw_patients(43, classes=classes))
+    for name in ("p.csv", "copy.csv"):
+        rows = rows_of(patients)
+        empty = [row | {"predicted": None} for row in rows] if change is silent else rows
+        make_table(tmp_path / name, empty, classes=classes)
+
+    found = evaluate(tmp_path / "p.csv", others=[tmp_path / "copy.csv"])
+
+    numbers = [x for one in found.metrics.values() for x in (one.value, one.low, one.high)]
+    assert np.isfinite(numbers).all()
+    (one,) = found.comparisons
+    assert (one.accuracy_difference, one.auc_difference) == (0.0, 0.0)
+    assert one.accuracy_p == one.auc_p == one.accuracy_p_holm == one.auc_p_holm == 1.0
+    by_sklearn = roc_auc_score(patients.labels, patients.probabilities, multi_class="ovr")
+    assert found.metrics["auc"].value == pytest.approx(by_sklearn)

@@ -159,8 +159,17 @@ def test_tables_that_share_some_patients_are_refused(tmp_path):
     one = make_table(tmp_path / "one.csv", rows_of(draw_patients(13)))
     two = make_table(tmp_path / "two.csv", rows_of(draw_patients(11)))
 
-    with pytest.raises(EvaluationError, match=r"one.csv.*two.csv.*share 11 cases"):
+    with pytest.raises(EvaluationError, match=r"one.csv.*two.csv.*share 11 test cases"):
         gather([one, two])
+
+
+def test_a_table_that_is_given_twice_is_no_second_seed(tmp_path):
+    path = make_table(tmp_path / "p.csv", rows_of(draw_patients(13)))
+    (tmp_path / "copy.csv").write_bytes(path.read_bytes())
+
+    with pytest.raises(EvaluationError, match=r"p\.csv' is given twice"):
+        gather([path, path.parent / ".." / path.parent.name / "p.csv"])
+    assert len(gather([path, tmp_path / "copy.csv"]).by_seed) == 2  # a model may have no randomness
 
 
 def test_tables_of_other_classes_are_refused(tmp_path):

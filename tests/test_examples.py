@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from matplotlib import image
+from scipy.stats import ttest_ind
 
 from gimp_plugin.cli.main import cli
 from gimp_plugin.cohort.splitting.splits import read_folds
@@ -156,20 +157,39 @@ def test_settings_are_chosen_on_the_folds_that_are_named_and_no_other(example, t
         assert len(splits.of("val")) == 4  # a fifth of 12 of each class, rounded
 
 
-def test_simulated_slides_hold_more_of_the_rare_kind_where_the_class_says_so(example, tmp_path):
-    example("simulate_long_bags", tmp_path, "--cases", 40, "--patches", 300, 500, "--seed", 3)
+def test_simulated_slides_tell_the_class_by_regions_of_the_rare_kind_and_not_by_their_mean(
+    example, tmp_path
+):
+    size = ("--cases", 40, "--patches", 400, 600, "--seed", 3)
+    example("simulate_long_bags", tmp_path / "ordered", *size)
+    example("simulate_long_bags", tmp_path / "shuffled", *size, "--shuffle-patches")
 
-    regions = np.load(tmp_path / "regions.npz")
-    cohort = anndata.read_h5ad(tmp_path / "genes.h5ad")
-    bags = {bag.slide_id: bag for bag in list_bags(tmp_path / "features")}
-    assert set(bags) == set(regions) == set(cohort.obs_names)
-    assert all(bags[name].n_patches == len(kinds) for name, kinds in regions.items())
-    share = np.array([(regions[name] == 5).mean() for name in cohort.obs_names])
+    regions = np.load(tmp_path / "ordered" / "regions.npz")
+    cohort = anndata.read_h5ad(tmp_path / "ordered" / "genes.h5ad")
+    bags = {
+        order: {bag.slide_id: bag for bag in list_bags(tmp_path / order / "features")}
+        for order in ("ordered", "shuffled")
+    }
+    assert set(bags["ordered"]) == set(regions) == set(cohort.obs_names)
+    assert all(bags["ordered"][name].n_patches == len(kinds) for name, kinds in regions.items())
     rare = (cohort.obs["label"] == "rare").to_numpy()
+    share = np.array([(regions[name] >= 5).mean() for name in cohort.obs_names])
     assert share[rare].mean() > 2 * share[~rare].mean()
     change = np.concatenate([np.diff(kinds) != 0 for kinds in regions.values()]).mean()
-    assert 1 / 100 < change < 1 / 25  # regions are contiguous
+    assert 1 / 45 < change < 1 / 20  # regions are contiguous
     assert cohort.obs.groupby("fold", observed=True)["label"].value_counts().eq(4).all()
+
+    features = {name: read_features(bag).astype(float) for name, bag in bags["ordered"].items()}
+    for name, own in features.items():
+        other = read_features(bags["shuffled"][name])
+        assert not np.array_equal(own, other)
+        np.testing.assert_array_equal(np.sort(own, axis=0), np.sort(other, axis=0))
+    forms = [
+        np.concatenate([features[name][regions[name] == kind] for name in features]).mean(0)
+        for kind in (5, 6)
+    ]
+    means = np.array([features[name].mean(0) @ (forms[0] - forms[1]) for name in cohort.obs_names])
+    assert ttest_ind(means[rare], means[~rare]).pvalue > 0.01
 
 
 @pytest.mark.slow

@@ -59,3 +59,24 @@ def test_slides_that_all_fail_leave_nothing_to_predict(monkeypatch, tmp_path):
     with pytest.raises(SlideError, match="none of 2 slides could be read") as caught:
         new_slides.extract_for(Path("runs/a"), [tmp_path], output=tmp_path, runtime=Runtime())
     assert "failures.csv" in caught.value.hint
+
+
+def test_the_slide_table_tells_resolutions(monkeypatch, tmp_path):
+    monkeypatch.setattr(new_slides, "read_run", lambda _path: record(**asdict(STORED)))
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id,mpp\na,P1,0.5\nb,P2,\n")
+    asked = []
+    made = ExtractionResult(
+        output=tmp_path, done=("a",), kept=(), failures=(), n_patches=1, seconds=0.0
+    )
+    monkeypatch.setattr(
+        new_slides,
+        "extract_features",
+        lambda *_given, options, **_named: asked.append(options) or made,
+    )
+
+    new_slides.extract_for(
+        Path("runs/a"), [tmp_path], output=tmp_path, runtime=Runtime(), slide_table=table
+    )
+
+    assert asked[0].slide_mpps == {"a": 0.5}

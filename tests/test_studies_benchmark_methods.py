@@ -21,6 +21,7 @@ from gimp_plugin.storage.predictions import read_predictions
 from gimp_plugin.storage.runs import read_run
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.benchmark.arms import shuffled_labels
+from gimp_plugin.studies.benchmark.folder import Place
 from gimp_plugin.studies.benchmark.inputs import look
 from gimp_plugin.studies.benchmark.methods import METHODS
 from gimp_plugin.studies.benchmark.protocol import Regime
@@ -234,6 +235,26 @@ def test_other_pre_trainings_are_trained_without_labels_on_cases_that_have_none(
         assert [*after.metrics["stages"]] == ["finetune"]
         assert before.metrics["n_unlabelled"] == before.metrics["n_cases"]["train"] - 6 > 0
         assert len(set(probabilities(cell(tmp_path / "s", name)).values())) > 1
+
+
+def test_one_part_is_swapped_by_a_setting_behind_the_name(source, tmp_path):
+    swapped = "gimp-slides-none+model.aggregator=abmil+finetune.lr=3e-3"
+
+    result = benchmark(source, tmp_path / "s", "--methods", f"{swapped},abmil", "--fold", 0)
+    again = benchmark(source, tmp_path / "s", "--methods", f"abmil,{swapped}", "--fold", 0)
+
+    assert result.exit_code == 0, result.stderr
+    assert list(evaluations(tmp_path / "s")) == ["abmil", swapped]
+    own, other = (cell(tmp_path / "s", name) for name in (swapped, "abmil"))
+    assert (own / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
+    assert read_run(own / "finetune").config.model.aggregator == "abmil"
+    assert again.stdout.endswith("s: nothing to do\n")
+
+
+def test_a_method_with_a_path_in_its_settings_stays_in_the_folder(tmp_path):
+    place = Place("gimp+model.gene_grouping=gmt:/a/../b.gmt", "0", 0)
+
+    assert place.within(tmp_path).parent.parent == tmp_path / "cells"
 
 
 @pytest.mark.parametrize("n_cases", [17, 23, 90])

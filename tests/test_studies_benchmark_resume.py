@@ -297,6 +297,16 @@ def test_more_seeds_and_methods_add_to_what_is_there(source, tmp_path):
     ("words", "code", "message"),
     [
         (("--methods", "abml"), 2, "unknown method 'abml', did you mean 'abmil'?"),
+        (("--methods", "gmp+model.dim=8"), 2, "unknown method 'gmp', did you mean 'gimp'?"),
+        (("--methods", "gimp+model.dimm=8"), 2, "unknown key [model] 'dimm', did you mean 'dim'?"),
+        (("--methods", "gimp+model.dim=x"), 2, "[model] dim = 'x' has the wrong type"),
+        (
+            ("--methods", "gimp+model.aggregator=abml"),
+            2,
+            "unknown aggregator 'abml', did you mean 'abmil'?",
+        ),
+        (("--methods", "swapped+model.dim=8"), 2, "'swapped' is no network with settings"),
+        (("--methods", "gimp+dim"), 2, "unknown method 'gimp+dim'"),
         (("--methods", ","), 2, "no method to run"),
         (("--reference", "abmil", *QUICK), 2, "the reference 'abmil' takes no part"),
         (("--regime", "label:5"), 2, "unknown regime 'label:5', did you mean 'labels'?"),

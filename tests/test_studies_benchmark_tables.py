@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +12,16 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
+from gimp_plugin.cohort.splitting.folds import FoldPlan, draw_folds
+from gimp_plugin.cohort.splitting.splits import splits_text
+from gimp_plugin.evaluation import evaluate
 from gimp_plugin.evaluation.text import interval
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.benchmark.folder import Cost
 from gimp_plugin.studies.benchmark.latex import escaped
 from gimp_plugin.studies.benchmark.memory import Watch, resident
 from gimp_plugin.studies.benchmark.methods import METHODS, chosen
-from gimp_plugin.studies.benchmark.printed import PRINTED, SETS
+from gimp_plugin.studies.benchmark.printed import PRINTED, SETS, in_order
 from tests.benchmark_factory import benchmark, cell, evaluations
 from tests.study_factory import make_study
 
@@ -119,7 +124,23 @@ def test_a_row_of_a_table_that_fails_leaves_the_others(source, tmp_path, monkeyp
     found = evaluations(output)
     assert {name for name, one in found.items() if one["evaluation"] is None} == {"gimp-snn"}
     assert len(read_csv(output / "cells.csv")) == len(SETS["table2"]) - 1
-    assert r"gimp-snn & 0 of 1 cells done & " in (output / "table.tex").read_text()
+    text = (output / "table.tex").read_text()
+    assert r"gimp-snn & 0 of 1 cells done &  & 0.9684 (184/190) \\" in text
+    rows = [*SETS["table2"]]
+    assert [row["method"] for row in read_csv(output / "table.csv")] == rows
+    assert re.findall("^([a-z-]+) &", text, re.MULTILINE) == ["method", *rows] * 2
+    assert re.findall(r"^\| ([a-z-]+) +\|", result.stdout, re.MULTILINE)[1 : len(rows) + 1] == rows
+
+
+def test_rows_of_both_tables_stand_as_in_the_paper_and_other_methods_behind():
+    methods = chosen(["all", "table2", "table1"])
+
+    found = in_order(methods, ["table2", "table1"])
+
+    first = [*SETS["table1"], "gimp-snn", "gimp-mpm", "gimp-image-triplet", "gimp-triplet"]
+    assert list(found[: len(first)]) == first
+    assert list(found[len(first) :]) == [name for name in methods if name not in first]
+    assert in_order(methods, []) == methods
 
 
 def test_latex_has_the_cells_of_the_markdown_and_no_bare_character(quick):
@@ -132,16 +153,33 @@ def test_latex_has_the_cells_of_the_markdown_and_no_bare_character(quick):
     assert r"8 A\_1 \& \{b\}, 8 \textasciitilde{}B\% \#\$\textasciicircum{}\textbackslash{}" in body
     rows = [line for line in body.splitlines() if line.endswith(r" \\")]
     n_columns = [len(re.findall(r"(?<!\\)&", line)) + 1 for line in rows]
-    assert n_columns == [9] * 3 + [4] * 3
+    assert n_columns == [3] * 3 + [5] + [7] * 3 + [4] * 3
     row = next(one for one in read_csv(quick / "table.csv") if one["method"] == "logistic-bag")
     ends = interval(float(row["auc_low"]), float(row["auc_high"])).replace("-", "--")
-    assert f" & {float(row['auc']):.3f} ({ends}) & " in body
+    assert f" & {float(row['auc']):.3f} ({ends}) \\\\" in body
     assert f" & ${float(row['auc_difference']):+.3f}$ & " in body
+    assert "Differences: the method less logistic-genes." in body
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="LaTeX is not installed")
+def test_latex_sets_it_without_an_error_and_no_wider_than_a_page(quick, tmp_path):
+    (tmp_path / "page.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
+        rf"\input{{{quick / 'table.tex'}}}\end{{document}}"
+    )
+
+    words = ("pdflatex", "-halt-on-error", "-interaction=nonstopmode", "page.tex")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+    assert "Overfull" not in done.stdout
+    assert (tmp_path / "page.pdf").stat().st_size > 0
 
 
 def test_text_is_escaped_once_and_line_breaks_go():
     assert escaped("a_b &\n\n%#") == r"a\_b \& \%\#"
     assert escaped("\\[x]{}") == r"\textbackslash{}{[}x]\{\}"
+    assert escaped('"a"|b\x07') == r"''a''\textbar{}b"
 
 
 def test_each_training_has_a_row_with_its_own_scores(quick):
@@ -164,6 +202,33 @@ def test_each_training_has_a_row_with_its_own_scores(quick):
         assert found == pytest.approx(expected, abs=1e-12)
         assert int(row["n_cases"]) == len(tested)
         assert (row["chosen_epoch"], row["predict_seconds_a_slide"]) == ("", "")
+
+
+def test_repeated_partitions_are_tested_by_their_folds(source, tmp_path):
+    labels = {f"P{case:02d}": CLASSES[case % 2] for case in range(N_CASES)}
+    folds = draw_folds(labels, FoldPlan(n_folds=2, n_repeats=2))
+    (tmp_path / "splits.csv").write_text(splits_text(folds))
+
+    result = benchmark(source, tmp_path / "s", *QUICK, splits=tmp_path / "splits.csv")
+
+    assert result.exit_code == 0, result.stderr
+    row = next(
+        one for one in read_csv(tmp_path / "s" / "table.csv") if one["method"] == "logistic-bag"
+    )
+    patterns = [f"cells/{name}/*/predictions.csv" for name in ("logistic-genes", "logistic-bag")]
+    reference, other = (sorted((tmp_path / "s").glob(one)) for one in patterns)
+    (expected,) = evaluate(reference, others=[other]).comparisons
+    assert row["test"] == expected.test == "corrected resampled t"
+    assert (row["n_cases"], row["n_folds"]) == ("16", "4")
+    low, high = expected.auc_difference_ends
+    ends = [float(row[f"auc_difference_{end}"]) for end in ("low", "high")]
+    assert ends == pytest.approx([-high, -low])
+    assert float(row["auc_p"]) == pytest.approx(expected.auc_p)
+    assert "4 folds of repeated partitions" in result.stdout
+    assert "McNemar" not in result.stdout
+    latex = (tmp_path / "s" / "table.tex").read_text()
+    ends = f"${-expected.auc_difference:+.3f}$ (${-high:+.3f}$ to ${-low:+.3f}$)"
+    assert ends in latex
 
 
 def test_a_network_says_which_epoch_it_was_kept_from_and_what_it_took(source, tmp_path):

@@ -29,6 +29,11 @@ def log_loss(logits, labels, temperature):
     return -np.mean([row[label] for row, label in zip(log_p, labels, strict=True)])
 
 
+def smoothed_loss(logits, targets, temperature):
+    log_p = log_softmax(np.asarray(logits, dtype=float) / temperature, axis=1)
+    return -(targets * log_p).sum() / len(targets)
+
+
 @pytest.mark.parametrize("scale", [0.4, 1.0, 2.5, 7.0])
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_the_scale_of_logits_that_were_scaled_on_purpose_is_found(scale, n_classes):
@@ -44,12 +49,41 @@ def test_no_temperature_of_a_fine_grid_has_a_smaller_loss():
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 2001))  # steps of .3 %
 
     found = calibration(logits, labels)
-    losses = [log_loss(logits, labels, temperature) for temperature in grid]
+    targets = (53 * np.eye(3)[labels] + 1) / 56
+    losses = [smoothed_loss(logits, targets, temperature) for temperature in grid]
 
     assert found["temperature"] == pytest.approx(grid[np.argmin(losses)], rel=0.003)
-    assert found["log_loss"] == pytest.approx(min(losses), abs=1e-6)
-    assert found["log_loss"] <= min(losses) + 1e-12
+    least = smoothed_loss(logits, targets, found["temperature"])
+    assert least <= min(losses) + 1e-12
+    plain = log_loss(logits, labels, found["temperature"])
+    assert found["log_loss"] == pytest.approx(plain, rel=1e-12)
     assert found["log_loss_before"] == pytest.approx(log_loss(logits, labels, 1.0), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "n_classes"), [(20, 2), (98, 2), (41, 3)])
+def test_where_all_are_right_the_probability_is_that_of_the_rule_of_succession(n, n_classes):
+    labels = torch.arange(n) % n_classes
+
+    found = calibration(5 * torch.eye(n_classes)[labels], labels)
+
+    p = torch.softmax(torch.tensor([5.0, *[0.0] * (n_classes - 1)]) / found["temperature"], dim=0)
+    assert p[0].item() == pytest.approx((n + 1) / (n + n_classes), rel=1e-5)
+    assert found["temperature"] == pytest.approx(5 / np.log(n + 1), rel=1e-4)
+    assert found["fitted"]
+
+
+def test_one_wrong_case_more_makes_the_model_less_sure_and_no_other_kind_of_model():
+    logits, labels = draw_cases(60, n_classes=2, scale=4.0)
+    right = logits.argmax(dim=1) == labels
+    least = logits.diff(dim=1).abs()[~right].argmin()  # nearly right
+    kept = right.clone()
+    kept[(~right).nonzero()[least]] = True
+
+    without, with_one = (
+        calibration(logits[rows], labels[rows])["temperature"] for rows in (right, kept)
+    )
+
+    assert without < with_one < 1.2 * without
 
 
 def test_the_same_cases_give_the_same_temperature_to_the_last_bit():
@@ -60,7 +94,11 @@ def test_the_same_cases_give_the_same_temperature_to_the_last_bit():
     ("logits", "labels", "why"),
     [
         (*draw_cases(19), "19 validation cases are fewer than 20"),
-        (5 * torch.eye(3)[torch.arange(30) % 3], torch.arange(30) % 3, "all 30 validation cases"),
+        (
+            torch.tensor([[0.0, float("nan")]] * 30),
+            torch.arange(30) % 2,
+            "some validation cases no finite logits",
+        ),
         (-5 * torch.eye(3)[torch.arange(30) % 3], torch.arange(30) % 3, "at an end of its range"),
     ],
 )
@@ -71,7 +109,7 @@ def test_the_temperature_stays_1_with_a_warning_where_it_cannot_be_found(
         found = calibration(logits, labels)
 
     assert (found["temperature"], found["fitted"]) == (1.0, False)
-    assert found["log_loss"] == found["log_loss_before"]
+    assert found["log_loss"] == pytest.approx(found["log_loss_before"], nan_ok=True)
     assert why in caplog.text
     assert "not calibrated" in caplog.text
 

@@ -69,9 +69,12 @@ def test_the_same_sets_in_another_folder_make_the_same_run(finetune, tmp_path):
     finetune(f"gmt:{tmp_path}/one/sets.gmt", "run")
 
     again, _ = finetune("gmt:other/sets.gmt", "run")
+    on, _ = finetune("gmt:other/sets.gmt", "on", start="run")
 
     assert "nothing to do" in again.output
-    assert str(tmp_path) not in (tmp_path / "run" / "config.json").read_text()
+    assert on.exit_code == 0, on.output
+    for name in ("run", "on"):
+        assert "gmt:sets.gmt" in (tmp_path / name / "config.json").read_text()
 
 
 def test_the_order_by_coexpression_is_a_permutation_that_repeats(finetune):

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -129,10 +130,12 @@ def results(run: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[CohortSource, dict[str, bytes]]:
-    """A study, and what a training on it writes that nothing disturbs."""
+    """A study with cases without a class, and what a training writes that nothing disturbs."""
     folder = tmp_path_factory.mktemp("whole")
-    source = make_study(folder, n_cases=40)
+    labels = ["" if case % 9 == 4 else ("LUAD", "LUSC")[case % 2] for case in range(40)]
+    source = replace(make_study(folder, labels=labels), unlabelled="use")
     assert ended(source, folder / "run", None) == 0
+    assert runs.read_run(folder / "run").metrics["n_unlabelled"] == 4
     return source, results(folder / "run")
 
 

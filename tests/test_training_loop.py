@@ -13,6 +13,8 @@ from gimp_plugin.config import FinetuneConfig, Runtime
 from gimp_plugin.storage import runs
 from gimp_plugin.training import loop, pretrain
 from gimp_plugin.training.optim import adamw, lr_factor
+from gimp_plugin.training.progress import MODEL, load_moments, tensors_of, under
+from gimp_plugin.training.stage import Stage
 from tests.study_factory import make_study, tiny_config
 
 
@@ -95,3 +97,33 @@ def test_a_stage_without_improvement_stops_early_and_keeps_its_best_epoch(tmp_pa
     losses = [epoch["val_loss"] for epoch in genes["epochs"]]
     assert genes["chosen_epoch"] == losses.index(min(losses)) + 1
     assert len(losses) == genes["chosen_epoch"] + 2 < 60
+
+
+class Halves(Stage):
+    """A stage, the parts of whose model have a gradient in turn."""
+
+    def __init__(self):
+        nn.Module.__init__(self)
+        with seeded(0, "weights"):
+            self.model = nn.ModuleList([nn.Linear(2, 3), nn.Linear(2, 3)])
+        self.optimiser = adamw(self, FinetuneConfig(), lr=0.1)
+
+    def steps(self, *numbers):
+        for number in numbers:
+            self.model[number % 2](torch.full((1, 2), number + 1.0)).sum().backward()
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+        return self
+
+
+def test_parts_without_a_gradient_in_some_steps_go_on_as_they_were():
+    whole = Halves().steps(*range(7))
+    half, later = Halves().steps(*range(3)), Halves()
+    tensors = {name: one.clone() for name, one in tensors_of(half, half.optimiser, best={}).items()}
+
+    later.model.load_state_dict(under(MODEL, tensors))
+    load_moments(later, later.optimiser, tensors, n_done=3)
+    later.steps(*range(3, 7))
+
+    for one, other in zip(whole.parameters(), later.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import anndata
 import numpy as np
 import pytest
 import torch
@@ -223,6 +224,22 @@ def test_new_cases_are_marked_new(study, tmp_path):
     rows = read_csv(tmp_path / "t.csv")
     assert {row["split"] for row in rows} == {"new"}
     assert {row["label"] for row in rows} == {""}
+
+
+def test_genes_that_the_run_reads_and_the_cohort_lacks_are_told(tmp_path, caplog):
+    study = make_study(tmp_path, n_genes=40)
+    config = tiny_config(model__modalities="genes", genes__epochs=1, finetune__epochs=1)
+    pretrain(study, config, output=tmp_path / "p", runtime=Runtime())
+    cohort = anndata.read_h5ad(study.adata)
+    lacking = list(cohort.var_names[:2])
+    cohort[:, 2:].copy().write_h5ad(study.adata)
+    start = str(tmp_path / "p")
+
+    finetune(study, config, start=start, output=tmp_path / "f", runtime=Runtime())
+
+    (message,) = (one for one in caplog.messages if "count as average" in one)
+    assert f"2 of the run's 40 genes are not in {str(study.adata)!r}" in message
+    assert message.endswith(f"{lacking[0]!r}, {lacking[1]!r}")
 
 
 def test_splits_that_leak_from_the_run_are_refused_with_the_cases(study, pretrained, tmp_path):

@@ -357,6 +357,47 @@ def test_slides_of_cases_without_a_class_alone_are_refused(study, tmp_path, part
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("command", "part", "code", "words"),
+    [
+        (("pretrain",), "train", 3, "no training case has slides to learn from"),
+        (("pretrain",), "val", 2, "no validation case has slides"),
+        (("finetune", "--from", "none"), "train", 3, "no training case has slides to learn from"),
+    ],
+)
+def test_a_part_without_slides_is_refused_where_all_cases_have_a_class(
+    tmp_path, command, part, code, words
+):
+    study = make_study(tmp_path, n_cases=15)
+    parts = draw_splits(prepare(study).labels, seed=0).parts
+    for case in (case for case, own in parts.items() if own == part):
+        (study.features / f"{case}.h5").unlink()
+    (tmp_path / "s.toml").write_text(quick_settings())
+    before = everything(tmp_path)
+    verb, *given = command
+
+    result = gimp(study, tmp_path, "--missing", "keep", *given, verb=verb)
+
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert everything(tmp_path) == before
+
+
+def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog):
+    study = make_study(tmp_path, n_cases=15)
+    parts = draw_splits(prepare(study).labels, seed=0).parts
+    for case in (case for case, own in parts.items() if own == "val"):
+        make_bag(
+            study.features / f"{case}.h5", 1, 0.5, rng=np.random.default_rng(0), encoder="untrained"
+        )
+
+    run = pretrained(study, tmp_path / "run")
+
+    (epoch,) = run.metrics["stages"]["pretrain"]["epochs"]
+    assert epoch["val_reconstruction"] == epoch["val_median"] == 0
+    assert "did not beat the bag's median" in caplog.text
+
+
 def test_without_triplets_slides_without_a_class_are_enough(study, tmp_path):
     for case, part in PARTS.items():
         if part == "train" and case not in TRAINED:

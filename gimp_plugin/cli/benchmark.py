@@ -33,7 +33,8 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     show_default=True,
     callback=names_of,
     help="Methods to compare, or sets of them; all: all but those that the documentation marks as "
-    "by name only; table1, table2: the rows of the paper's tables, what it prints beside them.",
+    "by name only; table1, table2: the rows of the paper's tables, what it prints beside them; "
+    "NAME+model.aggregator=abmil: a network with other settings.",
 )
 @click.option(
     "--reference",
@@ -65,6 +66,7 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     metavar="I/N",
     help="Do the I-th of N parts of the trainings; other processes do the others in this folder.",
 )
+@options.scheduler
 @click.option("--report-only", is_flag=True, help="Train nothing: tables of what is done.")
 @options.runtime
 @options.as_json
@@ -78,6 +80,7 @@ def command(
     regime: str,
     epochs: int | None,
     shard: str | None,
+    scheduler: str,
     report_only: bool,
     as_json: bool,
     output: Path,
@@ -112,6 +115,7 @@ def command(
             runtime=runtime(given),
             report_only=report_only,
             shard=None if shard is None else Shard.parse(shard),
+            scheduler=scheduler,
         )
     if as_json:
         click.echo(json_of(found.tables), nl=False)

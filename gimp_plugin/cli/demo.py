@@ -19,6 +19,7 @@ def command(*, folder: Path, **given: Any) -> None:
 
     Writes into DIR, by default gimp-demo. The slides are mosaics of one real H&E picture, the
     expression is simulated. Needs neither network nor GPU, but the packages of gimp-plugin[demo].
+    With -v it tells of each slide and epoch.
     """
     options.check_output(folder, folder=True)
 

@@ -64,6 +64,8 @@ def command(
 
     PREDICTIONS are the tables of one system, by default predictions.csv. Tables of the same
     patients are seeds, whose probabilities are averaged; tables of different patients are folds.
+    Folds of repeated partitions share patients: they are compared by the corrected resampled
+    t-test.
     """
     from gimp_plugin.evaluation import evaluate
 

@@ -141,13 +141,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     metavar="I/N",
     help="Do part I, from 0, of N parts of the slides: for job arrays.",
 )
-@click.option(
-    "--scheduler",
-    metavar="WHERE",
-    default="",
-    show_default="this process",
-    help="Work on dask.distributed: a scheduler's address or file, or local:N for N processes.",
-)
+@options.scheduler
 @click.option(
     "--thumbnails",
     is_flag=True,

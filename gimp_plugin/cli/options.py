@@ -317,6 +317,13 @@ tensorboard = click.option(
     help="Write the learning curves for TensorBoard, too, to OUTPUT/tensorboard; needs "
     "gimp-plugin[tensorboard].",
 )
+scheduler = click.option(
+    "--scheduler",
+    metavar="WHERE",
+    default="",
+    show_default="this process",
+    help="Work on dask.distributed: a scheduler's address or file, or local:N for N processes.",
+)
 offline = click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
 
 weights = click.option(

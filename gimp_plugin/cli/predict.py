@@ -103,6 +103,7 @@ def _extract(run: Path, given: Mapping[str, Any]) -> int:
         runtime=runtime(given),
         weights=given["weights"],
         slide_mpp=given["slide_mpp"] or 0.0,
+        slide_table=given["slide_table"],
         masks=given["masks"],
         offline=given["offline"],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,12 @@ DEFAULT_FILE, DEFAULT_FOLDER = Path("splits.csv"), Path("splits")
     show_default=True,
     help="Share of a fold's other cases that becomes val.",
 )
+@click.option(
+    "--unlabelled",
+    type=options.Choice(["use", "drop"]),
+    show_default="leave out cases that --labels does not name, refuse a row without a class",
+    help="Cases without a class: into train, for gimp pretrain --unlabelled use, or leave out.",
+)
 @click.option("--site-key", metavar="COLUMN", help="Keep the sites of this column whole.")
 @click.option("--by-site", is_flag=True, help="Keep the sites of the TCGA barcodes whole.")
 @click.option(
@@ -91,6 +98,7 @@ def command(*, as_json: bool, overwrite: bool, **given: Any) -> None:
     """
     import json
 
+    from gimp_plugin.cohort.splitting.cases import read_cases
     from gimp_plugin.cohort.splitting.files import split_files, write_split_files
 
     check_usage(given)
@@ -99,8 +107,14 @@ def command(*, as_json: bool, overwrite: bool, **given: Any) -> None:
         given["output"] or (DEFAULT_FILE if kind == "gimp" else DEFAULT_FOLDER),
         folder=kind != "gimp",
     )
-    obs, labels = cases_at_hand(given)
-    folds, found = made(given, obs, labels)
+    obs, labels, bare = read_cases(
+        given["adata"],
+        given["labels"],
+        label_key=given["label_key"] or LABEL,
+        case_key=given["case_key"] or CASE_ID,
+        unlabelled=given["unlabelled"],
+    )
+    folds, found = made(given, obs, labels, bare)
     slides = slides_for_clam(given, obs, folds) if kind == "clam" else None
     files = split_files(folds, output, kind=kind, slides=slides)
     outcome = "done" if write_split_files(files, overwrite=overwrite) else "nothing to do"
@@ -140,45 +154,24 @@ def check_usage(given: Mapping[str, Any]) -> None:
     if given["val_as_test"] and (given["table"] is None or not cases):
         hint = "give both, or leave it out"
         raise ConfigError("--val-as-test goes with --from and --adata or --labels", hint=hint)
+    if given["unlabelled"] == "use" and (given["table"] is not None or given["kind"] != "gimp"):
+        problem = "--unlabelled use goes with splits that are drawn, as our table"
+        raise ConfigError(problem, hint="leave --from and --format out, or give --unlabelled drop")
     if given["val_share"] != 0.2 and not (given["folds"] or given["val_as_test"]):
         raise ConfigError("--val-share goes with --folds or --val-as-test", hint="leave it out")
 
 
-def cases_at_hand(given: Mapping[str, Any]) -> tuple[pd.DataFrame | None, dict[str, str]]:
-    """What is known of the cases, and their classes; nothing where no cohort was given."""
-    from gimp_plugin.cohort.label_table import joined, read_label_table
-    from gimp_plugin.cohort.labels import classes_of
-    from gimp_plugin.cohort.obs import read_obs
-    from gimp_plugin.errors import listed
-
-    adata, labels, label_key = given["adata"], given["labels"], given["label_key"] or LABEL
-    if adata is None and labels is None:
-        return None, {}
-    if labels is None:
-        obs = read_obs(adata)
-        return obs, classes_of(obs, label_key, path=str(adata))
-    table = read_label_table(labels, label_key=label_key, case_key=given["case_key"] or CASE_ID)
-    if adata is None:
-        return table, classes_of(table, label_key, path=str(labels), of_obs=False)
-    obs = read_obs(adata)
-    both = joined(obs, table, label_key=label_key, where=repr(str(labels))).loc[list(obs.index)]
-    if label_key not in both:
-        return both, classes_of(both, label_key, path=str(labels), of_obs=False)
-    known = both[both[label_key].notna()]
-    if len(known) < len(both):
-        text = "%d of %d cases have no class and are left out: %s"
-        bare = listed(name for name in both.index if name not in known.index)
-        logger.warning(text, len(both) - len(known), len(both), bare)
-    return known, classes_of(known, label_key, path=str(labels), of_obs=False)
-
-
 def made(
-    given: Mapping[str, Any], obs: pd.DataFrame | None, labels: Mapping[str, str]
+    given: Mapping[str, Any],
+    obs: pd.DataFrame | None,
+    labels: Mapping[str, str],
+    bare: Sequence[str],
 ) -> tuple[tuple[Splits, ...], Balance]:
-    """Folds as asked for, checked, and how balanced they are."""
+    """Folds as asked for, checked, and how balanced they are; `bare` are without a class."""
     from gimp_plugin.cohort.splitting.balance import Balance
     from gimp_plugin.cohort.splitting.folds import FoldPlan, draw_folds, large_sites
     from gimp_plugin.cohort.splitting.sites import sites_from_column, tcga_sites
+    from gimp_plugin.cohort.splitting.unlabelled import with_unlabelled
 
     plan = FoldPlan(
         n_folds=given["folds"],
@@ -187,45 +180,63 @@ def made(
         seed=given["seed"],
     )
     if given["table"] is not None:
-        folds = taken(given, obs, labels, plan)
+        tell(bare, len(labels) + len(bare))
+        folds = taken(given, obs, (labels, bare), plan)
         check(folds, labels)
         return folds, Balance(folds=folds, labels=labels)
+    used = [*labels, *(bare if given["unlabelled"] == "use" else ())]
     sites = None
     if given["by_site"]:
-        sites = tcga_sites(labels)
+        sites = tcga_sites(used)
     elif given["site_key"] and obs is not None:
-        sites = sites_from_column(obs, given["site_key"], labels)
+        sites = sites_from_column(obs, given["site_key"], used)
     for warning in [] if sites is None else large_sites(labels, sites, plan):
         logger.warning("%s", warning)
     folds = draw_folds(labels, plan, sites=sites)
     check(folds, labels)
-    return folds, Balance(
+    balance = Balance(
         folds=folds,
         labels=labels,
         sites=sites,
         plain=() if sites is None else draw_folds(labels, plan),
         test_share=plan.test_share,
     )
+    if given["unlabelled"] != "use":
+        tell(bare, len(labels) + len(bare))
+        return folds, balance
+    larger = tuple(with_unlabelled(one, bare, sites=sites) for one in folds)
+    counts = {one.fold: sum(case_id in one.parts for case_id in bare) for one in larger}
+    return larger, replace(balance, n_unlabelled=counts)
+
+
+def tell(bare: Sequence[str], n_cases: int) -> None:
+    """Say which cases are left out because they have no class."""
+    from gimp_plugin.errors import listed
+
+    if bare:
+        text = "%d of %d cases have no class and are left out: %s"
+        logger.warning(text, len(bare), n_cases, listed(bare))
 
 
 def taken(
     given: Mapping[str, Any],
     obs: pd.DataFrame | None,
-    labels: Mapping[str, str],
+    cases: tuple[Mapping[str, str], Sequence[str]],
     plan: FoldPlan,
 ) -> tuple[Splits, ...]:
-    """Folds of another table, by case."""
+    """Folds of another table, by case; those without a class are left out."""
     from gimp_plugin.cohort.ids import same_case, tcga_slide_kind
     from gimp_plugin.cohort.splitting.folds import test_from_val
     from gimp_plugin.cohort.splitting.splits import read_folds
 
+    labels, bare = cases
     by_case = slides_by_case(given["slide_table"], obs) or {}
     case_of = {slide: case for case, slides in by_case.items() for slide in slides}
     folds = []
     for fold in read_folds(given["table"]):
         names = {name: same_case(name) for name in fold.parts if tcga_slide_kind(name)}
         splits = fold.of_cases({**names, **case_of})
-        splits = splits.known_to(labels) if labels else splits
+        splits = splits.known_to([*labels, *bare]).within(labels) if labels else splits
         folds.append(test_from_val(splits, labels, plan) if given["val_as_test"] else splits)
     return tuple(folds)
 

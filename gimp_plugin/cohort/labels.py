@@ -71,7 +71,7 @@ def classes_of(
     if label_key not in columns:
         owner = f"obs of {path!r}" if of_obs else repr(path)
         problem = f"{owner} has no column {label_key!r}{did_you_mean(label_key, columns)}"
-        raise CohortError(problem, hint=f"give --label-key, one of {listed(columns, limit=9)}")
+        raise CohortError(problem, hint=_where_classes_may_be(columns, of_obs=of_obs))
     where = f"{'obs[' if of_obs else 'column '}{label_key!r}{']' if of_obs else ''} of {path!r}"
     values = dict(zip(map(str, obs.index), obs[label_key].tolist(), strict=True))
     _check_complete(values, where)
@@ -87,6 +87,14 @@ def classes_of(
     return labels
 
 
+def known_classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
+    """Class of each case whose class a column tells; none where there is no such column."""
+    if label_key not in obs:
+        return {}
+    column = zip(map(str, obs.index), obs[label_key].tolist(), strict=True)
+    return {case_id: text_of(label) for case_id, label in column if not is_missing(label)}
+
+
 def labelled_rows(obs: pd.DataFrame, label_key: str) -> pd.DataFrame:
     """Rows of a table that have a class; all of them where there is no such column."""
     if label_key not in obs.columns:
@@ -99,7 +107,7 @@ def _check_complete(values: dict[str, Any], where: str) -> None:
     bare = [case_id for case_id, value in values.items() if is_missing(value)]
     if bare:
         problem = f"{len(bare)} of {len(values)} cases have no value in {where}: {listed(bare)}"
-        hint = "label them, leave them out with gimp import-genes --obs-filter, or train with "
+        hint = "label them, leave them out with gimp import-genes --obs-filter, or give "
         hint += "--unlabelled use or drop"
         raise CohortError(problem, hint=hint)
 
@@ -138,3 +146,10 @@ def is_missing(value: Any) -> bool:
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return True
     return not value.strip() if isinstance(value, str) else bool(value != value)  # noqa: PLR0124
+
+
+def _where_classes_may_be(columns: list[str], *, of_obs: bool) -> str:
+    """Say which columns there are, and that a table may bring the classes of a cohort."""
+    a_column = f"give --label-key, one of {listed(columns, limit=9)}" if columns else ""
+    a_table = "give a table of the classes by --labels" if of_obs else ""
+    return "; or ".join(each for each in (a_column, a_table) if each)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gimp_plugin import keys
 from gimp_plugin.cohort.expression import Cohort, read_cohort
 from gimp_plugin.cohort.label_table import joined, read_label_table
-from gimp_plugin.cohort.labels import classes_of, is_missing, labelled_rows, text_of
+from gimp_plugin.cohort.labels import classes_of, known_classes, labelled_rows
 from gimp_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,11 +86,3 @@ def _read(source: CohortSource) -> tuple[Cohort, pd.DataFrame | None]:
         return Cohort.without_genes(source.labels, table), table
     nobody = pd.DataFrame(index=pd.Index([], dtype=object))
     return Cohort.without_genes(Path("the slides"), nobody), None
-
-
-def known_classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
-    """Class of each case whose class a column tells; none where there is no such column."""
-    if label_key not in obs:
-        return {}
-    column = zip(map(str, obs.index), obs[label_key].tolist(), strict=True)
-    return {case_id: text_of(label) for case_id, label in column if not is_missing(label)}

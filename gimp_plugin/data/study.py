@@ -16,6 +16,7 @@ from gimp_plugin.config import CohortSource
 from gimp_plugin.config.sources import DEFAULTS
 from gimp_plugin.data.cases import UNKNOWN, Case
 from gimp_plugin.data.known import known_cases
+from gimp_plugin.data.views import warn_of_mixed_views
 from gimp_plugin.errors import BagError, SafetyError, listed
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.bags import BagInfo, scan_bags
@@ -169,7 +170,9 @@ def prepare(
     )
     if not keeps_all:
         exclusions += _without_label(slides, obs, labels, source)
-    feature_dim, encoder = _one_encoder([bag for case in cases for bag in case.bags])
+    used = [bag for case in cases for bag in case.bags]
+    feature_dim, encoder = _one_encoder(used)
+    warn_of_mixed_views(used)
     return Study(
         cohort=cohort,
         obs=obs,

@@ -10,18 +10,23 @@ import numpy as np
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.errors import EvaluationError, listed
 from gimp_plugin.evaluation import metrics, statistics
+from gimp_plugin.evaluation.gather import Gathered
 from gimp_plugin.evaluation.patients import Patients
 from gimp_plugin.evaluation.result import Comparison
 
+PATIENTS = "exact McNemar, swapped probabilities"
+FOLDS = "corrected resampled t"
+"""Tests of a comparison: of patients, each predicted once; and of folds that share patients."""
+
 
 def compare(
-    patients: Patients, others: Sequence[tuple[str, Patients]], *, seed: int
+    found: Gathered, others: Sequence[tuple[str, Gathered]], *, seed: int
 ) -> tuple[Comparison, ...]:
     """Test one system against others, and adjust for the number of tests.
 
     Parameters
     ----------
-    patients
+    found
         What the evaluated system predicts.
     others
         Name of each other system, and what it predicts for the same patients, as `aligned`.
@@ -30,13 +35,19 @@ def compare(
 
     Returns
     -------
-    One comparison a system. Holm's adjustment counts all tests of the table, two a system.
+    One comparison a system, of the patients, or of the folds of repeated partitions. Holm's
+    adjustment counts all tests of the table, two a system.
     """
-    found = [_compared(patients, name, other, seed=seed) for name, other in others]
-    adjusted = statistics.holm([p for one in found for p in (one.accuracy_p, one.auc_p)])
+    tested = [
+        _compared(found.patients, name, other.patients, seed=seed)
+        if found.test_to_train is None or other.test_to_train is None
+        else _resampled(found, name, other)
+        for name, other in others
+    ]
+    adjusted = statistics.holm([p for one in tested for p in (one.accuracy_p, one.auc_p)])
     return tuple(
         replace(one, accuracy_p_holm=accuracy_p, auc_p_holm=auc_p)
-        for one, accuracy_p, auc_p in zip(found, adjusted[::2], adjusted[1::2], strict=True)
+        for one, accuracy_p, auc_p in zip(tested, adjusted[::2], adjusted[1::2], strict=True)
     )
 
 
@@ -55,15 +66,40 @@ def _compared(patients: Patients, name: str, other: Patients, *, seed: int) -> C
         auc_p=auc_p,
         accuracy_p_holm=accuracy_p,
         auc_p_holm=auc_p,
+        test=PATIENTS,
     )
 
 
-def aligned(patients: Patients, name: str, other: Patients) -> Patients:
+def _resampled(found: Gathered, name: str, other: Gathered) -> Comparison:
+    """Differences of the folds of repeated partitions, whose patients are no independent cases."""
+    scores = [
+        [metrics.of_each_fold(metric, one.patients) for one in (found, other)]
+        for metric in (metrics.accuracy, metrics.auc)
+    ]
+    ratio = max(found.test_to_train or 0.0, other.test_to_train or 0.0)
+    accuracy, auc = (statistics.corrected_t(own - its, ratio) for own, its in scores)
+    return Comparison(
+        other=name,
+        accuracy=float(scores[0][1].mean()),
+        auc=float(scores[1][1].mean()),
+        accuracy_difference=accuracy.value,
+        auc_difference=auc.value,
+        accuracy_p=accuracy.p,
+        auc_p=auc.p,
+        accuracy_p_holm=accuracy.p,
+        auc_p_holm=auc.p,
+        test=FOLDS,
+        accuracy_difference_ends=(accuracy.low, accuracy.high),
+        auc_difference_ends=(auc.low, auc.high),
+    )
+
+
+def aligned(found: Gathered, name: str, other: Gathered) -> Gathered:
     """Give what another system predicts, in the order of the first.
 
     Parameters
     ----------
-    patients
+    found
         What the evaluated system predicts.
     name
         Name of the other system, for the message.
@@ -72,40 +108,49 @@ def aligned(patients: Patients, name: str, other: Patients) -> Patients:
 
     Returns
     -------
-    Its patients.
+    The other, its patients in the order and under the folds of the first.
 
     Raises
     ------
     EvaluationError
         If patients, labels, classes or folds are not the same.
     """
-    if other.classes != patients.classes:
-        classes, others = listed(patients.classes), listed(other.classes)
+    patients, its = found.patients, other.patients
+    if its.classes != patients.classes:
+        classes, others = listed(patients.classes), listed(its.classes)
         raise EvaluationError(f"{name!r} has the classes {others}, the evaluated {classes}")
-    row_of = {same_case(case_id): row for row, case_id in enumerate(other.case_ids)}
-    wanted = [same_case(case_id) for case_id in patients.case_ids]
-    alone = sorted(row_of.keys() ^ set(wanted))
+    alone = sorted({*map(same_case, patients.case_ids)} ^ {*map(same_case, its.case_ids)})
     if alone:
         problem = f"{name!r} and the evaluated predictions are not of the same patients"
         hint = "systems are compared on the same patients only"
         raise EvaluationError(
             f"{problem}: {len(alone)} stand in one only: {listed(alone)}", hint=hint
         )
-    rows = np.array([row_of[case_id] for case_id in wanted])
-    found = Patients(
-        case_ids=patients.case_ids,
-        classes=patients.classes,
-        labels=other.labels[rows],
-        predicted=other.predicted[rows],
-        probabilities=other.probabilities[rows],
-        folds=tuple(other.folds[row] for row in rows),
-        modalities=tuple(other.modalities[row] for row in rows),
+    fold_of, name_of = _folds(patients), _folds(its)
+    if fold_of.keys() != name_of.keys():
+        raise EvaluationError(f"{name!r} has its patients in other folds than the evaluated")
+    same = {name_of[members]: fold for members, fold in fold_of.items()}
+    row_of = {
+        (same[fold], same_case(case_id)): row
+        for row, (fold, case_id) in enumerate(zip(its.folds, its.case_ids, strict=True))
+    }
+    rows = np.array(
+        [
+            row_of[fold, same_case(case_id)]
+            for fold, case_id in zip(patients.folds, patients.case_ids, strict=True)
+        ]
     )
-    differ = np.flatnonzero(found.labels != patients.labels)
+    rearranged = replace(its.at(rows), case_ids=patients.case_ids, folds=patients.folds)
+    differ = np.flatnonzero(rearranged.labels != patients.labels)
     if differ.size:
         cases = listed(patients.case_ids[row] for row in differ)
         raise EvaluationError(f"{name!r} has other labels for {differ.size} cases: {cases}")
-    matches = set(zip(patients.folds, found.folds, strict=True))
-    if not len(matches) == len(patients.fold_names) == len(found.fold_names):
-        raise EvaluationError(f"{name!r} has its patients in other folds than the evaluated")
-    return found
+    return replace(other, patients=rearranged)
+
+
+def _folds(patients: Patients) -> dict[frozenset[str], str]:
+    """Name of each fold, by its patients: they tell which fold it is in any system."""
+    members: dict[str, set[str]] = {}
+    for fold, case_id in zip(patients.folds, patients.case_ids, strict=True):
+        members.setdefault(fold, set()).add(same_case(case_id))
+    return {frozenset(own): fold for fold, own in members.items()}

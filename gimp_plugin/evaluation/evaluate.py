@@ -12,7 +12,6 @@ from gimp_plugin.errors import EvaluationError, listed
 from gimp_plugin.evaluation import metrics, scores, statistics
 from gimp_plugin.evaluation.comparison import aligned, compare
 from gimp_plugin.evaluation.gather import Gathered, gather
-from gimp_plugin.evaluation.patients import Patients
 from gimp_plugin.evaluation.result import Evaluation
 from gimp_plugin.storage.predictions import was_edited
 from gimp_plugin.storage.runs import read_run
@@ -32,6 +31,8 @@ def evaluate(
 
     The unit is the patient. Several tables of the same patients are seeds, whose probabilities are
     averaged first; tables of different patients are folds, over which the AUC is averaged by size.
+    Tables of repeated partitions share patients: all numbers are then means over the folds, with
+    intervals and tests that allow for it (`statistics.corrected_t`).
     A patient without a predicted class counts as not right; metrics of probabilities count it.
 
     Parameters
@@ -66,27 +67,28 @@ def evaluate(
     if model is not None:
         _check_model(model, found)
     patients = found.patients
-    rivals = [(_name(one), gather(_listed_paths(one), part=found.part).patients) for one in others]
-    rivals = [(name, aligned(patients, name, one)) for name, one in rivals]
-    systems = [(_name(paths), patients), *rivals] if rivals else []
-    warnings = (*found.warnings, *_edited(paths), *_caveats(patients))
+    rivals = [(_name(one), gather(_listed_paths(one), part=found.part)) for one in others]
+    rivals = [(name, aligned(found, name, one)) for name, one in rivals]
+    systems = [(_name(paths), found), *rivals] if rivals else []
+    warnings = (*found.warnings, *_edited(paths), *_caveats(found))
     for warning in warnings:
         logger.warning("%s", warning)
     return Evaluation(
         predictions=tuple(map(_shown, paths)),
         part=found.part,
-        n_cases=len(patients),
+        n_cases=patients.n_patients,
         n_unlabelled=found.n_unlabelled,
-        n_abstained=int((patients.predicted < 0).sum()),
+        n_abstained=patients.where(patients.predicted < 0).n_patients,
         n_folds=len(patients.fold_names),
         n_seeds=len(found.by_seed) or 1,
-        metrics=scores.estimates(patients, seed=seed),
-        by_class=scores.by_class(patients),
-        by_modalities=scores.by_modalities(patients, seed=seed),
+        test_to_train=found.test_to_train,
+        metrics=scores.estimates(found, seed=seed),
+        by_class=scores.by_class(found),
+        by_modalities=scores.by_modalities(found, seed=seed),
         by_seed=scores.by_seed(found),
         reliability=scores.reliability(patients),
         systems=scores.side_by_side(systems, seed=seed),
-        comparisons=compare(patients, rivals, seed=seed),
+        comparisons=compare(found, rivals, seed=seed),
         warnings=warnings,
         draws=statistics.N_DRAWS,
         seed=seed,
@@ -124,9 +126,9 @@ def _edited(paths: Sequence[Path]) -> Iterator[str]:
         yield f"{_shown(path)!r} was changed after it was predicted"
 
 
-def _caveats(patients: Patients) -> Iterator[str]:
+def _caveats(found: Gathered) -> Iterator[str]:
     """Warn of an interval that promises too much."""
-    if scores.value(metrics.auc, patients) in {0.0, 1.0}:
+    if found.test_to_train is None and scores.value(metrics.auc, found.patients) in {0.0, 1.0}:
         yield "the bootstrap interval of the AUC has no width here: see that of the accuracy"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
+from statistics import mean
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.ids import same_case
@@ -32,6 +34,9 @@ class Gathered:
         Cases of the part that were left out because they have no label.
     warnings
         What the reader of a number should know.
+    test_to_train
+        Of repeated partitions, whose folds share patients: test cases of a fold by its training
+        cases, mean of the folds. None where no patient is in two folds.
     """
 
     part: str
@@ -39,22 +44,27 @@ class Gathered:
     by_seed: tuple[Patients, ...]
     n_unlabelled: int
     warnings: tuple[str, ...]
+    test_to_train: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """Tables that predict the same patients, one a seed."""
+    """Tables that predict the same patients, one a seed; and whom they know otherwise."""
 
     seeds: list[Patients]
     paths: list[Path]
-    n_unlabelled: int
+    unlabelled: frozenset[str]
+    trained: frozenset[str]
+    validated: frozenset[str]
 
 
 def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
     """Read tables and bring their patients together.
 
     Tables of the same patients are seeds: their probabilities are averaged. Tables of different
-    patients are folds. A table may also hold several folds, told apart by a column `fold`.
+    patients are folds. A table may also hold several folds, told apart by a column `fold`. Tables
+    that share some test patients are folds of repeated partitions, where a patient whom one tests
+    is a training or validation case of the other.
 
     Parameters
     ----------
@@ -70,8 +80,10 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
     Raises
     ------
     EvaluationError
-        If the part is empty, has no labels or lacks a class, or the tables do not fit together.
+        If the part is empty, has no labels or lacks a class, or the tables do not fit together or
+        one is given twice.
     """
+    _check_once(paths)
     tables = [read_predictions(path) for path in paths]
     _check_classes(tables)
     part = part or _headline(tables)
@@ -82,8 +94,9 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
         part=part,
         patients=patients,
         by_seed=tuple(map(together, seeds)) if len(seeds) > 1 else (),
-        n_unlabelled=sum(one.n_unlabelled for one in folds),
+        n_unlabelled=len(frozenset().union(*(one.unlabelled for one in folds))),
         warnings=(*_few_cases(patients, part), *_mixed_halves(folds)),
+        test_to_train=_test_to_train(folds) if patients.n_patients < len(patients) else None,
     )
 
 
@@ -103,15 +116,19 @@ def _folds(tables: Sequence[Predictions], part: str) -> list[_Fold]:
     """Tables by the patients that they predict."""
     folds: dict[frozenset[str], _Fold] = {}
     for table in tables:
-        patients, n_unlabelled = select(table, part)
+        patients, unlabelled = select(table, part)
         if not len(patients):
-            raise _nothing_to_evaluate(table, part, n_unlabelled)
+            raise _nothing_to_evaluate(table, part, len(unlabelled))
+        known = [
+            frozenset(map(same_case, select(table, own)[0].case_ids))
+            for own in (keys.TRAIN, keys.VAL)
+        ]
         same = frozenset(map(same_case, patients.case_ids))
-        fold = folds.setdefault(same, _Fold([], [], n_unlabelled))
+        fold = folds.setdefault(same, _Fold([], [], unlabelled, *known))
         fold.seeds.append(patients)
         fold.paths.append(table.path)
     found = list(folds.values())
-    _check_disjoint(folds)
+    _check_overlaps(folds, part)
     _check_seeds(found)
     for fold in found:
         _check_every_class(fold, part)
@@ -138,6 +155,15 @@ def _nothing_to_evaluate(table: Predictions, part: str, n_unlabelled: int) -> Ev
     return EvaluationError(f"{where} has no {part} case", hint=f"it has {counts}")
 
 
+def _check_once(paths: Sequence[Path]) -> None:
+    """Refuse a table that is given twice: it would pass for two seeds."""
+    counts = Counter(path.resolve() for path in paths)
+    twice = [path for path in paths if counts[path.resolve()] > 1]
+    if twice:
+        hint = "the tables of one system are its seeds and folds"
+        raise EvaluationError(f"{str(twice[0])!r} is given twice", hint=hint)
+
+
 def _check_classes(tables: Sequence[Predictions]) -> None:
     """Refuse tables of different classes."""
     for table in tables[1:]:
@@ -148,19 +174,28 @@ def _check_classes(tables: Sequence[Predictions]) -> None:
             )
 
 
-def _check_disjoint(folds: dict[frozenset[str], _Fold]) -> None:
-    """Refuse tables that share some patients but not all."""
-    seen: dict[str, Path] = {}
-    for patients, fold in folds.items():
-        shared = sorted(patients & seen.keys())
-        if shared:
+def _check_overlaps(folds: Mapping[frozenset[str], _Fold], part: str) -> None:
+    """Refuse tables that share some patients but not all, unless they are of two partitions."""
+    for (first, one), (second, other) in combinations(folds.items(), 2):
+        shared = sorted(first & second)
+        moved = first & (other.trained | other.validated) or second & (one.trained | one.validated)
+        partitions = moved and one.trained and other.trained and part == keys.TEST
+        if shared and not partitions:
             problem = (
-                f"{str(seen[shared[0]])!r} and {str(fold.paths[0])!r} share {len(shared)} cases "
-                f"but not all: {listed(shared)}"
+                f"{str(one.paths[0])!r} and {str(other.paths[0])!r} share {len(shared)} {part} "
+                f"cases but not all: {listed(shared)}"
             )
-            hint = "tables of one system hold either the same patients (seeds) or others (folds)"
+            hint = (
+                "tables of one system hold the same patients (seeds), others (folds), or test "
+                "cases of repeated partitions with their training cases, as gimp predict writes "
+                "them"
+            )
             raise EvaluationError(problem, hint=hint)
-        seen |= dict.fromkeys(patients, fold.paths[0])
+
+
+def _test_to_train(folds: Sequence[_Fold]) -> float:
+    """Test cases of a fold by its training cases, which validation cases are not."""
+    return mean(len(one.seeds[0]) / len(one.trained) for one in folds)
 
 
 def _check_seeds(folds: Sequence[_Fold]) -> None:
@@ -190,7 +225,7 @@ def _check_every_class(fold: _Fold, part: str) -> None:
 def _few_cases(patients: Patients, part: str) -> Iterator[str]:
     """Warn of classes that a number can hardly be computed from."""
     for place, name in enumerate(patients.classes):
-        count = int((patients.labels == place).sum())
+        count = patients.where(patients.labels == place).n_patients
         if count < FEW:
             cases = "case" if count == 1 else "cases"
             yield f"class {name!r} has {count} {part} {cases}: too few to say much about it"

@@ -5,23 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from gimp_plugin.evaluation.text import interval, number, p_value, table
+from gimp_plugin.evaluation.text import difference, interval, number, p_value, table
 
 if TYPE_CHECKING:
     from gimp_plugin.evaluation.result import Estimate, Evaluation
 
-METHODS = (
-    "95 % intervals: Wilson for accuracy, sensitivity and specificity; for the others bootstrap "
-    "over patients, stratified by class"
-)
 CAUTION = (
     "The calibration error is above 0 by chance, too; its interval is reflected to allow for it."
 )
-
-TESTS = (
-    "p: exact McNemar test for accuracy; for AUC permutation test that swaps the probabilities of "
-    "the two within patients; Holm's adjustment counts all tests of the table"
+CAUTION_OF_FOLDS = (
+    "The calibration error is that of all predictions together; it is above 0 by chance, too."
 )
+
+
+def methods(found: Evaluation, *, tested: bool) -> str:
+    """How intervals, and p-values if there are any, were computed.
+
+    Parameters
+    ----------
+    found
+        The evaluation.
+    tested
+        Whether there are tests against others.
+
+    Returns
+    -------
+    Sentences.
+    """
+    holm = "Holm's adjustment counts all tests of the table"
+    if found.test_to_train is not None:
+        what = "intervals and p" if tested else "intervals"
+        return (
+            f"Repeated partitions: patients are in several of the {found.n_folds} folds, so each "
+            f"value is the mean over the folds, with 95 % {what} of the corrected resampled t-test "
+            f"(Nadeau & Bengio 2003; {found.n_folds - 1} degrees of freedom, "
+            f"{found.test_to_train:.3g} test cases for each training case)."
+            + (f" {holm}." if tested else "")
+        )
+    intervals = (
+        "95 % intervals: Wilson for accuracy, sensitivity and specificity; for the others "
+        f"bootstrap over patients, stratified by class ({found.draws:,} draws, seed {found.seed})."
+    )
+    tests = (
+        " p: exact McNemar test for accuracy; for AUC permutation test that swaps the "
+        f"probabilities of the two within patients; {holm}."
+    )
+    return intervals + (tests if tested else "")
+
+
+def caution(found: Evaluation) -> str:
+    """Say what the calibration error is by chance."""
+    return CAUTION if found.test_to_train is None else CAUTION_OF_FOLDS
 
 
 def sections(found: Evaluation) -> Iterator[str]:
@@ -60,8 +94,7 @@ def sections(found: Evaluation) -> Iterator[str]:
         yield _systems_table(found)
     if found.comparisons:
         yield _comparison_table(found)
-    tests = f" {TESTS}." if found.comparisons else ""
-    yield f"{METHODS} ({found.draws:,} draws, seed {found.seed}). {CAUTION}{tests}"
+    yield f"{methods(found, tested=bool(found.comparisons))} {caution(found)}"
     yield from (f"Warning: {warning}." for warning in found.warnings)
 
 
@@ -76,10 +109,21 @@ def _title(found: Evaluation) -> str:
     if found.n_unlabelled:
         line += f"; {found.n_unlabelled} more have no label"
     if found.n_folds > 1:
-        line += f"; {found.n_folds} folds"
+        line += f"; {folds(found)}"
     if found.n_seeds > 1:
         line += f"; probabilities of {found.n_seeds} seeds averaged"
     return line
+
+
+def folds(found: Evaluation) -> str:
+    """How many folds there are, and whether they share patients."""
+    shared = "" if found.test_to_train is None else " of repeated partitions"
+    return f"{found.n_folds} folds{shared}"
+
+
+def counted(found: Evaluation) -> str:
+    """What the bins of the reliability table count."""
+    return "cases" if found.test_to_train is None else "predictions"
 
 
 def labelled_metrics(found: Evaluation) -> Iterator[tuple[str, Estimate]]:
@@ -116,7 +160,7 @@ def _modalities_table(found: Evaluation) -> str:
 def _reliability_table(found: Evaluation) -> str:
     """How often the most likely class is right, by how sure the model is of it."""
     return table(
-        ["confidence", "cases", "mean confidence", "share right"],
+        ["confidence", counted(found), "mean confidence", "share right"],
         (
             [interval(one.low, one.high), str(one.n_cases), number(mean), number(right)]
             for one in found.reliability
@@ -156,9 +200,11 @@ def _comparison_table(found: Evaluation) -> str:
         (
             [
                 one.other,
-                *(number(one.accuracy), f"{one.accuracy_difference:+.3f}"),
+                number(one.accuracy),
+                difference(one.accuracy_difference, one.accuracy_difference_ends),
                 *(p_value(one.accuracy_p), p_value(one.accuracy_p_holm)),
-                *(number(one.auc), f"{one.auc_difference:+.3f}"),
+                number(one.auc),
+                difference(one.auc_difference, one.auc_difference_ends),
                 *(p_value(one.auc_p), p_value(one.auc_p_holm)),
             ]
             for one in found.comparisons

@@ -28,6 +28,11 @@ def accuracy(patients: Patients, weights: Floats) -> Floats:
     return _mean((patients.predicted == patients.labels).astype(float), weights)
 
 
+def coverage(patients: Patients, weights: Floats) -> Floats:
+    """Share of patients with an answer."""
+    return _mean((patients.predicted >= 0).astype(float), weights)
+
+
 def balanced_accuracy(patients: Patients, weights: Floats) -> Floats:
     """Mean over the classes of the share of their patients that is found."""
     true, _, both = _counts(patients, weights)
@@ -51,6 +56,12 @@ def auc(patients: Patients, weights: Floats) -> Floats:
     Shape (draw,).
     """
     return _by_fold(patients, weights, pooled_auc)
+
+
+def of_each_fold(metric: Metric, patients: Patients) -> Floats:
+    """Value of a metric in each fold by itself, shape (fold,)."""
+    parts = [patients.where(patients.of_fold(name)) for name in patients.fold_names]
+    return np.array([metric(one, np.ones((1, len(one))))[0] for one in parts])
 
 
 def pooled_auc(patients: Patients, weights: Floats) -> Floats:

@@ -17,7 +17,7 @@ from gimp_plugin.storage.predictions import Predictions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patients:
-    """Labelled patients, one row each.
+    """Labelled patients, one row each; of repeated partitions one row for each fold with them.
 
     Parameters
     ----------
@@ -44,8 +44,13 @@ class Patients:
     modalities: tuple[str, ...]
 
     def __len__(self) -> int:
-        """Count the patients."""
+        """Count the rows."""
         return len(self.case_ids)
+
+    @property
+    def n_patients(self) -> int:
+        """Number of patients, each counted once."""
+        return len(set(map(same_case, self.case_ids)))
 
     @property
     def fold_names(self) -> tuple[str, ...]:
@@ -58,7 +63,10 @@ class Patients:
 
     def where(self, chosen: Sequence[bool] | NDArray[np.bool_]) -> Self:
         """Take some of the patients, in their order."""
-        rows = np.flatnonzero(chosen)
+        return self.at(np.flatnonzero(chosen))
+
+    def at(self, rows: NDArray[np.int64]) -> Self:
+        """Take the patients of some rows, in the order of these."""
         return type(self)(
             case_ids=tuple(self.case_ids[row] for row in rows),
             classes=self.classes,
@@ -70,7 +78,7 @@ class Patients:
         )
 
 
-def select(table: Predictions, part: str) -> tuple[Patients, int]:
+def select(table: Predictions, part: str) -> tuple[Patients, frozenset[str]]:
     """Labelled patients of one part of a table; several rows of one patient are averaged.
 
     Parameters
@@ -82,7 +90,7 @@ def select(table: Predictions, part: str) -> tuple[Patients, int]:
 
     Returns
     -------
-    The patients, and the number of rows left out because they have no label.
+    The patients, and the cases left out because they have no label.
     """
     within = np.array([split == part for split in table.splits])
     labelled = within & (table.labels >= 0)
@@ -95,7 +103,8 @@ def select(table: Predictions, part: str) -> tuple[Patients, int]:
         folds=table.folds,
         modalities=table.modalities,
     ).where(labelled)
-    return averaged([rows]), int((within & ~labelled).sum())
+    bare = np.flatnonzero(within & ~labelled)
+    return averaged([rows]), frozenset(table.case_ids[row] for row in bare)
 
 
 def together(parts: Sequence[Patients]) -> Patients:

@@ -93,6 +93,8 @@ class SystemScores:
 class Comparison:
     """The evaluated system beside another one, on the same patients.
 
+    Of repeated partitions, all are means over the folds.
+
     Parameters
     ----------
     other
@@ -102,9 +104,14 @@ class Comparison:
     accuracy_difference, auc_difference
         The evaluated system less the other.
     accuracy_p, auc_p
-        Exact McNemar test, and permutation test that swaps probabilities within patients.
+        P-values of the test.
     accuracy_p_holm, auc_p_holm
         The same, adjusted for all tests of the table.
+    test
+        Which test: exact McNemar for the accuracy and a permutation test that swaps probabilities
+        within patients for the AUC, or of repeated partitions the corrected resampled t-test.
+    accuracy_difference_ends, auc_difference_ends
+        95 % interval of the difference, from the corrected resampled t-test; else None.
     """
 
     other: str
@@ -116,6 +123,9 @@ class Comparison:
     auc_p: float
     accuracy_p_holm: float
     auc_p_holm: float
+    test: str
+    accuracy_difference_ends: tuple[float, float] | None = None
+    auc_difference_ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,10 +144,16 @@ class Evaluation:
         Patients of these for whom the model gave no class; they count as not right.
     n_folds, n_seeds
         Folds laid side by side, and seeds whose probabilities were averaged.
+    test_to_train
+        Of repeated partitions, where patients are in several folds: test cases of a fold by its
+        training cases. Every estimate is then a mean over the folds, with the interval of
+        `statistics.corrected_t`; `calibration_error`, without an interval, and `reliability` are of
+        all predictions together. Else None.
     metrics
         Estimates by name. `auc` is computed per fold and averaged by size; with several folds
-        `auc_pooled` stands beside it. Where the model gave no class for some patients, `coverage`
-        is the share of the others, and `accuracy_answered` the accuracy among them.
+        `auc_pooled` stands beside it, but for repeated partitions. Where the model gave no class
+        for some patients, `coverage` is the share of the others, and `accuracy_answered` the
+        accuracy among them.
     by_class, by_modalities
         Scores by class name, and by the halves that predictions were made from.
     by_seed
@@ -160,6 +176,7 @@ class Evaluation:
     n_abstained: int
     n_folds: int
     n_seeds: int
+    test_to_train: float | None
     metrics: Mapping[str, Estimate]
     by_class: Mapping[str, ClassScores]
     by_modalities: Mapping[str, ModalityScores]

@@ -35,6 +35,22 @@ def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{number(low)}-{number(high)}"
 
 
+def difference(value: float, ends: tuple[float, float] | None = None) -> str:
+    """Give a difference with its sign, and its interval where it has one.
+
+    Returns
+    -------
+    The text.
+
+    Examples
+    --------
+    >>> difference(0.01234), difference(-0.02, (-0.051, 0.0112))
+    ('+0.012', '-0.020 (-0.051 to +0.011)')
+    """
+    said = f"{value:+.3f}"
+    return said if ends is None else f"{said} ({ends[0]:+.3f} to {ends[1]:+.3f})"
+
+
 def p_value(value: float) -> str:
     """Give a p-value with two digits that count.
 

@@ -21,6 +21,7 @@ from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.config.checks import require_choice
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import prepare, with_defaults
+from gimp_plugin.data.views import warn_of_other_views
 from gimp_plugin.errors import CheckpointError, CohortError, PairingError, listed
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.losses import patient_embedding
@@ -171,6 +172,7 @@ def embedded(
     modalities = keys.BOTH if len(halves) == 2 else halves[0]
     study = prepare(inputs, modalities=modalities, labelled=False, cohort=cohort)
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
+    warn_of_other_views(record, [bag for case in study.cases for bag in case.bags])
     by_id = {case.case_id: case for case in study.cases}
     cases = [by_id[case_id] for case_id in cohort.case_ids]
     _check_slides(cases, needed_halves(record) if what == PATIENT else halves, what=what)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 from gimp_plugin import keys
 from gimp_plugin.config.checks import require_choice
 from gimp_plugin.data.cases import Case
+from gimp_plugin.data.views import warn_of_other_views
 from gimp_plugin.errors import CheckpointError, PairingError, listed
 from gimp_plugin.prediction.encoding import needed_halves
 from gimp_plugin.storage.runs import RunRecord
@@ -79,7 +81,7 @@ def modalities_of(case: Case) -> str:
 def predictable(
     cases: Sequence[Case], record: RunRecord, modalities: str | None
 ) -> tuple[list[Case], list[Exclusion]]:
-    """Tell cases that can be predicted from those that lack a half.
+    """Tell cases that can be predicted from those that lack a half; warn of other patches.
 
     Parameters
     ----------
@@ -99,6 +101,7 @@ def predictable(
     PairingError
         If no case is left.
     """
+    warn_of_other_views(record, [bag for case in cases for bag in case.bags])
     asked = halves_of(modalities) if modalities else ()
     reasons = dict.fromkeys(asked, "which --modalities asks for")
     reasons |= dict.fromkeys(needed_halves(record), "and the run was not trained to do without")
@@ -119,4 +122,8 @@ def predictable(
     if not kept:
         problem = f"none of {len(cases)} cases can be predicted by run {str(record.path)!r}"
         raise PairingError(problem, hint="see the warnings above for what each case lacks")
+    halves = Counter(modalities_of(case) for case in kept)
+    if len(halves) > 1:
+        counts = ", ".join(f"{count} from {name}" for name, count in halves.most_common())
+        logger.warning("not all cases have the same halves: %s", counts)
     return kept, left_out

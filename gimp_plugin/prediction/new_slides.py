@@ -13,11 +13,12 @@ from gimp_plugin.config.tissue import GIVEN
 from gimp_plugin.errors import CheckpointError, ConfigError, SafetyError, SlideError
 from gimp_plugin.slides.encoders import KIND, imports_code
 from gimp_plugin.slides.extraction import ExtractionResult, extract_features
+from gimp_plugin.slides.resolutions import read_slide_mpps
 from gimp_plugin.storage.runs import RunRecord, read_run
 from gimp_plugin.storage.tables import Failure
 
 
-def extract_for(
+def extract_for(  # noqa: PLR0913  # what the command takes
     run: Path,
     slides: Sequence[Path],
     *,
@@ -25,6 +26,7 @@ def extract_for(
     runtime: Runtime,
     weights: Path | None = None,
     slide_mpp: float = 0.0,
+    slide_table: Path | None = None,
     masks: Path | None = None,
     offline: bool = False,
 ) -> ExtractionResult:
@@ -44,6 +46,8 @@ def extract_for(
         Weights file of the patch encoder, where it does not find its own.
     slide_mpp
         Resolution of slides that do not state theirs; 0 when unknown.
+    slide_table
+        A CSV whose column `mpp`, if it has one, says the same slide by slide.
     masks
         Folder with a mask for each slide, where the run's own bags were made by such.
     offline
@@ -60,16 +64,16 @@ def extract_for(
     PluginError
         If the plugin that brought its patch encoder is not installed.
     SlideError
-        If no slide could be read.
+        If no slide could be read, or the table gives one no possible resolution.
     """
     record = read_run(run)
     noted = record.components.get(KIND)
     if noted is not None:
         check_component(record, KIND, noted["name"])
     config = extraction_config(record, weights=weights, slide_mpp=slide_mpp, masks=masks)
-    result = extract_features(
-        slides, config, output=output, runtime=runtime, options=ReadingOptions(offline=offline)
-    )
+    mpps = {} if slide_table is None else read_slide_mpps(slide_table)
+    options = ReadingOptions(offline=offline, slide_mpps=mpps)
+    result = extract_features(slides, config, output=output, runtime=runtime, options=options)
     if result.failures and not (result.done or result.kept):
         problem = f"none of {len(result.failures)} slides could be read: {why(result.failures)}"
         raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says more")

@@ -16,10 +16,10 @@ from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.assembly.load import check_bags, load_classifier, transform_of
 from gimp_plugin.cohort.expression import IN_MEMORY, Cohort
 from gimp_plugin.cohort.ids import same_case
+from gimp_plugin.cohort.labels import known_classes
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.config.checks import require_range
 from gimp_plugin.data.cases import Case
-from gimp_plugin.data.known import known_classes
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import ConfigError, listed
 from gimp_plugin.models.gimp import GimpModel

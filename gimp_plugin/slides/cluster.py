@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
-import signal
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gimp_plugin.cluster import connected, each_ended, own_device
 from gimp_plugin.config import ExtractionConfig
-from gimp_plugin.errors import ConfigError, ResourceError, SlideError
+from gimp_plugin.errors import SlideError
 from gimp_plugin.slides import turns
 from gimp_plugin.slides.encoders import find_encoder
 from gimp_plugin.slides.finding import SlideFile
@@ -30,13 +29,7 @@ from gimp_plugin.storage.atomic import clean_partials
 from gimp_plugin.storage.tables import Failure
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster
-
     from gimp_plugin.slides.making import BagMaker
-
-LOCAL = "local:"
-CLIENT = {"timeout": 10, "set_as_default": False}
-GPU = {"GPU": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,23 +57,20 @@ def make_bags(slides: Sequence[SlideFile], job: Job, ledger: Ledger, *, schedule
     Raises
     ------
     ResourceError
-        If there is no scheduler, or dask.distributed is not installed.
+        If there is no scheduler, or it or a worker lacks this package.
     """
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
 
     far = replace(job, config=_with_absolute_paths(job.config), output=job.output.absolute())
-    with _connected(scheduler, job) as client:
-        wanted = GPU if job.runtime.device.startswith("cuda") else {}
-        futures = {}
-        for slide in slides:
-            there = replace(slide, path=slide.path.absolute())
-            task = client.submit(
-                make_bag, far, there, ledger.status.since, pure=False, resources=wanted
-            )
-            futures[task] = slide
-        ended = as_completed(futures, loop=client.loop)  # type: ignore[no-untyped-call]  # it has no types
-        for task in ended:
-            slide = futures[task]
+    tasks = {
+        slide: (far, replace(slide, path=slide.path.absolute()), ledger.status.since)
+        for slide in slides
+    }
+    device = job.runtime.device
+    with ExitStack() as stack:
+        stack.callback(clean_partials, job.output)
+        client = stack.enter_context(connected(scheduler, device=device))
+        for slide, task in each_ended(client, make_bag, tasks, device=device):
             try:
                 _settle(slide, task.result(), ledger, masks=job.config.masks)
             except KilledWorker as error:
@@ -139,7 +129,8 @@ class _Worker:
             self._resources.close()
             encoder = find_encoder(job.config, offline=job.options.offline)
             readers = self._resources.enter_context(SlideReaders())
-            here = replace(job, runtime=replace(job.runtime, device=_own_device(job)))
+            device = own_device(job.runtime.device)
+            here = replace(job, runtime=replace(job.runtime, device=device))
             folder = bag_folder(job, encoder)
             self._maker = bag_maker(here, encoder, folder=folder, readers=readers)
             self._job = job
@@ -147,18 +138,6 @@ class _Worker:
 
 
 _worker = _Worker()
-
-
-def _own_device(job: Job) -> str:
-    """Device of this worker: each of a machine's workers takes another GPU."""
-    import torch
-    from distributed import get_worker
-
-    device, count = job.runtime.device, torch.cuda.device_count()
-    name = get_worker().name
-    if device in {"auto", "cuda"} and count > 1 and isinstance(name, int):
-        return f"cuda:{name % count}"
-    return device
 
 
 def _settle(slide: SlideFile, outcome: Outcome, ledger: Ledger, *, masks: str) -> None:
@@ -170,87 +149,3 @@ def _settle(slide: SlideFile, outcome: Outcome, ledger: Ledger, *, masks: str) -
         ledger.keep(slide)
     else:
         ledger.count(slide, outcome.n_patches)
-
-
-@contextmanager
-def _connected(scheduler: str, job: Job) -> Iterator[Client]:
-    """Connect to a scheduler, or start one with its workers."""
-    from distributed import Client, LocalCluster
-
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # else it tells of every connection
-    with ExitStack() as stack:
-        where: dict[str, Any] = {"address": scheduler}
-        if scheduler.startswith(LOCAL):
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=_number(scheduler), threads_per_worker=1, memory_limit=0,
-                dashboard_address=None, resources=GPU if _cuda(job) else {},
-                env={"OMP_NUM_THREADS": _threads(_number(scheduler))},
-            )  # fmt: skip
-            stack.push(lambda *error: _end(cluster, job.output, at_once=error[0] is not None))
-            where = {"address": cluster}
-        elif Path(scheduler).exists():
-            where = {"scheduler_file": scheduler}
-        try:
-            client = Client(**where, **CLIENT)  # type: ignore[no-untyped-call]
-        except (OSError, ValueError) as error:
-            problem = f"no scheduler at {scheduler!r}: {error}"
-            hint = "give its address (tcp://host:8786), its file, or local:N"
-            raise ResourceError(problem, hint=hint) from error
-        yield stack.enter_context(client)
-
-
-def _end(cluster: LocalCluster, output: Path, *, at_once: bool) -> None:
-    """End a cluster of this machine; its own way would wait for tasks that are under way."""
-    for nanny in cluster.workers.values() if at_once else ():
-        nanny.auto_restart = False
-        if nanny.pid:
-            with suppress(ProcessLookupError):
-                os.kill(nanny.pid, signal.SIGKILL)
-    cluster.close()
-    clean_partials(output)
-
-
-def check_scheduler(scheduler: str) -> None:
-    """Refuse what cannot be a scheduler before any work.
-
-    Parameters
-    ----------
-    scheduler
-        Address, file or `local:N`.
-
-    Raises
-    ------
-    ConfigError
-        If N is no number.
-    ResourceError
-        If dask.distributed is not installed.
-    """
-    try:
-        import distributed  # noqa: F401  # only whether it is there
-    except ImportError as error:
-        problem = "--scheduler needs dask.distributed"
-        raise ResourceError(problem, hint="pip install 'gimp-plugin[dask]'") from error
-    if scheduler.startswith(LOCAL):
-        _number(scheduler)
-
-
-def _number(scheduler: str) -> int:
-    """N of `local:N`."""
-    text = scheduler.removeprefix(LOCAL)
-    if not text.isdecimal() or int(text) < 1:
-        problem = f"--scheduler {scheduler!r}: expected {LOCAL}N with the number of processes"
-        raise ConfigError(problem, hint=f"for instance {LOCAL}{os.cpu_count()}")
-    return int(text)
-
-
-def _threads(n_processes: int) -> str:
-    """Threads of each process's encoder: dask gives one, and leaves the other cores idle."""
-    n_cores = len(os.sched_getaffinity(0))
-    return os.environ.get("OMP_NUM_THREADS") or str(max(1, n_cores // n_processes))
-
-
-def _cuda(job: Job) -> bool:
-    """Whether this machine's GPUs are to be used."""
-    import torch
-
-    return job.runtime.device != "cpu" and torch.cuda.is_available()

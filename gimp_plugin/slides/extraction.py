@@ -8,11 +8,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from gimp_plugin.cluster import check_scheduler
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
 from gimp_plugin.errors import SlideError, StaleOutputError
 from gimp_plugin.plugins.telling import tell_slide
 from gimp_plugin.slides import cluster
-from gimp_plugin.slides.cluster import check_scheduler
 from gimp_plugin.slides.diagnosis import check_file, fingerprint
 from gimp_plugin.slides.encoders import PatchEncoder, find_encoder
 from gimp_plugin.slides.finding import SlideFile, find_slides

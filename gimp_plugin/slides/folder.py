@@ -186,9 +186,7 @@ class BagFolder:
                 clean_partials(self.path, self.bag(slide).name)
                 yield
             finally:
-                # Who waits for the old file now and who makes a new one may both go on: the bag is
-                # looked for again under the lock, and two writers would rename equal bytes.
-                path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)  # who has it open already looks for the new one
 
     def write_failures(self, slides: Sequence[SlideFile], failures: Sequence[Failure]) -> None:
         """Replace the rows of these slides in `failures.csv`; the file goes when none is left."""

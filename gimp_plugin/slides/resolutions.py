@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from gimp_plugin.cohort.slide_names import without_suffix
 from gimp_plugin.cohort.tables import read_table
 from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.errors import SlideError
@@ -22,7 +23,7 @@ def read_slide_mpps(path: Path) -> dict[str, float]:
     ----------
     path
         A CSV with a column `slide_id`; without a column `mpp`, or where its cell is empty, nothing
-        is said of a slide.
+        is said of a slide. A slide may be spelled with its suffix.
 
     Returns
     -------
@@ -31,11 +32,16 @@ def read_slide_mpps(path: Path) -> dict[str, float]:
     Raises
     ------
     SlideError
-        If a cell is no number, or out of range.
+        If a cell is no number, or out of range, or two rows of a slide differ.
     """
-    rows = read_table(path, required=(SLIDE_ID,), error=SlideError)
-    cells = {row[SLIDE_ID]: row[MPP] for row in rows if row.get(MPP)}
-    return {slide_id: _mpp(cell, slide_id, path) for slide_id, cell in cells.items()}
+    rows = read_table(path, required=(), optional=(SLIDE_ID, MPP), error=SlideError)
+    if MPP not in rows[0]:
+        return {}
+    rows = read_table(path, required=(SLIDE_ID,), optional=(MPP,), error=SlideError)
+    cells = [(row[SLIDE_ID], _mpp(row[MPP], row[SLIDE_ID], path)) for row in rows if row[MPP]]
+    told = _one_each(cells, path)
+    bare = ((without_suffix(name), mpp) for name, mpp in cells)
+    return {**_one_each(((name, mpp) for name, mpp in bare if name not in told), path), **told}
 
 
 def given_mpp(slide: SlideFile, config: ExtractionConfig, table: Mapping[str, float]) -> float:
@@ -55,6 +61,16 @@ def given_mpp(slide: SlideFile, config: ExtractionConfig, table: Mapping[str, fl
     Microns per pixel; 0 for nothing.
     """
     return table.get(slide.slide_id, config.slide_mpp)
+
+
+def _one_each(pairs: Iterable[tuple[str, float]], path: Path) -> dict[str, float]:
+    """Resolution by slide; two of one slide are refused."""
+    told: dict[str, float] = {}
+    for slide_id, mpp in pairs:
+        if told.setdefault(slide_id, mpp) != mpp:
+            problem = f"{str(path)!r} gives slide {slide_id!r} mpp {told[slide_id]:g} and {mpp:g}"
+            raise SlideError(problem, hint="a slide has one resolution")
+    return told
 
 
 def _mpp(cell: str, slide_id: str, path: Path) -> float:

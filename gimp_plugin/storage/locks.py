@@ -34,11 +34,8 @@ def held(path: Path, *, wait: bool = False) -> Iterator[None]:
     ResourceError
         If it cannot be made.
     """
-    descriptor = _opened(path)
+    descriptor = _alone(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     try:
-        if not _locks(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
-            problem = f"another process is writing to {str(path.parent)!r}"
-            raise LockedError(problem, hint=_HINT)
         yield
     finally:
         os.close(descriptor)
@@ -71,6 +68,19 @@ def held_by_all(path: Path, purpose: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _alone(path: Path, how: int) -> int:
+    """Open a lock's file and hold it alone; who held it before may have removed it meanwhile."""
+    while True:
+        descriptor = _opened(path)
+        if not _locks(descriptor, how):
+            os.close(descriptor)
+            problem = f"another process is writing to {str(path.parent)!r}"
+            raise LockedError(problem, hint=_HINT)
+        if _is_current(path, descriptor):
+            return descriptor
+        os.close(descriptor)
+
+
 def _joined(path: Path, purpose: str) -> int:
     """Open a lock's file and hold it shared, once it says the purpose."""
     while True:
@@ -79,7 +89,7 @@ def _joined(path: Path, purpose: str) -> int:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, purpose.encode(), 0)
         _locks(descriptor, fcntl.LOCK_SH)  # between the two locks others may come and go
-        is_current = path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino
+        is_current = _is_current(path, descriptor)
         if is_current and os.pread(descriptor, len(purpose) + 1, 0) == purpose.encode():
             return descriptor
         is_taken = is_current and not _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,6 +107,14 @@ def _opened(path: Path) -> int:
     except OSError as error:
         problem = f"cannot write in {str(path.parent)!r}: {error.strerror}"
         raise ResourceError(problem, hint="choose another output") from error
+
+
+def _is_current(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still the one of its name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _locks(descriptor: int, how: int) -> bool:

@@ -42,7 +42,8 @@ class Inputs:
     layer, scale
         As for `gimp predict`.
     slide_table
-        CSV `slide_id,case_id`; by default names and TCGA barcodes say whose a slide is.
+        CSV `slide_id,case_id`; by default names and TCGA barcodes say whose a slide is. A column
+        `mpp` is the resolution of slides that do not state theirs.
     min_gene_coverage
         Least share of the run's genes that the AnnData must have.
     weights
@@ -270,6 +271,7 @@ def _extract(
             runtime=runtime,
             weights=None if inputs.weights is None else Path(inputs.weights),
             slide_mpp=inputs.slide_mpp,
+            slide_table=None if inputs.slide_table is None else Path(inputs.slide_table),
             masks=None if inputs.masks is None else Path(inputs.masks),
             offline=inputs.offline,
         )

@@ -23,10 +23,17 @@ NEAR = 1e-3
 def calibration(
     logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"]
 ) -> dict[str, Any]:
-    """Temperature T that gives softmax(logits / T) the least log loss (arXiv 1706.04599).
+    """Temperature T that gives softmax(logits / T) the least smoothed log loss.
 
-    It stays 1, with a warning, for fewer than 20 cases, where all cases are right (then no
-    probability is too sure), and where the best one is at an end of the range .05 to 20.
+    Temperature scaling (arXiv 1706.04599) fits the labels as they are. Where all cases are right,
+    or nearly, its T falls towards 0 or is left to the one that is not. So the targets are smoothed:
+    of N cases and K classes, the target is (N + 1) / (N + K) for the true class and 1 / (N + K)
+    for each other, which is Laplace's rule of succession, as if one more case of each class had
+    been seen. Platt (1999, "Probabilistic outputs for support vector machines", section 2.2) does
+    the same with the number of cases of the class instead of N, which smooths K times as much.
+
+    T stays 1, with a warning, for fewer than 20 cases, where a logit is not finite, and where the
+    best one is at an end of the range .05 to 20.
 
     Parameters
     ----------
@@ -38,20 +45,24 @@ def calibration(
     Returns
     -------
     `temperature`; `fitted`, whether it was found; `n_cases`; and `log_loss_before` and `log_loss`,
-    the mean log loss of these cases at T = 1 and at T.
+    the mean log loss of these cases at T = 1 and at T, not smoothed.
     """
     exact, labels, n_cases = logits.double().cpu(), labels.cpu(), len(labels)
 
-    def loss(log_temperature: float) -> float:
-        return float(functional.cross_entropy(exact / math.exp(log_temperature), labels))
+    def loss(log_temperature: float, smoothing: float = 0.0) -> float:
+        scaled = exact / math.exp(log_temperature)
+        return float(functional.cross_entropy(scaled, labels, label_smoothing=smoothing))
 
     log_temperature, problem = 0.0, ""
     if n_cases < MIN_CASES:
         problem = f"{n_cases} validation cases are fewer than {MIN_CASES}"
-    elif bool((exact.argmax(dim=1) == labels).all()):
-        problem = f"all {n_cases} validation cases are right, so that none is too sure"
+    elif not bool(exact.isfinite().all()):
+        problem = "the model gives some validation cases no finite logits"
     else:
-        log_temperature, problem = _least(loss)
+        n_classes = exact.shape[1]
+        log_temperature, problem = _least(
+            lambda log_t: loss(log_t, n_classes / (n_cases + n_classes))
+        )
     if problem:
         logger.warning("probabilities are not calibrated (temperature 1): %s", problem)
     return {

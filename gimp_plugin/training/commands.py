@@ -22,7 +22,12 @@ from gimp_plugin.storage.locks import held
 from gimp_plugin.storage.resume import check_writable
 from gimp_plugin.training.folder import RunResult, write_results, write_start
 from gimp_plugin.training.gimp import GimpTrainer
-from gimp_plugin.training.inherited import check_fits, check_same_model, splits_after
+from gimp_plugin.training.inherited import (
+    check_fits,
+    check_same_model,
+    splits_after,
+    warn_of_missing_genes,
+)
 from gimp_plugin.training.material import Material
 from gimp_plugin.training.pairs import check_pairs, learns_from_pairs
 from gimp_plugin.training.plan import (
@@ -38,7 +43,7 @@ from gimp_plugin.training.start import start_decoder_at_median
 from gimp_plugin.training.systems import check_fresh, check_whole
 from gimp_plugin.training.tools import Tools
 from gimp_plugin.training.tracking import tracked
-from gimp_plugin.training.unlabelled import check_halves
+from gimp_plugin.training.unlabelled import check_halves, check_slides
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +148,7 @@ def finetune(
                 check_whole(config.model, plan.study.cases)
                 model = _fresh_model(plan, decoder=False)
             else:
-                plan, model = _plan_after(Path(start), source, config, runtime)
+                plan, model = _plan_after(Path(start), source, without_folder(config), runtime)
         return _trained(plan, output, model, train)
 
 
@@ -174,6 +179,8 @@ def _plan_after(
         start={"from": "run", "model": sha256_file(record.weights)},
     )
     check_leaks(plan.splits, record.trained_on)
+    check_slides(study, plan.splits, config)
+    warn_of_missing_genes(plan.transform, study.cohort)
     plan = replace(plan, trained_on=with_this_run(plan.splits, record.trained_on))
     model = _fresh_model(plan, decoder=False)
     inherited = {
@@ -191,8 +198,10 @@ def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Ru
     pretrains = kind == "pretrain"
     study = prepare(source, modalities=config.model.modalities, unlabelled=pretrains)
     splits = splits_of(study, source, seed=runtime.seed)
-    check = check_pairs if pretrains and learns_from_pairs(config) else check_halves
-    check(study, splits, config)
+    check_slides(study, splits, config)
+    if pretrains:
+        check = check_pairs if learns_from_pairs(config) else check_halves
+        check(study, splits, config)
     return Plan(
         kind=kind,
         config=without_folder(config),

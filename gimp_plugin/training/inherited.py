@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from gimp_plugin.assembly.load import check_bags
+from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.cohort.splitting.splits import Splits
+from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.config import CohortSource, ModelConfig
 from gimp_plugin.data.study import Study, with_defaults
+from gimp_plugin.data.views import warn_of_other_views
 from gimp_plugin.errors import CheckpointError, ConfigError, listed
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.training.plan import checked_splits, splits_of
+
+logger = logging.getLogger(__name__)
 
 NEW_IN_FINETUNING = {"fusion", "head", "head_dropout", "embedding_dropout", "trainer"}
 
@@ -36,6 +43,24 @@ def check_fits(study: Study, record: RunRecord) -> None:
         )
         raise CheckpointError(problem, hint="give the --label-key of that run, or another run")
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
+    warn_of_other_views(record, [bag for case in study.cases for bag in case.bags])
+
+
+def warn_of_missing_genes(transform: GeneTransform | None, cohort: Cohort) -> None:
+    """Say which genes of the run it starts from the cohort lacks: they count as average.
+
+    Parameters
+    ----------
+    transform
+        How that run reads genes; None without genes.
+    cohort
+        Genes of the cases.
+    """
+    missing = () if transform is None else transform.match(cohort).missing
+    if transform is not None and missing:
+        text = "%d of the run's %d genes are not in %r and count as average: %s"
+        n_genes, path = len(transform.gene_ids), str(cohort.path)
+        logger.warning(text, len(missing), n_genes, path, listed(missing))
 
 
 def check_same_model(asked: ModelConfig, record: RunRecord) -> None:

@@ -116,6 +116,7 @@ class PretrainStage(WindowStage):
             if self.median is None:
                 medians += self._median_error(step.inputs)
         errors, medians, n_values = self.ranks.sums(errors, medians, n_values)
+        n_values = max(1.0, n_values)  # of bags too short to hide a patch, both are 0
         if self.median is None:
             self.median = medians / n_values
         return {"val_reconstruction": errors / n_values, "val_median": self.median}

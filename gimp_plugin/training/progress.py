@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from gimp_plugin.training.stage import Stage
 
 MODEL, OWN, BEST = "model.", "stage.", "best."
-FIRST, SECOND = "adam.exp_avg.", "adam.exp_avg_sq."
+FIRST, SECOND, STEP = "adam.exp_avg.", "adam.exp_avg_sq.", "adam.step."
 
 
 @dataclass(slots=True)
@@ -67,6 +67,7 @@ def tensors_of(
             if state:
                 tensors[FIRST + name] = state["exp_avg"]
                 tensors[SECOND + name] = state["exp_avg_sq"]
+                tensors[STEP + name] = state["step"]
     return tensors
 
 
@@ -84,13 +85,15 @@ def load_moments(
     tensors
         Of the checkpoint.
     n_done
-        Steps that it has done.
+        Steps that it has done, where the checkpoint does not tell for each parameter: one without
+        a gradient in some of them has done fewer.
     """
-    first, second = under(FIRST, tensors), under(SECOND, tensors)
+    first, second, steps = (under(prefix, tensors) for prefix in (FIRST, SECOND, STEP))
+    every = torch.tensor(float(n_done))
     for name, parameter in stage.named_parameters():
         if name in first:
             optimiser.state[parameter] = {
-                "step": torch.tensor(float(n_done), device=parameter.device),
+                "step": steps.get(name, every).to(parameter.device, copy=True),
                 "exp_avg": first[name].to(parameter.device),
                 "exp_avg_sq": second[name].to(parameter.device),
             }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
 
-from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.cohort.labels import is_missing, text_of
+from gimp_plugin.cohort.splitting import unlabelled
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.data.study import Study
-from gimp_plugin.errors import ConfigError, listed
-from gimp_plugin.keys import TEST, TRAIN, VAL
+from gimp_plugin.errors import ConfigError, PairingError, listed
+from gimp_plugin.keys import TRAIN, VAL
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +38,15 @@ def with_unlabelled(splits: Splits, named: Iterable[str], study: Study) -> Split
     -------
     The larger splits.
     """
-    kept_apart = {same_case(case_id) for part in (VAL, TEST) for case_id in splits.of(part)}
-    added = [case_id for case_id in named if same_case(case_id) not in kept_apart]
-    rest = [case_id for case_id in study.unlabelled if case_id not in added]
-    if added:
-        logger.warning("%d training cases have no class: they pre-train only", len(added))
+    larger = unlabelled.with_unlabelled(splits, named)
+    rest = [case_id for case_id in study.unlabelled if case_id not in larger.parts]
+    n_added = len(larger.parts) - len(splits.parts)
+    if n_added:
+        logger.warning("%d training cases have no class: they pre-train only", n_added)
     if rest:
         text = "%d cases have no class, are no training cases and are left out: %s"
         logger.warning(text, len(rest), listed(rest))
-    return replace(splits, parts={**splits.parts, **dict.fromkeys(added, TRAIN)})
+    return larger
 
 
 def outside_of(fold: str, study: Study, column: str) -> tuple[str, ...]:
@@ -57,8 +56,31 @@ def outside_of(fold: str, study: Study, column: str) -> tuple[str, ...]:
     return tuple(name for name, one in values if not is_missing(one) and text_of(one) != fold)
 
 
+def check_slides(study: Study, splits: Splits, config: GimpConfig) -> None:
+    """Refuse to train a model that reads slides on genes alone.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    splits
+        Part of each.
+    config
+        Model and training.
+
+    Raises
+    ------
+    PairingError
+        If no training case has slides.
+    """
+    parts = {splits.parts.get(one.case_id) for one in study.cases if one.has_slides}
+    if config.model.has_slides and TRAIN not in parts:
+        hint = "give --splits with such cases in train, or --modalities genes"
+        raise PairingError("no training case has slides to learn from", hint=hint)
+
+
 def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
-    """Refuse cases without a class beside cases whose slides cannot do their part.
+    """Refuse to pre-train on slides that cannot do their part.
 
     Parameters
     ----------
@@ -75,7 +97,7 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
         If triplets are asked for and no training case has slides and a class, or no validation
         case has slides.
     """
-    if not (config.model.has_slides and study.unlabelled):
+    if not config.model.has_slides:
         return
     placed = [one for one in study.cases if one.has_slides and one.case_id in study.labels]
     parts = {splits.parts.get(one.case_id) for one in placed}

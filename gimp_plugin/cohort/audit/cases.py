@@ -97,7 +97,7 @@ def check_labels(subject: Subject, *, asked: bool) -> Finding:
         near = did_you_mean(subject.label_key, columns)
         found = f"obs has no column {subject.label_key!r}{near}"
         if not asked:
-            return skipped(LABELS, f"{found}; give --label-key")
+            return skipped(LABELS, f"{found}; give --label-key or --labels")
         return finding(LABELS, found, why=why, remedy=f"--label-key is one of {named(columns)}")
     bare = [name for name, label in zip(subject.case_ids, labels, strict=True) if label is None]
     classes = sorted({label for label in labels if label is not None})

@@ -133,7 +133,7 @@ def _tell_of_silence(by_case: ByCase, log: Log) -> None:
         if not all(one.facts.get(PRESERVATION) for one in samples)
     ]
     if silent:
-        text = f"of {len(silent)} of {len(by_case)} cases no sheet says whether the sample is FFPE"
+        text = f"for {len(silent)} of {len(by_case)} cases no sheet says whether the sample is FFPE"
         where = "newer sample sheets of the GDC have the column"
         log.tell(f"{text}, so they stay: {listed(silent, limit=3)} ({where} {PRESERVATION!r})")
 

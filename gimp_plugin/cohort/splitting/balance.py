@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gimp_plugin.cohort.splitting.splits import Splits
@@ -110,6 +110,9 @@ class Balance:
         Stratified folds of the same cases that pay no heed to sites.
     test_share
         Share of each class that a test part should hold; 0 when nobody said.
+    n_unlabelled
+        Training cases without a class by fold, beside those that are counted; empty where they do
+        not take part.
     """
 
     folds: Sequence[Splits]
@@ -117,6 +120,7 @@ class Balance:
     sites: Mapping[str, str] | None = None
     plain: Sequence[Splits] = ()
     test_share: float = 0.0
+    n_unlabelled: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Give all counts, and the largest deviations."""
@@ -126,6 +130,8 @@ class Balance:
                 for one in self.folds
             ]
         }
+        for one in found["folds"] if self.n_unlabelled else ():
+            one["train"]["n_unlabelled"] = self.n_unlabelled[one["fold"]]
         if self.test_share:
             found["largest_deviation"] = self._deviation(self.folds)
         if self.plain:
@@ -147,6 +153,10 @@ class Balance:
         table = "\n".join(f"| {' | '.join(row)} |" for row in lines)
         unit = f"cases ({', '.join(classes)})" if classes else "cases"
         notes = [f"Each cell: {unit}{', sites' if self.sites is not None else ''}."]
+        if self.n_unlabelled:
+            fewest, most = min(self.n_unlabelled.values()), max(self.n_unlabelled.values())
+            count = str(most) if fewest == most else f"{fewest} to {most}"
+            notes.append(f"Beside them in train: {count} cases without a class.")
         if self.test_share:
             notes.append(
                 f"Largest deviation of a test part from its share: {self._said(self.folds)}"

@@ -40,6 +40,7 @@ def check_splits(splits: Splits, labels: Mapping[str, str]) -> list[str]:
     check_parts(splits)
     classes = sorted(set(labels.values()))
     warnings = _unmatched(splits, labels)
+    thin = []
     for part in PARTS:
         members = [labels[case_id] for case_id in splits.of(part) if case_id in labels]
         if not members and part != TEST:
@@ -47,7 +48,15 @@ def check_splits(splits: Splits, labels: Mapping[str, str]) -> list[str]:
         if not members:
             warnings.append(f"{splits.source}: no case is in 'test'")
             continue
-        warnings += _thin_classes(Counter(members), classes, f"{splits.source}: part {part!r}")
+        counts = Counter(members)
+        _refuse_absent(counts, classes, f"{splits.source}: part {part!r}")
+        few = [f"{label!r} {counts[label]}" for label in classes if counts[label] < FEW]
+        thin += [f"{part} ({', '.join(few)})"] if few else []
+    if thin:
+        warnings.append(
+            f"{splits.source}: fewer than {FEW} cases of a class in {', '.join(thin)}: "
+            "figures about them say little"
+        )
     return warnings
 
 
@@ -139,17 +148,12 @@ def _empty(splits: Splits, part: str) -> SplitError:
     return SplitError(problem, hint="give splits with cases in train and val")
 
 
-def _thin_classes(counts: Counter[str], classes: list[str], where: str) -> list[str]:
-    """Refuse absent classes, warn of classes with few cases."""
+def _refuse_absent(counts: Counter[str], classes: list[str], where: str) -> None:
+    """Refuse a part that lacks a class."""
     absent = [label for label in classes if not counts[label]]
     if absent:
         problem = f"{where} has no case of class {listed(absent)}"
         raise SplitError(problem, hint="give splits with every class in every part")
-    return [
-        f"{where} has only {counts[label]} cases of class {label!r}: its figures say little"
-        for label in classes
-        if counts[label] < FEW
-    ]
 
 
 def _unmatched(splits: Splits, labels: Mapping[str, str]) -> list[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.errors import SplitError, did_you_mean, listed
 from gimp_plugin.plugins import split_name
 from gimp_plugin.storage.atomic import sha256_file, sha256_json
+from gimp_plugin.studies.benchmark.cells import Cell
 from gimp_plugin.studies.benchmark.folder import FORMAT, FORMAT_VERSION, Place
-from gimp_plugin.studies.benchmark.inputs import Inputs, look
-from gimp_plugin.studies.benchmark.methods import chosen, reference_of
+from gimp_plugin.studies.benchmark.inputs import Inputs, look, write
+from gimp_plugin.studies.benchmark.methods import chosen, reference_of, settings_of
 from gimp_plugin.studies.benchmark.printed import SETS
 from gimp_plugin.studies.benchmark.protocol import Protocol, Regime
 from gimp_plugin.training.plan import without_folder
@@ -87,7 +88,8 @@ def designed(
     own = {"model.modalities": keys.BOTH, "model.system": ""}  # each method has its own
     config = config.replace(own)
     regime = Regime.parse(protocol.regime)
-    components_of(config.model)  # an unknown name is refused before any work
+    for changes in map(settings_of, methods):  # an unknown name is refused before any work
+        components_of(config.replace(changes).model)
     inputs = look(source, regime, seed=runtime.seed)
     places = tuple(
         Place(method, fold, seed)
@@ -106,6 +108,38 @@ def designed(
         sets=tuple(name for name in SETS if name in protocol.methods),
         epochs=protocol.epochs,
     )
+
+
+def cells_of(design: Design, places: Iterable[Place], *, output: Path) -> list[Cell]:
+    """Give some cells of a design, with what they read written down.
+
+    Parameters
+    ----------
+    design
+        The comparison.
+    places
+        Which cells.
+    output
+        Folder of the comparison, which is its own.
+
+    Returns
+    -------
+    The cells, in the same order; they share their inputs.
+    """
+    inputs = write(design.inputs, output, regime=design.regime)
+    return [
+        Cell(
+            place=place,
+            output=output,
+            identity=design.identity,
+            inputs=inputs,
+            config=design.config,
+            # Whatever lies in a cell that is not done is ours.
+            runtime=replace(design.runtime, seed=place.seed, overwrite=True),
+            epochs=design.epochs,
+        )
+        for place in places
+    ]
 
 
 def _folds(inputs: Inputs, wanted: tuple[str, ...]) -> tuple[str, ...]:

@@ -93,9 +93,9 @@ class Place:
     seed: int
 
     def within(self, output: Path) -> Path:
-        """Give the cell's folder; a fold of any name stays inside."""
+        """Give the cell's folder; a method or fold of any name stays inside."""
         name = f"fold-{quote(self.fold, safe='')}-seed-{self.seed}"
-        return output / CELLS / self.method / name
+        return output / CELLS / quote(self.method, safe="+=") / name
 
     def __str__(self) -> str:
         """Name it as messages do."""

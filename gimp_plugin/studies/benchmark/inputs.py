@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import quote
 
@@ -110,8 +111,8 @@ def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
     Raises
     ------
     GimpError
-        If the cohort, the bags or the splits cannot be trusted, a fold has no test case or shares
-        some with another, or the regime asks for more than there is.
+        If the cohort, the bags or the splits cannot be trusted, a fold has no test case or the test
+        part of another, or the regime asks for more than there is.
     """
     source = replace(with_defaults(source), missing="drop")
     study = prepare(source)
@@ -119,7 +120,6 @@ def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
         splits_of(study, replace(source, fold=name), seed=seed)
         for name in _fold_names(study, source)
     ]
-    _check_tests(folds)
     whole, hidden = folds, {}
     if regime.kind == LABELS:
         folds = [_few_labels(one, study, n_each=regime.count, seed=seed) for one in folds]
@@ -128,6 +128,7 @@ def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
             few.fold: tuple(sorted(all_.parts.keys() - few.parts.keys()))
             for few, all_ in zip(folds, whole, strict=True)
         }
+    _check_tests(folds)
     if regime.kind == GENES:
         cohort = _few_genes(study.cohort, n_genes=regime.count, seed=seed)
         study = replace(study, cohort=cohort)
@@ -217,19 +218,20 @@ def _fold_names(study: Study, source: CohortSource) -> Sequence[str | None]:
 
 
 def _check_tests(folds: Sequence[Splits]) -> None:
-    """Refuse folds that are judged on nothing, or twice on a patient."""
-    first: dict[str, str] = {}
+    """Refuse folds that are judged on nothing, or on the same test part twice."""
     for splits in folds:
         if not splits.of(keys.TEST):
             raise SplitError(f"{splits.source} has no test case", hint="give splits with a test")
-        tested = {same_case(case_id) for case_id in splits.of(keys.TEST)}
-        twice = sorted(tested & first.keys())
-        if twice:
-            problem = f"{len(twice)} patients are test cases of fold {first[twice[0]]!r} and of "
-            problem += f"fold {splits.fold!r}: {listed(twice)}"
-            hint = "compare on one partition: give splits whose folds share no test case"
+    patients = [{part: set(map(same_case, one.of(part))) for part in keys.PARTS} for one in folds]
+    for (one, first), (other, second) in combinations(zip(folds, patients, strict=True), 2):
+        shared = sorted(first[keys.TEST] & second[keys.TEST])
+        moved = first[keys.TEST] & (second[keys.TRAIN] | second[keys.VAL])
+        if shared and not moved:
+            problem = f"{len(shared)} patients are test cases of fold {one.fold!r} and of fold "
+            problem += f"{other.fold!r}, and none tested by the first trains the second: "
+            problem += listed(shared)
+            hint = "only folds of repeated partitions share test cases: see gimp split --repeats"
             raise SplitError(problem, hint=hint)
-        first |= dict.fromkeys(tested, splits.fold)
 
 
 def _few_labels(splits: Splits, study: Study, *, n_each: int, seed: int) -> Splits:

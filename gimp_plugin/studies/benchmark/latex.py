@@ -1,14 +1,15 @@
-"""The table of a comparison for a LaTeX document that loads booktabs."""
+"""The tables of a comparison for a LaTeX document that loads booktabs and graphicx."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
 
+from gimp_plugin.evaluation.markdown import methods
 from gimp_plugin.studies.benchmark import layout
 from gimp_plugin.studies.benchmark.table import Tables
 
-START = "% Needs \\usepackage{booktabs} and, for names beyond ASCII, a UTF-8 engine."
+START = r"% Needs \usepackage{booktabs,graphicx} and, for names beyond ASCII, a UTF-8 engine."
 SPECIAL = {
     **{one: f"\\{one}" for one in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -16,14 +17,26 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': "''",
     "[": "{[}",  # else an argument of the \\ before it
 }
-SIGNED = re.compile(r"[+-]\d[\d.]*")
+SCORES, DIFFERENCES = (0, 1, 2), (0, 3, 4, 5, 6, 7, 8)
+"""Columns of `layout.cells` that the first and the second table have: a page is not wider."""
+
+PRINTED = 9
+FITTED = (
+    r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+    "}",
+)
+"""Around a table: it is made smaller where it is wider than the text, and no larger."""
+
+SIGNED = re.compile(r"(?<![\w.-])[+-]\d[\d.]*")
 RANGE = re.compile(r"(?<=\d)-(?=\d)")
 
 
 def as_latex(tables: Tables) -> str:
-    """Give the table of the methods, and that of the seeds where there are several.
+    """Give the scores of the methods, how they differ, and those of the seeds where there are some.
 
     Parameters
     ----------
@@ -34,12 +47,25 @@ def as_latex(tables: Tables) -> str:
     -------
     One `table` environment each; the same for the same cells.
     """
-    notes = " ".join(layout.notes(tables))
-    caption = f"{layout.title(tables)} {notes}"
-    parts = [START, _table(caption, layout.header(tables), layout.cells(tables))]
+    header, rows = layout.header(tables), list(layout.cells(tables))
+    beside = tables.beside_the_paper
+    columns = (*SCORES, PRINTED) if beside else SCORES
+    found = tables.evaluated[0] if tables.evaluated else None
+    notes = [layout.title(tables), methods(found, tested=False) if found else ""]
+    notes += [layout.NOT_OURS] if beside else []
+    parts = [
+        START,
+        _table(notes, _head([header[at] for at in columns]), _of(rows, columns)),
+    ]
+    differences = [
+        f"Differences: the method less {tables.reference}.",
+        methods(found, tested=True) if found else "",
+        layout.SETTINGS,
+    ]
+    parts.append(_table(differences, DIFFERENCE_HEAD, _of(rows, DIFFERENCES)))
     spread = list(layout.spread(tables))
     if spread:
-        parts.append(_table("Each seed alone (lowest-highest).", layout.SEEDS, spread))
+        parts.append(_table(["Each seed alone (lowest-highest)."], _head(layout.SEEDS), spread))
     return "\n".join(parts) + "\n"
 
 
@@ -49,7 +75,7 @@ def escaped(text: str) -> str:
     Parameters
     ----------
     text
-        Any text; line breaks become spaces.
+        Any text; line breaks become spaces, and what cannot be printed goes.
 
     Returns
     -------
@@ -60,30 +86,51 @@ def escaped(text: str) -> str:
     >>> escaped("a_b & 5 %")
     'a\\_b \\& 5 \\%'
     """
-    return "".join(SPECIAL.get(one, one) for one in " ".join(text.split()))
+    kept = [one for one in " ".join(text.split()) if one.isprintable()]
+    return "".join(SPECIAL.get(one, one) for one in kept)
 
 
-def _table(caption: str, header: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
+def _head(names: Sequence[str]) -> tuple[str, ...]:
+    """Lines of a header with a name a column."""
+    return (rf"{' & '.join(map(escaped, names))} \\",)
+
+
+DIFFERENCE_HEAD = (
+    r"& \multicolumn{2}{c}{accuracy} & \multicolumn{2}{c}{AUC} & & \\",
+    r"\cmidrule(lr){2-3} \cmidrule(lr){4-5}",
+    *_head(["method", *["difference", "p (Holm)"] * 2, "parameters", "settings"]),
+)
+
+
+def _of(rows: Iterable[Sequence[str]], columns: Sequence[int]) -> list[list[str]]:
+    """Some columns of a table."""
+    return [[row[at] for at in columns] for row in rows]
+
+
+def _table(notes: Iterable[str], head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table that floats; its first column is text, the others are numbers."""
-    names = [escaped(one) for one in header]
     lines = [" & ".join([escaped(name), *map(_cell, others)]) for name, *others in rows]
+    before, after = FITTED
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escaped(caption)}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(names) - 1)}}}",
+            rf"\caption{{{escaped(' '.join(notes))}}}",
+            r"\smallskip",
+            r"\footnotesize",
+            before,
+            rf"\begin{{tabular}}{{@{{}}l{'r' * (len(rows[0]) - 1)}@{{}}}}",
             r"\toprule",
-            rf"{' & '.join(names)} \\",
+            *head,
             r"\midrule",
             *(rf"{line} \\" for line in lines),
             r"\bottomrule",
-            r"\end{tabular}",
+            rf"\end{{tabular}}{after}",
             r"\end{table}",
         ]
     )
 
 
 def _cell(text: str) -> str:
-    """A number: its sign as mathematics, a range with its dash."""
-    return f"${text}$" if SIGNED.fullmatch(text) else RANGE.sub("--", escaped(text))
+    """Numbers: their signs as mathematics, a range with its dash."""
+    return SIGNED.sub(r"$\g<0>$", RANGE.sub("--", escaped(text)))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gimp_plugin.evaluation.markdown import METHODS as INTERVALS
-from gimp_plugin.evaluation.markdown import TESTS
-from gimp_plugin.evaluation.text import interval, p_value
+from gimp_plugin.evaluation.markdown import folds, methods
+from gimp_plugin.evaluation.text import difference, interval, p_value
 from gimp_plugin.studies.benchmark.table import Row, Tables
 
 TESTED = ("accuracy", "auc")
@@ -33,7 +32,7 @@ def title(tables: Tables) -> str:
     if len(tables.folds) < tables.n_folds:
         line += f", {len(tables.folds)} of {tables.n_folds} folds: the others are not done"
     elif tables.n_folds > 1:
-        line += f", {tables.n_folds} folds"
+        line += f", {folds(found)}"
     if tables.epochs is not None:
         line += f", {tables.epochs} epochs a network"
     n_seeds = max(one.n_seeds for one in tables.evaluated)
@@ -51,7 +50,7 @@ def header(tables: Tables) -> list[str]:
 def cells(tables: Tables) -> Iterator[list[str]]:
     """Cells of each method, as many as `header` names."""
     for row in tables.rows:
-        printed = "; ".join(map(str, row.printed))
+        printed = "; ".join(dict.fromkeys(map(str, row.printed)))
         yield [*_cells(row), printed] if tables.beside_the_paper else _cells(row)
 
 
@@ -66,8 +65,7 @@ def spread(tables: Tables) -> Iterator[list[str]]:
 def notes(tables: Tables) -> Iterator[str]:
     """How to read the numbers."""
     if tables.evaluated:
-        found = tables.evaluated[0]
-        yield f"{INTERVALS} ({found.draws:,} draws, seed {found.seed}). {TESTS}."
+        yield methods(tables.evaluated[0], tested=True)
     yield SETTINGS
     if tables.beside_the_paper:
         yield NOT_OURS
@@ -81,7 +79,10 @@ def _cells(row: Row) -> list[str]:
     pairs = [["", ""]] * 2
     if row.tested is not None:
         pairs = [
-            [f"{row.less_reference(name):+.3f}", p_value(getattr(row.tested, f"{name}_p_holm"))]
+            [
+                difference(row.less_reference(name), row.ends_less_reference(name)),
+                p_value(getattr(row.tested, f"{name}_p_holm")),
+            ]
             for name in TESTED
         ]
     scores = [str(row.found.metrics[name]) for name in TESTED]

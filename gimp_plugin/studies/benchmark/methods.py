@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +19,8 @@ from gimp_plugin.studies.benchmark.protocol import ALL
 from gimp_plugin.studies.chain import PRETRAINED
 
 REFERENCE = "gimp"
+SETTING_EXAMPLE = "+model.aggregator=abmil"
+_SETTING = re.compile(r"\+(?=[a-z_]+\.[a-z_]+=)")
 _BOTH, _SLIDES, _GENES = (
     {"model.modalities": halves} for halves in (keys.BOTH, keys.SLIDES, keys.GENES)
 )
@@ -146,18 +151,75 @@ METHODS = {method.name: method for method in _TABLE}
 """In the order in which they run; one stands behind those that it needs."""
 
 
+def method_of(name: str) -> Method:
+    """Find a method by name, or a network with other settings.
+
+    Parameters
+    ----------
+    name
+        A name of `METHODS`; behind that of a network, settings by dotted name that are different:
+        `gimp+model.aggregator=abmil+pretrain.epochs=5`.
+
+    Returns
+    -------
+    The method.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of this name, or it has no settings.
+
+    Examples
+    --------
+    >>> method_of("gimp+model.aggregator=abmil").train.keywords["changes"]["model.aggregator"]
+    'abmil'
+    """
+    if name in METHODS:
+        return METHODS[name]
+    base, *given = _SETTING.split(name)
+    if base not in METHODS:
+        known = (ALL, *SETS, *METHODS)
+        problem = f"unknown method {base!r}{did_you_mean(base, known)}"
+        raise ConfigError(problem, hint=f"methods: {', '.join(known)}")
+    method = METHODS[base]
+    if not (isinstance(method.train, partial) and method.train.func is network):
+        problem = f"method {name!r}: {base!r} is no network with settings of its own"
+        raise ConfigError(problem, hint=f"as in gimp{SETTING_EXAMPLE}")
+    changes = {key: _value(text) for key, _, text in (one.partition("=") for one in given)}
+    own = {**method.train.keywords, "changes": {**method.train.keywords["changes"], **changes}}
+    summary = f"{method.summary}; {', '.join(given)}"
+    return replace(
+        method, name=name, summary=summary, train=partial(network, **own), by_name_only=True
+    )
+
+
+def settings_of(name: str) -> Mapping[str, Any]:
+    """What a method changes of the comparison's configuration, by dotted name."""
+    train = method_of(name).train
+    keywords = train.keywords if isinstance(train, partial) else {}
+    return keywords.get("changes", {})
+
+
+def _value(text: str) -> Any:
+    """Read a value as a settings file has it; what is none there is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
 def chosen(names: Iterable[str]) -> tuple[str, ...]:
     """Find methods by name, with those that they need.
 
     Parameters
     ----------
     names
-        Names; `all` stands for all that do not take part by name only, `table1` and `table2` for
-        the rows of the paper's tables.
+        Names as for `method_of`; `all` stands for all that do not take part by name only, `table1`
+        and `table2` for the rows of the paper's tables.
 
     Returns
     -------
-    Names in the order of `METHODS`, each once.
+    Names in the order of `METHODS`, each once, and then those with other settings.
 
     Raises
     ------
@@ -169,23 +231,20 @@ def chosen(names: Iterable[str]) -> tuple[str, ...]:
     >>> chosen(["late-fusion", "gimp"])
     ('gimp', 'abmil', 'logistic-genes', 'late-fusion')
     """
-    wanted: set[str] = set()
-    known = (ALL, *SETS, *METHODS)
-    hint = f"methods: {', '.join(known)}"
+    wanted: dict[str, None] = {}
     for name in names:
         if name == ALL:
-            wanted |= {one.name for one in METHODS.values() if not one.by_name_only}
-            continue
-        if name in SETS:
-            wanted |= {*SETS[name]}
-            continue
-        if name not in METHODS:
-            problem = f"unknown method {name!r}{did_you_mean(name, known)}"
-            raise ConfigError(problem, hint=hint)
-        wanted |= {name, *METHODS[name].needs}
+            found = [one.name for one in METHODS.values() if not one.by_name_only]
+        else:
+            found = [*SETS[name]] if name in SETS else [name, *method_of(name).needs]
+        wanted |= dict.fromkeys(found)
     if not wanted:
+        hint = f"methods: {', '.join((ALL, *SETS, *METHODS))}"
         raise ConfigError("no method to run", hint=hint)
-    return tuple(name for name in METHODS if name in wanted)
+    return (
+        *(name for name in METHODS if name in wanted),
+        *(name for name in wanted if name not in METHODS),
+    )
 
 
 def reference_of(given: str, methods: tuple[str, ...]) -> str:

@@ -78,6 +78,31 @@ SETS = {
 """Methods of each table."""
 
 
+def in_order(methods: Iterable[str], tables: Iterable[str]) -> tuple[str, ...]:
+    """Order methods as the rows of some tables stand in the paper.
+
+    Parameters
+    ----------
+    methods
+        Names of methods.
+    tables
+        Names of sets.
+
+    Returns
+    -------
+    Those with a row first, table by table, each once; the others behind, as they were.
+
+    Examples
+    --------
+    >>> in_order(["gimp", "gimp-mpm", "swapped", "abmil", "gimp-genes"], ["table1", "table2"])
+    ('abmil', 'gimp-genes', 'gimp', 'gimp-mpm', 'swapped')
+    """
+    asked, given = set(tables), tuple(methods)
+    rows = dict.fromkeys(one.method for one in PRINTED if one.table in asked)
+    first = tuple(name for name in rows if name in given)
+    return (*first, *(name for name in given if name not in rows))
+
+
 def rows_of(tables: Iterable[str], method: str) -> tuple[Printed, ...]:
     """Rows of some tables that are a method's.
 

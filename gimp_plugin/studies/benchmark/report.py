@@ -140,9 +140,11 @@ def _paper(row: Row, tables: Tables) -> dict[str, str]:
 
 def _tests(row: Row) -> dict[str, Any]:
     """The method less the reference, and how surprising that is."""
-    tests: dict[str, Any] = {}
+    tests: dict[str, Any] = {"test": row.tested and row.tested.test}
     for name in TESTED:
         tests[f"{name}_difference"] = row.tested and row.less_reference(name)
+        ends = row.tested and row.ends_less_reference(name)
+        tests[f"{name}_difference_low"], tests[f"{name}_difference_high"] = ends or (None, None)
         for p in (f"{name}_p", f"{name}_p_holm"):
             tests[p] = row.tested and getattr(row.tested, p)
     return tests

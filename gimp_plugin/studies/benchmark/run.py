@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from statistics import mean
 
-from gimp_plugin.assembly.device import device_of
+from gimp_plugin.cluster import check_scheduler, connected
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
-from gimp_plugin.errors import ConfigError, EvaluationError, SafetyError
-from gimp_plugin.storage.atomic import clean_partials
+from gimp_plugin.errors import ConfigError, EvaluationError
 from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
 from gimp_plugin.studies.benchmark.cells import Cell
-from gimp_plugin.studies.benchmark.design import Design, designed
-from gimp_plugin.studies.benchmark.folder import (
-    Cost,
-    Place,
-    check_current,
-    claim,
-    cost_of,
-    seal,
-)
-from gimp_plugin.studies.benchmark.inputs import write
-from gimp_plugin.studies.benchmark.memory import Watch
-from gimp_plugin.studies.benchmark.methods import METHODS
+from gimp_plugin.studies.benchmark.design import Design, cells_of, designed
+from gimp_plugin.studies.benchmark.folder import Cost, Place, check_current, claim, cost_of
+from gimp_plugin.studies.benchmark.progress import Progress
 from gimp_plugin.studies.benchmark.protocol import Protocol
 from gimp_plugin.studies.benchmark.report import write_tables
 from gimp_plugin.studies.benchmark.shards import Shard, in_turn, working
 from gimp_plugin.studies.benchmark.table import Tables, tabulate
+from gimp_plugin.studies.benchmark.work import Ended, cost, here
+from gimp_plugin.studies.benchmark.workers import Job, by_workers, with_absolute_paths
 
-logger = logging.getLogger(__name__)
-
-STAGE = "benchmark"
 DONE, NOTHING = "done", "nothing to do"
 
 
@@ -72,6 +60,7 @@ def run_benchmark(
     runtime: Runtime,
     report_only: bool = False,
     shard: Shard | None = None,
+    scheduler: str = "",
 ) -> BenchmarkResult:
     """Train every method on every fold and seed, and compare them on the same test patients.
 
@@ -95,6 +84,9 @@ def run_benchmark(
     shard
         Do this part of the cells only, other processes do the others in the same folder; the
         tables are of what is done so far by all.
+    scheduler
+        Where the cells are done: address or file of a dask scheduler, or `local:N` for N processes;
+        empty for this one.
 
     Returns
     -------
@@ -103,7 +95,10 @@ def run_benchmark(
     Raises
     ------
     ConfigError
-        If a method, fold or component is unknown, or tables alone are asked of a shard.
+        If a method, fold or component is unknown, tables alone are asked of a shard, or a shard is
+        asked of a scheduler.
+    ResourceError
+        If there is no such scheduler, or a worker of it cannot take part.
     StaleOutputError
         If the folder holds a comparison made from other inputs, or something else.
     LockedError
@@ -115,87 +110,57 @@ def run_benchmark(
     """
     if report_only and shard is not None:
         raise ConfigError("tables alone are those of all shards", hint="leave --shard out")
-    design = designed(source, config, protocol or Protocol(), runtime=runtime)
+    if scheduler and shard is not None:
+        problem = "a comparison is shared by a scheduler or in shards, not both"
+        raise ConfigError(problem, hint="leave --shard or --scheduler out")
+    if scheduler:
+        check_scheduler(scheduler)
+    protocol = protocol or Protocol()
+    design = designed(source, config, protocol, runtime=runtime)
     if report_only:
         check_current(output, design.identity)
         return _reported(design, output, outcome=NOTHING)
     own = design.places if shard is None else shard.of(design.places)
-    with working(output, shard):
+    with ExitStack() as stack:
+        ended = here
+        if scheduler and not all(_cost_at(place, output, design) for place in own):
+            client = stack.enter_context(connected(scheduler, device=runtime.device))
+            far_source, far_config = with_absolute_paths(source, config)
+            job = Job(
+                source=far_source,
+                config=far_config,
+                protocol=protocol,
+                runtime=runtime,
+                output=output.absolute(),
+                identity=dict(design.identity),
+            )
+            ended = partial(by_workers, job=job, client=client)
+        stack.enter_context(working(output, shard))
         with in_turn(output):
             claim(output, design.identity, overwrite=runtime.overwrite)
-            cells = _cells(design, own, output)
-        n_tried = _run(cells)
+            cells = cells_of(design, own, output=output)
+        n_tried = _run(cells, ended)
         return _reported(design, output, own=own, outcome=DONE if n_tried else NOTHING)
 
 
-def _cells(design: Design, places: Iterable[Place], output: Path) -> list[Cell]:
-    """Some cells of a design, with what they read written down."""
-    inputs = write(design.inputs, output, regime=design.regime)
-    return [
-        Cell(
-            place=place,
-            output=output,
-            identity=design.identity,
-            inputs=inputs,
-            config=design.config,
-            # Whatever lies in a cell that is not done is ours.
-            runtime=replace(design.runtime, seed=place.seed, overwrite=True),
-            epochs=design.epochs,
-        )
-        for place in places
-    ]
-
-
-def _run(cells: Sequence[Cell]) -> int:
-    """Do what is not done; the number of cells that were tried."""
-    costs = {cell.place: _cost(cell) for cell in cells}
+def _run(cells: Sequence[Cell], ended: Callable[[Sequence[Cell]], Iterable[Ended]]) -> int:
+    """Let somebody do what is not done; the number of cells that were tried."""
+    costs = {cell.place: cost(cell) for cell in cells}
     waiting = [cell for cell in cells if costs[cell.place] is None]
-    n_done = len(cells) - len(waiting)
-    if n_done:
-        logger.info("%d of %d cells are done", n_done, len(cells))
-    spent = _spent(costs)
-    for number, cell in enumerate(waiting, start=1):
-        started = time.monotonic()
-        error = _tried(cell)
-        seconds = time.monotonic() - started
-        spent.setdefault(cell.place.method, []).append(seconds)
-        left = _left(spent, [one.place.method for one in waiting[number:]])
-        end = f", about {_spelled(left)} left" if number < len(waiting) else ""
-        at = f"[{n_done + number}/{len(cells)}] {cell.place}"
-        if error is None:
-            logger.info("%s: done in %s%s", at, _spelled(seconds), end)
-        else:
-            logger.error("%s: failed: %s%s", at, _one_line(error), end)
-        _note(cell, error)
+    progress = Progress(costs)
+    for one in ended(waiting):
+        progress.tell(one)
+        _note(one.cell, one.failure)
     return len(waiting)
 
 
-def _tried(cell: Cell) -> Exception | None:
-    """Do one cell; what stops it, if anything does."""
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    clean_partials(cell.folder)
-    cell.predictions.unlink(missing_ok=True)  # no current table of a cell that is not done
-    watch = Watch(device_of(cell.runtime))
-    try:
-        cost = METHODS[cell.place.method].train(cell)
-    except SafetyError:  # a file that means harm stops everything
-        raise
-    except Exception as error:  # a method that fails stops no other
-        logger.debug("%s", cell.place, exc_info=True)
-        return error
-    cost = cost.with_peaks(watch.memory, watch.gpu_memory)
-    seal(cell.folder, cell.place, cell.identity, cost)
-    return None
-
-
-def _note(cell: Cell, error: Exception | None) -> None:
+def _note(cell: Cell, failure: Failure | None) -> None:
     """Keep the list of failed cells up to date."""
     with in_turn(cell.output):
         before = _listed(cell.output)
         failures = [one for one in before if one.item != str(cell.place)]
-        if error is not None:
-            kind = type(error).__name__
-            failures.append(Failure(str(cell.place), STAGE, kind, _one_line(error)))
+        if failure is not None:
+            failures.append(failure)
         if failures != before:
             write_failures(cell.output, failures)
 
@@ -244,39 +209,6 @@ def _tables(design: Design, output: Path) -> tuple[Tables, tuple[Failure, ...]]:
     return tables, failures
 
 
-def _cost(cell: Cell) -> Cost | None:
-    """Cost of a cell that is done."""
-    return cost_of(cell.folder, cell.place, cell.identity)
-
-
 def _cost_at(place: Place, output: Path, design: Design) -> Cost | None:
     """Cost of a cell that is done."""
     return cost_of(place.within(output), place, design.identity)
-
-
-def _spent(costs: Mapping[Place, Cost | None]) -> dict[str, list[float]]:
-    """Seconds of the cells that are done, by method; what needs others counts theirs."""
-    spent: dict[str, list[float]] = {}
-    for place, cost in costs.items():
-        if cost is not None:
-            own = 0.0 if METHODS[place.method].needs else cost.seconds
-            spent.setdefault(place.method, []).append(own)
-    return spent
-
-
-def _left(spent: Mapping[str, Sequence[float]], waiting: Sequence[str]) -> float:
-    """Seconds that cells will take, by those of the same method, else by all."""
-    every = [seconds for own in spent.values() for seconds in own]
-    return sum(mean(spent.get(method) or every) for method in waiting)
-
-
-def _spelled(seconds: float) -> str:
-    """Give a time as a person says it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _one_line(error: Exception) -> str:
-    """Message of an error without its line breaks."""
-    return " ".join(str(error).split())

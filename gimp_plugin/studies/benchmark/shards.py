@@ -12,7 +12,7 @@ from typing import Self
 from gimp_plugin.errors import ConfigError
 from gimp_plugin.storage.locks import held, held_by_all
 from gimp_plugin.studies.benchmark.folder import Place
-from gimp_plugin.studies.benchmark.methods import METHODS
+from gimp_plugin.studies.benchmark.methods import method_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,8 @@ def _first_of_kin(method: str, names: Sequence[str]) -> str:
     """First of the methods that stay with a method, by what each needs."""
     kin = {method}
     while True:
-        found = kin | {need for name in kin for need in METHODS[name].needs}
-        found |= {name for name in names if kin & {*METHODS[name].needs}}
+        found = kin | {need for name in kin for need in method_of(name).needs}
+        found |= {name for name in names if kin & {*method_of(name).needs}}
         if found == kin:
             return next(name for name in names if name in kin)
         kin = found

@@ -11,7 +11,7 @@ from gimp_plugin.evaluation.gather import gather
 from gimp_plugin.evaluation.result import Comparison
 from gimp_plugin.evaluation.scores import value
 from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost, Place
-from gimp_plugin.studies.benchmark.printed import Printed, rows_of
+from gimp_plugin.studies.benchmark.printed import Printed, in_order, rows_of
 
 CELL_SCORES = {"accuracy": metrics.accuracy, "auc": metrics.auc, "log_loss": metrics.log_loss}
 
@@ -69,6 +69,11 @@ class Row:
         """Give by how much the method's `accuracy` or `auc` is above the reference's."""
         return 0.0 - float(getattr(self.tested, f"{score}_difference"))
 
+    def ends_less_reference(self, score: str) -> tuple[float, float] | None:
+        """Give the 95 % interval of that difference, where the test has one."""
+        ends = getattr(self.tested, f"{score}_difference_ends")
+        return ends and (0.0 - ends[1], 0.0 - ends[0])
+
     @property
     def seconds(self) -> float:
         """Training time of all cells."""
@@ -92,7 +97,7 @@ class Tables:
     Parameters
     ----------
     rows
-        The methods.
+        The methods; rows of the paper's tables that were asked for stand first, in its order.
     reference
         Method that the others are tested against.
     folds
@@ -138,6 +143,8 @@ def tabulate(
 ) -> Tables:
     """Evaluate what is done: seeds averaged, folds side by side, tests against the reference.
 
+    Folds of repeated partitions, which share test cases, are tested as `evaluate` does.
+
     A fold counts once every method was tried on it, and a seed of a method once it is done on
     every fold that counts. A method without such a seed has no figures.
 
@@ -181,7 +188,7 @@ def tabulate(
             tested=tested.get(name),
             printed=rows_of(sets, name),
         )
-        for name in methods
+        for name in in_order(methods, sets)
     )
     return Tables(
         rows=rows,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from gimp_plugin.evaluation import Evaluation, statistics
 from gimp_plugin.evaluation.curves import Curve, precision_recall, roc
-from gimp_plugin.evaluation.markdown import CAUTION, METHODS, TESTS, labelled_metrics
+from gimp_plugin.evaluation.markdown import caution, folds, labelled_metrics, methods
 from gimp_plugin.evaluation.patients import Patients
-from gimp_plugin.evaluation.text import number, p_value
+from gimp_plugin.evaluation.text import difference, number, p_value
 from gimp_plugin.studies.report.blocks import (
     Beside,
     Fold,
@@ -85,9 +85,8 @@ def evaluated(found: Evaluation) -> Iterator[Block]:
         )
     if found.comparisons:
         yield from _compared(found)
-    tests = f" {TESTS}." if found.comparisons else ""
-    methods = f"{METHODS} ({found.draws:,} draws, seed {found.seed}). {CAUTION}{tests}"
-    yield Fold("How these were computed", (said(methods),))
+    how = f"{methods(found, tested=bool(found.comparisons))} {caution(found)}"
+    yield Fold("How these were computed", (said(how),))
 
 
 def curves_of(one: Reported, *, seed: int) -> tuple[Block, ...]:
@@ -147,7 +146,7 @@ def calibration_of(one: Reported) -> tuple[Block, ...]:
     )
     line = f"Calibration error (ECE, 15 bins): {number(error.value)} ({to(error.low, error.high)})."
     temperature = f"Temperature of the probabilities: {one.record.temperature:.4g}."
-    return (said(f"{line} {temperature} {CAUTION}"), Beside((Plot(chart), table)))
+    return (said(f"{line} {temperature} {caution(found)}"), Beside((Plot(chart), table)))
 
 
 def _title(found: Evaluation) -> str:
@@ -159,7 +158,7 @@ def _title(found: Evaluation) -> str:
     if found.n_unlabelled:
         line += f"; {found.n_unlabelled} more have no label"
     if found.n_folds > 1:
-        line += f"; {found.n_folds} folds, side by side"
+        line += f"; {folds(found)}, side by side"
     if found.n_seeds > 1:
         line += f"; probabilities of {found.n_seeds} seeds averaged"
     return f"{line}."
@@ -186,9 +185,9 @@ def _compared(found: Evaluation) -> Iterator[Table]:
         rows=[
             [
                 Name(_file_name(one.other)),
-                f"{one.accuracy_difference:+.3f}",
+                difference(one.accuracy_difference, one.accuracy_difference_ends),
                 *(p_value(one.accuracy_p), p_value(one.accuracy_p_holm)),
-                f"{one.auc_difference:+.3f}",
+                difference(one.auc_difference, one.auc_difference_ends),
                 *(p_value(one.auc_p), p_value(one.auc_p_holm)),
             ]
             for one in found.comparisons

@@ -9,7 +9,8 @@ its masked pass is another than the one that is compared.
 Left out, since genes have nothing like it: pre-training of the text half alone on other corpora
 and its vocabulary, the matching of a report's sections, and sentences in another order. Local
 alignment belongs to the variant BioViL-L; BioViL has none. The code that trained BioViL is not
-published, and the weights here are our reading of the paper.
+published: temperature and weight are our reading of the paper, and nothing that is published as
+code confirms them (github.com/microsoft/hi-ml predicts only).
 """
 
 from __future__ import annotations

@@ -143,8 +143,8 @@ class PairStage(WindowStage):
 
 def projection(dim: int) -> nn.Sequential:
     """Two layers into the space where halves are compared."""
-    # MGCA and BioViL have batch normalisation here, which would tie the cases of our small batches
-    # together; a norm over the dimensions takes its place.
+    # MGCA, and BioViL for its images, have batch normalisation here, which would tie the cases of
+    # our small batches together; a norm over the dimensions, BioViL's for its texts, is here.
     return nn.Sequential(
         nn.Linear(dim, dim), nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, PROJECTION_DIM)
     )

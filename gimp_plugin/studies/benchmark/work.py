@@ -1,0 +1,121 @@
+"""Doing one cell: its method's training, what that took, and what stopped it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+from gimp_plugin.assembly.device import device_of
+from gimp_plugin.errors import LockedError, SafetyError
+from gimp_plugin.storage.atomic import clean_partials
+from gimp_plugin.storage.locks import held
+from gimp_plugin.storage.tables import Failure
+from gimp_plugin.studies.benchmark.cells import Cell
+from gimp_plugin.studies.benchmark.folder import Cost, Place, cost_of, seal
+from gimp_plugin.studies.benchmark.memory import Watch
+from gimp_plugin.studies.benchmark.methods import method_of
+
+logger = logging.getLogger(__name__)
+
+STAGE = "benchmark"
+
+
+class Ended(NamedTuple):
+    """A cell that was tried.
+
+    Parameters
+    ----------
+    cell
+        Which.
+    failure
+        What stopped it; None for one that is done.
+    seconds
+        How long that took.
+    n_hands
+        How many cells are done at a time.
+    """
+
+    cell: Cell
+    failure: Failure | None
+    seconds: float
+    n_hands: int = 1
+
+
+def here(cells: Sequence[Cell]) -> Iterator[Ended]:
+    """Do cells in this process, one after the other.
+
+    Parameters
+    ----------
+    cells
+        In an order in which none needs one behind it.
+
+    Yields
+    ------
+    Each of them.
+    """
+    for cell in cells:
+        started = time.monotonic()
+        failure = do(cell)
+        yield Ended(cell, failure, time.monotonic() - started)
+
+
+def do(cell: Cell) -> Failure | None:
+    """Do one cell, unless it is done.
+
+    Parameters
+    ----------
+    cell
+        Which. A process that is at it already, as a worker of an earlier command may be, is waited
+        for.
+
+    Returns
+    -------
+    What stopped it, if anything did.
+
+    Raises
+    ------
+    SafetyError
+        If a file means harm: that stops everything.
+    """
+    with _alone(cell):
+        if cost(cell) is not None:
+            return None
+        clean_partials(cell.folder)
+        cell.predictions.unlink(missing_ok=True)  # no current table of a cell that is not done
+        watch = Watch(device_of(cell.runtime))
+        try:
+            took = method_of(cell.place.method).train(cell)
+        except SafetyError:
+            raise
+        except Exception as error:  # a method that fails stops no other
+            logger.debug("%s", cell.place, exc_info=True)
+            return failed(cell.place, type(error).__name__, str(error))
+        took = took.with_peaks(watch.memory, watch.gpu_memory)
+        seal(cell.folder, cell.place, cell.identity, took)
+    return None
+
+
+def failed(place: Place, kind: str, message: str) -> Failure:
+    """Give a failure of a cell; its message is one line."""
+    return Failure(str(place), STAGE, kind, " ".join(message.split()))
+
+
+def cost(cell: Cell) -> Cost | None:
+    """Cost of a cell that is done."""
+    return cost_of(cell.folder, cell.place, cell.identity)
+
+
+@contextmanager
+def _alone(cell: Cell) -> Iterator[None]:
+    """Hold a cell."""
+    lock = cell.folder / ".lock"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(lock))
+        except LockedError:
+            logger.info("%s: another process is at it; waiting", cell.place)
+            stack.enter_context(held(lock, wait=True))
+        yield

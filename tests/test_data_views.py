@@ -1,0 +1,62 @@
+"""Bags of one encoder whose patches show more or less of the tissue."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from gimp_plugin.config import CohortSource
+from gimp_plugin.data.study import prepare
+from gimp_plugin.prediction.halves import predictable
+from gimp_plugin.storage.runs import RunRecord
+from tests.study_factory import make_bag, tiny_config
+
+USUAL, COARSE = {"mpp": 0.5, "patch_size": 256}, {"mpp": 1.0, "patch_size": 256}
+
+
+@pytest.fixture
+def cases(tmp_path):
+    """Give cases of slides only, each extracted as told; None tells nothing."""
+
+    def make(**made):
+        for name, told in made.items():
+            said = {} if told is None else {"extraction_config": json.dumps(told)}
+            rng = np.random.default_rng(0)
+            make_bag(tmp_path / f"{name}.h5", 3, 0.5, rng=rng, encoder="untrained", **said)
+        return prepare(CohortSource(features=tmp_path), modalities="slides", labelled=False).cases
+
+    return make
+
+
+def run_of(extraction):
+    values = dict.fromkeys(RunRecord.__dataclass_fields__)
+    own = {"path": "runs/a", "kind": "finetune", "extraction": extraction}
+    return RunRecord(**{**values, **own, "config": tiny_config(model__modalities="slides")})
+
+
+def test_patches_of_two_resolutions_in_one_study_are_told(cases, caplog):
+    cases(a=USUAL, b=COARSE, c=USUAL | {"input_size": 224}, d=None, e=USUAL)
+
+    (message,) = caplog.messages
+    assert "mpp=0.5, 256 px ('a', 'e'); mpp=1.0, 256 px ('b')" in message
+    assert "mpp=0.5, 256 px resized to 224 px ('c')" in message
+
+
+def test_patches_that_a_run_has_not_seen_are_told(cases, caplog):
+    predictable(cases(a=COARSE, b=COARSE), run_of(USUAL | {"stride": 128}), None)
+
+    (message,) = caplog.messages
+    assert "'runs/a' has seen patches of mpp=0.5, 256 px, 2 bags are of mpp=1.0, 256 px" in message
+    assert "'a', 'b'" in message
+
+
+@pytest.mark.parametrize("told", [USUAL | {"stride": 64}, None, [1], "text"])
+def test_alike_and_unknown_patches_are_no_matter(cases, caplog, told):
+    found = cases(a=told, b=USUAL)
+
+    predictable(found, run_of(USUAL), None)
+    predictable(found, run_of({}), None)
+
+    assert not caplog.messages
