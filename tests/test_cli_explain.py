@@ -10,7 +10,7 @@ import anndata
 import h5py
 import numpy as np
 import pytest
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from gimp_plugin.storage.bags import BagWriter, read_coords, read_features, read_info
 from gimp_plugin.storage.tables import read_csv
@@ -24,8 +24,10 @@ N_CASES, N_GENES = 34, 17
 INFORMATIVE = {f"G{place:03}" for place in range(N_GENES // 3)}
 SIDE = 256
 PATIENT = "ERIKA MUSTERMANN"
-SMALL = ("--steps", 9, "--regions", 5, "--skip", "umap")
-DRAWN = (*SMALL, "--steps", 3, "--skip", "faithfulness", "--skip", "tsne", "--format", "csv")
+SMALL = ("--steps", 9, "--regions", 5)
+FEW = ("--steps", 3, "--skip", "faithfulness", "--skip", "tsne", "--skip", "umap")
+DRAWN = (*SMALL, *FEW, "--format", "csv")
+FEW_CASES = ("--adata", "few/genes.h5ad", "--features", "few")
 QUICK = (*DRAWN, "--skip", "pictures")
 
 
@@ -45,6 +47,14 @@ def placed(folder, size=(1100, 900)):
             path, dim=FEATURE_DIM, attributes=facts, coords_attributes={"patch_size_level0": SIDE}
         ) as writer:
             writer.append(features, corners.astype(np.int32))
+
+
+def only(case_ids, folder):
+    """Copy some cases of the study into a folder."""
+    folder.mkdir()
+    anndata.read_h5ad("genes.h5ad")[case_ids].write_h5ad(folder / "genes.h5ad")
+    for name in case_ids:
+        shutil.copy(f"features/{name}.h5", folder)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +80,8 @@ def trained(tmp_path_factory):
         for name, label in (("run", "label"), ("shuffled", "shuffled")):
             done = gimp("finetune", *options, "--label-key", label, "-o", name)
             assert done.exit_code == 0, done.output
+        parts = {row["case_id"]: row["split"] for row in read_csv(Path("run/splits.csv"))}
+        only([case_id for case_id, part in parts.items() if part == "test"][:4], Path("few"))
     return folder
 
 
@@ -89,17 +101,9 @@ def explained(trained):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(trained)
         for name in ("run", "shuffled"):
-            more = (
-                "--skip",
-                "faithfulness",
-                "--skip",
-                "occlusion",
-                "--skip",
-                "tsne",
-                "--skip",
-                "pictures",
-            )
-            more = more if name == "shuffled" else ("--site-key", "site")
+            left = ("faithfulness", "occlusion", "tsne", "umap", "pictures")
+            more = tuple(word for one in left for word in ("--skip", one))
+            more = more if name == "shuffled" else ("--model", "shuffled", "--site-key", "site")
             options = ("--split", "test", "--format", "csv", "-o", f"why-{name}")
             done = explain("--model", name, *options, *more, speed=SMALL)
             assert done.exit_code == 0, done.output
@@ -168,8 +172,51 @@ def test_every_file_says_what_it_should(explained):
         adata.obsm["groups_class_1"].sum(axis=1), adata.layers["class_1"].sum(axis=1), atol=1e-4
     )
     assert embedded.obsm["X_gimp"].shape[0] == embedded.obsm["X_tsne"].shape[0] == len(tested)
+    assert embedded.obsm["X_umap"].shape == (len(tested), 2)
+    assert np.isfinite(embedded.obsm["X_umap"]).all()
     assert set(embedded.obs["site"]) <= {"=site0", "=site1", "=site2"}
-    assert (why / "embedding_tsne.svg").stat().st_size > 1000
+    for kind in ("tsne", "umap"):
+        assert (why / f"embedding_{kind}.svg").stat().st_size > 1000
+
+
+def test_stability_is_the_agreement_with_what_the_other_run_says_alone(
+    explained, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(explained)
+    why, alone = explained / "why-run", tmp_path / "alone"
+    same = [row["case_id"] for row in read_csv(why / "cases.csv")]
+    only(same, tmp_path / "same")
+    cohort = ("--adata", tmp_path / "same" / "genes.h5ad", "--features", tmp_path / "same")
+    more = ("--skip", "occlusion", "--skip", "pictures", "--model", "shuffled", "-o", alone)
+    done = gimp("explain", *cohort, *FEW, *SMALL, "--format", "csv", *more)
+    assert done.exit_code == 0, done.output
+    targets = [{row["case_id"]: row["explained"] for row in read_csv(one / "cases.csv")}
+               for one in (why, alone)]  # fmt: skip
+    genes = [anndata.read_h5ad(one / "genes.h5ad") for one in (why, alone)]
+    (whole,) = read_csv(why / "gene_stability.csv")
+
+    for row in read_csv(why / "faithfulness.csv"):
+        name = row["case_id"]
+        sign = 1 if targets[0][name] == targets[1][name] else -1  # of two classes
+        patches = []
+        for one in (why, alone):
+            with h5py.File(one / "patches" / f"{name}.h5") as file:
+                patches.append({kind: file[kind][()] for kind in ("attention", "attribution")})
+        for kind, way in (("attention", 1), ("attribution", sign)):
+            expected = spearmanr(patches[0][kind], way * patches[1][kind]).statistic
+            assert float(row[f"stability_{kind}"]) == pytest.approx(expected, abs=1e-6)
+        values = [one[name].X.ravel() for one in genes]
+        expected = spearmanr(values[0], sign * values[1]).statistic
+        assert float(row["stability_genes"]) == pytest.approx(expected, abs=1e-6)
+        same = np.abs(values[0]).argmax() == np.abs(values[1]).argmax()  # a tenth of 17 genes is 1
+        assert float(row["stability_top_genes"]) == same
+    means = [np.abs(one.X).mean(axis=0) for one in genes]
+    assert float(whole["spearman"]) == pytest.approx(spearmanr(*means).statistic)
+    assert float(whole["overlap_top"]) == (means[0].argmax() == means[1].argmax())
+    assert float(whole["overlap_by_chance"]) == pytest.approx(1 / N_GENES)
+    counts = {row["gene_id"]: int(row["n_runs_top"]) for row in read_csv(why / "genes.csv")}
+    tops = [genes[0].var_names[mean.argmax()] for mean in means]
+    assert counts == {name: tops.count(name) for name in counts}
 
 
 def test_scores_stand_beside_their_places_with_ranks_in_slide_and_cohort(explained):
@@ -194,7 +241,7 @@ def test_scores_stand_beside_their_places_with_ranks_in_slide_and_cohort(explain
 
 
 def test_the_same_command_does_nothing_and_a_new_folder_gets_the_same_bytes(study):
-    options = ("--model", "run", "--split", "test")
+    options = (*FEW_CASES, "--model", "run")
     explain(*options, "-o", "one")
     before = contents(study / "one")
 
@@ -209,7 +256,7 @@ def test_the_same_command_does_nothing_and_a_new_folder_gets_the_same_bytes(stud
 def test_an_interrupted_command_goes_on_with_the_cases_that_are_done(study, monkeypatch):
     from gimp_plugin.studies.explanation.compute import Explainer
 
-    options = ("--model", "run", "--split", "test")
+    options = (*FEW_CASES, "--model", "run")
     explain(*options, "-o", "whole")
     explained, ask = [], Explainer.of
 
@@ -225,7 +272,7 @@ def test_an_interrupted_command_goes_on_with_the_cases_that_are_done(study, monk
     done = explain(*options, "-o", "cut")
 
     assert done.exit_code == 0
-    assert len(explained) == len(read_csv(Path("whole/cases.csv")))
+    assert len(explained) == len(read_csv(Path("whole/cases.csv"))) == 4
     assert contents(study / "cut") == contents(study / "whole")
 
 
@@ -292,6 +339,7 @@ def test_hostile_names_come_out_harmless(study):
     ("arguments", "code", "words"),
     [
         (("--model", "gone"), 3, "'gone' does not exist"),
+        (("--model", "run", "--model", "run"), 2, "a run is given twice"),
         (("--model", "run", "--class", "LUSK"), 2, "did you mean 'LUSC'?"),
         (("--model", "run", "--site-key", "sit"), 3, "no column 'sit', did you mean 'site'?"),
         (("--model", "run", "--truth", "features"), 3, "the truth of none of 34 slides"),
@@ -322,11 +370,11 @@ def test_a_pretrained_run_is_refused(study):
 def test_a_folder_of_somebody_else_and_one_of_other_settings_are_refused(study):
     Path("theirs").mkdir()
     Path("theirs/thesis.txt").write_text("mine")
-    options = ("--model", "run", "--split", "val")
+    options = (*FEW_CASES, "--model", "run")
     explain(*options, "-o", "why")
 
-    said = refused(study, 3, "explain", "--adata", "genes.h5ad", *options, "-o", "theirs")
-    changed = refused(study, 3, "explain", "--adata", "genes.h5ad", *options, "-o", "why")
+    said = refused(study, 3, "explain", *options, "-o", "theirs")
+    changed = refused(study, 3, "explain", *options, "-o", "why")
     kept = {path: path.stat().st_mtime_ns for path in Path("why/cases").iterdir()}
     done = explain(*options, "--format", "csv", "--overwrite", "-o", "why")
 

@@ -9,8 +9,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import anndata
+import numpy as np
 import pytest
-from PIL import Image
 
 from gimp_plugin.storage.tables import read_csv, write_csv
 from tests.study_factory import make_study, settings
@@ -107,6 +107,7 @@ def _make(folder):
     slides = list(adata.obs_names)
     adata.obs_names = [CASES.get(name, name) for name in slides]
     adata.var_names = [*GENES, *adata.var_names[len(GENES) :]]
+    del adata.uns["gimp"]  # so that the scale is a guess
     adata.write_h5ad("genes.h5ad")
     rows = [{"slide_id": slide, "case_id": CASES.get(slide, slide)} for slide in slides]
     write_csv(Path("slides.csv"), rows, columns=("slide_id", "case_id"))
@@ -123,10 +124,10 @@ def _make(folder):
         options = ("--config", "tiny.toml", "--from", "none", "--splits", "parts.csv")
         _done("finetune", *cohort, *options, "--seed", seed, "-o", f"run{seed}")
         _done("predict", *cohort, "--model", f"run{seed}", "-o", f"seed{seed}.csv")
-    speed = ("--steps", 2, "--regions", 2, "--format", "csv", "--skip", "umap", "--skip", "tsne")
-    _done("explain", *cohort, *speed, "--model", "run0", "--split", "test", "-o", "why")
+    speed = ("--steps", 2, "--regions", 2, "--format", "csv", "--skip", "umap")
+    runs = ("--model", "run0", "--model", "run1")
+    _done("explain", *cohort, *speed, *runs, "--split", "test", "-o", "why")
     assert list(Path("why/pictures").iterdir())
-    Image.new("RGB", (60, 20), "red").save("why/embedding_tsne.png")
 
 
 def _done(*arguments):
@@ -204,7 +205,40 @@ def test_the_numbers_are_those_of_the_evaluation_and_of_counting(whole, study):
     assert sorted(row[1] for row in left) == sorted(row["split"] for row in right)
     genes = page.tables["The 17 of 17 genes with the largest attributions"][1:]
     top = read_csv(Path("why/genes.csv"))
-    assert [row[-2] for row in genes] == [f"{float(row['mean_abs']):.4f}" for row in top]
+    assert [row[-3] for row in genes] == [f"{float(row['mean_abs']):.4f}" for row in top]
+    assert [row[-1] for row in genes] == [row["n_runs_top"] for row in top]
+    (other,) = read_csv(Path("why/gene_stability.csv"))
+    columns = ("spearman", "overlap_top", "overlap_by_chance")
+    wanted = ["2", "17", "1", *(f"{float(other[column]):.3f}" for column in columns)]
+    assert page.tables["Mean |attribution| beside that of other runs"][1:] == [wanted]
+    measured = json.loads(Path("why/faithfulness.json").read_text())
+    of_genes = page.tables["Whether the genes are true: means with 95 % intervals"][1:]
+    assert [row[0] for row in of_genes] == sorted(name for name in measured if "genes" in name)
+    for name, *cells in of_genes:
+        one = measured[name]
+        told = [f"{one[end]:+.3f}" for end in ("mean", "low", "high")]
+        assert cells == [*told, str(one["n_cases"])]
+    of_maps = page.tables["Whether the maps are true: means with 95 % intervals"][1:]
+    assert "stability_attribution" in {row[0] for row in of_maps}
+    assert not [row[0] for row in of_maps if "genes" in row[0]]
+
+
+def test_cases_are_points_in_the_colours_of_the_page(whole, study):
+    written = whole.read_text(encoding="utf-8")
+    rows = read_csv(Path("why/embeddings.csv"))
+
+    drawn = re.search(r'<svg [^>]*aria-label="t-SNE by label: .*?</svg>', written, re.DOTALL)[0]
+
+    places = re.findall(r'class="(?:dot|dot square)" d="([^"]*)"', drawn)
+    n_points = [path.count("M") for path in places]
+    n_cases = [sum(row["label"] == f"'{name}" or row["label"] == name for row in rows)
+               for name in sorted(CLASSES)]  # fmt: skip
+    assert n_points == [count for each in n_cases for count in (each, 1)]  # 1 in the legend
+    shown = [float(found) for path in places[::2] for found in re.findall(r"M([\d.]+) ", path)]
+    ordered = sorted(rows, key=lambda row: row["label"].lstrip("'"))  # the formula's ' apart
+    left = [float(row["tsne_1"]) for row in ordered]
+    assert np.corrcoef(left, shown)[0, 1] > 0.9999
+    assert not re.search(r'(fill|stroke)="', drawn)  # by the style sheet alone, light and dark
 
 
 def test_warnings_stand_on_top(whole, study):
@@ -228,6 +262,7 @@ def test_a_section_without_input_names_the_command(study):
     assert page.text.count("no explanation: gimp explain") == 4
     assert "gimp check --adata FILE" in page.text
     assert "no predictions were given" in page.text
+    assert "the scale of the expression is guessed: 'log'" in page.text
     assert [name for name in page.ids if name in SECTIONS] == list(SECTIONS)
 
 
@@ -301,7 +336,7 @@ def test_runs_of_other_systems_are_not_taken_together(study):
 def test_a_control_is_no_seed(study):
     cohort = ("--adata", "genes.h5ad", "--slide-table", "slides.csv", "--features", "features")
     options = ("--config", "tiny.toml", "--from", "none", "--splits", "parts.csv", "--epochs", 1)
-    _done("finetune", *cohort, *options, "--modalities", "genes", "-o", "half")
+    _done("finetune", *cohort, *options, "--modalities", "genes", "--scale", "log", "-o", "half")
     _done("predict", *cohort, "--model", "half", "-o", "half.csv")
     tables = ("--predictions", "seed0.csv", "--predictions", "half.csv")
 
@@ -312,6 +347,8 @@ def test_a_control_is_no_seed(study):
 
     assert "Not taken together: they differ in more than seed and splits." in page.text
     assert "seeds averaged" not in page.text
+    assert "1. run0: the scale of the expression is guessed" in page.text
+    assert "2. half: the scale of the expression" not in page.text
     assert "these runs are not" in said
 
 
@@ -356,7 +393,7 @@ def test_a_picture_that_is_none_is_left_out(study):
 
     page = report("run0", "--explanation", "why")
 
-    assert "img" in {tag for tag, _ in page.elements}  # the embedding
+    assert "img" not in {tag for tag, _ in page.elements}
     assert "<script>" not in re.sub(r"<bdi>.*?</bdi>", "", Path("report.html").read_text())
 
 

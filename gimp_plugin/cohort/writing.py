@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from gimp_plugin import keys
 from gimp_plugin.errors import GimpError
 from gimp_plugin.storage.atomic import whole_file
+from gimp_plugin.storage.hdf5 import reserve
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RECORD = "import"
+STRUCTURE_BYTES = 2**18
 _EMPTY = ("obsp", "varm", "varp")
 
 
@@ -83,6 +86,7 @@ def write_anndata(
     from anndata.io import write_elem
 
     with whole_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        reserve(file, _room(values, obs, var, layers, obsm), path=path)
         file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
         write_elem(file, "X", values)
         write_elem(file, "obs", _with_objects(obs))
@@ -92,6 +96,10 @@ def write_anndata(
         write_elem(file, "obsm", dict(obsm or {}))
         for name in _EMPTY:
             write_elem(file, name, {})
+        file.flush()
+        size = file.id.get_filesize()
+        file.close()
+        os.truncate(temporary, size)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
@@ -114,6 +122,18 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except (TypeError, ValueError):
         return None
     return record if isinstance(record, dict) else None
+
+
+def _room(
+    values: NDArray[np.float32],
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    *more: Mapping[str, NDArray[Any]] | None,
+) -> int:
+    """Bytes that a file needs at most, its text counted twice and its structure generously."""
+    arrays = [values, *(array for each in more for array in (each or {}).values())]
+    tables = sum(int(table.memory_usage(deep=True).sum()) for table in (obs, var))
+    return sum(array.nbytes for array in arrays) + 2 * tables + STRUCTURE_BYTES
 
 
 def _with_objects(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from gimp_plugin.config.checks import Settings, require_choice, require_range
 from gimp_plugin.keys import NEW, PARTS
 
-SKIPPABLE = ("genes", "occlusion", "faithfulness", "pictures", "tsne", "umap")
+SKIPPABLE = ("genes", "attribution", "occlusion", "faithfulness", "pictures", "tsne", "umap")
 FORMATS = ("geojson", "store", "csv")
 LARGE = 1_000_000
 

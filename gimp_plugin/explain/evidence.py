@@ -138,8 +138,8 @@ class Evidence:
 
 def classified(
     model: GimpModel,
-    cls_img: Float[Tensor, "batch dim"] | None,
-    cls_ge: Float[Tensor, "batch dim"] | None,
+    cls_img: Float[Tensor, "batch ..."] | None,
+    cls_ge: Float[Tensor, "batch _"] | None,
     *,
     temperature: float,
 ) -> Float[Tensor, "batch class"]:
@@ -150,7 +150,7 @@ def classified(
     model
         The model.
     cls_img, cls_ge
-        The halves.
+        The halves; patches and genes themselves for a system.
     temperature
         What logits are divided by.
 

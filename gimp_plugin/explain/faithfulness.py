@@ -18,6 +18,8 @@ SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Shares of the patches that are put in or taken out."""
 
 N_ORDERS = 5
+N_TOP = 20
+"""Genes of a table of the most important ones."""
 
 
 def evidence_of(evidence: Evidence, target: int) -> Kept:
@@ -104,6 +106,51 @@ def agreement(scores: Mapping[str, Scores], regions: NDArray[np.int64]) -> dict[
         if value is not None:
             found[f"spearman_{one}_{other}"] = value
     return found
+
+
+def gene_agreement(
+    one: NDArray[np.floating], other: NDArray[np.floating], *, most: int = N_TOP
+) -> dict[str, float]:
+    """Whether two runs name the same genes for the same case.
+
+    Parameters
+    ----------
+    one, other
+        Attribution of each gene by two runs; a gene that is NaN for either does not count.
+    most
+        Genes that are called the top ones, at most; a tenth of the genes where these are fewer.
+
+    Returns
+    -------
+    `genes`: rank correlation of the attributions, with their sign; `top_genes`: share of the top
+    ones by absolute attribution that both name, which is their number divided by that of all genes
+    where the runs have nothing in common. Nothing for fewer than 3 genes.
+
+    Examples
+    --------
+    >>> one = np.arange(20.0)
+    >>> gene_agreement(one, -one)
+    {'genes': -1.0, 'top_genes': 1.0}
+    """
+    shared = np.isfinite(one) & np.isfinite(other)
+    correlation = spearman(one[shared], other[shared])
+    if correlation is None:
+        return {}
+    return {"genes": correlation, "top_genes": top_overlap(one[shared], other[shared], most=most)}
+
+
+def n_top(n_genes: int, *, most: int = N_TOP) -> int:
+    """How many genes are called the top ones: `most`, or a tenth of the genes, at least one."""
+    return min(most, max(1, n_genes // 10))
+
+
+def top_overlap(
+    one: NDArray[np.floating], other: NDArray[np.floating], *, most: int = N_TOP
+) -> float:
+    """Share of the genes with the largest absolute values that are the same on both sides."""
+    count = n_top(len(one), most=most)
+    tops = [set(np.argsort(-np.abs(side), kind="stable")[:count].tolist()) for side in (one, other)]
+    return len(tops[0] & tops[1]) / count
 
 
 def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:

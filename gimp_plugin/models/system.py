@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -49,23 +49,56 @@ class SystemModel(GimpModel):
 
     @torch.no_grad()
     def stream_slides(
-        self,
-        features: Iterable[Float[Tensor, "_ feature"]],
-        sizes: Sequence[int],  # noqa: ARG002  # all slides are one bag
+        self, features: Iterable[Float[Tensor, "_ feature"]], sizes: Sequence[int]
     ) -> Float[Tensor, "1 patch feature"]:
-        """Gather the patches of a case, whose features are then held all at once."""
-        return rearrange(torch.cat([self.seen(some) for some in features]), "n f -> 1 n f")
+        """`stream_tokens`, from the features of the patches."""
+        return self.stream_tokens(self.tokens(features), sizes)
 
     @torch.no_grad()
     def attend_slides(
         self, features: Iterable[Float[Tensor, "_ feature"]], sizes: Sequence[int]
     ) -> tuple[Float[Tensor, "1 patch feature"], Float[Tensor, "head patch"]]:
-        """`stream_slides`, and the attention of the system to each patch.
+        """`attend_tokens`, from the features of the patches."""
+        return self.attend_tokens(self.tokens(features), sizes)
+
+    def tokens(
+        self, features: Iterable[Float[Tensor, "_ feature"]]
+    ) -> Iterator[Float[Tensor, "_ feature"]]:
+        """Patch features that come some at a time, as the system sees them."""
+        return map(self.seen, features)
+
+    @torch.no_grad()
+    def stream_tokens(
+        self,
+        tokens: Iterable[Float[Tensor, "_ feature"]],
+        sizes: Sequence[int],  # noqa: ARG002  # all slides are one bag
+    ) -> Float[Tensor, "1 patch feature"]:
+        """Gather the patches of a case, whose features are then held all at once."""
+        return rearrange(torch.cat(list(tokens)), "n f -> 1 n f")
+
+    def aggregate(
+        self,
+        tokens: Float[Tensor, "1 patch feature"],
+        sizes: Sequence[int],  # noqa: ARG002
+    ) -> Float[Tensor, "1 patch feature"]:
+        """Give the patches as they are."""
+        return tokens
+
+    @property
+    def attends(self) -> bool:
+        """Whether the system tells how much it attends to each patch."""
+        return hasattr(self.system, "attend")
+
+    @torch.no_grad()
+    def attend_tokens(
+        self, tokens: Iterable[Float[Tensor, "_ feature"]], sizes: Sequence[int]
+    ) -> tuple[Float[Tensor, "1 patch feature"], Float[Tensor, "head patch"]]:
+        """`stream_tokens`, and the attention of the system to each patch.
 
         Parameters
         ----------
-        features, sizes
-            As for `stream_slides`.
+        tokens, sizes
+            As for `stream_tokens`.
 
         Returns
         -------
@@ -76,9 +109,9 @@ class SystemModel(GimpModel):
         PluginError
             If the system has no `attend` beside its `forward`.
         """
-        if not hasattr(self.system, "attend"):
+        if not self.attends:
             raise PluginError(f"the system {type(self.system).__name__} gives no attention")
-        patches = self.stream_slides(features, sizes)
+        patches = self.stream_tokens(tokens, sizes)
         return patches, self.system.attend(patches[0])
 
     def classify(

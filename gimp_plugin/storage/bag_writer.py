@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin import keys
-from gimp_plugin.errors import BagError, ResourceError
+from gimp_plugin.errors import BagError
 from gimp_plugin.storage.atomic import whole_file
+from gimp_plugin.storage.hdf5 import reserve
 
 CHUNK = 512
 """Rows of a chunk: the unit of writing, whatever the size of the batches that come in."""
@@ -84,7 +84,7 @@ class BagWriter:
         with ExitStack() as stack:
             self._temporary = stack.enter_context(whole_file(self.path))
             self._file = stack.enter_context(h5py.File(self._temporary, "w"))
-            self._reserve()
+            reserve(self._file, bytes_of_bag(self._expected, self.dim), path=self.path)
             self._create()
             self._stack = stack.pop_all()
         return self
@@ -146,19 +146,6 @@ class BagWriter:
         """
         for name, value in attributes.items():
             self._file.attrs[name] = value
-
-    def _reserve(self) -> None:
-        """Take the room on the disk, so that a full disk is an error here and no crash later."""
-        needed = bytes_of_bag(self._expected, self.dim)
-        try:
-            os.posix_fallocate(self._file.id.get_vfd_handle(), 0, needed)
-        except OSError as error:
-            left = shutil.disk_usage(self.path.parent).free
-            problem = (
-                f"no room for {str(self.path)!r}: it needs about {needed / 1e6:.1f} MB, "
-                f"{left / 1e6:.1f} MB are left ({error.strerror})"
-            )
-            raise ResourceError(problem, hint="free space, or choose another --output") from error
 
     def _create(self) -> None:
         """Lay out the file: attributes first, then empty datasets that grow by whole chunks."""

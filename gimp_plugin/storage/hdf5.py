@@ -1,8 +1,10 @@
-"""Opening HDF5 files of unknown origin: what they are, and that they show only their own bytes."""
+"""HDF5 files: those of unknown origin opened with care, and our own written on any disk."""
 
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +15,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from gimp_plugin.errors import BagError, LockedError, MissingFileError, SafetyError
+from gimp_plugin.errors import (
+    BagError,
+    LockedError,
+    MissingFileError,
+    ResourceError,
+    SafetyError,
+)
+from gimp_plugin.storage.atomic import whole_file
 
 MAX_EXPANSION = 1100
 """Deflate, the densest filter in use, gives at most about 1,032 bytes for one."""
@@ -108,6 +117,58 @@ def _unlocked(path: Path) -> h5py.File:
                 raise
             logger.info("%s is open for writing in another process: waiting", path)
             time.sleep(min(LOCK_POLL_S, left))
+
+
+@contextmanager
+def composed(path: Path) -> Iterator[h5py.File]:
+    """Give a small HDF5 file that is made in memory and then written whole.
+
+    HDF5 itself may crash the process where the disk is full; so this is a plain error.
+
+    Parameters
+    ----------
+    path
+        Where it shall stand.
+
+    Yields
+    ------
+    The file, to be filled; its bytes are the same for the same content.
+    """
+    with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=False) as file:
+        yield file
+        file.flush()
+        content = file.id.get_file_image()
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def reserve(file: h5py.File, needed: int, *, path: Path) -> None:
+    """Take the room on the disk, so that a full disk is an error here and no crash later.
+
+    Parameters
+    ----------
+    file
+        An HDF5 file that is open for writing; the room that it does not use is given back by
+        cutting it to its size when it is closed.
+    needed
+        Bytes.
+    path
+        Where the file shall stand, for the message.
+
+    Raises
+    ------
+    ResourceError
+        If there is not as much room.
+    """
+    try:
+        os.posix_fallocate(file.id.get_vfd_handle(), 0, needed)
+    except OSError as error:
+        left = shutil.disk_usage(path.parent).free
+        problem = (
+            f"no room for {str(path)!r}: it needs about {needed / 1e6:.1f} MB, "
+            f"{left / 1e6:.1f} MB are left ({error.strerror})"
+        )
+        raise ResourceError(problem, hint="free space, or choose another --output") from error
 
 
 def check_regular(path: Path) -> None:

@@ -29,6 +29,7 @@ CONFIG_SHAPE: dict[Any, Any] = {
 PROVENANCE_SHAPE: dict[Any, Any] = {
     "files": {...: str},
     "source": {...: (str, type(None))},
+    "scale_guessed": bool,
     "extraction": {},
     "components": {...: {...: str}},
 }
@@ -39,7 +40,8 @@ METRICS_SHAPE: dict[Any, Any] = {
 }
 CASES_SHAPE: dict[Any, Any] = {"train": [str], "val": [str]}
 SOURCE_CHOICES = ("missing", "slide_samples", "slide_kind")
-WORDS = {dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number"}
+WORDS = {dict: "an object", list: "a list", str: "text", int: "a whole number", float: "a number",
+         bool: "true or false"}  # fmt: skip
 
 
 def read_json(path: Path) -> Any:
@@ -124,7 +126,7 @@ def check_shape(path: Path, found: Any, shape: Any, place: str = "") -> None:
     kinds = (
         shape if isinstance(shape, tuple) else (shape if isinstance(shape, type) else type(shape),)
     )
-    if not isinstance(found, kinds) or isinstance(found, bool):
+    if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
         wanted = " or ".join(WORDS[kind] for kind in kinds if kind in WORDS)
         problem = f"{str(path)!r} is damaged: {place!r} is {found!r:.60}, expected {wanted}"
         raise CheckpointError(problem)

@@ -112,6 +112,11 @@ class RunRecord:
         """Path of the weights."""
         return self.path / MODEL
 
+    @property
+    def n_genes(self) -> int:
+        """Genes that the model reads; the table of counts has others, too."""
+        return sum(row.get("order", "") != "" for row in self.gene_rows)
+
 
 def read_run(path: Path) -> RunRecord:
     """Read a finished run, or a bundle, and check that its files are those that were written.

@@ -97,6 +97,7 @@ def provenance(plan: Plan, *, n_processes: int) -> dict[str, Any]:
     """Where the inputs were, and what the run was made with."""
     return {
         "source": source_to_dict(plan.source),
+        "scale_guessed": plan.study.cohort.scale_guessed,
         "extraction": _extraction(plan),
         "runtime": asdict(plan.runtime),
         "training_cases": {

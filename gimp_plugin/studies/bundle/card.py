@@ -165,8 +165,7 @@ def _reads(record: RunRecord) -> Iterator[str]:
         how = f", patches of {how}" if made else ""
         yield f"- Slides: {record.feature_dim} features a patch of {_code(record.encoder)}{how}."
     if record.config.model.has_genes:
-        n_genes = sum(row["order"] != "" for row in record.gene_rows)
-        yield f"- Expression: {n_genes} genes on the scale `{record.scale}`."
+        yield f"- Expression: {record.n_genes} genes on the scale `{record.scale}`."
 
 
 def _held_out(found: Evaluation | None) -> str:

@@ -26,7 +26,7 @@ from gimp_plugin.training.plan import without_folder
 # Lists of what goes along, so that nothing new in a run ever goes along unseen.
 IDENTITY = ("kind", "version", "seed", "precision", "feature_dim", "encoder", "scale")
 SOURCE = ("case_key", "label_key", "layer", "scale", "missing", "slide_samples", "slide_kind")
-MADE_WITH = ("components", "versions")
+MADE_WITH = ("components", "scale_guessed", "versions")
 METRICS = ("n_cases", "n_parameters")
 STAGE = ("epochs", "chosen_epoch", "calibration")
 EVALUATION = (

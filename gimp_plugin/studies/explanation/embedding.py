@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.writing import write_anndata
+from gimp_plugin.storage.tables import write_csv
 from gimp_plugin.studies.explanation.inputs import Inputs
 from gimp_plugin.studies.explanation.plots import scatter, write_figure
 from gimp_plugin.studies.explanation.tables import Results, own_evidence
@@ -19,7 +23,12 @@ from gimp_plugin.studies.explanation.tables import Results, own_evidence
 if TYPE_CHECKING:
     import anndata
 
+logger = logging.getLogger(__name__)
+
 FILE = "embeddings.h5ad"
+POINTS = "embeddings.csv"
+PANELS = ("label", "split", "error", "site")
+"""What cases are coloured by, as far as it is known."""
 TSNE, UMAP = "tsne", "umap"
 LEAST_CASES = 5
 PERPLEXITY, NEIGHBOURS = 30, 15
@@ -34,7 +43,7 @@ def write_embeddings(
     site_key: str,
     seed: int,
 ) -> None:
-    """Write `embeddings.h5ad`, and a picture of each kind.
+    """Write `embeddings.h5ad`, a picture of each kind, and its points as a table.
 
     Parameters
     ----------
@@ -56,7 +65,9 @@ def write_embeddings(
     adata = anndata.AnnData(obs=obs, obsm={keys.OBSM: values})
     if len(results) >= LEAST_CASES:
         for kind in kinds:
-            _project(adata, kind, seed=seed)
+            project(adata, kind, seed=seed)
+    elif kinds:
+        logger.warning("fewer than %d cases: no picture of the embedding", LEAST_CASES)
     write_anndata(
         folder / FILE,
         np.empty((len(obs), 0), np.float32),
@@ -65,12 +76,23 @@ def write_embeddings(
         uns={keys.UNS: {"embedding": "what the head reads"}},
         obsm={name: np.asarray(array) for name, array in adata.obsm.items()},
     )
-    panels = [name for name in ("label", "split", "error", "site") if name in obs]
-    columns = {name: obs[name].tolist() for name in panels}
-    for kind in kinds:
-        if f"X_{kind}" in adata.obsm:
-            points = np.asarray(adata.obsm[f"X_{kind}"])
-            write_figure(folder / f"embedding_{kind}", scatter(points, columns, title=kind))
+    columns = {name: obs[name].tolist() for name in PANELS if name in obs}
+    drawn = {
+        kind: np.asarray(adata.obsm[f"X_{kind}"]) for kind in kinds if f"X_{kind}" in adata.obsm
+    }
+    for kind, points in drawn.items():
+        write_figure(folder / f"embedding_{kind}", scatter(points, columns, title=kind))
+    if drawn:
+        _write_points(folder / POINTS, obs, drawn)
+
+
+def _write_points(path: Path, obs: pd.DataFrame, drawn: Mapping[str, NDArray[np.floating]]) -> None:
+    """Write what is drawn as a table, a row a case."""
+    table = obs.rename_axis("case_id").reset_index()
+    for kind, points in drawn.items():
+        for axis in range(2):
+            table[f"{kind}_{axis + 1}"] = points[:, axis].astype(float)
+    write_csv(path, table.to_dict("records"), columns=list(table))
 
 
 def _obs(results: Results, inputs: Inputs, *, site_key: str) -> pd.DataFrame:
@@ -94,11 +116,21 @@ def _obs(results: Results, inputs: Inputs, *, site_key: str) -> pd.DataFrame:
     return pd.DataFrame(columns, index=ids)
 
 
-def _project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
-    """Add two dimensions of an embedding, by scanpy."""
+def project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
+    """Add two dimensions of an embedding, by scanpy; torch keeps its number of threads.
+
+    Parameters
+    ----------
+    adata
+        Cases with their embedding in `obsm["X_gimp"]`, at least two; `obsm["X_<kind>"]` is added.
+    kind
+        `tsne` or `umap`.
+    seed
+        Of the picture.
+    """
     import scanpy
 
-    with warnings.catch_warnings():
+    with threads_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # umap tells that a seed costs it its threads
         if kind == TSNE:
             perplexity = min(PERPLEXITY, (adata.n_obs - 1) / 3)
@@ -109,3 +141,20 @@ def _project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
         scanpy.tl.umap(
             adata, random_state=seed, init_pos="spectral" if adata.n_obs > 15 else "random"
         )
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give torch its number of threads back: numba, on which UMAP runs, sets that of OpenMP.
+
+    Yields
+    ------
+    Nothing.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -16,7 +16,7 @@ from gimp_plugin.studies.explanation.inputs import Inputs
 from gimp_plugin.studies.explanation.truth import truth_path
 
 DECISIVE = ("n_steps", "n_regions", "max_patches", "target")
-COMPUTED = ("genes", "occlusion", "faithfulness")
+COMPUTED = ("genes", "attribution", "occlusion", "faithfulness")
 """What may be skipped and changes what is computed of a case, not only what is drawn."""
 
 

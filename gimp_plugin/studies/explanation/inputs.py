@@ -55,6 +55,12 @@ class Model:
         """Hash of the weights."""
         return sha256_file(self.record.weights)
 
+    @property
+    def gene_rows(self) -> list[dict[str, str]]:
+        """Rows of `genes.csv` of the genes that the model reads, in its order."""
+        read = [row for row in self.record.gene_rows if row["order"]]
+        return sorted(read, key=lambda row: int(row["order"]))
+
     def genes_of(self, case: Case) -> Tensor | None:
         """Genes of a case as the model reads them, shape (gene,); None without."""
         return self.genes[case.gene_row] if self.genes is not None and case.has_genes else None
@@ -124,7 +130,7 @@ def read_inputs(
     CheckpointError
         If a run is not fine-tuned or damaged, or the runs are of different classes.
     ConfigError
-        If nothing says where the cases are, or there is no such class.
+        If nothing says where the cases are, there is no such class, or a run is given twice.
     PairingError
         If no case is left.
     """
@@ -151,6 +157,9 @@ def read_inputs(
         values = None if genes is None else genes[0].to(device)
         ready = module.to(device).requires_grad_(requires_grad=False)
         models.append(Model(record=one, module=ready, genes=values))
+    hashes = [model.sha256 for model in models]
+    if len(set(hashes)) < len(hashes):
+        raise ConfigError("a run is given twice", hint="give --model runs of other seeds")
     return Inputs(
         models=tuple(models),
         study=study,

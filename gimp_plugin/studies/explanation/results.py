@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.errors import GimpError
-from gimp_plugin.storage.atomic import whole_file
-from gimp_plugin.storage.hdf5 import opened
+from gimp_plugin.storage.hdf5 import composed, opened
 
-FORMAT, VERSION = "gimp.explanation.case", 1
+FORMAT, VERSION = "gimp.explanation.case", 2
 INPUTS = "inputs_sha256"
 COLUMNS, GENES = "columns", "genes"
-ARRAYS = ("embedding", "evidence", "regions", "genes", "gene_error")
+ARRAYS = ("embedding", "evidence", "regions", "genes", "gene_error", "other_genes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,7 +27,7 @@ class CaseResult:
     Parameters
     ----------
     embedding
-        What the head reads, shape (dim,).
+        What the head reads, shape (dim,); empty for a system.
     evidence
         Log-odds of each class from both halves, slides, genes and none, shape (4, class); NaN where
         the case or the run lacks a half.
@@ -41,6 +40,9 @@ class CaseResult:
     genes, gene_error
         Attribution of each gene to each class, shape (class, gene), and the completeness errors;
         empty for a case without genes.
+    other_genes
+        What each other run attributes to these genes, to the class that is explained, shape
+        (run, gene); NaN for genes that it does not read.
     metrics
         Numbers about the case by name.
     """
@@ -52,6 +54,7 @@ class CaseResult:
     regions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     genes: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     gene_error: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    other_genes: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -67,7 +70,7 @@ def write_case(path: Path, result: CaseResult, *, inputs: str) -> None:
     inputs
         Hash of what it was computed from.
     """
-    with whole_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    with composed(path) as file:
         file.attrs[keys.FORMAT], file.attrs[keys.FORMAT_VERSION] = FORMAT, VERSION
         file.attrs[INPUTS] = inputs
         file.attrs["target"] = result.target

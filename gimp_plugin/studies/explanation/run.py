@@ -30,7 +30,7 @@ from gimp_plugin.storage.tables import (
     write_exclusions,
     write_failures,
 )
-from gimp_plugin.studies.explanation import embedding, tables
+from gimp_plugin.studies.explanation import embedding, gene_tables, tables
 from gimp_plugin.studies.explanation.beside import Beside, check_beside
 from gimp_plugin.studies.explanation.compute import Explainer
 from gimp_plugin.studies.explanation.folder import LOCK, check_folder, claim, finish
@@ -178,11 +178,12 @@ def _files(inputs: Inputs, kept: SlideFiles) -> list[str]:
     """Every file that may be written, but for the record."""
     pictures = [
         f"{stem}.{kind}"
-        for stem in (tables.TOP_PLOT, "embedding_tsne", "embedding_umap")
+        for stem in (gene_tables.TOP_PLOT, "embedding_tsne", "embedding_umap")
         for kind in ("svg", "png")
     ]
-    named = [tables.CASES, tables.MODALITIES, tables.FAITHFULNESS, tables.SUMMARY, tables.GENES]
-    named += [tables.TOP_GENES, tables.GROUPS, tables.SETS, embedding.FILE, FAILURES, EXCLUSIONS]
+    named = [tables.CASES, tables.MODALITIES, tables.FAITHFULNESS, tables.SUMMARY]
+    named += [gene_tables.GENES, gene_tables.TOP_GENES, gene_tables.GROUPS, gene_tables.SETS]
+    named += [gene_tables.OTHERS, embedding.FILE, embedding.POINTS, FAILURES, EXCLUSIONS]
     cases = [f"{CASES}/{file_name(case.case_id)}.h5" for case in inputs.cases]
     slides = [
         name for case in inputs.cases for bag in case.bags for name in kept.names(bag.slide_id)
@@ -200,9 +201,12 @@ def _write_tables(
         text = "no case has both halves and a run that can do without each: no %s"
         logger.info(text, tables.MODALITIES)
     if "genes" not in skip:
-        tables.write_genes(output, results, inputs, gene_sets=beside.gene_sets)
+        gene_tables.write_genes(output, results, inputs, gene_sets=beside.gene_sets)
     if any(result.metrics for _, result in results):
         tables.write_faithfulness(output, results, inputs, seed=seed)
+    if not all(result.embedding.size for _, result in results):
+        logger.info("a system has no embedding: no %s", embedding.FILE)
+        return
     kinds = [kind for kind in (embedding.TSNE, embedding.UMAP) if kind not in skip]
     embedding.write_embeddings(
         output, results, inputs, kinds=kinds, site_key=beside.site_key, seed=seed

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.data.cases import Case
 from gimp_plugin.explain.attention import SlideAttention
-from gimp_plugin.storage.atomic import whole_file
 from gimp_plugin.storage.bags import BagInfo
+from gimp_plugin.storage.hdf5 import composed
 from gimp_plugin.storage.tables import write_csv
 from gimp_plugin.studies.explanation.compute import (
     ATTENTION,
@@ -178,7 +177,7 @@ def write_scores(path: Path, slide: SlideScores) -> None:
     slide
         The slide.
     """
-    with whole_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+    with composed(path) as file:
         file.attrs[keys.FORMAT], file.attrs[keys.FORMAT_VERSION] = FORMAT, VERSION
         file.attrs[keys.SLIDE_ID], file.attrs[keys.CASE_ID] = slide.bag.slide_id, slide.case.case_id
         file.attrs["target"] = slide.target

@@ -117,7 +117,7 @@ def _write(files: SlideFiles, slide: SlideScores) -> None:
     write_scores(_with(stem, H5), slide)
     if "csv" in files.config.formats:
         write_patch_table(_with(stem, CSV), slide)
-    if slide.place.corners is not None:
+    if slide.place.corners is not None and slide.kinds:
         for suffix, write in files.writers.values():
             write(_with(stem, suffix), slide.as_attention())
 

@@ -139,7 +139,7 @@ def _run(path: Path) -> Description:
         "classes": ", ".join(run.classes),
         "cases": ", ".join(f"{part} {parts[part]}" for part in sorted(parts)),
         **({} if run.bundled else trained_on),
-        "genes": len(run.gene_rows),
+        "genes": run.n_genes,
         "scale": run.scale,
         "features": run.feature_dim,
         "encoder": run.encoder,

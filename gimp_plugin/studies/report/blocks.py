@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from gimp_plugin.studies.report.charts import Chart
 
+NARROW_PX = 400
+
 
 class Name(str):
     """A name that somebody else chose, of a case, a gene, a class or a file."""
@@ -65,7 +67,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture, as a data URI that we encoded ourselves."""
+    """A picture, as a data URI that we encoded ourselves; several narrow ones share a line."""
 
     kind: ClassVar[str] = "picture"
     uri: str
@@ -73,6 +75,11 @@ class Picture:
     height: int
     alt: str
     caption: str
+
+    @property
+    def narrow(self) -> bool:
+        """Whether three of them stand side by side on a printed page."""
+        return self.width <= NARROW_PX
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import gimp_plugin
 from gimp_plugin.cohort.audit.expression import SCALE
 from gimp_plugin.evaluation import Evaluation
+from gimp_plugin.keys import GENES
 from gimp_plugin.storage.predictions import note_of
 from gimp_plugin.storage.tables import FAILURES
 from gimp_plugin.studies.explanation.folder import read_record
@@ -16,7 +17,9 @@ from gimp_plugin.studies.report.gathering import Reported
 
 WIDE = 0.2
 """Width of the interval of the accuracy above which it says little."""
-SCORES = ("attention", "attribution", "occlusion")
+SHARED = 0.5
+"""Share of the top genes below which the runs do not agree."""
+SCORES = ("attention", "attribution", "occlusion", GENES)
 
 
 def warnings_of(one: Reported, *, compared: bool) -> Iterator[str]:
@@ -74,13 +77,23 @@ def _of_run(one: Reported) -> Iterator[str]:
         yield "the probabilities are not calibrated: no temperature was fitted on validation cases"
     if "untrained" in record.encoder:
         yield f"the patch encoder {record.encoder!r} is untrained: its features are for tests only"
-    if one.audited is not None and record.source.get("scale") is None:
-        numbers = one.audited.of(SCALE).numbers
-        if numbers.get("scale") and numbers.get("declared") is None:
-            yield f"the scale of the expression is guessed: {numbers['scale']!r} (--scale says it)"
+    scale = _guessed_scale(one)
+    if scale:
+        yield f"the scale of the expression is guessed: {scale!r} (--scale says it)"
     made = one.config.get("version")
     if made != gimp_plugin.__version__:
         yield f"the run was made by gimp-plugin {made}, this page by {gimp_plugin.__version__}"
+
+
+def _guessed_scale(one: Reported) -> str:
+    """Scale that nobody declared; empty where it was. Older runs do not say, the audit may."""
+    noted = one.provenance.get("scale_guessed")
+    if noted is not None:
+        return one.record.scale if noted else ""
+    if one.audited is None or one.record.source.get("scale") is not None:
+        return ""
+    numbers = one.audited.of(SCALE).numbers
+    return "" if numbers.get("declared") else numbers.get("scale") or ""
 
 
 def _of_explanation(folder: Path) -> Iterator[str]:
@@ -97,4 +110,8 @@ def _of_explanation(folder: Path) -> Iterator[str]:
     for score in SCORES:
         ends = [measured.get(f"{way}_{score}", {}).get("low") for way in ("insertion", "deletion")]
         if any(end is not None and end <= 0 for end in ends):
-            yield f"maps of {score} are no better than random order: no reason for a prediction"
+            what = f"attributions of {GENES}" if score == GENES else f"maps of {score}"
+            yield f"{what} are no better than random order: no reason for a prediction"
+    shared = measured.get("stability_top_genes", {}).get("mean")
+    if shared is not None and shared < SHARED:
+        yield f"other runs share {shared:.0%} of the top genes of a case: one answer of several"

@@ -1,4 +1,4 @@
-"""Small line charts as SVG that follows the colours of the page, light and dark."""
+"""Small charts as SVG that follows the colours of the page, light and dark."""
 
 from __future__ import annotations
 
@@ -21,6 +21,15 @@ MARKERS = (
     "M{x} {y}m0 -4l4 4l-4 4l-4 -4z",
     "M{x} {y}m-3 -3l6 6m0 -6l-6 6",
 )
+DOTS = (
+    "M{x} {y}h0",
+    "M{x} {y}h0",
+    "M{x} {y}m0-4l3.5 6h-7z",
+    "M{x} {y}m0-4 4 4-4 4-4-4z",
+    "M{x} {y}m-3-3 6 6m0-6-6 6",
+)
+"""The same in fewer letters, for many points: the caps of a line without length are a disc and,
+for the second, a square."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +76,8 @@ class Chart:
         The lines.
     guides
         Thin lines to compare with.
+    scattered
+        Whether there are points alone, whose places in numbers mean nothing.
     """
 
     title: str
@@ -77,6 +88,7 @@ class Chart:
     y_ticks: Sequence[float]
     series: Sequence[Series]
     guides: Sequence[Points] = field(default_factory=tuple)
+    scattered: bool = False
 
     @property
     def width(self) -> int:
@@ -125,13 +137,18 @@ class Chart:
 
     def markers(self, number: int, points: Points) -> str:
         """Path of the markers of a line."""
-        shape = MARKERS[number % len(MARKERS)]
+        shape = self._shape(number)
         return "".join(shape.format(x=self.x(x), y=self.y(y)) for x, y in points if np.isfinite(y))
 
     def sample(self, number: int) -> tuple[int, str]:
         """Height and marker of a line in the legend."""
         y = HEIGHT + LEGEND_PX * number + 9
-        return y, MARKERS[number % len(MARKERS)].format(x=LEFT + 14, y=y)
+        return y, self._shape(number).format(x=LEFT + 14, y=y)
+
+    def _shape(self, number: int) -> str:
+        """Path of one marker of a line."""
+        shapes = DOTS if self.scattered else MARKERS
+        return shapes[number % len(shapes)]
 
 
 def ticks(values: Sequence[float], *, whole: bool = False) -> list[float]:

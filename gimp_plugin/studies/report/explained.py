@@ -1,10 +1,10 @@
-"""Sections from an explanation: embedding, genes, halves, and slides with how true the maps are."""
+"""Sections from an explanation: genes, and which half decided."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from gimp_plugin.errors import CheckpointError
 from gimp_plugin.evaluation.statistics import mean_interval
 from gimp_plugin.evaluation.text import number, p_value
 from gimp_plugin.storage.run_files import NUMBER, read_object, read_rows
-from gimp_plugin.studies.explanation import tables
+from gimp_plugin.studies.explanation import gene_tables, tables
 from gimp_plugin.studies.report.blocks import (
     Beside,
     Fold,
@@ -27,15 +27,24 @@ from gimp_plugin.studies.report.blocks import (
 )
 from gimp_plugin.studies.report.gathering import Reported
 from gimp_plugin.studies.report.performance import to
-from gimp_plugin.studies.report.pictures import embedded
 
 NO_EXPLANATION = "no explanation"
 EXPLAIN = (
     "gimp explain --model RUN --adata FILE -o DIR makes one, and --explanation DIR shows it here"
 )
 N_TOP, N_SETS = 20, 10
-PLOT_PX = 1400
+OF_GENES = (
+    *("insertion_genes", "deletion_genes", "stability_genes", "stability_top_genes"),
+    "genes_completeness_error_abs",
+)
+"""What was measured of genes; the rest is about patches."""
 SUMMARY_SHAPE: dict[Any, Any] = {...: {...: (*NUMBER, type(None))}}
+GENES_NOTE = (
+    "Integrated gradients, in nats, from the mean of the training cases; the sign is that of the "
+    "mean over cases. Correlated genes share one signal, and the model may take any of them. "
+    "insertion, deletion: how much more evidence the genes that speak for the class give, or their "
+    "absence takes, than random ones. stability: against runs of other seeds, for each case."
+)
 Block = Text | Table | Beside | Fold | Picture
 Row = dict[str, str]
 
@@ -78,22 +87,30 @@ def measured_of(folder: Path) -> dict[str, dict[str, float]]:
     return read_object(path, SUMMARY_SHAPE) if path.is_file() else {}
 
 
-def embedding_of(one: Reported) -> tuple[Block, ...]:
-    """Pictures of the embedding."""
-    folder = one.explanation
-    if folder is None:
-        return lacking(NO_EXPLANATION, EXPLAIN)
-    found = []
-    for kind, title in (("tsne", "t-SNE"), ("umap", "UMAP")):
-        alt = f"{title} of what the head reads, a point a case, coloured and marked by label, "
-        picture = embedded(
-            folder / f"embedding_{kind}.png",
-            side=PLOT_PX,
-            alt=f"{alt}split and error",
-            caption=f"{title} of the cases. Distances between far points mean nothing.",
-        )
-        found += [] if picture is None else [picture]
-    return tuple(found) or lacking("no embedding was drawn", "gimp explain without --skip tsne")
+def measures_of(folder: Path, caption: str, wanted: Callable[[str], bool]) -> Table | None:
+    """Means of what was measured, with their intervals.
+
+    Parameters
+    ----------
+    folder
+        The explanation.
+    caption
+        Of the table.
+    wanted
+        Which of the measures, by name.
+
+    Returns
+    -------
+    The table; None where nothing of it was measured.
+    """
+    rows = [
+        [name, *(f"{one[end]:+.3f}" for end in ("mean", "low", "high")), f"{one['n_cases']:.0f}"]
+        for name, one in sorted(measured_of(folder).items())
+        if wanted(name)
+        and {"mean", "low", "high", "n_cases"} <= {end for end in one if one[end] is not None}
+    ]
+    header = ["measure", "mean", "low", "high", "cases"]
+    return Table(caption=caption, header=header, rows=rows) if rows else None
 
 
 def genes_of(one: Reported) -> tuple[Block, ...]:
@@ -101,32 +118,32 @@ def genes_of(one: Reported) -> tuple[Block, ...]:
     folder = one.explanation
     if folder is None:
         return lacking(NO_EXPLANATION, EXPLAIN)
-    path = folder / tables.TOP_GENES
-    rows = rows_of(folder, tables.TOP_GENES, "gene_id", "mean_abs", "mean_explained")
+    path = folder / gene_tables.TOP_GENES
+    rows = rows_of(folder, gene_tables.TOP_GENES, "gene_id", "mean_abs", "mean_explained")
     if not rows:
         return lacking("no genes were explained", "a run with genes, without --skip genes")
     columns = [name for name in ("gene_id", "name", "group") if any(row.get(name) for row in rows)]
+    with_runs = "n_runs_top" in rows[0]  # in how many runs the gene is one of the top ones
     top = Table(
         caption=f"The {min(N_TOP, len(rows))} of {len(rows):,} genes with the largest attributions",
         header=[
             *(name.removesuffix("_id") for name in columns),
             *("mean |attribution|", "mean, to the explained class"),
+            *(["runs"] if with_runs else []),
         ],
         rows=[
             [
                 *(Name(row[column]) for column in columns),
                 f"{number_in(row, 'mean_abs', path):.4f}",
                 f"{number_in(row, 'mean_explained', path):+.4f}",
+                *([Name(row["n_runs_top"])] if with_runs else []),
             ]
             for row in rows[:N_TOP]
         ],
         n_texts=len(columns),
     )
-    note = (
-        "Integrated gradients, in nats; the sign is that of the mean over cases. Correlated genes "
-        "share one signal, and the model may take any of them."
-    )
-    return (said(note), Beside((top, *_groups(folder), *_sets(folder))))
+    found = (top, *_truth_of_genes(folder), *_others(folder), *_groups(folder), *_sets(folder))
+    return (said(GENES_NOTE), Beside(found))
 
 
 def halves_of(one: Reported) -> tuple[Block, ...]:
@@ -166,10 +183,34 @@ def halves_of(one: Reported) -> tuple[Block, ...]:
     return (summary, Fold(f"All {len(rows):,} cases", (cases,)))
 
 
+def _truth_of_genes(folder: Path) -> list[Table]:
+    """Whether the attributions of genes are true to the model, and the same in other runs."""
+    caption = "Whether the genes are true: means with 95 % intervals"
+    found = measures_of(folder, caption, lambda name: name in OF_GENES)
+    return [] if found is None else [found]
+
+
+def _others(folder: Path) -> list[Table]:
+    """Whether other runs rank the genes alike, over all cases together."""
+    path = folder / gene_tables.OTHERS
+    columns = ("run", "n_genes", "n_top", "spearman", "overlap_top", "overlap_by_chance")
+    rows = rows_of(folder, gene_tables.OTHERS, *columns)
+    cells = [
+        [
+            *(Name(row[column]) for column in columns[:3]),
+            *(number(number_in(row, column, path)) for column in columns[3:]),
+        ]
+        for row in rows
+    ]
+    header = ["run", "genes", "top genes", "rank correlation", "top genes shared", "by chance"]
+    caption = "Mean |attribution| beside that of other runs"
+    return [Table(caption=caption, header=header, rows=cells)] if cells else []
+
+
 def _groups(folder: Path) -> list[Table]:
     """Groups of genes with the largest sums."""
-    path = folder / tables.GROUPS
-    rows = rows_of(folder, tables.GROUPS, "group", "class", "n_genes", "mean", "mean_abs")
+    path = folder / gene_tables.GROUPS
+    rows = rows_of(folder, gene_tables.GROUPS, "group", "class", "n_genes", "mean", "mean_abs")
     rows.sort(key=lambda row: -number_in(row, "mean_abs", path))
     cells = [
         [
@@ -186,8 +227,8 @@ def _groups(folder: Path) -> list[Table]:
 
 def _sets(folder: Path) -> list[Table]:
     """Sets of genes with the least q."""
-    path = folder / tables.SETS
-    rows = rows_of(folder, tables.SETS, "name", "n_genes", "auc", "p", "q")
+    path = folder / gene_tables.SETS
+    rows = rows_of(folder, gene_tables.SETS, "name", "n_genes", "auc", "p", "q")
     rows.sort(key=lambda row: number_in(row, "q", path))
     cells = [
         [

@@ -12,13 +12,14 @@ from gimp_plugin.studies.explanation.names import file_name
 from gimp_plugin.studies.explanation.pictures import FOLDER as PICTURES
 from gimp_plugin.studies.explanation.slides import FOLDER as PATCHES
 from gimp_plugin.studies.explanation.slides import SCORES
-from gimp_plugin.studies.report.blocks import Beside, Fold, Table, lacking, said
+from gimp_plugin.studies.report.blocks import Beside, Fold, lacking, said
 from gimp_plugin.studies.report.explained import (
     EXPLAIN,
     NO_EXPLANATION,
+    OF_GENES,
     Block,
     Row,
-    measured_of,
+    measures_of,
     number_in,
     rows_of,
 )
@@ -28,6 +29,7 @@ from gimp_plugin.studies.report.pictures import embedded
 
 MAP_PX, SHEET_PX = 360, 900
 WRONG, RIGHT = "wrong", "right"
+KINDS = ("insertion_", "deletion_", "auc_", "stability_", "spearman_")
 COLOURS = (
     "Maps of attention: dark is least, light yellow most, by rank in the slide. Attribution and "
     "occlusion: blue speaks against the class, red for it, white for neither."
@@ -64,7 +66,7 @@ def slides_of(one: Reported, *, n_pictures: int) -> tuple[Block, ...]:
     metrics = {row["case_id"]: row for row in rows_of(folder, tables.FAITHFULNESS, "case_id")}
     ordered = sorted(cases, key=lambda row: _rank(row, folder))
     pictured = [row for row in ordered if _has_pictures(folder, slides.get(row["case_id"], ()))]
-    if not (pictured or metrics):
+    if not slides:
         return lacking("no slide was explained", "gimp explain --slides DIR draws maps")
     blocks: list[Block] = list(_summary(folder))
     shown = pictured[:n_pictures]
@@ -80,21 +82,11 @@ def slides_of(one: Reported, *, n_pictures: int) -> tuple[Block, ...]:
 
 def _summary(folder: Path) -> list[Block]:
     """Means of what was measured."""
-    rows = [
-        [name, *(f"{one[end]:+.3f}" for end in ("mean", "low", "high")), f"{one['n_cases']:.0f}"]
-        for name, one in sorted(measured_of(folder).items())
-        if name.startswith(("insertion_", "deletion_", "auc_", "stability_", "spearman_"))
-        and {"mean", "low", "high", "n_cases"} <= {end for end in one if one[end] is not None}
-    ]
-    if not rows:
-        return [said(NOT_MEASURED)]
-    header = ["measure", "mean", "low", "high", "cases"]
-    return [
-        Table(
-            caption="Whether the maps are true: means with 95 % intervals", header=header, rows=rows
-        ),
-        said(MEASURES),
-    ]
+    caption = "Whether the maps are true: means with 95 % intervals"
+    found = measures_of(
+        folder, caption, lambda name: name.startswith(KINDS) and name not in OF_GENES
+    )
+    return [said(NOT_MEASURED)] if found is None else [found, said(MEASURES)]
 
 
 def _slides_of_cases(folder: Path) -> dict[str, list[str]]:

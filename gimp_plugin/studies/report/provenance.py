@@ -145,7 +145,7 @@ def card_of(one: Reported) -> tuple[Block, ...]:
         "reads": model.modalities.replace("+", " and "),
         "method": method_of(model).replace("`", ""),
         "parameters": f"{record.metrics.get('n_parameters', 0):,}",
-        "genes": f"{len(record.gene_rows):,}" if record.gene_rows else "none",
+        "genes": f"{record.n_genes:,}" if record.gene_rows else "none",
         "scale of the genes": record.scale or "none",
         "patch encoder": record.encoder or "none",
         "features a patch": str(record.feature_dim),

@@ -16,6 +16,7 @@ from gimp_plugin.studies.report import explained, performance, provenance
 from gimp_plugin.studies.report.blocks import Name, Section
 from gimp_plugin.studies.report.cautions import warnings_of
 from gimp_plugin.studies.report.confusion import confusion_of
+from gimp_plugin.studies.report.embedding import embedding_of
 from gimp_plugin.studies.report.gathering import Asked, Reported, reported
 from gimp_plugin.studies.report.maps import slides_of
 from gimp_plugin.studies.report.names import as_name, as_text, short, without_folders
@@ -192,7 +193,7 @@ def _sections(one: Reported, asked: Asked, prefix: str) -> Iterator[Section]:
         "calibration": ("Calibration", performance.calibration_of(one)),
         "confusion": ("Confusion", confusion_of(one, prefix=prefix)),
         "training": ("Training curves", provenance.training_of(one)),
-        "embedding": ("Embedding", explained.embedding_of(one)),
+        "embedding": ("Embedding", embedding_of(one)),
         "genes": ("Genes and groups", explained.genes_of(one)),
         "halves": ("Which half decided", explained.halves_of(one)),
         "slides": ("Slides", slides_of(one, n_pictures=asked.n_pictures)),
