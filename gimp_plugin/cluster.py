@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -64,7 +64,7 @@ def connected(scheduler: str, *, device: str) -> Iterator[Client]:
     ----------
     scheduler
         Address of a scheduler, its file, or `local:N` for N processes on this machine. These end
-        with the block, and what they are at with them.
+        with the block, at once if it ends by an error.
     device
         What the tasks will compute on, as the user gave it.
 
@@ -88,7 +88,7 @@ def connected(scheduler: str, *, device: str) -> Iterator[Client]:
                 dashboard_address=None, resources=GPU if _has_gpu(device) else {},
                 env={"OMP_NUM_THREADS": _threads(_number(scheduler))},
             )  # fmt: skip
-            stack.callback(_end, cluster)
+            stack.push(lambda *error: _end(cluster, at_once=error[0] is not None))
             where = {"address": cluster}
         elif Path(scheduler).exists():
             where = {"scheduler_file": scheduler}
@@ -234,15 +234,24 @@ def _check_package(client: Client, scheduler: str) -> None:
         logger.warning("%s has no workers yet; waiting for them", scheduler)
 
 
-def _end(cluster: LocalCluster) -> None:
-    """End a cluster of this machine; its own way waits for tasks that are under way, and longer."""
-    for nanny in cluster.workers.values():
+def _end(cluster: LocalCluster, *, at_once: bool) -> None:
+    """End a cluster of this machine; its own way would wait for tasks that are under way."""
+    nannies = list(cluster.workers.values())
+    if at_once:
+        _kill(nannies)
+    try:
+        cluster.close()
+    except TimeoutError:  # on a busy machine; all that was to be done is
+        _kill(nannies)
+
+
+def _kill(nannies: Iterable[Any]) -> None:
+    """End processes of workers, which are not started again."""
+    for nanny in nannies:
         nanny.auto_restart = False
         if nanny.pid:
             with suppress(ProcessLookupError):
                 os.kill(nanny.pid, signal.SIGKILL)
-    with suppress(TimeoutError):  # on a busy machine; the workers are dead
-        cluster.close()
 
 
 def _number(scheduler: str) -> int:

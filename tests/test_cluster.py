@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
@@ -64,6 +65,23 @@ def test_a_worker_that_comes_later_and_lacks_something_is_not_waited_for(threads
         pytest.raises(ResourceError, match="a worker lacks what it needs: No module named 'new'"),
     ):
         list(cluster.each_ended(client, lacking, {"a": ()}, device="cpu"))
+
+
+def test_processes_that_are_slow_to_end_fail_nothing(monkeypatch):
+    killed = []
+
+    class Busy:
+        workers: ClassVar = {0: SimpleNamespace(pid=-5, auto_restart=True)}
+
+        def close(self):
+            raise TimeoutError
+
+    monkeypatch.setattr("os.kill", lambda pid, number: killed.append((pid, int(number))))
+
+    cluster._end(Busy(), at_once=False)
+
+    assert killed == [(-5, 9)]
+    assert not Busy.workers[0].auto_restart
 
 
 ORDER: list[str] = []
