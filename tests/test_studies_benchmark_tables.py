@@ -146,6 +146,11 @@ def test_rows_of_both_tables_stand_as_in_the_paper_and_other_methods_behind():
     assert in_order(methods, []) == methods
 
 
+def test_tables_name_no_file(quick):
+    for kind in ("md", "csv", "json", "tex"):
+        assert "predictions.csv" not in (quick / f"table.{kind}").read_text()
+
+
 def test_latex_has_the_cells_of_the_markdown_and_no_bare_character(quick):
     text = (quick / "table.tex").read_text()
 

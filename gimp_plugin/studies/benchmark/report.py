@@ -20,6 +20,9 @@ from gimp_plugin.studies.benchmark.table import CELL_SCORES, Row, ScoredCell, Ta
 
 TABLE, COSTS, CELLS = "table", "costs.csv", "cells.csv"
 SCORES = ("accuracy", "auc", "balanced_accuracy", "macro_f1", "brier", "log_loss")
+WITH_PATHS = {"predictions", "systems", "comparisons"}
+"""Parts of an evaluation that name files; the other methods stand in the tables themselves."""
+
 MIB = 2**20
 CELL_COLUMNS = (
     *("method", "fold", "seed", "n_cases", *CELL_SCORES, "n_parameters", "n_settings"),
@@ -118,7 +121,7 @@ def _nested(row: Row) -> dict[str, Any]:
     found = None
     if row.found is not None:
         own = row.found.to_dict()
-        found = {key: own[key] for key in own if key not in {"predictions", "comparisons"}}
+        found = {key: own[key] for key in own if key not in WITH_PATHS}
     printed = {
         one.table: {"row": one.row, "accuracy": one.accuracy, "cases": one.count}
         for one in row.printed
