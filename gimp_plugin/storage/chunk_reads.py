@@ -40,15 +40,16 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int | None) -> NDArray[An
     n_bytes = CHUNK * dataset.shape[1] * dataset.dtype.itemsize
     if first >= end or not _is_ours(dataset, n_bytes):
         return None
-    rows = np.empty((end - first, dataset.shape[1]), dataset.dtype)
-    chunk = np.empty(n_bytes + CHECKSUM, np.uint8)  # one for all: it stays in the cache
-    for begin in range(first // CHUNK * CHUNK, end, CHUNK):
+    begins = range(first // CHUNK * CHUNK, end, CHUNK)
+    buffer = np.empty(len(begins) * n_bytes + CHECKSUM, np.uint8)
+    for index, begin in enumerate(begins):
+        at = index * n_bytes
+        chunk = buffer[at : at + n_bytes + CHECKSUM]  # the next one overwrites its checksum
         skipped, _ = dataset.id.read_direct_chunk((begin, 0), out=chunk)
         if skipped or not _is_whole(chunk):
             return None
-        content = chunk[:-CHECKSUM].view(dataset.dtype).reshape(CHUNK, -1)
-        low, high = max(first, begin), min(end, begin + CHUNK)
-        rows[low - first : high - first] = content[low - begin : high - begin]
+    rows: NDArray[Any] = buffer[:-CHECKSUM].view(dataset.dtype).reshape(-1, dataset.shape[1])
+    rows = rows[first - begins[0] : end - begins[0]]
     return rows
 
 
