@@ -49,8 +49,7 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int | None) -> NDArray[An
         if skipped or not _is_whole(chunk):
             return None
     rows: NDArray[Any] = buffer[:-CHECKSUM].view(dataset.dtype).reshape(-1, dataset.shape[1])
-    rows = rows[first - begins[0] : end - begins[0]]
-    return rows
+    return rows[first - begins[0] : end - begins[0]]
 
 
 def _is_ours(dataset: h5py.Dataset, n_bytes: int) -> bool:
