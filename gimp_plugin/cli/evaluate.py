@@ -29,7 +29,8 @@ PATTERN_CHARACTERS = frozenset("*?[")
     "run",
     metavar="RUN",
     type=options.FILE,
-    help="Run that made the predictions: refuse cases that it was trained on.",
+    help="Run that made the predictions: refuse tables of another run, and cases that it was "
+    "trained on.",
 )
 @click.option(
     "--compare",

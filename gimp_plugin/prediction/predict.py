@@ -28,8 +28,9 @@ from gimp_plugin.prediction.files import inherited, is_stale
 from gimp_plugin.prediction.halves import check_modalities, modalities_of, predictable, shown
 from gimp_plugin.storage.atomic import clean_partials, json_text, sha256_file, whole_file
 from gimp_plugin.storage.locks import held
-from gimp_plugin.storage.predictions import TABLE_SHA256, predictions_text, sidecar
+from gimp_plugin.storage.predictions import MODEL, SYSTEM, TABLE_SHA256, predictions_text, sidecar
 from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.storage.systems import system_of
 from gimp_plugin.storage.tables import Exclusion
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
     exclusions = (*study.exclusions, *left_out)
     genes = genes_of(record, study, cases, min_gene_coverage=min_gene_coverage)
     made_from = {
-        "model": sha256_file(record.weights),
+        MODEL: sha256_file(record.weights),
         "inputs": study.fingerprint(),
         "precision": precision_of(runtime),
         "excluded": [[one.case_id, one.slide_id, one.step, one.reason] for one in exclusions],
@@ -143,14 +144,15 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
         rows = _rows(record, model, study, cases, genes=genes, runtime=runtime)
         _abstain(rows, record, below=abstain_below)
-        _write(output, predictions_text(rows, classes=record.classes), made_from)
+        text = predictions_text(rows, classes=record.classes)
+        _write(output, text, {**made_from, SYSTEM: system_of(record)})
     return PredictionResult(output, "done", len(cases), exclusions)
 
 
-def _write(output: Path, text: str, made_from: dict[str, Any]) -> None:
+def _write(output: Path, text: str, noted: dict[str, Any]) -> None:
     """Write a table and the file beside it, both before either takes its place."""
     table = text.encode()
-    noted = {**made_from, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
+    noted = {**noted, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
     # What is opened last takes its place first: no table stands beside a note of its inputs only.
     with whole_file(output) as new, whole_file(sidecar(output)) as note:
         new.write_bytes(table)
