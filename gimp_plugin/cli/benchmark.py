@@ -106,7 +106,7 @@ def command(
         reference=reference,
         epochs=epochs,
     )
-    with logs.quieter():
+    with logs.quieter(), logs.said_by_page(as_json=as_json):
         found = run_benchmark(
             cohort_source(given),
             gimp_config(given, stage="finetune"),
