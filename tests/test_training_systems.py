@@ -80,6 +80,21 @@ def test_a_run_of_a_system_predicts_every_case_and_says_what_it_is(folder):
     assert "groupmsa" not in card
 
 
+def test_a_finished_run_that_lost_a_file_is_made_again_and_its_log_begins_anew(folder):
+    run = folder / "run"
+    before = {name: (run / name).read_bytes() for name in runs.RESULTS}
+    epochs = [json.loads(line)["epoch"] for line in (run / runs.LOG).read_text().splitlines()]
+    (run / runs.METRICS).unlink()
+
+    result = gimp(*TRAIN, "mcat", "-o", "run")
+
+    assert result.exit_code == 0, result.stderr
+    assert "Warning: run 'run' lacks 'metrics.json': it is made again" in result.stderr
+    assert {name: (run / name).read_bytes() for name in runs.RESULTS} == before
+    log = [json.loads(line)["epoch"] for line in (run / runs.LOG).read_text().splitlines()]
+    assert log == epochs == [1, 2, 3]
+
+
 def test_the_groups_that_it_reads_stand_beside_its_genes(folder):
     groups = [int(row["group"]) for row in read_csv(folder / "run" / runs.GENES)]
 

@@ -210,7 +210,9 @@ class _Fit:
     def _resume(self) -> None:
         """Go on from the newest checkpoint: of this stage, of a later one, or of the one before."""
         found = self._checkpoint()
-        if found is None:
+        if found is None:  # what a log then holds is of a training that nothing else is left of
+            if self.ranks.is_main:
+                (self.tools.folder / LOG).unlink(missing_ok=True)
             return
         state = {key: value for key, value in found.state.items() if key != "sha256"}
         progress = Progress(**state)
