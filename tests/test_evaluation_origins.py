@@ -92,7 +92,7 @@ def test_seeds_of_a_run_are_one_system_and_another_rate_is_another(folder, monke
     assert tables[0]["system"] == tables[1]["system"] != tables[2]["system"]
     assert tables[0]["system"]["start"] == "none"
     result = CliRunner().invoke(cli, ["evaluate", "a.csv", "c.csv", *part])
-    assert result.exit_code == 0
+    assert result.exit_code == 0, result.stderr
     assert "Warning: 'a.csv' and 'c.csv' are averaged as seeds of one system" in result.stderr
     assert "config.finetune.lr: 0.003 -> 0.001" in result.stderr
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from gimp_plugin.errors import EvaluationError, listed
 from gimp_plugin.evaluation.text import shown
@@ -30,10 +31,12 @@ def mixed_systems(paths: Sequence[Path], *, seeds: bool) -> Iterator[str]:
     ------
     A sentence for each further system, without a full stop.
     """
-    known: list[tuple[Path, object]] = []
+    known: list[tuple[Path, Mapping[str, Any]]] = []
     for path in paths:
         system = note_of(path).get(SYSTEM)
-        if system is None or (known and any(not told_apart(one, system) for _, one in known)):
+        if not isinstance(system, Mapping):
+            continue
+        if any(not told_apart(one, system) for _, one in known):
             continue
         if known:
             first, one = known[0]
@@ -64,7 +67,7 @@ def check_predicted_by(record: RunRecord, paths: Sequence[Path]) -> None:
     own = sha256_file(record.weights)
     for path in paths:
         noted = note_of(path).get(MODEL)
-        if noted not in {None, own}:
+        if noted is not None and noted != own:
             problem = (
                 f"{str(sidecar(path))!r} says that another run than {str(record.path)!r} predicted "
                 f"{str(path)!r}: {MODEL!r} is {noted!s:.12}..., the sha256 of the run's weights is "
