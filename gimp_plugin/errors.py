@@ -91,6 +91,10 @@ class ResourceError(GimpError, OSError):
     exit_code = 5
 
 
+class NotFiniteError(ResourceError):
+    """What a model computes stopped being finite."""
+
+
 class LockedError(GimpError, OSError):
     """Another process holds the output."""
 

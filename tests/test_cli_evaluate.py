@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -137,3 +138,16 @@ def test_few_cases_are_a_warning_on_stderr(gimp, tmp_path):
 
     assert result.exit_code == 0
     assert "class 'LUSC' has 4 test cases" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "words", "n_logged"), [(True, (), 0), (True, ("--json",), 1), (False, (), 1)]
+)
+def test_on_a_terminal_a_warning_is_said_once(gimp, monkeypatch, is_terminal, words, n_logged):
+    make_table(Path("few.csv"), rows_of(draw_patients(9)))
+    monkeypatch.setattr("gimp_plugin.cli.logs.is_terminal", lambda: is_terminal)
+
+    result = gimp("few.csv", *words)
+
+    said = "class 'LUSC' has 4 test cases"
+    assert (result.stdout.count(said), result.stderr.count(said)) == (1, n_logged)

@@ -309,6 +309,25 @@ def test_a_dry_run_writes_nothing():
     assert names() == ["a.svs", "b.svs"]
 
 
+def test_a_dry_run_without_weights_counts_patches_and_downloads_nothing(monkeypatch):
+    asked = []
+    monkeypatch.setattr("urllib.request.urlopen", lambda *given, **_: asked.append(given))
+    make_slide(Path("a.svs"))
+    before = names()
+
+    result = gimp("a.svs", "--dry-run")
+    told = json.loads(gimp("a.svs", "--dry-run", "--json").stdout)
+
+    assert result.exit_code == 0
+    assert "a: 12 patches" in result.stdout
+    assert "bytes and hours are not known: a dry run downloads nothing" in result.stdout
+    assert "the encoder is not there: no weights 'resnet50-0676ba61.pth' in" in result.stderr
+    assert (told["n_patches"], told["n_bytes"], told["hours"]) == ({"a": 12}, None, None)
+    assert "resnet50-0676ba61.pth" in told["lacking"]
+    assert asked == []
+    assert names() == before
+
+
 def test_a_slide_table_gives_resolutions():
     make_slide(Path("a.svs"), mpp=None)
     make_slide(Path("b.svs"), mpp=None)

@@ -55,7 +55,7 @@ def test_all_commands_end_well_and_the_check_finds_the_small_class(results):
 
     codes = {name: result.exit_code for name, result in said.items()}
     assert codes == dict.fromkeys(said, 0) | {"check": 4}
-    assert "class small has fewer than 20 cases: adeno 42, small 6, squamous 12" in (
+    assert "classes small, squamous have fewer than 20 cases: adeno 42, small 6, squamous 12" in (
         said["check"].stdout
     )
 

@@ -237,6 +237,26 @@ def test_small_classes_are_found(n_small, reason):
     assert found.found.startswith(f"class LUSC has {reason}") is bool(reason)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"LUAD": 8, "LUSC": 8}, "classes LUAD, LUSC have fewer than 20 cases: LUAD 8, LUSC 8; "),
+        ({"A": 50, "B": 8, "C": 4}, "class C has fewer than 5 cases: A 50, B 8, C 4; "),
+        ({"A": 500, "B": 30, "C": 25}, "classes B, C have less than a tenth of the cases: A 500, "),
+        (
+            {f"K{n}": 2 for n in range(41)},
+            "classes K0 (2), K1 (2), K10 (2), K11 (2), K12 (2) and 36 m",
+        ),
+    ],
+)
+def test_every_small_class_is_named(sizes, said):
+    labels = [label for label, size in sizes.items() for _ in range(size)]
+
+    found = cases.check_balance(cohort(log_values(len(labels)), obs={"label": labels}))
+
+    assert found.found.startswith(said)
+
+
 @pytest.mark.parametrize(("n_missing", "verdict"), [(0, "ok"), (3, "ok"), (4, "finding")])
 def test_a_cohort_that_lacks_genes_of_the_run_is_found(monkeypatch, n_missing, verdict):
     wanted = [f"G{gene:03d}" for gene in range(n_missing, 61)] + [f"X{n}" for n in range(n_missing)]

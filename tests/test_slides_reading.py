@@ -16,7 +16,8 @@ import pytest
 
 from gimp_plugin.errors import ResourceError, SlideError
 from gimp_plugin.slides import worker
-from gimp_plugin.slides.reading import Job, Reading, SlideReaders
+from gimp_plugin.slides.process import Job
+from gimp_plugin.slides.reading import Reading, SlideReaders
 from gimp_plugin.slides.tissue import NoTissueError
 from tests.slide_factory import make_slide
 from tests.slide_readers import shared_readers

@@ -19,7 +19,7 @@ from gimp_plugin.cli.main import cli
 from gimp_plugin.config import Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.errors import CheckpointError, PluginError, ResourceError
-from gimp_plugin.models.system import loss_of
+from gimp_plugin.models.system import SystemModel, loss_of
 from gimp_plugin.prediction import embed
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.tables import read_csv
@@ -27,6 +27,7 @@ from gimp_plugin.training import finetune
 from gimp_plugin.training.material import Material
 from gimp_plugin.training.systems import SystemStage
 from tests.model_factory import draw
+from tests.plugin_factory import installing
 from tests.study_factory import FEATURE_DIM, make_study, settings, tiny_config
 
 INPUTS = ("--adata", "genes.h5ad", "--config", "settings.toml", "--device", "cpu")
@@ -77,6 +78,21 @@ def test_a_run_of_a_system_predicts_every_case_and_says_what_it_is(folder):
     card = (folder / "run" / runs.CARD).read_text()
     assert "by the system `mcat`" in card
     assert "groupmsa" not in card
+
+
+def test_a_finished_run_that_lost_a_file_is_made_again_and_its_log_begins_anew(folder):
+    run = folder / "run"
+    before = {name: (run / name).read_bytes() for name in runs.RESULTS}
+    epochs = [json.loads(line)["epoch"] for line in (run / runs.LOG).read_text().splitlines()]
+    (run / runs.METRICS).unlink()
+
+    result = gimp(*TRAIN, "mcat", "-o", "run")
+
+    assert result.exit_code == 0, result.stderr
+    assert "Warning: run 'run' lacks 'metrics.json': it is made again" in result.stderr
+    assert {name: (run / name).read_bytes() for name in runs.RESULTS} == before
+    log = [json.loads(line)["epoch"] for line in (run / runs.LOG).read_text().splitlines()]
+    assert log == epochs == [1, 2, 3]
 
 
 def test_the_groups_that_it_reads_stand_beside_its_genes(folder):
@@ -214,3 +230,54 @@ def test_it_has_no_embedding(folder):
         embed(adata, "run", features="features")
 
     assert not adata.obsm
+
+
+MUTE = """
+    import torch
+    from torch import nn
+    from gimp_plugin.plugins import hookimpl
+
+    class Mute(nn.Module):
+        def __init__(self, n_genes, n_classes):
+            super().__init__()
+            self.head = nn.Linear(n_genes, n_classes)
+
+        def forward(self, features, genes):
+            logits = self.head(genes)
+            return logits if self.training else logits * float("nan")
+
+    def mute(config, *, feature_dim, n_genes, n_classes):
+        return Mute(n_genes, n_classes)
+
+    @hookimpl
+    def gimp_components():
+        return [("system", "mute", "mute_systems:mute", "silent when it counts")]
+"""
+
+
+def test_validation_of_a_plugins_system_that_is_not_finite_is_code_5_and_names_it(folder, tmp_path):
+    (folder / "mute.toml").write_text(settings(modalities="genes"))
+    own = ("--config", "mute.toml", "-o", "mute")
+
+    with installing(tmp_path / "site") as plugin:
+        plugin("mute-systems", MUTE)
+        result = gimp(*TRAIN, "mute", *own)
+
+    assert result.exit_code == 5, result.stderr
+    assert "val_loss of finetune is not finite (nan) in epoch 1" in result.stderr
+    assert "its system is a plugin's: mute of mute-systems 2.1" in result.stderr
+    assert not (folder / "mute" / runs.METRICS).exists()
+    assert "NaN" not in (folder / "mute" / runs.PROVENANCE).read_text()
+    assert not (folder / "mute" / runs.LOG).exists()
+
+
+def test_probabilities_that_are_not_finite_are_code_5_with_the_case(folder, monkeypatch):
+    monkeypatch.setattr(SystemModel, "classify", lambda *_: torch.full((1, 2), float("nan")))
+    before = contents(folder)
+
+    result = gimp("predict", "--adata", "genes.h5ad", "--model", "run", "-o", "p.csv")
+
+    assert result.exit_code == 5, result.stderr
+    assert "run 'run' gives case 'P00' no finite probabilities" in result.stderr
+    assert {path for path in contents(folder) if path not in before} <= {folder / ".p.csv.lock"}
+    assert not (folder / "p.csv").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from gimp_plugin.assembly.seeding import seeded
@@ -10,6 +12,7 @@ from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.patches import Decoder, PatchEmbedding
 from gimp_plugin.models.system import SystemModel
 from gimp_plugin.plugins import registry, split_name
+from gimp_plugin.plugins.manager import OURS
 
 
 def build_model(
@@ -95,6 +98,25 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
     if config.has_genes:
         used |= {"gene-grouping": grouping}
     return {kind: origin_of(kind, name) for kind, name in used.items()}
+
+
+def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Tell which components are those of plugins.
+
+    Parameters
+    ----------
+    components
+        As `components_of` gave them, or a run's provenance has them.
+
+    Returns
+    -------
+    Name, distribution and version of each in words, by kind; nothing where all are ours.
+    """
+    return {
+        kind: f"{one.get('name')} of {one.get('distribution')} {one.get('version')}"
+        for kind, one in components.items()
+        if one.get("distribution") != OURS
+    }
 
 
 def origin_of(kind: str, name: str) -> dict[str, str]:

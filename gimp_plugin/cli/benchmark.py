@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gimp_plugin.cli import logs, options
+from gimp_plugin.cli import cohort_options, logs, options
 
 
 def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str, ...]:
@@ -16,8 +16,8 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
 
 
 @click.command("benchmark", short_help="Compare GiMP with baselines over folds and seeds.")
-@options.inputs(from_run=False)
-@options.split_table
+@cohort_options.inputs(from_run=False)
+@cohort_options.split_table
 @click.option(
     "--fold",
     "folds",
@@ -106,7 +106,7 @@ def command(
         reference=reference,
         epochs=epochs,
     )
-    with logs.quieter():
+    with logs.quieter(), logs.said_by_page(as_json=as_json):
         found = run_benchmark(
             cohort_source(given),
             gimp_config(given, stage="finetune"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import cohort_options, options
 
 if TYPE_CHECKING:
     from gimp_plugin.cohort.audit import Audit
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 @click.command("check", short_help="Look for leaks and faults in a cohort; prints a page.")
 @click.option("--adata", type=options.FILE, required=True, help="Gene cohort, .h5ad.")
-@options.labels
-@options.cohort_option("--case-key")
+@cohort_options.labels
+@cohort_options.cohort_option("--case-key")
 @click.option("--features", type=options.FILE, help="Folder of bags, to be checked as well.")
 @click.option(
     "--splits",
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     help="CSV case_id,fold,split, or a column of folds, to be checked as well.",
 )
 @click.option("--fold", metavar="NAME", show_default="all", help="Fold of the splits to check.")
-@options.cohort_option("--slide-table")
-@options.cohort_option("--label-key")
+@cohort_options.cohort_option("--slide-table")
+@cohort_options.cohort_option("--label-key")
 @click.option(
     "--site-key",
     metavar="COLUMN",
     show_default="tissue_source_site, site, or the site of TCGA ids",
     help="Column of obs with the hospital.",
 )
-@options.cohort_option("--layer")
-@options.cohort_option("--scale")
+@cohort_options.cohort_option("--layer")
+@cohort_options.cohort_option("--scale")
 @click.option(
     "--model", metavar="RUN", type=options.FILE, help="Run whose genes the cohort should have."
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import logs, options
 
 if TYPE_CHECKING:
     from gimp_plugin.evaluation import Evaluation
@@ -29,7 +29,8 @@ PATTERN_CHARACTERS = frozenset("*?[")
     "run",
     metavar="RUN",
     type=options.FILE,
-    help="Run that made the predictions: refuse cases that it was trained on.",
+    help="Run that made the predictions: refuse tables of another run, and cases that it was "
+    "trained on.",
 )
 @click.option(
     "--compare",
@@ -69,13 +70,14 @@ def command(
     """
     from gimp_plugin.evaluation import evaluate
 
-    found = evaluate(
-        predictions or (DEFAULT,),
-        part=part,
-        model=run,
-        others=[tables_of(each) for each in others],
-        seed=seed,
-    )
+    with logs.said_by_page(as_json=as_json):
+        found = evaluate(
+            predictions or (DEFAULT,),
+            part=part,
+            model=run,
+            others=[tables_of(each) for each in others],
+            seed=seed,
+        )
     if output is not None:
         write(output, as_text(found, as_json=output.suffix == ".json"), overwrite=overwrite)
     click.echo(as_text(found, as_json=as_json), nl=False)

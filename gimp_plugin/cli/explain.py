@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import cohort_options, options
 from gimp_plugin.config.explanation import FORMATS, SKIPPABLE, ExplainConfig
 from gimp_plugin.keys import NEW, PARTS
 
@@ -26,7 +26,7 @@ DEFAULTS = ExplainConfig()
     help="Run folder of a fine-tuned model. Given again: runs of other seeds, compared with the "
     "first.",
 )
-@options.inputs(from_run=True)
+@cohort_options.inputs(from_run=True)
 @click.option(
     "--split",
     "splits",

@@ -147,7 +147,9 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     is_flag=True,
     help="Also write pictures of the slides with tissue and patches, and a page of all.",
 )
-@click.option("--dry-run", is_flag=True, help="Print patches, bytes and hours; write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print patches, bytes and hours; write and download nothing."
+)
 @options.device
 @options.precision
 @options.overwrite
@@ -272,7 +274,9 @@ def _show_forecast(expected: Forecast, *, as_json: bool) -> None:
         click.echo(f"{slide_id}: {count} patches")
     for slide_id, reason in expected.failures.items():
         click.echo(f"{slide_id}: fails: {reason}")
-    click.echo(
-        f"{sum(expected.n_patches.values())} patches, {expected.n_bytes / 1e6:.1f} MB, "
-        f"about {expected.hours:.2f} hours"
-    )
+    total = f"{sum(expected.n_patches.values())} patches"
+    if expected.n_bytes is None or expected.hours is None:
+        click.echo(f"{total}; bytes and hours are not known: a dry run downloads nothing")
+        click.echo(f"the encoder is not there: {expected.lacking}", err=True)
+        return
+    click.echo(f"{total}, {expected.n_bytes / 1e6:.1f} MB, about {expected.hours:.2f} hours")

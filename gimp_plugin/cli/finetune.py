@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import cohort_options, options
 
 if TYPE_CHECKING:
     from gimp_plugin.config import GimpConfig
@@ -16,10 +16,10 @@ NO_RUN = ("genes", "none")
 
 
 @click.command("finetune", short_help="Train the classifier; writes a run folder to predict with.")
-@options.inputs(from_run=True)
-@options.splits(from_run=True)
-@options.missing("drop")
-@options.unlabelled
+@cohort_options.inputs(from_run=True)
+@cohort_options.splits(from_run=True)
+@cohort_options.missing("drop")
+@cohort_options.unlabelled
 @click.option(
     "--from",
     "start",

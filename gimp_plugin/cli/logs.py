@@ -11,6 +11,7 @@ import click
 
 VERBOSITY = "gimp_plugin.verbosity"
 OURS = "gimp_plugin"
+EVALUATION = "gimp_plugin.evaluation"
 WARNINGS = "py.warnings"
 CHATTY = ("gimp_plugin.slides", "gimp_plugin.training", "gimp_plugin.prediction")
 LEVELS = {  # of ours and of other libraries, by verbosity
@@ -134,6 +135,34 @@ def quieter() -> Iterator[None]:
             handler.removeFilter(once)
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def said_by_page(*, as_json: bool) -> Iterator[None]:
+    """Leave the warnings of an evaluation to its page, where that is printed on a terminal.
+
+    Parameters
+    ----------
+    as_json
+        Whether JSON is printed instead: it has them too, and is no reading for people.
+
+    Yields
+    ------
+    None.
+    """
+    logger = logging.getLogger(EVALUATION)
+    before = logger.level
+    if is_terminal() and not as_json:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def is_terminal() -> bool:
+    """Whether results go to a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def verbosity_options() -> list[click.Option]:

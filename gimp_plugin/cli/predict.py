@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import cohort_options, options
 from gimp_plugin.keys import MODALITIES
 
 
 @click.command("predict", short_help="Predict cases with a fine-tuned run; writes a table.")
 @options.run
-@options.inputs(from_run=True)
-@options.missing("keep")
+@cohort_options.inputs(from_run=True)
+@cohort_options.missing("keep")
 @click.option(
     "--slides",
     type=options.FILE,

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import cohort_options, options
 
 
 @click.command("pretrain", short_help="Pre-train on slides and genes; writes a run folder.")
-@options.inputs(from_run=False)
-@options.splits(from_run=False)
-@options.missing("drop")
-@options.unlabelled
+@cohort_options.inputs(from_run=False)
+@cohort_options.splits(from_run=False)
+@cohort_options.missing("drop")
+@cohort_options.unlabelled
 @options.preset
 @options.modalities
 @options.gene_encoder

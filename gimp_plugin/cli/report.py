@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import cohort_options, options
 
 
 @click.command("report", short_help="Write one page about runs, to read and to print.")
@@ -37,19 +37,19 @@ from gimp_plugin.cli import options
     help="What gimp explain wrote for one of these runs; may be repeated.",
 )
 @click.option("--adata", type=options.FILE, help="Gene cohort, .h5ad, to be checked.")
-@options.labels
-@options.cohort_option("--case-key")
-@options.cohort_option("--features")
-@options.cohort_option("--slide-table")
-@options.cohort_option("--label-key", from_run=True)
+@cohort_options.labels
+@cohort_options.cohort_option("--case-key")
+@cohort_options.cohort_option("--features")
+@cohort_options.cohort_option("--slide-table")
+@cohort_options.cohort_option("--label-key", from_run=True)
 @click.option(
     "--site-key",
     metavar="COLUMN",
     show_default="tissue_source_site, site, or the site of TCGA ids",
     help="Column of obs with the hospital.",
 )
-@options.cohort_option("--layer")
-@options.cohort_option("--scale")
+@cohort_options.cohort_option("--layer")
+@cohort_options.cohort_option("--scale")
 @click.option(
     "--pictures",
     "n_pictures",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gimp_plugin.cli import options
+from gimp_plugin.cli import cohort_options, options
 from gimp_plugin.keys import CASE_ID, LABEL
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ DEFAULT_FILE, DEFAULT_FOLDER = Path("splits.csv"), Path("splits")
 
 
 @click.command("split", short_help="Draw splits or folds; writes a table.")
-@options.adata
-@options.labels
-@options.cohort_option("--case-key")
-@options.cohort_option("--label-key")
+@cohort_options.adata
+@cohort_options.labels
+@cohort_options.cohort_option("--case-key")
+@cohort_options.cohort_option("--label-key")
 @click.option(
     "--from",
     "table",

@@ -12,8 +12,9 @@ from gimp_plugin.errors import EvaluationError, listed
 from gimp_plugin.evaluation import metrics, scores, statistics
 from gimp_plugin.evaluation.comparison import aligned, compare
 from gimp_plugin.evaluation.gather import Gathered, gather
+from gimp_plugin.evaluation.origins import check_predicted_by, edited
 from gimp_plugin.evaluation.result import Evaluation
-from gimp_plugin.storage.predictions import was_edited
+from gimp_plugin.evaluation.text import shown
 from gimp_plugin.storage.runs import read_run
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ def evaluate(
         Part to evaluate; by default `test`, or `new` where there is no test. `train` and `val`
         only show how well the model fits.
     model
-        Run that made the predictions: no evaluated case may be one that it was trained on.
+        Run that made the predictions: no table may say that another did, and no evaluated case may
+        be one that it was trained on.
     others
         Other systems to set beside and test against, on the same patients: for instance the same
         run without one half.
@@ -58,23 +60,25 @@ def evaluate(
     ------
     EvaluationError
         If a table cannot be trusted, there is nothing to evaluate, a class is absent, a case was
-        trained on, or `model` is a bundle, which cannot tell.
+        trained on, another run than `model` made a table, or `model` is a bundle, which cannot tell
+        what it was trained on.
     CheckpointError
         If `model` is no finished run.
     """
     paths = _listed_paths(predictions)
     found = gather(paths, part=part)
     if model is not None:
-        _check_model(model, found)
+        _check_model(model, found, paths)
     patients = found.patients
     rivals = [(_name(one), gather(_listed_paths(one), part=found.part)) for one in others]
     rivals = [(name, aligned(found, name, one)) for name, one in rivals]
     systems = [(_name(paths), found), *rivals] if rivals else []
-    warnings = (*found.warnings, *_edited(paths), *_caveats(found))
+    of_rivals = (warning for _, one in rivals for warning in one.warnings)
+    warnings = tuple(dict.fromkeys((*found.warnings, *of_rivals, *edited(paths), *_caveats(found))))
     for warning in warnings:
         logger.warning("%s", warning)
     return Evaluation(
-        predictions=tuple(map(_shown, paths)),
+        predictions=tuple(map(shown, paths)),
         part=found.part,
         n_cases=patients.n_patients,
         n_unlabelled=found.n_unlabelled,
@@ -95,8 +99,8 @@ def evaluate(
     )
 
 
-def _check_model(model: Path, found: Gathered) -> None:
-    """Refuse predictions that cannot be those of a run, or of cases that it was trained on."""
+def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
+    """Refuse predictions that are not those of a run, or of cases that it was trained on."""
     record = read_run(model)
     if record.classes != found.patients.classes:
         problem = (
@@ -109,6 +113,7 @@ def _check_model(model: Path, found: Gathered) -> None:
             f"{str(model)!r} is a model bundle: it does not know which cases it was trained on"
         )
         raise EvaluationError(problem, hint="give the run that it was made of, or no --model")
+    check_predicted_by(record, paths)
     if found.part in {keys.TEST, keys.NEW}:
         known = {same_case(case) for cases in record.trained_on.values() for case in cases}
         leaked = [case for case in found.patients.case_ids if same_case(case) in known]
@@ -118,12 +123,6 @@ def _check_model(model: Path, found: Gathered) -> None:
                 f"validation cases of run {str(model)!r} or of a run it came from: {listed(leaked)}"
             )
             raise EvaluationError(problem, hint="predict with that run again, and evaluate that")
-
-
-def _edited(paths: Sequence[Path]) -> Iterator[str]:
-    """Warn of tables that are not as they were predicted: a label may have been added, or more."""
-    for path in filter(was_edited, paths):
-        yield f"{_shown(path)!r} was changed after it was predicted"
 
 
 def _caveats(found: Gathered) -> Iterator[str]:
@@ -140,9 +139,4 @@ def _listed_paths(paths: Path | Sequence[Path]) -> list[Path]:
 def _name(system: Path | Sequence[Path]) -> str:
     """Name of a system by its tables."""
     first, *more = _listed_paths(system)
-    return f"{_shown(first)} and {len(more)} more" if more else _shown(first)
-
-
-def _shown(path: Path) -> str:
-    """Path as it goes into a result: never an absolute one."""
-    return path.name if path.is_absolute() else path.as_posix()
+    return f"{shown(first)} and {len(more)} more" if more else shown(first)

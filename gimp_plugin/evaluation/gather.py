@@ -12,6 +12,7 @@ from statistics import mean
 from gimp_plugin import keys
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.errors import EvaluationError, listed
+from gimp_plugin.evaluation.origins import mixed_systems
 from gimp_plugin.evaluation.patients import Patients, averaged, select, together
 from gimp_plugin.storage.predictions import Predictions, read_predictions
 
@@ -95,7 +96,11 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
         patients=patients,
         by_seed=tuple(map(together, seeds)) if len(seeds) > 1 else (),
         n_unlabelled=len(frozenset().union(*(one.unlabelled for one in folds))),
-        warnings=(*_few_cases(patients, part), *_mixed_halves(folds)),
+        warnings=(
+            *_few_cases(patients, part),
+            *_mixed_halves(folds),
+            *mixed_systems(paths, seeds=len(folds) == 1),
+        ),
         test_to_train=_test_to_train(folds) if patients.n_patients < len(patients) else None,
     )
 

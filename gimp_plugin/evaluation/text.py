@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 
 def number(value: float) -> str:
@@ -64,6 +65,21 @@ def p_value(value: float) -> str:
     ('0.034', '9e-05', '1')
     """
     return f"{value:.2g}"
+
+
+def shown(path: Path) -> str:
+    """Give a path as it goes into a result: never an absolute one.
+
+    Returns
+    -------
+    The text.
+
+    Examples
+    --------
+    >>> shown(Path("/home/her/a.csv")), shown(Path("seeds/a.csv"))
+    ('a.csv', 'seeds/a.csv')
+    """
+    return path.name if path.is_absolute() else path.as_posix()
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -9,7 +9,15 @@ from typing import Any
 from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.config import CohortSource
 from gimp_plugin.errors import CheckpointError, StaleOutputError
-from gimp_plugin.storage.predictions import TABLE_SHA256, columns, note_of, sidecar, was_edited
+from gimp_plugin.storage.predictions import (
+    MODEL,
+    SYSTEM,
+    TABLE_SHA256,
+    columns,
+    note_of,
+    sidecar,
+    was_edited,
+)
 from gimp_plugin.storage.runs import PROVENANCE, RunRecord
 
 
@@ -28,7 +36,7 @@ def inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
 def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
     """Whether there is work to do; what was made from other inputs, or is not ours, is refused."""
     beside, noted = sidecar(output), note_of(output)
-    if beside.exists() and "model" not in noted:
+    if beside.exists() and MODEL not in noted:
         problem = f"{str(beside)!r} is in the way: it is not the file that goes with predictions"
         raise StaleOutputError(problem, hint="choose another --output")
     if not output.exists():
@@ -37,7 +45,9 @@ def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> 
         problem = f"{str(output)!r} is in the way: it is no table of predictions"
         raise StaleOutputError(problem, hint="choose another --output")
     edited = was_edited(output)
-    if not edited and {**noted, TABLE_SHA256: None} == {**made_from, TABLE_SHA256: None}:
+    # Tables of older versions do not tell their system, which follows from the model.
+    inputs = {key: value for key, value in noted.items() if key not in {SYSTEM, TABLE_SHA256}}
+    if not edited and inputs == made_from:
         return False
     if overwrite:
         return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +14,20 @@ from gimp_plugin import keys
 from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.assembly.load import check_bags, load_classifier, transform_of
 from gimp_plugin.cohort.expression import IN_MEMORY, Cohort
-from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.cohort.labels import known_classes
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.config.checks import require_range
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import ConfigError, listed
-from gimp_plugin.models.gimp import GimpModel
-from gimp_plugin.prediction.encoding import each_case
 from gimp_plugin.prediction.files import inherited, is_stale
-from gimp_plugin.prediction.halves import check_modalities, modalities_of, predictable, shown
+from gimp_plugin.prediction.halves import check_modalities, predictable, shown
+from gimp_plugin.prediction.rows import abstain, rows_of
 from gimp_plugin.storage.atomic import clean_partials, json_text, sha256_file, whole_file
 from gimp_plugin.storage.locks import held
-from gimp_plugin.storage.predictions import TABLE_SHA256, predictions_text, sidecar
+from gimp_plugin.storage.predictions import MODEL, SYSTEM, TABLE_SHA256, predictions_text, sidecar
 from gimp_plugin.storage.runs import RunRecord
+from gimp_plugin.storage.systems import system_of
 from gimp_plugin.storage.tables import Exclusion
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
     exclusions = (*study.exclusions, *left_out)
     genes = genes_of(record, study, cases, min_gene_coverage=min_gene_coverage)
     made_from = {
-        "model": sha256_file(record.weights),
+        MODEL: sha256_file(record.weights),
         "inputs": study.fingerprint(),
         "precision": precision_of(runtime),
         "excluded": [[one.case_id, one.slide_id, one.step, one.reason] for one in exclusions],
@@ -141,16 +139,17 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
         if not is_stale(output, made_from, overwrite=runtime.overwrite):
             logger.info("%s is complete and current: nothing to do", output)
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
-        rows = _rows(record, model, study, cases, genes=genes, runtime=runtime)
-        _abstain(rows, record, below=abstain_below)
-        _write(output, predictions_text(rows, classes=record.classes), made_from)
+        rows = rows_of(record, model, study, cases, genes=genes, runtime=runtime)
+        abstain(rows, record, below=abstain_below)
+        text = predictions_text(rows, classes=record.classes)
+        _write(output, text, {**made_from, SYSTEM: system_of(record)})
     return PredictionResult(output, "done", len(cases), exclusions)
 
 
-def _write(output: Path, text: str, made_from: dict[str, Any]) -> None:
+def _write(output: Path, text: str, noted: dict[str, Any]) -> None:
     """Write a table and the file beside it, both before either takes its place."""
     table = text.encode()
-    noted = {**made_from, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
+    noted = {**noted, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
     # What is opened last takes its place first: no table stands beside a note of its inputs only.
     with whole_file(output) as new, whole_file(sidecar(output)) as note:
         new.write_bytes(table)
@@ -219,58 +218,6 @@ def genes_of(
     return torch.from_numpy(values), coverage
 
 
-def _rows(
-    record: RunRecord,
-    model: GimpModel,
-    study: Study,
-    cases: list[Case],
-    *,
-    genes: tuple[torch.Tensor, float] | None,
-    runtime: Runtime,
-) -> list[dict[str, Any]]:
-    """One row a case."""
-    values, coverage = genes or (None, None)
-    parts = parts_of_cases(record, [case.case_id for case in cases])
-    rows = []
-    encoded = each_case(
-        model,
-        cases,
-        genes=values,
-        give=model.classify,
-        runtime=runtime,
-        title="predict",
-    )
-    for case, logits in encoded:
-        probabilities = (logits.double() / record.temperature).softmax(dim=0)
-        rows.append(
-            {
-                "case_id": case.case_id,
-                "split": parts[case.case_id],
-                "predicted": record.classes[int(logits.argmax())],
-                **{
-                    f"prob_{name}": float(probability)
-                    for name, probability in zip(record.classes, probabilities, strict=True)
-                },
-                "modalities": modalities_of(case),
-                "n_slides": len(case.bags),
-                "n_patches": case.n_patches,
-                "gene_coverage": coverage if case.has_genes else None,
-                "label": study.labels.get(case.case_id),
-            }
-        )
-    return rows
-
-
-def _abstain(rows: list[dict[str, Any]], record: RunRecord, *, below: float) -> None:
-    """Take the class from rows that are not sure enough of it."""
-    unsure = [row for row in rows if max(row[f"prob_{name}"] for name in record.classes) < below]
-    for row in unsure:
-        row["predicted"] = None
-    if below:
-        text = "%d of %d cases have no probability of %g or more and get no class"
-        logger.info(text, len(unsure), len(rows), below)
-
-
 def _not_as_usual(
     record: RunRecord, *, modalities: str | None, abstain_below: float
 ) -> dict[str, Any]:
@@ -282,23 +229,3 @@ def _not_as_usual(
     }
     usual = {"temperature": 1.0, "modalities": None, "abstain_below": 0.0}
     return {name: value for name, value in values.items() if value != usual[name]}
-
-
-def parts_of_cases(record: RunRecord, case_ids: Sequence[str]) -> dict[str, str]:
-    """Split of each case as the run or an ancestor knows it; being trained on weighs most.
-
-    Parameters
-    ----------
-    record
-        The run.
-    case_ids
-        The cases.
-
-    Returns
-    -------
-    `train`, `val` or `test` of each, `new` for those that it does not know.
-    """
-    parts = {same_case(case_id): part for case_id, part in record.parts.items()}
-    for part in (keys.VAL, keys.TRAIN):
-        parts |= dict.fromkeys(map(same_case, record.trained_on[part]), part)
-    return {case_id: parts.get(same_case(case_id), keys.NEW) for case_id in case_ids}

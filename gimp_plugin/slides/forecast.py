@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from gimp_plugin.config import ExtractionConfig, ReadingOptions, Runtime
-from gimp_plugin.errors import SlideError
+from gimp_plugin.errors import ResourceError, SlideError
 from gimp_plugin.slides.diagnosis import check_file
-from gimp_plugin.slides.encoders import find_encoder
+from gimp_plugin.slides.encoders import PatchEncoder, find_encoder
 from gimp_plugin.slides.encoding import Encoding
 from gimp_plugin.slides.extraction import in_shard
 from gimp_plugin.slides.finding import find_slides
@@ -37,15 +37,18 @@ class Forecast:
     failures
         Why each other slide cannot.
     n_bytes
-        Bytes of all bags.
+        Bytes of all bags; None where the encoder is not there.
     hours
-        Time of the encoder alone, from a batch of noise.
+        Time of the encoder alone, from a batch of noise; None where it is not there.
+    lacking
+        Why the encoder is not there; empty where it is.
     """
 
     n_patches: dict[str, int]
     failures: dict[str, str]
-    n_bytes: int
-    hours: float
+    n_bytes: int | None
+    hours: float | None
+    lacking: str = ""
 
 
 def forecast(
@@ -56,6 +59,8 @@ def forecast(
     options: ReadingOptions | None = None,
 ) -> Forecast:
     """Look at slides and time the encoder; bags that are there already count as well.
+
+    Nothing is downloaded: without the encoder's weights only patches are counted.
 
     Parameters
     ----------
@@ -68,10 +73,10 @@ def forecast(
     """
     options = options or ReadingOptions()
     found = in_shard(find_slides(slides), *options.shard)
-    encoder = find_encoder(config, offline=options.offline)
+    encoder, lacking = _encoder(config)
     n_patches, failures = {}, {}
     with SlideReaders() as readers:
-        encoding = Encoding(encoder, runtime)
+        encoding = None if encoder is None else Encoding(encoder, runtime)
         for slide in found:
             try:
                 check_file(slide.path)
@@ -81,6 +86,10 @@ def forecast(
                     n_patches[slide.slide_id] = len(reading.plan().coords)
             except SlideError as error:
                 failures[slide.slide_id] = as_given(str(error), str(slide.path), config.masks)
+    if encoder is None or encoding is None:
+        return Forecast(
+            n_patches=n_patches, failures=failures, n_bytes=None, hours=None, lacking=lacking
+        )
     total = sum(n_patches.values())
     return Forecast(
         n_patches=n_patches,
@@ -88,6 +97,14 @@ def forecast(
         n_bytes=sum(bytes_of_bag(count, encoder.dim) for count in n_patches.values()),
         hours=total * _seconds_a_patch(encoding, config, batch_size=options.batch_size) / 3600,
     )
+
+
+def _encoder(config: ExtractionConfig) -> tuple[PatchEncoder | None, str]:
+    """Find the encoder; None, and why, where its weights or packages are not on this machine."""
+    try:
+        return find_encoder(config, offline=True), ""
+    except ResourceError as error:
+        return None, error.problem
 
 
 def _seconds_a_patch(encoding: Encoding, config: ExtractionConfig, *, batch_size: int) -> float:

@@ -19,6 +19,7 @@ from gimp_plugin.errors import ResourceError, SlideError
 from gimp_plugin.slides import wire
 from gimp_plugin.slides.patches import Share, bad_patch_error
 from gimp_plugin.slides.plan import ReadRequest, SlidePlan
+from gimp_plugin.slides.process import Job, dead_readers
 from gimp_plugin.slides.tissue import NoTissueError, TissueMaskError
 
 SINGLE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -114,7 +115,7 @@ class SlideReaders:
             wire.send(ours, message, array)
         except (BrokenPipeError, ConnectionResetError) as error:
             job.close()
-            raise _dead_readers() from error
+            raise dead_readers() from error
         finally:
             os.close(status_theirs)
         return job
@@ -128,7 +129,7 @@ class SlideReaders:
             If they cannot be imported.
         """
         if not self._ready and not self._control.recv(1):
-            raise _dead_readers()
+            raise dead_readers()
         self._ready = True
 
     def close(self) -> None:
@@ -137,34 +138,6 @@ class SlideReaders:
         if os.getpid() == self._owner:
             self._process.kill()  # which a stopped process hears, too
             self._process.wait()
-
-
-class Job:
-    """One process that reads, and the way to it.
-
-    Parameters
-    ----------
-    connection
-        Where its messages come from.
-    status
-        Where its end is told.
-    """
-
-    def __init__(self, connection: socket.socket, status: int) -> None:
-        self.connection = connection
-        self._status: int | None = status
-
-    def exit_code(self) -> int | None:
-        """How the process ended; None when even its supervisor is gone."""
-        told = b"" if self._status is None else os.read(self._status, 16)
-        return int(told) if told else None
-
-    def close(self) -> None:
-        """End the process, finished or not."""
-        self.connection.close()
-        if self._status is not None:
-            os.close(self._status)
-            self._status = None
 
 
 class Reading:
@@ -207,7 +180,7 @@ class Reading:
         """
         message, coords = self._receive(self._jobs[0])
         if coords is None:
-            raise _dead_readers()
+            raise dead_readers()
         thumbnail = self._receive(self._jobs[0])[1] if self._request.thumbnail_px else None
         return SlidePlan.from_message(message["plan"], coords, thumbnail=thumbnail)
 
@@ -241,7 +214,7 @@ class Reading:
             job = self._jobs[number % len(self._jobs)]
             message, patches = self._receive(job, allocate=allocate)
             if patches is None:
-                raise _dead_readers()
+                raise dead_readers()
             coords, bad = plan.coords[start : start + size], message["bad"]
             n_bad, reason = n_bad + len(bad), reason or message["reason"]
             if n_bad > self._request.max_bad(len(plan.coords)):
@@ -282,7 +255,7 @@ class Reading:
         """Error for a process that ended without a word."""
         code = job.exit_code()
         if code is None:
-            return _dead_readers()
+            return dead_readers()
         if code == -signal.SIGKILL:
             problem = f"a reader of {self._path!r} was killed ({_signal_name(-code)})"
             return KilledReaderError(problem, hint="out of memory? else give fewer --num-workers")
@@ -293,10 +266,3 @@ class Reading:
 def _signal_name(number: int) -> str:
     """Number and name of a signal."""
     return f"signal {number}, {signal.Signals(number).name}"
-
-
-def _dead_readers() -> ResourceError:
-    """Error for processes that are not there any more."""
-    problem = "the process that reads slides has ended"
-    hint = "out of memory? else see: python -m gimp_plugin.slides.worker"
-    return ResourceError(problem, hint=hint)

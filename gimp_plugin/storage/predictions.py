@@ -24,8 +24,8 @@ PROBABILITY = "prob_"
 MODALITIES = "modalities"
 N_SLIDES, N_PATCHES, GENE_COVERAGE = "n_slides", "n_patches", "gene_coverage"
 FOLD = "fold"
-TABLE_SHA256 = "table_sha256"
-"""Key of the file beside a table for the hash of the table."""
+MODEL, SYSTEM, TABLE_SHA256 = "model", "system", "table_sha256"
+"""Keys of the file beside a table: hash of the weights, what seeds and folds share, hash of it."""
 SPLITS = (*keys.PARTS, keys.NEW)
 SUM_TOLERANCE = 2e-3
 """Probabilities that were rounded to three decimals still sum to 1."""

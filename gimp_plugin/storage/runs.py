@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,12 +12,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.config import GimpConfig
-from gimp_plugin.errors import (
-    CheckpointError,
-    MissingFileError,
-    StaleOutputError,
-    listed,
-)
+from gimp_plugin.errors import CheckpointError, MissingFileError, StaleOutputError, listed
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.differences import differences
 from gimp_plugin.storage.run_files import (
@@ -33,6 +29,8 @@ from gimp_plugin.storage.run_files import (
     read_temperature,
     with_own_hash,
 )
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -276,7 +274,8 @@ def _is_complete(path: Path) -> bool:
         return False
     try:
         check_files(path / PROVENANCE, provenance, RESULTS)
-    except CheckpointError:
+    except CheckpointError as error:
+        logger.warning("%s: it is made again", error.problem)
         return False
     return True
 

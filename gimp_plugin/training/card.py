@@ -11,7 +11,7 @@ from gimp_plugin.storage.runs import CURVES
 TEXT = """\
 # GiMP run: {kind}
 
-A model that tells {classes} apart from {modalities}, by {method},
+{what} {classes} apart from {modalities}, by {method},
 trained with gimp-plugin.
 
 For research only: it is not a medical device, and it has not been validated for diagnosis.
@@ -27,9 +27,20 @@ For research only: it is not a medical device, and it has not been validated for
 ![Learning curves]({curves})
 
 {calibration}\
-The validation figures above chose the epoch, so they flatter the model. `gimp predict` and
-`gimp evaluate` give figures with intervals on cases that it was not fitted on.
+{next}
 """
+WHAT = {
+    "pretrain": "The pre-trained part of a model that is to tell",
+    "finetune": "A model that tells",
+}
+NEXT = {
+    "pretrain": """\
+These are figures of the pre-training. The model does not classify yet, and `gimp predict` cannot
+use it: `gimp finetune --from RUN`, with this folder as RUN, goes on from it.""",
+    "finetune": """\
+The validation figures above chose the epoch, so they flatter the model. `gimp predict` and
+`gimp evaluate` give figures with intervals on cases that it was not fitted on.""",
+}
 
 
 def model_card(
@@ -61,6 +72,8 @@ def model_card(
     parts |= {"trainer": model.trainer}
     return TEXT.format(
         kind=kind,
+        what=WHAT[kind],
+        next=NEXT[kind],
         classes=" and ".join(plain(name) for name in classes),
         modalities=model.modalities.replace("+", " and "),
         method=method_of(model),

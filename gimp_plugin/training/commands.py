@@ -13,7 +13,7 @@ from gimp_plugin.assembly.device import accelerator_of
 from gimp_plugin.assembly.load import load_run, transform_of
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.data.study import prepare, with_defaults
-from gimp_plugin.errors import CheckpointError
+from gimp_plugin.errors import CheckpointError, NotFiniteError
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
@@ -248,7 +248,12 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
                 used = plan.config.model.system or plan.config.model.aggregator
                 _checkpoint_activations(model, used)
             trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
-        stages = train(trainer, model, plan.material())
+        try:
+            stages = train(trainer, model, plan.material())
+        except NotFiniteError as error:
+            for kind, name in plan.plugins().items():
+                error.add_note(f"its {kind} is a plugin's: {name}")
+            raise
         with ranks.together():
             if ranks.is_main:
                 write_results(output, plan, model, stages, n_processes=ranks.world)

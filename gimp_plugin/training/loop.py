@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from gimp_plugin.assembly.seeding import seeded
-from gimp_plugin.errors import ResourceError, listed
+from gimp_plugin.errors import NotFiniteError, ResourceError, listed
 from gimp_plugin.plugins.telling import tell_epoch
 from gimp_plugin.storage.resume import Checkpoint, latest_checkpoint, save_checkpoint
 from gimp_plugin.storage.runs import LOG, RESUME
@@ -56,8 +57,8 @@ def fit(stage: Stage, tools: Tools) -> dict[str, Any]:
 
     Raises
     ------
-    ResourceError
-        If the loss stops being finite; the last checkpoint stays.
+    NotFiniteError
+        If the loss or a metric of the validation stops being finite; the last checkpoint stays.
     """
     return _Fit(stage, tools).run()
 
@@ -150,6 +151,10 @@ class _Fit:
         self.module.eval()
         with torch.no_grad():
             means, metrics = self.ranks.same((means, self.stage.validate()))
+        problem = _metric_not_finite(metrics, self.stage.name, progress.epoch)
+        if problem is not None:
+            with self.ranks.together():
+                raise problem
         score = self.stage.score(metrics)
         if score is None:
             progress.best_epoch = progress.epoch
@@ -205,7 +210,9 @@ class _Fit:
     def _resume(self) -> None:
         """Go on from the newest checkpoint: of this stage, of a later one, or of the one before."""
         found = self._checkpoint()
-        if found is None:
+        if found is None:  # what a log then holds is of a training that nothing else is left of
+            if self.ranks.is_main:
+                (self.tools.folder / LOG).unlink(missing_ok=True)
             return
         state = {key: value for key, value in found.state.items() if key != "sha256"}
         progress = Progress(**state)
@@ -251,7 +258,7 @@ class _Fit:
 
 def _not_finite(
     pending: list[tuple[Sequence[str], Tensor]], stage: str, epoch: int
-) -> ResourceError | None:
+) -> NotFiniteError | None:
     """The error of the first loss that is not finite, with its cases; None if all are."""
     losses = torch.stack([loss for _, loss in pending])
     if bool(torch.isfinite(losses).all()):
@@ -262,4 +269,16 @@ def _not_finite(
         f"in the batch of cases {listed(pending[at][0], limit=8)}"
     )
     hint = "look at these cases, lower --lr, or use --precision fp32"
-    return ResourceError(problem, hint=hint)
+    return NotFiniteError(problem, hint=hint)
+
+
+def _metric_not_finite(
+    metrics: Mapping[str, float], stage: str, epoch: int
+) -> NotFiniteError | None:
+    """The error of the first metric that is not finite, which no JSON can hold; None if all are."""
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            problem = f"{name} of {stage} is not finite ({value}) in epoch {epoch + 1}"
+            hint = "look at the validation cases, lower --lr, or use --precision fp32"
+            return NotFiniteError(problem, hint=hint)
+    return None

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import gimp_plugin
-from gimp_plugin.assembly.build import components_of
+from gimp_plugin.assembly.build import components_of, of_plugins
 from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.cohort.selection import variable_genes
 from gimp_plugin.cohort.splitting.checks import check_ancestry, check_splits
@@ -21,7 +21,6 @@ from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.data.study import Study
 from gimp_plugin.keys import TRAIN, VAL
 from gimp_plugin.plugins import registry, split_name
-from gimp_plugin.plugins.manager import OURS
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.tables import Exclusion
 from gimp_plugin.training.material import Material
@@ -81,17 +80,12 @@ class Plan:
             },
             "start": dict(self.start),
             **({"unlabelled": self.n_unlabelled} if self.n_unlabelled else {}),
-            **self._plugins(),
+            **({"plugins": self.plugins()} if self.plugins() else {}),
         }
 
-    def _plugins(self) -> dict[str, Any]:
-        """Versions of the plugins whose components take part; nothing where all are ours."""
-        theirs = {
-            kind: f"{one['name']} of {one['distribution']} {one['version']}"
-            for kind, one in components_of(self.config.model).items()
-            if one["distribution"] != OURS
-        }
-        return {"plugins": theirs} if theirs else {}
+    def plugins(self) -> dict[str, str]:
+        """Components of plugins that take part, by kind; nothing where all are ours."""
+        return of_plugins(components_of(self.config.model))
 
     def exclusions(self) -> tuple[Exclusion, ...]:
         """Give what was left out, cases without a part included."""

@@ -94,8 +94,9 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
     Raises
     ------
     ConfigError
-        If triplets are asked for and no training case has slides and a class, or no validation
-        case has slides.
+        If triplets are asked for and no training case has slides and a class.
+    PairingError
+        If no validation case has slides.
     """
     if not config.model.has_slides:
         return
@@ -107,4 +108,4 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
         raise ConfigError(problem, hint=f"set {' and '.join(settings)} of [pretrain] to 0")
     if VAL not in parts:
         problem = "no validation case has slides, and masked patch modeling is judged on them"
-        raise ConfigError(problem, hint="give --splits with such cases in val")
+        raise PairingError(problem, hint="give --splits with such cases in val")

@@ -123,16 +123,24 @@ def check_balance(subject: Subject) -> Finding:
     smallest = min(counts, key=lambda label: (counts[label], label))
     n_least, share = counts[smallest], counts[smallest] / total
     numbers = {"counts": dict(sorted(counts.items())), "smallest_share": share}
-    if len(counts) > _FEWEST_GENES and n_least < FEW:
+    many = len(counts) > _FEWEST_GENES and n_least < FEW
+    if many:
         listed = counted(len(counts), "class", "classes")
     found = f"{listed}; the smallest class is {share:.1%}"
     if n_least >= SMALL and share >= LEAST_SHARE:
         return ok(BALANCE, found, **numbers)
     limit = FEW if n_least < FEW else SMALL
     reason = f"fewer than {limit} cases" if n_least < SMALL else "less than a tenth of the cases"
+    least = limit if n_least < SMALL else LEAST_SHARE * total
+    small = [
+        f"{label} ({counts[label]:,})" if many else label
+        for label in sorted(counts)
+        if counts[label] < least
+    ]
+    which = f"class {small[0]} has" if len(small) == 1 else f"classes {named(small)} have"
     return finding(
         BALANCE,
-        f"class {smallest} has {reason}: {found}",
+        f"{which} {reason}: {found}",
         why="a class needs cases in train, val and test; figures about a few cases say little",
         remedy="add cases, put classes together, or read balanced accuracy and its interval",
         **numbers,

@@ -24,7 +24,8 @@ from gimp_plugin.errors import (
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.prediction.files import inherited
 from gimp_plugin.prediction.halves import predictable
-from gimp_plugin.prediction.predict import genes_of, parts_of_cases
+from gimp_plugin.prediction.predict import genes_of
+from gimp_plugin.prediction.rows import parts_of_cases
 from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.storage.tables import Exclusion

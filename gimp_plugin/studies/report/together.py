@@ -7,6 +7,7 @@ from typing import Any
 
 from gimp_plugin.errors import ConfigError, EvaluationError
 from gimp_plugin.evaluation import Evaluation, evaluate
+from gimp_plugin.storage.systems import system_of
 from gimp_plugin.studies.report.blocks import Name, Section, Table, said
 from gimp_plugin.studies.report.cautions import of_evaluation
 from gimp_plugin.studies.report.gathering import Asked, Reported
@@ -79,8 +80,7 @@ def _whole(found: Sequence[Reported], asked: Asked) -> Evaluation | str:
 def _system_of(one: Reported) -> list[Any]:
     """What seeds and folds of one system share."""
     inputs = one.config.get("inputs", {})
-    told = [one.config.get(key) for key in ("kind", "config", "encoder", "scale")]
-    return [*told, *(inputs.get(key) for key in OF_COHORT)]
+    return [system_of(one.record), *(inputs.get(key) for key in OF_COHORT)]
 
 
 def _row(label: str, found: Evaluation | None) -> list[str]:
