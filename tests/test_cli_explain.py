@@ -245,6 +245,11 @@ def test_stability_is_the_agreement_with_what_the_other_run_says_alone(
     targets = [{row["case_id"]: row["explained"] for row in read_csv(one / "cases.csv")}
                for one in (why, alone)]  # fmt: skip
     genes = [anndata.read_h5ad(one / "genes.h5ad") for one in (why, alone)]
+    places = {name: place for place, name in enumerate(genes[1].uns["gimp"]["classes"])}
+    theirs = {  # what the other run says of the class that the first explains
+        name: genes[1][name].layers[f"class_{places[target]}"].ravel()
+        for name, target in targets[0].items()
+    }
     (whole,) = read_csv(why / "gene_stability.csv")
 
     for row in read_csv(why / "faithfulness.csv"):
@@ -257,12 +262,12 @@ def test_stability_is_the_agreement_with_what_the_other_run_says_alone(
         for kind, way in (("attention", 1), ("attribution", sign)):
             expected = spearmanr(patches[0][kind], way * patches[1][kind]).statistic
             assert float(row[f"stability_{kind}"]) == pytest.approx(expected, abs=1e-6)
-        values = [one[name].X.ravel() for one in genes]
-        expected = spearmanr(values[0], sign * values[1]).statistic
+        values = [genes[0][name].X.ravel(), theirs[name]]
+        expected = spearmanr(*values).statistic
         assert float(row["stability_genes"]) == pytest.approx(expected, abs=1e-6)
         same = np.abs(values[0]).argmax() == np.abs(values[1]).argmax()  # a tenth of 17 genes is 1
         assert float(row["stability_top_genes"]) == same
-    means = [np.abs(one.X).mean(axis=0) for one in genes]
+    means = [np.abs(one).mean(axis=0) for one in (genes[0].X, np.stack([*theirs.values()]))]
     assert float(whole["spearman"]) == pytest.approx(spearmanr(*means).statistic)
     assert float(whole["overlap_top"]) == (means[0].argmax() == means[1].argmax())
     assert float(whole["overlap_by_chance"]) == pytest.approx(1 / N_GENES)
