@@ -231,6 +231,9 @@ def test_cases_are_points_in_the_colours_of_the_page(whole, study):
     drawn = re.search(r'<svg [^>]*aria-label="t-SNE by label: .*?</svg>', written, re.DOTALL)[0]
 
     places = re.findall(r'class="(?:dot|dot square)" d="([^"]*)"', drawn)
+    assert not [
+        path for path in places[2:4] if "h0" in path
+    ]  # squares: PDF draws none without length
     n_points = [path.count("M") for path in places]
     n_cases = [sum(row["label"] == f"'{name}" or row["label"] == name for row in rows)
                for name in sorted(CLASSES)]  # fmt: skip
