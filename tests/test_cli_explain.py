@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -12,9 +13,14 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
+from gimp_plugin.cohort.gene_table import COLUMNS
+from gimp_plugin.config import ExplainConfig
 from gimp_plugin.storage.bags import BagWriter, read_coords, read_features, read_info
+from gimp_plugin.storage.runs import read_run
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.explanation.names import file_name
+from gimp_plugin.studies.explanation.references import references_of
+from tests.cohort_factory import cohort_in_memory
 from tests.slide_factory import make_slide
 from tests.slide_readers import BorrowedReaders
 from tests.study_factory import FEATURE_DIM, make_study, settings
@@ -149,6 +155,53 @@ def test_planted_genes_and_patches_are_found_and_with_shuffled_labels_are_not(ex
     assert measured["deletion_attribution"]["low"] > 0
 
 
+def means_of_classes(run):
+    """Standardised genes of the training cases of each class, the long way."""
+    parts = {row["case_id"]: row["split"] for row in read_csv(run / "splits.csv")}
+    genes = [row["id"] for row in read_csv(run / "genes.csv")]
+    adata = anndata.read_h5ad(run.parent / "genes.h5ad")[:, genes]
+    train = np.array([parts.get(name) == "train" for name in adata.obs_names])
+    values = np.asarray(adata.X, float)
+    scaled = (values - values[train].mean(axis=0)) / values[train].std(axis=0)
+    labels = adata.obs["label"].to_numpy()
+    return [scaled[train & (labels == name)].mean(axis=0) for name in ("LUAD", "LUSC")]
+
+
+def test_genes_are_compared_with_training_cases_of_the_other_class_alone(explained):
+    adata = anndata.read_h5ad(explained / "why-run" / "genes.h5ad")
+
+    luad, lusc = means_of_classes(explained / "run")
+
+    assert list(adata.var_names) == [row["id"] for row in read_csv(explained / "run/genes.csv")]
+    assert np.allclose(adata.varm["reference"], np.stack([lusc, luad], axis=1), atol=1e-5)
+    assert adata.uns["gimp"]["gene_reference"] == "other"
+    assert not np.allclose(adata.layers["class_0"], -adata.layers["class_1"], atol=0.05)
+    record = json.loads((explained / "why-run/explanation.json").read_text())
+    assert [name for name, _ in record["made_from"]["gene_references"]] == ["other", "other"]
+
+
+def test_a_gene_that_was_not_measured_adds_nothing_and_an_older_run_compares_with_the_mean(
+    explained, caplog
+):
+    record = read_run(explained / "run")
+    ids = [row["id"] for row in record.gene_rows]
+    cohort = cohort_in_memory(np.ones((2, N_GENES - 1)), gene_ids=ids[1:])
+    older = [{name: row[name] for name in COLUMNS} for row in record.gene_rows]
+
+    (found,) = references_of([record], cohort, ExplainConfig())
+    asked = references_of([record], cohort, ExplainConfig(gene_reference="mean"))
+    assert not caplog.messages
+    runs = [record, replace(record, gene_rows=tuple(older))]
+    fallen = references_of(runs, cohort, ExplainConfig())
+
+    assert not found[:, 0].any()
+    assert found[:, 1:].all()
+    assert asked == [None]
+    assert fallen == [None, None]
+    (said,) = caplog.messages
+    assert "--gene-reference mean" in said
+
+
 def test_every_file_says_what_it_should(explained):
     why = explained / "why-run"
     cases = read_csv(why / "cases.csv")
@@ -166,7 +219,6 @@ def test_every_file_says_what_it_should(explained):
         assert shares == pytest.approx(gained)
         assert float(own["log_odds_both"]) == float(row["log_odds"])
     assert adata.shape == (len(tested), N_GENES)
-    assert np.allclose(adata.layers["class_0"], -adata.layers["class_1"])
     assert np.abs(adata.obs["completeness_error"]).max() < 0.5  # with 9 points
     assert np.allclose(
         adata.obsm["groups_class_1"].sum(axis=1), adata.layers["class_1"].sum(axis=1), atol=1e-4
@@ -193,6 +245,11 @@ def test_stability_is_the_agreement_with_what_the_other_run_says_alone(
     targets = [{row["case_id"]: row["explained"] for row in read_csv(one / "cases.csv")}
                for one in (why, alone)]  # fmt: skip
     genes = [anndata.read_h5ad(one / "genes.h5ad") for one in (why, alone)]
+    places = {name: place for place, name in enumerate(genes[1].uns["gimp"]["classes"])}
+    theirs = {  # what the other run says of the class that the first explains
+        name: genes[1][name].layers[f"class_{places[target]}"].ravel()
+        for name, target in targets[0].items()
+    }
     (whole,) = read_csv(why / "gene_stability.csv")
 
     for row in read_csv(why / "faithfulness.csv"):
@@ -205,12 +262,12 @@ def test_stability_is_the_agreement_with_what_the_other_run_says_alone(
         for kind, way in (("attention", 1), ("attribution", sign)):
             expected = spearmanr(patches[0][kind], way * patches[1][kind]).statistic
             assert float(row[f"stability_{kind}"]) == pytest.approx(expected, abs=1e-6)
-        values = [one[name].X.ravel() for one in genes]
-        expected = spearmanr(values[0], sign * values[1]).statistic
+        values = [genes[0][name].X.ravel(), theirs[name]]
+        expected = spearmanr(*values).statistic
         assert float(row["stability_genes"]) == pytest.approx(expected, abs=1e-6)
         same = np.abs(values[0]).argmax() == np.abs(values[1]).argmax()  # a tenth of 17 genes is 1
         assert float(row["stability_top_genes"]) == same
-    means = [np.abs(one.X).mean(axis=0) for one in genes]
+    means = [np.abs(one).mean(axis=0) for one in (genes[0].X, np.stack([*theirs.values()]))]
     assert float(whole["spearman"]) == pytest.approx(spearmanr(*means).statistic)
     assert float(whole["overlap_top"]) == (means[0].argmax() == means[1].argmax())
     assert float(whole["overlap_by_chance"]) == pytest.approx(1 / N_GENES)
@@ -350,6 +407,7 @@ def test_hostile_names_come_out_harmless(study):
         (("--model", "run", "--gene-sets", "tiny.toml"), 3, "'tiny.toml', line 1"),
         (("--model", "run", "--split", "new"), 3, "none of 34 cases is of the split new"),
         (("--model", "run", "--steps", 0), 2, "n_steps = 0 is out of range"),
+        (("--model", "run", "--gene-reference", "others"), 2, "did you mean 'other'?"),
         (("--model", "run", "-o", "genes.h5ad"), 2, "is a file, expected a folder"),
         (("--model", "run", "--features", "gone"), 3, "no folder of features at 'gone'"),
     ],
@@ -375,15 +433,27 @@ def test_a_folder_of_somebody_else_and_one_of_other_settings_are_refused(study):
 
     said = refused(study, 3, "explain", *options, "-o", "theirs")
     changed = refused(study, 3, "explain", *options, "-o", "why")
+    mean = ("--gene-reference", "mean")
+    compared = refused(study, 3, "explain", *options, *QUICK, *mean, "-o", "why")
     kept = {path: path.stat().st_mtime_ns for path in Path("why/cases").iterdir()}
     done = explain(*options, "--format", "csv", "--overwrite", "-o", "why")
 
     assert "'thesis.txt'" in said
     assert "with other settings" in changed
+    assert "with other settings" in compared
     assert done.exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in Path("why/cases").iterdir()} == kept
     assert not list(Path("why/patches").glob("*.geojson"))
     assert len(list(Path("why/patches").glob("*.csv"))) == len(kept)
+
+    other = anndata.read_h5ad("why/genes.h5ad")
+    done = explain(*options, *mean, "--overwrite", "-o", "why")
+    assert done.exit_code == 0
+    adata = anndata.read_h5ad("why/genes.h5ad")
+    assert adata.uns["gimp"]["gene_reference"] == "mean"
+    assert not adata.varm["reference"].any()
+    assert np.allclose(adata.layers["class_0"], -adata.layers["class_1"])
+    assert not np.allclose(adata.X, other.X, atol=0.05)
 
 
 def test_a_damaged_bag_is_left_out_and_told_of(study):

@@ -66,6 +66,9 @@ def test_three_classes_chosen_genes_and_a_bag_of_one_patch(study, tmp_path):
     assert {row["gene_id"] for row in rows} == set(read)
     adata = anndata.read_h5ad(tmp_path / "why" / "genes.h5ad")
     assert list(adata.var_names) == read
+    order = {row["id"]: row for row in read_csv(Path("run/genes.csv"))}
+    means = np.array([[float(order[name][f"class_mean_{at}"]) for name in read] for at in range(3)])
+    assert np.allclose(adata.varm["reference"].T, (means.sum(axis=0) - means) / 2, atol=1e-6)
     sizes = dict(zip(read, np.abs(adata.X).mean(axis=0).tolist(), strict=True))
     for row in rows:
         assert float(row["mean_abs"]) == pytest.approx(sizes[row["gene_id"]], abs=1e-7)

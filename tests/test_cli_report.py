@@ -205,6 +205,7 @@ def test_the_numbers_are_those_of_the_evaluation_and_of_counting(whole, study):
     assert sorted(row[1] for row in left) == sorted(row["split"] for row in right)
     genes = page.tables["The 17 of 17 genes with the largest attributions"][1:]
     top = read_csv(Path("why/genes.csv"))
+    assert "from the mean of the training cases of the other classes" in page.text
     assert [row[-3] for row in genes] == [f"{float(row['mean_abs']):.4f}" for row in top]
     assert [row[-1] for row in genes] == [row["n_runs_top"] for row in top]
     (other,) = read_csv(Path("why/gene_stability.csv"))
@@ -230,6 +231,9 @@ def test_cases_are_points_in_the_colours_of_the_page(whole, study):
     drawn = re.search(r'<svg [^>]*aria-label="t-SNE by label: .*?</svg>', written, re.DOTALL)[0]
 
     places = re.findall(r'class="(?:dot|dot square)" d="([^"]*)"', drawn)
+    assert not [
+        path for path in places[2:4] if "h0" in path
+    ]  # squares: PDF draws none without length
     n_points = [path.count("M") for path in places]
     n_cases = [sum(row["label"] == f"'{name}" or row["label"] == name for row in rows)
                for name in sorted(CLASSES)]  # fmt: skip

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows, transform_of_rows
+from gimp_plugin.cohort.gene_table import (
+    COLUMNS,
+    class_means_of_rows,
+    gene_rows,
+    transform_of_rows,
+    with_class_means,
+)
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.errors import CheckpointError
 from gimp_plugin.storage.tables import read_csv, write_csv
@@ -54,3 +60,33 @@ def test_a_gene_table_without_a_column_or_a_row_is_refused() -> None:
     for rows in ([], [{"id": "G0", "order": "0", "mean": "1"}]):
         with pytest.raises(CheckpointError, match="damaged"):
             transform_of_rows(rows, scale="log")
+
+
+def test_class_means_come_back_bit_for_bit_and_genes_that_are_not_read_have_none(
+    tmp_path: Path,
+) -> None:
+    means = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    rows = gene_rows(fitted(4), groups=[0] * 4)
+    rows.append(dict.fromkeys(COLUMNS, "") | {"id": "left", "name": ""})
+
+    written = with_class_means(rows, means)
+    write_csv(tmp_path / "genes.csv", written, columns=list(written[0]))
+    again = read_csv(tmp_path / "genes.csv")[::-1]
+
+    found = class_means_of_rows(again, n_classes=3)
+    assert found is not None
+    assert np.array_equal(found, means)
+    assert again[0]["class_mean_2"] == ""
+    assert transform_of_rows(again, scale="fpkm").gene_ids == fitted(4).gene_ids
+    assert class_means_of_rows(gene_rows(fitted(4), groups=[0] * 4), n_classes=3) is None
+
+
+@pytest.mark.parametrize("value", ["", "x", "inf"])
+def test_class_means_that_are_no_numbers_or_of_other_classes_are_refused(value: str) -> None:
+    rows = with_class_means(gene_rows(fitted(2), groups=[0, 0]), np.zeros((2, 2), np.float32))
+
+    with pytest.raises(CheckpointError, match="gene table of the run is damaged"):
+        class_means_of_rows(rows, n_classes=3)
+    rows[1]["class_mean_0"] = value
+    with pytest.raises(CheckpointError, match="gene table of the run is damaged"):
+        class_means_of_rows(rows, n_classes=2)

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gimp_plugin.explain.evidence import Evidence, classified, integrated, log_odds
-from gimp_plugin.explain.genes import attribute_genes, by_group
+from gimp_plugin.explain.genes import attribute_genes, by_group, means_of_others
 from gimp_plugin.explain.patches import attribute, occlude, parts
+from gimp_plugin.models.gimp import GimpModel
 from tests.model_factory import FEATURE_DIM, draw, make_model, small_config
 
 N_GENES, SIZES = 23, (13, 8)
@@ -128,22 +129,64 @@ def test_what_is_left_of_a_bag_is_the_bag_that_was_never_larger():
     assert np.allclose(found, log_odds(logits / 1.7)[0].detach().numpy(), atol=1e-12)
 
 
-@pytest.mark.parametrize("has_slides", [True, False])
-def test_genes_are_complete_and_those_of_a_naive_loop(has_slides):
+@pytest.mark.parametrize(("has_slides", "at_means"), [(True, True), (True, False), (False, True)])
+def test_genes_are_complete_and_those_of_a_naive_loop(has_slides, at_means):
     model, genes = model_of(), draw(N_GENES, seed=5)
     cls_img = draw(1, model.dim, seed=6) if has_slides else None
+    starts = draw(3, N_GENES, seed=7) if at_means else torch.zeros(3, N_GENES, dtype=torch.float64)
+    reference = starts if at_means else None
 
-    found = attribute_genes(model, genes, cls_img, temperature=1.3, n_steps=24)
+    found = attribute_genes(model, genes, cls_img, temperature=1.3, n_steps=24, reference=reference)
 
     def score(some):
         return classified(model, cls_img, model.encode_genes(some), temperature=1.3)
 
-    start = torch.zeros(1, N_GENES, dtype=torch.float64)
-    naive = [naive_path(score, genes[None], start, target, 60) for target in range(3)]
+    naive = [
+        naive_path(score, genes[None], start[None], target, 60)
+        for target, start in enumerate(starts)
+    ]
     assert np.allclose(found.values, torch.stack(naive).numpy(), atol=1e-3)  # of up to 0.7
-    gained = (score(genes[None]) - score(start))[0].detach().numpy()
+    begun = torch.stack([score(start[None])[0, target] for target, start in enumerate(starts)])
+    gained = (score(genes[None])[0] - begun).detach().numpy()
     assert np.allclose(found.error, found.values.sum(axis=1) - gained, atol=1e-6)
     assert np.abs(found.error).max() < 1e-4
+
+
+class Linear(GimpModel):
+    """Logits that are sums over genes, and nothing else."""
+
+    def __init__(self, weights):
+        torch.nn.Module.__init__(self)
+        self.weights = torch.nn.Parameter(weights, requires_grad=False)
+
+    def encode_genes(self, genes):
+        return genes
+
+    def classify(self, cls_img, cls_ge, has_slides, has_genes):
+        return cls_ge @ self.weights.T
+
+
+def test_of_a_linear_model_a_gene_adds_its_weight_times_its_distance_from_the_reference():
+    weights, genes, means = draw(2, 7), draw(7, seed=1), draw(2, 7, seed=2)
+    reference = torch.from_numpy(means_of_others(means.float().numpy())).double()
+
+    found = attribute_genes(
+        Linear(weights), genes, None, temperature=2.0, n_steps=3, reference=reference
+    )
+
+    for own, other in ((0, 1), (1, 0)):  # log-odds of two classes are a difference of logits
+        expected = (weights[own] - weights[other]) / 2.0 * (genes - means[other])
+        assert np.allclose(found.values[own], expected.numpy(), atol=1e-5)
+    assert np.abs(found.error).max() < 1e-5
+
+
+def test_a_class_is_compared_with_the_others_each_of_them_weighing_alike():
+    means = draw(3, 5).float().numpy()
+
+    found = means_of_others(means)
+
+    assert np.allclose(found[1], (means[0] + means[2]) / 2, atol=1e-7)
+    assert np.array_equal(means_of_others(means[:2]), means[:2][::-1])
 
 
 def test_groups_are_sums_over_their_genes():

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gimp_plugin.cli import cohort_options, options
-from gimp_plugin.config.explanation import FORMATS, SKIPPABLE, ExplainConfig
+from gimp_plugin.config.explanation import FORMATS, GENE_REFERENCES, SKIPPABLE, ExplainConfig
 from gimp_plugin.keys import NEW, PARTS
 
 DEFAULTS = ExplainConfig()
@@ -66,6 +66,14 @@ DEFAULTS = ExplainConfig()
     default=DEFAULTS.n_steps,
     show_default=True,
     help="Points of the path of integrated gradients.",
+)
+@click.option(
+    "--gene-reference",
+    type=options.Choice(GENE_REFERENCES),
+    default=DEFAULTS.gene_reference,
+    show_default=True,
+    help="What genes are compared with, where their path begins: the mean of the training cases of "
+    "the other classes, or of all.",
 )
 @click.option(
     "--regions",

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gimp_plugin.cohort.transform import CLIP, STD_FLOOR, GeneTransform
 from gimp_plugin.errors import CheckpointError
 
 COLUMNS = ("id", "order", "mean", "std", "group", "name")
+CLASS_MEAN = "class_mean_"
+"""Columns of class means end with the number of the class: a class may have any name."""
 
 
 def gene_rows(transform: GeneTransform, *, groups: Sequence[int]) -> list[dict[str, Any]]:
@@ -43,6 +46,71 @@ def gene_rows(transform: GeneTransform, *, groups: Sequence[int]) -> list[dict[s
         dict.fromkeys(COLUMNS, "") | {"id": gene_id, "name": name}
         for gene_id, name in zip(left, names[n_genes:], strict=True)
     ]
+
+
+def with_class_means(
+    rows: Sequence[Mapping[str, Any]], class_means: NDArray[np.float32]
+) -> list[dict[str, Any]]:
+    """Add what the training cases of each class have on average.
+
+    Parameters
+    ----------
+    rows
+        What `gene_rows` gave.
+    class_means
+        Means of the standardised values, shape (class, gene), the genes in the order of the model.
+
+    Returns
+    -------
+    The rows with a column a class more, empty for genes that the model does not read.
+    """
+    texts = class_means.astype(str).tolist()  # the shortest that reads back bit for bit
+    return [
+        {**row, **{f"{CLASS_MEAN}{place}": _at(own, row) for place, own in enumerate(texts)}}
+        for row in rows
+    ]
+
+
+def _at(values: Sequence[str], row: Mapping[str, Any]) -> str:
+    """Value of the gene of a row; none for one that is not read."""
+    return "" if row["order"] == "" else values[int(row["order"])]
+
+
+def class_means_of_rows(
+    rows: Sequence[Mapping[str, Any]], *, n_classes: int
+) -> NDArray[np.float32] | None:
+    """Read what `with_class_means` added.
+
+    Parameters
+    ----------
+    rows
+        Rows of a `genes.csv` whose order is known to be whole, in any order.
+    n_classes
+        Classes of the run.
+
+    Returns
+    -------
+    Shape (class, gene); None where the table does not have them.
+
+    Raises
+    ------
+    CheckpointError
+        If it has them for some classes or genes only, or a number is none.
+    """
+    if not any(name.startswith(CLASS_MEAN) for row in rows for name in row):
+        return None
+    ordered = sorted((row for row in rows if row["order"] != ""), key=lambda row: int(row["order"]))
+    try:
+        means = np.array(
+            [[row[f"{CLASS_MEAN}{place}"] for row in ordered] for place in range(n_classes)]
+        ).astype(np.float32)
+    except (KeyError, ValueError) as error:
+        problem = f"the gene table of the run is damaged: {error!r}"
+        raise CheckpointError(problem, hint="use an undamaged run") from error
+    if not np.isfinite(means).all():
+        problem = f"the gene table of the run is damaged: a {CLASS_MEAN}... is no number"
+        raise CheckpointError(problem, hint="use an undamaged run")
+    return means
 
 
 def transform_of_rows(

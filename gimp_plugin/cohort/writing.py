@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 RECORD = "import"
 STRUCTURE_BYTES = 2**18
-_EMPTY = ("obsp", "varm", "varp")
 
 
 def write_cohort(
@@ -67,6 +66,7 @@ def write_anndata(
     uns: Mapping[str, Any],
     layers: Mapping[str, NDArray[Any]] | None = None,
     obsm: Mapping[str, NDArray[Any]] | None = None,
+    varm: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write any AnnData as `write_cohort` does.
 
@@ -80,22 +80,21 @@ def write_anndata(
         Tables; their indexes are the names.
     uns
         Plain values.
-    layers, obsm
+    layers, obsm, varm
         More arrays by name, names without '/'.
     """
     from anndata.io import write_elem
 
     with whole_file(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
-        reserve(file, _room(values, obs, var, layers, obsm), path=path)
+        reserve(file, _room(values, obs, var, layers, obsm, varm), path=path)
         file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
         write_elem(file, "X", values)
         write_elem(file, "obs", _with_objects(obs))
         write_elem(file, "var", _with_objects(var))
         write_elem(file, "uns", dict(uns))
-        write_elem(file, "layers", dict(layers or {}))
-        write_elem(file, "obsm", dict(obsm or {}))
-        for name in _EMPTY:
-            write_elem(file, name, {})
+        more = {"layers": layers, "obsm": obsm, "obsp": None, "varm": varm, "varp": None}
+        for name, arrays in more.items():
+            write_elem(file, name, dict(arrays or {}))
         file.flush()
         size = file.id.get_filesize()
         file.close()

@@ -8,6 +8,8 @@ from gimp_plugin.config.checks import Settings, require_choice, require_range
 from gimp_plugin.keys import NEW, PARTS
 
 SKIPPABLE = ("genes", "attribution", "occlusion", "faithfulness", "pictures", "tsne", "umap")
+OTHER, MEAN = "other", "mean"
+GENE_REFERENCES = (OTHER, MEAN)
 FORMATS = ("geojson", "store", "csv")
 LARGE = 1_000_000
 
@@ -24,6 +26,9 @@ class ExplainConfig(Settings):
         Least share of the run's genes that the cohort must have.
     n_steps
         Points of the path of integrated gradients, of patches and of genes.
+    gene_reference
+        Where the path of genes begins, of `GENE_REFERENCES`: `other`, the mean of the training
+        cases of the other classes, each class weighing alike; or `mean`, that of all of them.
     n_regions
         Regions of a case that are taken out one by one.
     max_patches
@@ -41,6 +46,7 @@ class ExplainConfig(Settings):
     splits: tuple[str, ...] = ()
     min_gene_coverage: float = 0.95
     n_steps: int = 32
+    gene_reference: str = OTHER
     n_regions: int = 64
     max_patches: int = 10_000
     target: str = ""
@@ -55,6 +61,7 @@ class ExplainConfig(Settings):
         require_range("max_patches", self.max_patches, low=1, high=LARGE)
         require_range("top", self.top, low=1, high=64)
         require_range("min_gene_coverage", self.min_gene_coverage, low=0.0, high=1.0)
+        require_choice("gene_reference", self.gene_reference, GENE_REFERENCES)
         for name in self.splits:
             require_choice("splits", name, (*PARTS, NEW))
         for name in self.skip:

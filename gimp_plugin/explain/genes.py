@@ -43,11 +43,10 @@ def attribute_genes(
     *,
     temperature: float,
     n_steps: int,
+    reference: Float[Tensor, "class gene"] | None = None,
     targets: Sequence[int] | None = None,
 ) -> GeneAttribution:
     """Integrated gradients of the genes of a case, its slides as they are.
-
-    The path starts at 0, where every gene has the mean of the training cases.
 
     Parameters
     ----------
@@ -61,6 +60,9 @@ def attribute_genes(
         What logits are divided by.
     n_steps
         Points of the path.
+    reference
+        Standardised expression where the path to each class starts; 0 if not given, where every
+        gene has the mean of the training cases.
     targets
         Classes; all if not given.
 
@@ -70,23 +72,51 @@ def attribute_genes(
     """
     score = score_of_genes(model, cls_img, temperature=temperature)
     inputs = genes[None]
-    baseline = torch.zeros_like(inputs)
     with torch.no_grad():
-        wanted = (score(inputs) - score(baseline))[0].double().cpu().numpy()
-    n_classes = len(wanted)
+        full = score(inputs)[0].double()
+    n_classes = len(full)
     chosen = list(range(n_classes)) if targets is None else list(targets)
     at_a_time = 1 if isinstance(model, SystemModel) else POINTS_AT_A_TIME
-    # The log-odds of one of two classes are those of the other, negative.
-    found = {
-        target: integrated(
-            score, inputs, baseline, target=target, n_steps=n_steps, at_a_time=at_a_time
+    # The log-odds of one of two classes are those of the other, negative: so is a path from one
+    # place for both.
+    mirrored = reference is None and n_classes == 2
+    found, wanted = {}, {}
+    for target in [1] if mirrored else chosen:
+        start = torch.zeros_like(inputs) if reference is None else reference[target][None]
+        with torch.no_grad():
+            wanted[target] = float(full[target] - score(start)[0, target].double())
+        found[target] = integrated(
+            score, inputs, start, target=target, n_steps=n_steps, at_a_time=at_a_time
         )
-        for target in ([1] if n_classes == 2 else chosen)
-    }
-    if n_classes == 2:
-        found[0] = -found[1]
+    if mirrored:
+        found[0], wanted[0] = -found[1], -wanted[1]
     values = torch.stack([found[target] for target in chosen]).float().cpu().numpy()
-    return GeneAttribution(values, values.sum(axis=1, dtype=np.float64) - wanted[chosen])
+    gained = np.array([wanted[target] for target in chosen])
+    return GeneAttribution(values, values.sum(axis=1, dtype=np.float64) - gained)
+
+
+def means_of_others(class_means: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of the other classes for each class, each of them weighing alike.
+
+    Parameters
+    ----------
+    class_means
+        Mean of each class, shape (class, gene).
+
+    Returns
+    -------
+    Of the same shape.
+
+    Examples
+    --------
+    >>> means_of_others(np.array([[1.0], [2.0], [6.0]], np.float32)).tolist()
+    [[4.0], [3.5], [1.5]]
+    """
+    rows = [
+        np.delete(class_means, place, axis=0).mean(axis=0, dtype=np.float64)
+        for place in range(len(class_means))
+    ]
+    return np.stack(rows).astype(np.float32)
 
 
 def evidence_of_genes(
@@ -109,7 +139,7 @@ def evidence_of_genes(
     Returns
     -------
     From the genes that keep their values to the log-odds; all others have the mean of the
-    training cases.
+    training cases, wherever the path of an attribution starts.
     """
     score = score_of_genes(model, cls_img, temperature=temperature)
 

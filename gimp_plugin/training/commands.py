@@ -248,15 +248,23 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
                 used = plan.config.model.system or plan.config.model.aggregator
                 _checkpoint_activations(model, used)
             trainer = registry().load("trainer", plan.config.model.trainer)(plan.config, tools)
+        material = plan.material()
         try:
-            stages = train(trainer, model, plan.material())
+            stages = train(trainer, model, material)
         except NotFiniteError as error:
             for kind, name in plan.plugins().items():
                 error.add_note(f"its {kind} is a plugin's: {name}")
             raise
         with ranks.together():
             if ranks.is_main:
-                write_results(output, plan, model, stages, n_processes=ranks.world)
+                write_results(
+                    output,
+                    plan,
+                    model,
+                    stages=stages,
+                    class_means=material.class_means() if plan.kind == "finetune" else None,
+                    n_processes=ranks.world,
+                )
     return RunResult(output, "done", runs.read_run(output).metrics)
 
 

@@ -10,13 +10,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save
 
 import gimp_plugin
 from gimp_plugin import keys
 from gimp_plugin.assembly.build import components_of, origin_of
-from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows
+from gimp_plugin.cohort.gene_table import COLUMNS, gene_rows, with_class_means
 from gimp_plugin.cohort.splitting.splits import write_splits
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.system import SystemModel
@@ -56,7 +58,13 @@ def write_start(folder: Path, plan: Plan, *, n_processes: int) -> None:
 
 
 def write_results(
-    folder: Path, plan: Plan, model: GimpModel, stages: Mapping[str, Any], *, n_processes: int
+    folder: Path,
+    plan: Plan,
+    model: GimpModel,
+    *,
+    stages: Mapping[str, Any],
+    class_means: NDArray[np.float32] | None,
+    n_processes: int,
 ) -> None:
     """Write a finished run; its seal comes last.
 
@@ -70,13 +78,18 @@ def write_results(
         The trained model.
     stages
         Metrics by stage.
+    class_means
+        Standardised genes of the training cases of each class, if known, shape (class, gene).
     n_processes
         Processes that trained together.
     """
     tensors = {name: one.cpu().contiguous() for name, one in model.state_dict().items()}
     with whole_file(folder / runs.MODEL) as temporary:
         temporary.write_bytes(save(tensors))
-    write_csv(folder / runs.GENES, _gene_rows(plan, model), columns=COLUMNS)
+    rows = _gene_rows(plan, model)
+    if class_means is not None:
+        rows = with_class_means(rows, class_means)
+    write_csv(folder / runs.GENES, rows, columns=list(rows[0]) if rows else COLUMNS)
     write_json(folder / runs.LABELS, list(plan.classes))
     write_splits(folder / runs.SPLITS, plan.splits)
     write_json(folder / runs.CASES, dict(plan.trained_on))

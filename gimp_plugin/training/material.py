@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gimp_plugin.data.cases import Case
 from gimp_plugin.models.gimp import GimpModel
 
 GENE_BATCH = 64
+FEWEST_CASES = 3
+"""A mean of fewer tells of these cases, not of their class; a run may be shared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,26 @@ class Material:
             raise RuntimeError("this material has no genes")
         rows = torch.tensor([case.gene_row for case in cases])
         return torch.where(rows[:, None] >= 0, self.genes[rows.clamp(min=0)], 0.0)
+
+    def class_means(self) -> NDArray[np.float32] | None:
+        """Mean of the genes over the training cases of each class, each case weighing alike.
+
+        Returns
+        -------
+        Standardised, shape (class, gene); None without genes, or where a class has fewer than
+        three training cases that have genes.
+        """
+        known = [case for case in self.train if case.has_genes and case.has_label]
+        labels = np.array([case.label for case in known], int)
+        counts = np.bincount(labels, minlength=len(self.classes))
+        if self.genes is None or counts.min() < FEWEST_CASES:
+            return None
+        rows, values = np.array([case.gene_row for case in known]), self.genes.numpy()
+        means = [
+            values[rows[labels == place]].mean(axis=0, dtype=np.float64)
+            for place in range(len(counts))
+        ]
+        return np.stack(means).astype(np.float32)
 
     def class_weights(self, kind: str, *, device: torch.device) -> Float[Tensor, " class"] | None:
         """Weight of each class in the cross-entropy.

@@ -8,8 +8,8 @@ a spread that differ from gene to gene, and of two kinds of patches the second c
 small run is trained on it, and its test cases are explained toward the predicted class from each
 baseline. Of genes:
 
-    mean      the mean of the training cases, 0 after standardisation: what gimp explain does
-    other     the mean of the training cases of the other class
+    mean      the mean of the training cases, 0 after standardisation: --gene-reference mean
+    other     the mean of the training cases of the other class: what gimp explain does
     nothing   no expression at all
     expected  8 training cases, one after the other, averaged (expected gradients)
 

@@ -204,6 +204,7 @@ class Explainer:
             halves.cls_img,
             temperature=model.record.temperature,
             n_steps=self.config.n_steps,
+            reference=model.reference,
             targets=targets,
         )
 

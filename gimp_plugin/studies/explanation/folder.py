@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gimp_plugin import keys
+from gimp_plugin.config.explanation import MEAN
 from gimp_plugin.errors import CheckpointError, MissingFileError, StaleOutputError, listed
 from gimp_plugin.storage.atomic import clean_partials, write_json
 
@@ -149,6 +150,25 @@ def explained_model(folder: Path) -> str:
         return str(record["made_from"]["models"][0][0])
     except (LookupError, TypeError) as error:
         raise CheckpointError(f"{str(folder)!r} is damaged: it names no model") from error
+
+
+def gene_reference_of(folder: Path) -> str:
+    """What an explanation compares genes with, of `GENE_REFERENCES`.
+
+    Parameters
+    ----------
+    folder
+        The explanation.
+
+    Returns
+    -------
+    The word; `mean` for an older one, which had nothing else.
+    """
+    record = read_record(folder)
+    try:
+        return str(record["made_from"]["gene_references"][0][0]) if record else MEAN
+    except (LookupError, TypeError):
+        return MEAN
 
 
 def _clean(folder: Path) -> None:

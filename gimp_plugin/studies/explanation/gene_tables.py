@@ -69,9 +69,15 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
         own,
         obs=obs,
         var=_stored(table, inputs.classes),
-        uns={keys.UNS: {"classes": list(inputs.classes)}},
+        uns={
+            keys.UNS: {
+                "classes": list(inputs.classes),
+                "gene_reference": inputs.main.gene_reference,
+            }
+        },
         layers={f"class_{place}": values[:, place] for place in range(len(inputs.classes))},
         obsm={f"groups_class_{place}": summed[:, place] for place in range(len(inputs.classes))},
+        varm={"reference": _starts(inputs)},
     )
     ranked = table.sort_values("mean_abs", ascending=False, kind="stable")
     write_csv(folder / TOP_GENES, ranked.to_dict("records"), columns=list(ranked))
@@ -84,6 +90,14 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
     if gene_sets is not None:
         _write_sets(folder / SETS, gene_sets, table)
     return True
+
+
+def _starts(inputs: Inputs) -> NDArray[np.float32]:
+    """Where the path of each gene to each class begins, shape (gene, class)."""
+    reference = inputs.main.reference
+    if reference is None:
+        return np.zeros((len(inputs.main.gene_rows), len(inputs.classes)), np.float32)
+    return reference.T.cpu().numpy()
 
 
 def _gene_table(

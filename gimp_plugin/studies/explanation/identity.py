@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from gimp_plugin.config import ExplainConfig, Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.storage.atomic import sha256_file, sha256_json
@@ -15,7 +17,9 @@ from gimp_plugin.studies.explanation.compute import Explainer
 from gimp_plugin.studies.explanation.inputs import Inputs
 from gimp_plugin.studies.explanation.truth import truth_path
 
-DECISIVE = ("n_steps", "n_regions", "max_patches", "target")
+DECISIVE = ("n_steps", "gene_reference", "n_regions", "max_patches", "target")
+SHARED = ("models", "gene_references", "settings", "seed")
+"""What decides the result of every case alike."""
 COMPUTED = ("genes", "attribution", "occlusion", "faithfulness")
 """What may be skipped and changes what is computed of a case, not only what is drawn."""
 
@@ -53,6 +57,7 @@ def made_from(
         truth = sha256_json([None if path is None else sha256_file(path) for path in paths])
     return {
         "models": [[one.sha256, one.record.temperature] for one in inputs.models],
+        "gene_references": [[one.gene_reference, _sha256(one.reference)] for one in inputs.models],
         "inputs": inputs.study.fingerprint(),
         "cases": sha256_json([case.case_id for case in inputs.cases]),
         "settings": settings,
@@ -89,6 +94,10 @@ def case_inputs(explainer: Explainer, case: Case, common: str) -> str:
     if explainer.truth is not None:
         paths = [truth_path(explainer.truth, bag.slide_id) for bag in case.bags]
         truth = [None if path is None else sha256_file(path) for path in paths]
-    values = None if genes is None else hashlib.sha256(genes.cpu().numpy().tobytes()).hexdigest()
     bags = [[bag.slide_id, bag.file_sha256] for bag in case.bags]
-    return sha256_json([common, case.case_id, bags, values, truth])
+    return sha256_json([common, case.case_id, bags, _sha256(genes), truth])
+
+
+def _sha256(values: Tensor | None) -> str | None:
+    """Hash of the bytes of a tensor; None without."""
+    return None if values is None else hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gimp_plugin.assembly.load import check_bags, load_run
 from gimp_plugin.config import CohortSource, ExplainConfig
+from gimp_plugin.config.explanation import MEAN, OTHER
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import (
@@ -21,6 +22,7 @@ from gimp_plugin.errors import (
     did_you_mean,
     listed,
 )
+from gimp_plugin.keys import GENES
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.prediction.files import inherited
 from gimp_plugin.prediction.halves import predictable
@@ -29,6 +31,7 @@ from gimp_plugin.prediction.rows import parts_of_cases
 from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.storage.tables import Exclusion
+from gimp_plugin.studies.explanation.references import references_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +48,27 @@ class Model:
         Its model, without gradients of the weights.
     genes
         Standardised expression by `Case.gene_row`; None without genes.
+    reference
+        Where the path of the genes begins for each class, shape (class, gene); None for the mean of
+        the training cases, 0.
     """
 
     record: RunRecord
     module: GimpModel
     genes: Tensor | None
+    reference: Tensor | None = None
 
     @property
     def sha256(self) -> str:
         """Hash of the weights."""
         return sha256_file(self.record.weights)
+
+    @property
+    def gene_reference(self) -> str:
+        """What the genes are compared with, of `GENE_REFERENCES`; empty without genes."""
+        if self.genes is None:
+            return ""
+        return MEAN if self.reference is None else OTHER
 
     @property
     def gene_rows(self) -> list[dict[str, str]]:
@@ -158,6 +172,12 @@ def read_inputs(
         values = None if genes is None else genes[0].to(device)
         ready = module.to(device).requires_grad_(requires_grad=False)
         models.append(Model(record=one, module=ready, genes=values))
+    if models[0].genes is not None and GENES not in config.skip:
+        starts = references_of([one for one, _ in loaded], study.cohort, config)
+        models = [
+            replace(model, reference=None if own is None else torch.from_numpy(own).to(device))
+            for model, own in zip(models, starts, strict=True)
+        ]
     hashes = [model.sha256 for model in models]
     if len(set(hashes)) < len(hashes):
         raise ConfigError("a run is given twice", hint="give --model runs of other seeds")

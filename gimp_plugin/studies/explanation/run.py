@@ -34,7 +34,7 @@ from gimp_plugin.studies.explanation import embedding, gene_tables, tables
 from gimp_plugin.studies.explanation.beside import Beside, check_beside
 from gimp_plugin.studies.explanation.compute import Explainer
 from gimp_plugin.studies.explanation.folder import LOCK, check_folder, claim, finish
-from gimp_plugin.studies.explanation.identity import case_inputs, made_from
+from gimp_plugin.studies.explanation.identity import SHARED, case_inputs, made_from
 from gimp_plugin.studies.explanation.inputs import Inputs, read_inputs
 from gimp_plugin.studies.explanation.names import file_name, without_paths
 from gimp_plugin.studies.explanation.results import CaseResult, read_case, write_case
@@ -155,7 +155,7 @@ def _results(
 ) -> Iterator[tuple[Case, CaseResult]]:
     """Each case, computed or as it was kept; one that fails stops no other."""
     cases = explainer.inputs.cases
-    common = sha256_json({key: made[key] for key in ("models", "settings", "seed")})
+    common = sha256_json({key: made[key] for key in SHARED})
     for case in tqdm(cases, desc="explain", disable=None):
         path = output / CASES / f"{file_name(case.case_id)}.h5"
         try:

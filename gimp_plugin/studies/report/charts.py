@@ -23,13 +23,14 @@ MARKERS = (
 )
 DOTS = (
     "M{x} {y}h0",
-    "M{x} {y}h0",
+    "M{x} {y}m-2.5 0h5",
     "M{x} {y}m0-4l3.5 6h-7z",
     "M{x} {y}m0-4 4 4-4 4-4-4z",
     "M{x} {y}m-3-3 6 6m0-6-6 6",
 )
-"""The same in fewer letters, for many points: the caps of a line without length are a disc and,
-for the second, a square."""
+"""The same in fewer letters, for many points: round caps of a line without length are a disc, and a
+line as long as it is wide is a square. Square caps of one without length would not be printed: PDF
+draws none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from gimp_plugin.config.explanation import MEAN, OTHER
 from gimp_plugin.errors import CheckpointError
 from gimp_plugin.evaluation.statistics import mean_interval
 from gimp_plugin.evaluation.text import number, p_value
 from gimp_plugin.storage.run_files import NUMBER, read_object, read_rows
 from gimp_plugin.studies.explanation import gene_tables, tables
+from gimp_plugin.studies.explanation.folder import gene_reference_of
 from gimp_plugin.studies.report.blocks import (
     Beside,
     Fold,
@@ -39,8 +41,13 @@ OF_GENES = (
 )
 """What was measured of genes; the rest is about patches."""
 SUMMARY_SHAPE: dict[Any, Any] = {...: {...: (*NUMBER, type(None))}}
+STARTS = {
+    OTHER: "the mean of the training cases of the other classes, so of two classes a gene says why "
+    "this class and not the other",
+    MEAN: "the mean of all training cases",
+}
 GENES_NOTE = (
-    "Integrated gradients, in nats, from the mean of the training cases; the sign is that of the "
+    "Integrated gradients, in nats, from {start}; the sign is that of the "
     "mean over cases. Correlated genes share one signal, and the model may take any of them. "
     "insertion, deletion: how much more evidence the genes that speak for the class give, or their "
     "absence takes, than random ones. stability: against runs of other seeds, for each case."
@@ -143,7 +150,8 @@ def genes_of(one: Reported) -> tuple[Block, ...]:
         n_texts=len(columns),
     )
     found = (top, *_truth_of_genes(folder), *_others(folder), *_groups(folder), *_sets(folder))
-    return (said(GENES_NOTE), Beside(found))
+    start = STARTS.get(gene_reference_of(folder), STARTS[MEAN])
+    return (said(GENES_NOTE.format(start=start)), Beside(found))
 
 
 def halves_of(one: Reported) -> tuple[Block, ...]:

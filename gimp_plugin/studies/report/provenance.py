@@ -143,7 +143,6 @@ def card_of(one: Reported) -> tuple[Block, ...]:
         "kind": record.kind,
         "classes": ", ".join(record.classes),
         "reads": model.modalities.replace("+", " and "),
-        "method": method_of(model).replace("`", ""),
         "parameters": f"{record.metrics.get('n_parameters', 0):,}",
         "genes": f"{record.n_genes:,}" if record.gene_rows else "none",
         "scale of the genes": record.scale or "none",
@@ -157,7 +156,7 @@ def card_of(one: Reported) -> tuple[Block, ...]:
     )
     settings = _flat(config.to_dict())
     return (
-        said(use),
+        said(use, f"Method: {method_of(model).replace('`', '')}."),
         _facts("The model", facts),
         Fold("All settings", (_facts("Settings of model and training", settings),)),
     )
