@@ -128,7 +128,7 @@ def gene_precision(folder):
 
 
 def largest(folder):
-    return float(read_csv(folder / "genes.csv")[0]["mean_abs"])
+    return abs(float(read_csv(folder / "genes.csv")[0]["mean_explained"]))
 
 
 def patch_precision(folder, why):
@@ -267,7 +267,7 @@ def test_stability_is_the_agreement_with_what_the_other_run_says_alone(
         assert float(row["stability_genes"]) == pytest.approx(expected, abs=1e-6)
         same = np.abs(values[0]).argmax() == np.abs(values[1]).argmax()  # a tenth of 17 genes is 1
         assert float(row["stability_top_genes"]) == same
-    means = [np.abs(one).mean(axis=0) for one in (genes[0].X, np.stack([*theirs.values()]))]
+    means = [np.abs(one.mean(axis=0)) for one in (genes[0].X, np.stack([*theirs.values()]))]
     assert float(whole["spearman"]) == pytest.approx(spearmanr(*means).statistic)
     assert float(whole["overlap_top"]) == (means[0].argmax() == means[1].argmax())
     assert float(whole["overlap_by_chance"]) == pytest.approx(1 / N_GENES)
@@ -407,7 +407,7 @@ def test_hostile_names_come_out_harmless(study):
         (("--model", "run", "--gene-sets", "tiny.toml"), 3, "'tiny.toml', line 1"),
         (("--model", "run", "--split", "new"), 3, "none of 34 cases is of the split new"),
         (("--model", "run", "--steps", 0), 2, "n_steps = 0 is out of range"),
-        (("--model", "run", "--gene-reference", "others"), 2, "did you mean 'other'?"),
+        (("--model", "run", "--gene-reference", "others"), 2, "Did you mean 'other'?"),
         (("--model", "run", "-o", "genes.h5ad"), 2, "is a file, expected a folder"),
         (("--model", "run", "--features", "gone"), 3, "no folder of features at 'gone'"),
     ],

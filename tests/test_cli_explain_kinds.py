@@ -69,6 +69,8 @@ def test_three_classes_chosen_genes_and_a_bag_of_one_patch(study, tmp_path):
     order = {row["id"]: row for row in read_csv(Path("run/genes.csv"))}
     means = np.array([[float(order[name][f"class_mean_{at}"]) for name in read] for at in range(3)])
     assert np.allclose(adata.varm["reference"].T, (means.sum(axis=0) - means) / 2, atol=1e-6)
+    ranked = [abs(float(row["mean_explained"])) for row in rows]
+    assert ranked == sorted(ranked, reverse=True)
     sizes = dict(zip(read, np.abs(adata.X).mean(axis=0).tolist(), strict=True))
     for row in rows:
         assert float(row["mean_abs"]) == pytest.approx(sizes[row["gene_id"]], abs=1e-7)

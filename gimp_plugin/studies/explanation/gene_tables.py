@@ -51,7 +51,7 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
     table = _gene_table(rows, values, own, inputs.classes)
     if len(inputs.models) > 1:
         theirs = np.stack([result.other_genes for _, result in known], axis=1)  # run, case, gene
-        table["n_runs_top"] = _write_others(folder / OTHERS, np.abs(own), np.abs(theirs), inputs)
+        table["n_runs_top"] = _write_others(folder / OTHERS, own, theirs, inputs)
     groups = np.array([int(row["group"]) for row in rows])
     n_groups = int(groups.max()) + 1
     summed = by_group(values, groups, n_groups=n_groups)  # case, class, group
@@ -79,14 +79,14 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
         obsm={f"groups_class_{place}": summed[:, place] for place in range(len(inputs.classes))},
         varm={"reference": _starts(inputs)},
     )
-    ranked = table.sort_values("mean_abs", ascending=False, kind="stable")
+    ranked = table.sort_values("mean_explained", ascending=False, kind="stable", key=np.abs)
     write_csv(folder / TOP_GENES, ranked.to_dict("records"), columns=list(ranked))
     _write_groups(folder / GROUPS, summed, groups, inputs.classes)
     top = ranked.head(N_TOP)
     shown = [f"{row['name'] or row['gene_id']}" for row in top.to_dict("records")]
     title = f"genes of {len(known)} cases"
-    means, sizes = top["mean_explained"].to_numpy(), top["mean_abs"].to_numpy()
-    write_figure(folder / TOP_PLOT, gene_bars(shown, means, sizes, title=title))
+    means = top["mean_explained"].to_numpy()
+    write_figure(folder / TOP_PLOT, gene_bars(shown, means, title=title))
     if gene_sets is not None:
         _write_sets(folder / SETS, gene_sets, table)
     return True
@@ -122,16 +122,16 @@ def _write_others(
     path: Path, own: NDArray[np.float32], theirs: NDArray[np.float32], inputs: Inputs
 ) -> NDArray[np.int64]:
     """Write one row another run, and count the runs in which each gene is among the top ones."""
-    rows = []  # both arrays are absolute, of shapes (case, gene) and (run, case, gene)
-    ours = own.mean(axis=0, dtype=np.float64)
+    rows = []  # shapes (case, gene) and (run, case, gene)
+    ours = _importance(own)
     found = _is_top(ours).astype(np.int64)
     for place, (model, values) in enumerate(zip(inputs.models[1:], theirs, strict=True)):
         asked = np.isfinite(values).any(axis=1)
         shared = np.isfinite(values).any(axis=0)
         if not shared.any():
             continue
-        mean = values[asked][:, shared].mean(axis=0, dtype=np.float64)
-        among = ours if asked.all() else own[asked].mean(axis=0, dtype=np.float64)
+        mean = _importance(values[asked][:, shared])
+        among = ours if asked.all() else _importance(own[asked])
         top = n_top(len(mean))
         found[np.flatnonzero(shared)[_is_top(mean)]] += 1
         rows.append(
@@ -149,6 +149,11 @@ def _write_others(
     columns = ("run", "model_sha256", "n_cases", "n_genes", "spearman", "n_top")
     write_csv(path, rows, columns=(*columns, "overlap_top", "overlap_by_chance"))
     return found
+
+
+def _importance(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Size of the mean over the cases, by which genes are ranked: what is no rule cancels out."""
+    return np.abs(values.mean(axis=0, dtype=np.float64))
 
 
 def _is_top(values: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -184,9 +189,9 @@ def _write_groups(
 
 
 def _write_sets(path: Path, gene_sets: Path, table: pd.DataFrame) -> None:
-    """Write the sets of a GMT file, tested on the mean absolute attribution."""
+    """Write the sets of a GMT file, tested on the size of the mean attribution."""
     names = pd.DataFrame({"gene_name": table["name"]})
     places = places_of_sets(read_gmt(gene_sets), table["gene_id"].tolist(), genes=names)
-    found = enriched(table["mean_abs"].to_numpy(), places)
+    found = enriched(np.abs(table["mean_explained"].to_numpy()), places)
     columns = ("name", "n_genes", "auc", "p", "q")
     write_csv(path, [one._asdict() for one in found], columns=columns)

@@ -24,9 +24,7 @@ MAX_LEGEND = 12
 PANEL_INCHES = 3.6
 
 
-def gene_bars(
-    names: Sequence[str], means: NDArray[np.float64], sizes: NDArray[np.float64], *, title: str
-) -> Figure:
+def gene_bars(names: Sequence[str], means: NDArray[np.float64], *, title: str) -> Figure:
     """Draw the genes that matter most, and which way they speak.
 
     Parameters
@@ -34,9 +32,7 @@ def gene_bars(
     names
         Of the genes, the first on top.
     means
-        Mean attribution of each; its sign colours the bar.
-    sizes
-        Mean absolute attribution of each, the length of the bar.
+        Mean attribution of each, the length of the bar.
     title
         Of the plot.
 
@@ -55,12 +51,12 @@ def gene_bars(
     ):
         chosen = (means >= 0) == (sign > 0)
         axes.barh(
-            places[chosen], sizes[chosen], color=colour, hatch=hatch, label=label, edgecolor="white"
+            places[chosen], means[chosen], color=colour, hatch=hatch, label=label, edgecolor="white"
         )
     axes.set_yticks(places, [plain(name) for name in names], fontsize=8)
-    axes.set_xlabel("mean |attribution|, nats")
+    axes.set_xlabel("mean attribution, nats")
     axes.set_title(plain(title), fontsize=9)
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(fontsize=8)
     return figure
 
 

@@ -131,8 +131,9 @@ def genes_of(one: Reported) -> tuple[Block, ...]:
         return lacking("no genes were explained", "a run with genes, without --skip genes")
     columns = [name for name in ("gene_id", "name", "group") if any(row.get(name) for row in rows)]
     with_runs = "n_runs_top" in rows[0]  # in how many runs the gene is one of the top ones
+    counted = f"The {min(N_TOP, len(rows))} of {len(rows):,} genes"
     top = Table(
-        caption=f"The {min(N_TOP, len(rows))} of {len(rows):,} genes with the largest attributions",
+        caption=f"{counted} with the largest mean attributions",
         header=[
             *(name.removesuffix("_id") for name in columns),
             *("mean |attribution|", "mean, to the explained class"),
