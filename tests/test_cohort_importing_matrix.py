@@ -135,6 +135,19 @@ def test_columns_that_are_no_genes_become_obs(imported, tmp_path):
     assert any("does not declare its scale" in text for text in record["warnings"])
 
 
+def test_names_that_look_like_numbers_keep_their_digits(imported, tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text(
+        "case_id,slide_id,accession,TP53,EGFR\n007,12,20240101123456788,1.5,99\n"
+        "7,1E1,20240101123456789,2.5,80\n"
+    )
+
+    _, adata = imported(path, obs_columns=("accession",), scale="tpm")
+
+    assert adata.obs["slide_id"].to_dict() == {"007": "12", "7": "1E1"}
+    assert adata.obs["accession"].tolist() == ["20240101123456788", "20240101123456789"]
+
+
 def test_a_cell_that_is_no_number_is_named_with_row_and_column(imported, tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("case_id,TP53,EGFR\nP1,1,2\nP2,3,high\n")
