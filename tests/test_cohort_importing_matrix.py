@@ -148,6 +148,20 @@ def test_names_that_look_like_numbers_keep_their_digits(imported, tmp_path):
     assert adata.obs["accession"].tolist() == ["20240101123456788", "20240101123456789"]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_class_that_is_not_known_is_no_class(imported, tmp_path, suffix):
+    path, plain = tmp_path / f"m.{suffix}", tmp_path / "m.csv"
+    plain.write_text("case_id,label,age,TP53,EGFR\n1,1,30,1.5,99\n2,NA,NA,2.5,80\n3,2,50,3.5,7\n")
+    if suffix == "parquet":
+        pd.read_csv(plain).to_parquet(path)
+
+    record, adata = imported(path, scale="tpm")
+
+    assert adata.obs["label"].tolist() == ["1", "", "2"]
+    assert adata.obs["age"].isna().tolist() == [False, True, False]
+    assert any("1 of 3 cases have no label in 'label': '2'" in text for text in record["warnings"])
+
+
 def test_a_cell_that_is_no_number_is_named_with_row_and_column(imported, tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("case_id,TP53,EGFR\nP1,1,2\nP2,3,high\n")

@@ -23,7 +23,7 @@ from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.cohort.scales import STANDARDISED
 from gimp_plugin.cohort.values import Table, resolve_scale
 from gimp_plugin.errors import CohortError, did_you_mean, listed
-from gimp_plugin.keys import LABEL, SLIDE_ID
+from gimp_plugin.keys import CASE_ID, LABEL, SLIDE_ID
 from gimp_plugin.storage.tables import Exclusion
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def build_cohort(source: Source, rules: ImportRules) -> Built:
     if rules.gene_table is not None:
         var, described = annotate(var, rules.gene_table)
         log.counts.append(described)
-    text_columns = (LABEL, rules.label_key or "", SAMPLE_ID, SLIDE_ID, PROJECT)
+    text_columns = (LABEL, rules.label_key or "", SAMPLE_ID, CASE_ID, SLIDE_ID, PROJECT)
     return Built(
         values=values,
         obs=typed(obs[cases], as_text=text_columns),
