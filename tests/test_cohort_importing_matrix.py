@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zipfile
 
 import numpy as np
@@ -160,6 +161,22 @@ def test_a_class_that_is_not_known_is_no_class(imported, tmp_path, suffix):
     assert adata.obs["label"].tolist() == ["1", "", "2"]
     assert adata.obs["age"].isna().tolist() == [False, True, False]
     assert any("1 of 3 cases have no label in 'label': '2'" in text for text in record["warnings"])
+
+
+def test_sources_on_two_scales_are_refused_or_told_of(imported, tmp_path):
+    values = drawn(3)
+    linear = cases_by_genes(tmp_path / "a.csv", values)
+    logarithmic = cases_by_genes(tmp_path / "b.csv", np.log2(values + 1), cases=("Q1", "Q2", "Q3"))
+    told = r"several scales: '.*a\.csv' looks like linear, '.*b\.csv' looks like log"
+
+    with pytest.raises(CohortError, match=told):
+        imported(linear, logarithmic)
+    record, _ = imported(linear, logarithmic, scale="tpm")
+    same, _ = imported(linear, cases_by_genes(tmp_path / "c.csv", values, cases=("Q1", "Q2", "Q3")))
+
+    assert any(re.search(told, text) for text in record["warnings"])
+    assert same["scale"] == "linear"
+    assert not any("several scales" in text for text in same["warnings"])
 
 
 def test_a_cell_that_is_no_number_is_named_with_row_and_column(imported, tmp_path):
