@@ -179,6 +179,15 @@ def test_sources_on_two_scales_are_refused_or_told_of(imported, tmp_path):
     assert not any("several scales" in text for text in same["warnings"])
 
 
+def test_genes_that_a_spreadsheet_renamed_are_told(imported, tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("gene,P1,P2\nTP53,1.5,99\n1-Mar,2.5,80\n2-Sep,3,4\n")
+
+    record, _ = imported(path, scale="tpm")
+
+    assert any("2 genes are named like dates" in text for text in record["warnings"])
+
+
 def test_a_cell_that_is_no_number_is_named_with_row_and_column(imported, tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("case_id,TP53,EGFR\nP1,1,2\nP2,3,high\n")
