@@ -16,6 +16,7 @@ from gimp_plugin.config import CohortSource
 from gimp_plugin.config.sources import DEFAULTS
 from gimp_plugin.data.cases import UNKNOWN, Case
 from gimp_plugin.data.known import known_cases
+from gimp_plugin.data.twins import warn_of_twins
 from gimp_plugin.data.views import warn_of_mixed_views
 from gimp_plugin.errors import BagError, SafetyError, listed
 from gimp_plugin.storage.atomic import sha256_json
@@ -173,6 +174,7 @@ def prepare(
     used = [bag for case in cases for bag in case.bags]
     feature_dim, encoder = _one_encoder(used)
     warn_of_mixed_views(used)
+    warn_of_twins(cases)
     return Study(
         cohort=cohort,
         obs=obs,
