@@ -166,9 +166,7 @@ def test_a_plugins_module_that_gives_another_shape_is_told_with_its_name(tmp_pat
     config = tiny_config(model__head="more", model__gene_encoder="wide").model
     with installing(tmp_path) as install:
         install("their-plugin", SHAPES, entry="theirs")
-        model = build_model(
-            config, n_genes=7, feature_dim=5, n_classes=3, seed=0, decoder=False
-        )
+        model = build_model(config, n_genes=7, feature_dim=5, n_classes=3, seed=0, decoder=False)
 
     with pytest.raises(PluginError, match=r"head 'more' of plugin 'theirs' .*\(2, 4\).*\(2, 3\)"):
         model.head(torch.zeros(2, model.fusion.out_dim))

@@ -198,7 +198,10 @@ def _stacked(sources: list[Source], rules: ImportRules) -> Source:
         obs=pd.concat(obs, ignore_index=True).astype(object),
         counts=(*(count for one in sources for count in one.counts), *counts),
         left_out=tuple(row for one in sources for row in one.left_out),
-        warnings=(*(text for one in sources for text in one.warnings), *([doubts] if doubts else [])),
+        warnings=(
+            *(text for one in sources for text in one.warnings),
+            *([doubts] if doubts else []),
+        ),
     )
 
 

@@ -293,7 +293,9 @@ def _read_parquet(path: Path, *, beside: Iterable[str], also: Iterable[str]) -> 
         columns=tuple(numbers),
         numbers=frame[numbers].to_numpy(dtype=np.float32),
         beside={
-            one: ["" if is_missing(cell) else cell_text(text_of(cell)) for cell in frame[one].tolist()]
+            one: [
+                "" if is_missing(cell) else cell_text(text_of(cell)) for cell in frame[one].tolist()
+            ]
             for one in layout.apart
         },
     )
