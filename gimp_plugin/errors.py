@@ -40,7 +40,7 @@ class ConfigError(GimpError, ValueError):
 
 
 class PluginError(GimpError, RuntimeError):
-    """A component that was asked for comes from a plugin that failed to load."""
+    """A component that was asked for comes from a plugin that fails."""
 
     exit_code = 2
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
 from click.testing import CliRunner
 
 from gimp_plugin import keys
+from gimp_plugin.assembly.build import build_model
 from gimp_plugin.cli.main import cli
+from gimp_plugin.errors import PluginError
 from gimp_plugin.storage import runs
 from tests.plugin_factory import installing
-from tests.study_factory import make_study, settings
+from tests.study_factory import make_study, settings, tiny_config
 
 PLUGIN = """
     from gimp_plugin.plugins import hookimpl
@@ -137,3 +140,35 @@ def test_bags_of_a_plugins_encoder_name_it_in_the_run_and_new_slides_are_refused
     assert [one["name"] for one in noted["feature_readers"]] == ["gimp"]
     assert refused.exit_code == 2
     assert "needs the patch encoder 'colour' of their-plugin 2.1, which is not" in refused.stderr
+
+
+SHAPES = """
+    from torch import nn
+    from gimp_plugin.plugins import hookimpl
+
+    class More(nn.Linear):
+        def __init__(self, config, *, in_dim, n_classes):
+            super().__init__(in_dim, n_classes + 1)
+
+    class Wide(nn.Linear):
+        def __init__(self, config, *, n_genes):
+            super().__init__(n_genes, 2 * config.dim)
+            self.dim = config.dim
+
+    @hookimpl
+    def gimp_components():
+        return [("head", "more", "their_plugin:More", "one class too many"),
+                ("gene-encoder", "wide", "their_plugin:Wide", "too wide")]
+"""
+
+
+def test_a_plugins_module_that_gives_another_shape_is_told_with_its_name(tmp_path):
+    config = tiny_config(model__head="more", model__gene_encoder="wide").model
+    with installing(tmp_path) as install:
+        install("their-plugin", SHAPES, entry="theirs")
+        model = build_model(config, n_genes=7, feature_dim=5, n_classes=3, seed=0, decoder=False)
+
+    with pytest.raises(PluginError, match=r"head 'more' of plugin 'theirs' .*\(2, 4\).*\(2, 3\)"):
+        model.head(torch.zeros(2, model.fusion.out_dim))
+    with pytest.raises(PluginError, match=r"gene-encoder 'wide' .*\(2, 32\).*\(2, 16\)"):
+        model.encode_genes(torch.zeros(2, 7))

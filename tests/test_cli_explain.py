@@ -41,8 +41,8 @@ def explain(*arguments, speed=QUICK):
     return gimp("explain", "--adata", "genes.h5ad", *speed, *arguments)
 
 
-def placed(folder, size=(1100, 900)):
-    """Tell every bag how large its patches and its slide are."""
+def placed(folder, size=(1100, 900), first=0):
+    """Tell every bag how large its patches and its slide are, and where the first one lies."""
     for path in sorted(folder.glob("*.h5")):
         info = read_info(path)
         features, n_patches = read_features(info), info.n_patches
@@ -52,7 +52,7 @@ def placed(folder, size=(1100, 900)):
         with BagWriter(
             path, dim=FEATURE_DIM, attributes=facts, coords_attributes={"patch_size_level0": SIDE}
         ) as writer:
-            writer.append(features, corners.astype(np.int32))
+            writer.append(features, corners.astype(np.int32) + first)
 
 
 def only(case_ids, folder):
@@ -435,12 +435,16 @@ def test_a_folder_of_somebody_else_and_one_of_other_settings_are_refused(study):
     changed = refused(study, 3, "explain", *options, "-o", "why")
     mean = ("--gene-reference", "mean")
     compared = refused(study, 3, "explain", *options, *QUICK, *mean, "-o", "why")
+    placed(Path("few"), first=1)
+    moved = refused(study, 3, "explain", *options, *QUICK, "-o", "why")
+    placed(Path("few"))
     kept = {path: path.stat().st_mtime_ns for path in Path("why/cases").iterdir()}
     done = explain(*options, "--format", "csv", "--overwrite", "-o", "why")
 
     assert "'thesis.txt'" in said
     assert "with other settings" in changed
     assert "with other settings" in compared
+    assert "other cases" in moved
     assert done.exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in Path("why/cases").iterdir()} == kept
     assert not list(Path("why/patches").glob("*.geojson"))

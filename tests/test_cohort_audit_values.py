@@ -146,6 +146,29 @@ def test_genes_of_one_name_but_for_their_version_are_found():
     assert "ENSG00000000005" in found.found
 
 
+def test_names_that_are_hardly_those_of_genes_are_found():
+    names = [*(f"G{column}" for column in range(6)), "1-Mar", "Sep-02", "2006-09-02", "os_days"]
+
+    found = genes.check_gene_names(subject_of(log_values(n_genes=10), gene_ids=names))
+
+    assert found.verdict == "finding"
+    assert "3 genes are named like dates" in found.found
+    assert (
+        "1 genes are named by words in small letters, unlike the others: 'os_days'" in found.found
+    )
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["MARCHF1", "SEPTIN2", "DEC1", "C1orf112", "hsa-mir-21", "uc_338", "5S_rRNA", "NKX2-1"],
+        ["egfra", "tpma", "myca", "tp53", "krt4", "sox2", "pax6a", "neb"],
+    ],
+)
+def test_names_of_genes_are_not_found(names):
+    assert genes.check_gene_names(subject_of(log_values(n_genes=8), gene_ids=names)).verdict == "ok"
+
+
 def test_genes_with_the_same_values_are_found_unless_they_are_hardly_expressed():
     values = log_values()
     values[:, 9] = values[:, 4]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zipfile
 
 import numpy as np
@@ -133,6 +134,58 @@ def test_columns_that_are_no_genes_become_obs(imported, tmp_path):
     assert record["scale"] == "linear"
     assert record["scale_guessed"]
     assert any("does not declare its scale" in text for text in record["warnings"])
+
+
+def test_names_that_look_like_numbers_keep_their_digits(imported, tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text(
+        "case_id,slide_id,accession,TP53,EGFR\n007,12,20240101123456788,1.5,99\n"
+        "7,1E1,20240101123456789,2.5,80\n"
+    )
+
+    _, adata = imported(path, obs_columns=("accession",), scale="tpm")
+
+    assert adata.obs["slide_id"].to_dict() == {"007": "12", "7": "1E1"}
+    assert adata.obs["accession"].tolist() == ["20240101123456788", "20240101123456789"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_class_that_is_not_known_is_no_class(imported, tmp_path, suffix):
+    path, plain = tmp_path / f"m.{suffix}", tmp_path / "m.csv"
+    plain.write_text("case_id,label,age,TP53,EGFR\n1,1,30,1.5,99\n2,NA,NA,2.5,80\n3,2,50,3.5,7\n")
+    if suffix == "parquet":
+        pd.read_csv(plain).to_parquet(path)
+
+    record, adata = imported(path, scale="tpm")
+
+    assert adata.obs["label"].tolist() == ["1", "", "2"]
+    assert adata.obs["age"].isna().tolist() == [False, True, False]
+    assert any("1 of 3 cases have no label in 'label': '2'" in text for text in record["warnings"])
+
+
+def test_sources_on_two_scales_are_refused_or_told_of(imported, tmp_path):
+    values = drawn(3)
+    linear = cases_by_genes(tmp_path / "a.csv", values)
+    logarithmic = cases_by_genes(tmp_path / "b.csv", np.log2(values + 1), cases=("Q1", "Q2", "Q3"))
+    told = r"several scales: '.*a\.csv' looks like linear, '.*b\.csv' looks like log"
+
+    with pytest.raises(CohortError, match=told):
+        imported(linear, logarithmic)
+    record, _ = imported(linear, logarithmic, scale="tpm")
+    same, _ = imported(linear, cases_by_genes(tmp_path / "c.csv", values, cases=("Q1", "Q2", "Q3")))
+
+    assert any(re.search(told, text) for text in record["warnings"])
+    assert same["scale"] == "linear"
+    assert not any("several scales" in text for text in same["warnings"])
+
+
+def test_genes_that_a_spreadsheet_renamed_are_told(imported, tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("gene,P1,P2\nTP53,1.5,99\n1-Mar,2.5,80\n2-Sep,3,4\n")
+
+    record, _ = imported(path, scale="tpm")
+
+    assert any("2 genes are named like dates" in text for text in record["warnings"])
 
 
 def test_a_cell_that_is_no_number_is_named_with_row_and_column(imported, tmp_path):

@@ -34,6 +34,7 @@ def refusal(column: Any, key: str = "label") -> str:
         (np.array([1.0, 0.0, 1.0]), ["1", "0", "1"]),
         (np.array([True, False, True]), ["True", "False", "True"]),
         (pd.array(["b", "a", "b"], dtype="string"), ["b", "a", "b"]),
+        (["b ", "a", "b"], ["b", "a", "b"]),
     ],
 )
 def test_classes_are_text_by_case(column: Any, classes: list[str]) -> None:

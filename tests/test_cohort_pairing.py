@@ -78,6 +78,12 @@ def test_an_empty_column_of_obs_leaves_it_to_the_names() -> None:
     assert pair(["A"], ["A"], obs_slides={"A": None}).slides == {"A": ("A",)}
 
 
+def test_slides_of_the_cohorts_own_column_may_be_numbers():
+    pairing = pair(["1", "2"], ["1", "2"], obs_slides={"1": 2, "2": 1.0})
+
+    assert pairing.slides == {"1": ("2",), "2": ("1",)}
+
+
 def test_equal_names_pair() -> None:
     pairing = pair(["A", "B"], ["B", "C"])
 

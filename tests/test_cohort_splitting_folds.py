@@ -232,6 +232,26 @@ def test_classes_from_other_sites_are_balanced_too() -> None:
         assert abs(held - totals[label] / 5) <= 1
 
 
+@pytest.mark.parametrize("n_folds", [0, 3])
+def test_no_two_repeats_by_site_are_judged_on_the_same_sites(n_folds: int) -> None:
+    labels = {f"P{case:02d}": "ab"[case % 2] for case in range(60)}
+    sites = {name: f"s{int(name[1:]) // 2 % 9}" for name in labels}
+    plan = FoldPlan(n_folds=n_folds, n_repeats=3)
+
+    folds = draw_folds(labels, plan, sites=sites)
+
+    tested = [frozenset(sites[name] for name in splits.of("test")) for splits in folds]
+    assert len(set(tested)) == len(folds) == 3 * (n_folds or 1)
+
+
+def test_repeats_by_site_that_there_are_not_are_refused() -> None:
+    labels = {f"P{case:02d}": "ab"[case % 2] for case in range(60)}
+    sites = {name: f"s{int(name[1:]) // 2 % 3}" for name in labels}
+
+    with pytest.raises(SplitError, match="whose parts are not those of another repeat"):
+        draw_folds(labels, FoldPlan(n_folds=3, n_repeats=2), sites=sites)
+
+
 def test_a_class_from_too_few_sites_is_named_with_them() -> None:
     labels = labels_of_sizes({"a": 20, "b": 20})
     sites = {name: "xy"[int(name[1:]) % 2] if name[0] == "b" else name for name in labels}

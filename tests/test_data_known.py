@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import anndata
 import pytest
 
 from gimp_plugin import keys
@@ -47,6 +48,19 @@ def test_a_table_of_labels_is_a_cohort_of_slides(
     assert study.case_ids == same.case_ids
     assert not any(case.has_genes for case in study.cases)
     assert study.fingerprint()["bags"] == same.fingerprint()["bags"]
+
+
+def test_other_names_of_the_genes_count_for_what_a_study_is_made_of(both: CohortSource) -> None:
+    adata = anndata.read_h5ad(both.adata)
+    found = []
+    for name in (None, "A", "B"):
+        if name is not None:
+            adata.var["gene_name"] = [f"{name}{gene}" for gene in range(adata.n_vars)]
+            adata.write_h5ad(both.adata)
+        found.append(prepare(both).fingerprint())
+
+    assert len({one["expression"] for one in found}) == 3
+    assert len({(one["labels"], one["bags"]) for one in found}) == 1
 
 
 def test_a_model_of_slides_trains_and_predicts_without_a_cohort(

@@ -23,7 +23,7 @@ def cases(tmp_path):
     def make(**made):
         for name, told in made.items():
             said = {} if told is None else {"extraction_config": json.dumps(told)}
-            rng = np.random.default_rng(0)
+            rng = np.random.default_rng(ord(name))
             make_bag(tmp_path / f"{name}.h5", 3, 0.5, rng=rng, encoder="untrained", **said)
         return prepare(CohortSource(features=tmp_path), modalities="slides", labelled=False).cases
 
@@ -60,3 +60,16 @@ def test_alike_and_unknown_patches_are_no_matter(cases, caplog, told):
     predictable(found, run_of({}), None)
 
     assert not caplog.messages
+
+
+def test_a_slide_that_stands_twice_is_told_with_its_cases(tmp_path, caplog):
+    for name in "abc":
+        make_bag(tmp_path / f"{name}.h5", 5, 0.5, rng=np.random.default_rng(0 if name < "c" else 1))
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id\na,P1\nb,P2\nc,P2\n")
+    source = CohortSource(features=tmp_path, slide_table=table)
+
+    prepare(source, modalities="slides", labelled=False)
+
+    told = "1 slides stand under several names, and count as often: 'a of case P1 = b of case P2'"
+    assert told in caplog.messages

@@ -144,6 +144,18 @@ def test_values_of_a_plugins_reader_are_checked_like_ours(plugin, folder):
         read_features(info, 2)
 
 
+def test_a_reader_that_gives_other_rows_than_asked_for_is_refused(plugin, folder):
+    with h5py.File(folder / "lab.h5", "w") as file:
+        file.attrs["lab"] = "x"
+        file["t"] = np.zeros((5, 2), "f4")  # LAB says 3 patches whatever the file holds
+    lab = read_info(folder / "lab.h5")
+
+    with pytest.raises(BagError, match=r"gave rows 0 to None of shape \(5, 2\).*expected \(3, 2\)"):
+        read_features(lab)
+    with pytest.raises(BagError, match=r"gave corners of shape \(29, 3\)"):
+        read_coords(read_info(write(folder / "b.npz", draw(29, 7)[0], np.zeros((29, 3)))))
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [

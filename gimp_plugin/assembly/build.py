@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from gimp_plugin.assembly.guarding import guarded
 from gimp_plugin.assembly.seeding import seeded
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.gimp import GimpModel
@@ -57,6 +58,7 @@ def build_model(
         make = load("system", config.system)
         with seeded(seed, "weights"):
             system = make(config, feature_dim=feature_dim, n_genes=n_genes, n_classes=n_classes)
+        system = guarded(system, "system", config.system, size=n_classes)
         return SystemModel(system, feature_norm=config.feature_norm)
     with seeded(seed, "weights"):
         gene_encoder: nn.Module | None = None
@@ -64,11 +66,17 @@ def build_model(
         aggregator: nn.Module | None = None
         if config.has_genes:
             gene_encoder = load("gene-encoder", config.gene_encoder)(config, n_genes=n_genes)
+            gene_encoder = guarded(
+                gene_encoder, "gene-encoder", config.gene_encoder, size=config.dim
+            )
         if config.has_slides:
             patches = PatchEmbedding(feature_dim, config.dim, norm=config.feature_norm)
             aggregator = load("aggregator", config.aggregator)(config)
+            aggregator = guarded(aggregator, "aggregator", config.aggregator, size=config.dim)
         fusion = load("fusion", config.fusion)(config)
+        fusion = guarded(fusion, "fusion", config.fusion, size=fusion.out_dim)
         head = load("head", config.head)(config, in_dim=fusion.out_dim, n_classes=n_classes)
+        head = guarded(head, "head", config.head, size=n_classes)
         reconstructs = decoder and config.has_slides
         return GimpModel(
             gene_encoder=gene_encoder,

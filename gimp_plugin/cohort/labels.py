@@ -137,8 +137,8 @@ def _kind(value: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Write a class as text."""
-    return str(int(value)) if _kind(value) == "whole numbers" else str(value)
+    """Write a class as text, without space around it: `LUAD` and `LUAD ` are one class."""
+    return str(int(value)) if _kind(value) == "whole numbers" else str(value).strip()
 
 
 def is_missing(value: Any) -> bool:

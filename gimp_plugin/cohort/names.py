@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -23,6 +24,46 @@ _REMEDY = {
     "obs": "keep one row a case; several samples a patient: gimp import-genes --case-key",
     "var": "gimp import-genes --duplicate-genes sum, mean or first makes one gene of them",
 }
+
+
+_DATE = re.compile(
+    r"\d{1,2}[-./ ]{1,2}[A-Za-z]{3,4}([-./ ]\d{2,4})?"
+    r"|[A-Z][a-z]{2,3}[-./ ]\d{1,2}"
+    r"|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}.*"
+)
+_WORD = re.compile(r"[a-z]{3,}([_. ][a-z]+)*|[a-z]+([_. ][a-z]+)+")
+
+
+def doubtful_names(gene_ids: Sequence[str]) -> list[str]:
+    """Say which names are hardly those of genes.
+
+    A spreadsheet turns MARCH1 into 1-Mar and SEPT2 into 2-Sep (doi 10.1186/s13059-016-1044-7); a
+    word in small letters among symbols, as `age_at_diagnosis`, is a column that is no gene.
+
+    Parameters
+    ----------
+    gene_ids
+        Names of the genes.
+
+    Returns
+    -------
+    A sentence for each kind that there is.
+
+    Examples
+    --------
+    >>> doubtful_names(["TP53", "1-Mar", "Sep-02", "C1orf112"])
+    ["2 genes are named like dates, as a spreadsheet renames them: '1-Mar', 'Sep-02'"]
+    """
+    dates = [name for name in gene_ids if _DATE.fullmatch(name)]
+    words = [name for name in gene_ids if _WORD.fullmatch(name)]
+    told = []
+    if dates:
+        text = f"{len(dates)} genes are named like dates, as a spreadsheet renames them"
+        told.append(f"{text}: {listed(dates)}")
+    if 0 < len(words) <= len(gene_ids) / 5:
+        text = f"{len(words)} genes are named by words in small letters, unlike the others"
+        told.append(f"{text}: {listed(words)}")
+    return told
 
 
 def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[str, ...]:

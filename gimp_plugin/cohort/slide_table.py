@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from gimp_plugin.cohort.ids import same_case, tcga_case
+from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.cohort.tables import read_table
 from gimp_plugin.errors import PairingError, listed
 from gimp_plugin.keys import CASE_ID, SLIDE_ID
@@ -53,7 +54,8 @@ def slides_of_obs(obs_slides: Mapping[str, object], *, where: str = "obs") -> di
     Parameters
     ----------
     obs_slides
-        Cell of each case: one slide id, several with `;` between them, or nothing.
+        Cell of each case: one slide id, several with `;` between them, or nothing. A whole number
+        is a slide id, too.
     where
         Name of the source, for messages.
 
@@ -66,7 +68,7 @@ def slides_of_obs(obs_slides: Mapping[str, object], *, where: str = "obs") -> di
     PairingError
         If a slide has two cases.
     """
-    cells = {case: cell for case, cell in obs_slides.items() if isinstance(cell, str)}
+    cells = {case: text_of(cell) for case, cell in obs_slides.items() if not is_missing(cell)}
     pairs = (
         (slide_id.strip(), case_id)
         for case_id, cell in cells.items()

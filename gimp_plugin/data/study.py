@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.expression import Cohort
+from gimp_plugin.cohort.names import other_names
 from gimp_plugin.cohort.pairing import Pairing, apply_missing, pair
 from gimp_plugin.config import CohortSource
 from gimp_plugin.config.sources import DEFAULTS
 from gimp_plugin.data.cases import UNKNOWN, Case
 from gimp_plugin.data.known import known_cases
+from gimp_plugin.data.left_out import without_anything, without_label
+from gimp_plugin.data.twins import warn_of_twins
 from gimp_plugin.data.views import warn_of_mixed_views
 from gimp_plugin.errors import BagError, SafetyError, listed
 from gimp_plugin.storage.atomic import sha256_json
@@ -28,9 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PATHS = {"adata", "labels", "features", "slide_table"}
-NO_LABEL = "no label: its case is not in the cohort"
-NO_CLASS = "no class"
-NOTHING = "nothing that the model reads"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,9 @@ class Study:
         for case in self.cases:  # one at a time: a copy of all would take as much memory again
             if case.has_genes:
                 expression.update(values[case.gene_row].tobytes())
-        expression.update(sha256_json([self.cohort.gene_ids, self.cohort.scale]).encode())
+        known: list[object] = [self.cohort.gene_ids, self.cohort.scale]
+        names = other_names(self.cohort.genes)  # by which genes are found, too
+        expression.update(sha256_json([*known, names] if any(names) else known).encode())
         bags = {
             case.case_id: [[bag.slide_id, bag.fingerprint] for bag in case.bags]
             for case in self.cases
@@ -157,7 +159,7 @@ def prepare(
     rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)} if has_genes else {}
     if labelled:  # prediction names them itself
         slides = {case_id: own for case_id, own in slides.items() if own or case_id in rows}
-    exclusions += _without_anything(obs, slides, exclusions)
+    exclusions += without_anything(obs, slides, exclusions)
     keeps_all = not labelled or (unlabelled and source.unlabelled == "use")
     cases = tuple(
         Case(
@@ -169,10 +171,11 @@ def prepare(
         if case_id in labels or keeps_all
     )
     if not keeps_all:
-        exclusions += _without_label(slides, obs, labels, source)
+        exclusions += without_label(slides, obs, labels, source)
     used = [bag for case in cases for bag in case.bags]
     feature_dim, encoder = _one_encoder(used)
     warn_of_mixed_views(used)
+    warn_of_twins(cases)
     return Study(
         cohort=cohort,
         obs=obs,
@@ -206,35 +209,6 @@ def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> 
             is_path = name in PATHS and value is not None
             changes[name] = Path(value) if is_path else value
     return replace(source, **changes)
-
-
-def _without_label(
-    slides: Mapping[str, object],
-    obs: pd.DataFrame,
-    labels: Mapping[str, str],
-    source: CohortSource,
-) -> tuple[Exclusion, ...]:
-    """Cases that have no class."""
-    bare = [case_id for case_id in slides if case_id not in labels]
-    if bare:
-        logger.warning("%d cases have no class and are left out: %s", len(bare), listed(bare))
-    known = set(map(str, obs.index)) if source.unlabelled else set()
-    reason = NO_LABEL if source.labels is None else f"not in {str(source.labels)!r}"
-    return tuple(
-        Exclusion(case_id, "", "labels", NO_CLASS if case_id in known else reason)
-        for case_id in bare
-    )
-
-
-def _without_anything(
-    obs: pd.DataFrame, slides: Mapping[str, object], known: Sequence[Exclusion]
-) -> tuple[Exclusion, ...]:
-    """Cases that have nothing of what the model reads."""
-    said = {one.case_id for one in known}.union(slides)
-    bare = [case_id for case_id in map(str, obs.index) if case_id not in said]
-    if bare:
-        logger.warning("%d cases have %s and are left out: %s", len(bare), NOTHING, listed(bare))
-    return tuple(Exclusion(case_id, "", "pairing", NOTHING) for case_id in bare)
 
 
 def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:

@@ -12,6 +12,7 @@ from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, 
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.gene_match import RULE, match_genes
 from gimp_plugin.cohort.ids import gene_without_version, is_ensembl
+from gimp_plugin.cohort.names import doubtful_names
 from gimp_plugin.errors import GimpError
 from gimp_plugin.storage.runs import read_run
 
@@ -47,17 +48,23 @@ def check_gene_names(subject: Subject) -> Finding:
     counts = Counter(gene_without_version(name) for name in subject.gene_ids)
     empty = counts.pop("", 0)
     repeated = [name for name, count in counts.items() if count > 1]
-    if not empty and not repeated:
+    doubts = doubtful_names(list(counts))
+    if not (empty or repeated or doubts):
         return ok(NAMES, "each gene has one name of its own")
     parts = [f"{counted(empty, 'gene')} without a name"] if empty else []
     if repeated:
         n_names = counted(len(repeated), "name")
         parts.append(f"{n_names} of more than one gene: {named(repeated)}")
+    why = "which of the genes is meant cannot be told; training refuses such a table"
+    remedy = "gimp import-genes --duplicate-genes sum, mean or first makes one gene of them"
+    if doubts:
+        why = "such a gene is not found in another table, or is no gene and may tell the class"
+        remedy = "take the names from the source, and columns that are no genes out of the table"
     return finding(
         NAMES,
-        "; ".join(parts),
-        why="which of the genes is meant cannot be told; training refuses such a table",
-        remedy="gimp import-genes --duplicate-genes sum, mean or first makes one gene of them",
+        "; ".join([*parts, *doubts]),
+        why=why,
+        remedy=remedy,
         n_empty=empty,
         repeated=repeated[:100],
     )

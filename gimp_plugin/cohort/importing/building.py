@@ -20,10 +20,11 @@ from gimp_plugin.cohort.importing.rules import PER_ALIQUOT, ImportRules
 from gimp_plugin.cohort.importing.sheets import PRESERVATION, PROJECT
 from gimp_plugin.cohort.importing.source import Source
 from gimp_plugin.cohort.labels import is_missing, text_of
+from gimp_plugin.cohort.names import doubtful_names
 from gimp_plugin.cohort.scales import STANDARDISED
 from gimp_plugin.cohort.values import Table, resolve_scale
 from gimp_plugin.errors import CohortError, did_you_mean, listed
-from gimp_plugin.keys import LABEL
+from gimp_plugin.keys import CASE_ID, LABEL, SLIDE_ID
 from gimp_plugin.storage.tables import Exclusion
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ def build_cohort(source: Source, rules: ImportRules) -> Built:
     by_case, obs = _cases(source, rules, log)
     plan = plan_genes(source.genes, rules, where=source.where)
     log.counts.extend(plan.counts)
+    for doubt in doubtful_names(plan.genes.index.tolist()):
+        log.tell(f"{source.where}: {doubt} (a column that is no gene is named by --obs-column)")
     raw = _read(source, plan, by_case)
     kept = _without_missing(raw, rules, log)
     declared = rules.scale or source.scale
@@ -96,7 +99,7 @@ def build_cohort(source: Source, rules: ImportRules) -> Built:
     if rules.gene_table is not None:
         var, described = annotate(var, rules.gene_table)
         log.counts.append(described)
-    text_columns = (LABEL, rules.label_key or "", SAMPLE_ID, PROJECT)
+    text_columns = (LABEL, rules.label_key or "", SAMPLE_ID, CASE_ID, SLIDE_ID, PROJECT)
     return Built(
         values=values,
         obs=typed(obs[cases], as_text=text_columns),

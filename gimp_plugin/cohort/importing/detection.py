@@ -18,6 +18,7 @@ from gimp_plugin.cohort.importing.report import Count
 from gimp_plugin.cohort.importing.rules import AUTO, PER_ALIQUOT, ImportRules
 from gimp_plugin.cohort.importing.source import Reader, Source
 from gimp_plugin.cohort.importing.tables import delimiter_of
+from gimp_plugin.cohort.scales import guess_scale
 from gimp_plugin.errors import CohortError, MissingFileError, listed
 
 SHEET, OTHER = "sheet", "other"
@@ -70,7 +71,7 @@ def open_source(paths: Sequence[Path], rules: ImportRules) -> Source:
         where = repr(str(paths[0])) if len(paths) == 1 else f"{len(chosen)} files"
         return make(chosen, all_sheets, scale=rules.scale, where=where)
     opened = [_open_one(layout, path, rules) for path in chosen]
-    return opened[0] if len(opened) == 1 else _stacked(opened, shared=rules.shared_genes)
+    return opened[0] if len(opened) == 1 else _stacked(opened, rules)
 
 
 def format_of(path: Path, rules: ImportRules) -> str:
@@ -164,9 +165,9 @@ def _open_one(layout: str, path: Path, rules: ImportRules) -> Source:
     return matrix.matrix_source(path, rules)
 
 
-def _stacked(sources: list[Source], *, shared: bool) -> Source:
+def _stacked(sources: list[Source], rules: ImportRules) -> Source:
     """Sources of the same genes, one below the other."""
-    first = sources[0]
+    first, shared = sources[0], rules.shared_genes
     tables = [source.genes for source in sources]
     rows = genes.shared(tables) if shared else _same_genes(sources)
     bounds = np.cumsum([0, *(len(source.sample_ids) for source in sources)])
@@ -174,6 +175,10 @@ def _stacked(sources: list[Source], *, shared: bool) -> Source:
     if len(scales) > 1:
         named = ", ".join(f"{one.where}: {one.scale}" for one in sources)
         raise CohortError(f"the sources are on several scales: {named}", hint="give --scale")
+    doubts = _several_scales(sources) if scales == {None} else ""
+    if doubts and rules.scale is None:
+        hint = "bring them to one scale first, or give --scale if they are on one"
+        raise CohortError(doubts, hint=hint)
     obs = [
         one.obs.assign(
             **{SOURCE_FILE: pd.Series(one.files[0].name, index=one.obs.index, dtype=object)}
@@ -193,8 +198,27 @@ def _stacked(sources: list[Source], *, shared: bool) -> Source:
         obs=pd.concat(obs, ignore_index=True).astype(object),
         counts=(*(count for one in sources for count in one.counts), *counts),
         left_out=tuple(row for one in sources for row in one.left_out),
-        warnings=tuple(text for one in sources for text in one.warnings),
+        warnings=(
+            *(text for one in sources for text in one.warnings),
+            *([doubts] if doubts else []),
+        ),
     )
+
+
+def _several_scales(sources: list[Source]) -> str:
+    """Say which scale each source looks like where they differ, else nothing."""
+    looks = {}
+    for one in sources:
+        values = one.read(range(len(one.sample_ids)), np.arange(len(one.genes)))
+        values[~np.isfinite(values)] = 0
+        try:
+            looks[one.where] = guess_scale(values, where=one.where)
+        except CohortError:  # between a logarithmic and a linear one
+            continue
+    if len(set(looks.values())) < 2:
+        return ""
+    told = ", ".join(f"{where} looks like {scale}" for where, scale in looks.items())
+    return f"the sources seem to be on several scales: {told}"
 
 
 def _same_genes(sources: list[Source]) -> list[np.ndarray]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gimp_plugin.cohort.importing.files import PARQUET, check_text, lines_of, opened_text, start_of
 from gimp_plugin.cohort.importing.tables import cell_text, check_header, delimiter_of
+from gimp_plugin.cohort.labels import is_missing, text_of
 from gimp_plugin.errors import CohortError, did_you_mean, listed
 
 NAME_COLUMNS = (
@@ -178,7 +179,7 @@ class _Layout:
                 raise CohortError(f"{problem}, the header {len(self.header)}", hint=hint)
             names.append(cells[self.name].strip())
             for one, column in self.apart.items():
-                beside[one].append(cells[column].strip())
+                beside[one].append(cell_text(cells[column]))
             texts = cells[first:last] if span else [cells[column] for column in self.numbers]
             values.append(self._numbers(texts, names[-1], number))
         if not names:
@@ -288,10 +289,13 @@ def _read_parquet(path: Path, *, beside: Iterable[str], also: Iterable[str]) -> 
     return Grid(
         where=where,
         corner=header[layout.name],
-        rows=tuple(str(name) for name in frame[header[layout.name]]),
+        rows=tuple(text_of(name) for name in frame[header[layout.name]].tolist()),
         columns=tuple(numbers),
         numbers=frame[numbers].to_numpy(dtype=np.float32),
         beside={
-            one: ["" if cell is None else str(cell) for cell in frame[one]] for one in layout.apart
+            one: [
+                "" if is_missing(cell) else cell_text(text_of(cell)) for cell in frame[one].tolist()
+            ]
+            for one in layout.apart
         },
     )

@@ -185,7 +185,8 @@ def fulfils(obs: pd.DataFrame, condition: str) -> list[bool]:
 def typed(obs: pd.DataFrame, *, as_text: Sequence[str]) -> pd.DataFrame:
     """Columns of text that are all numbers become numbers; names may not hold a slash.
 
-    Numbers with leading zeros stay text, and so do the columns in `as_text`.
+    Numbers with leading zeros or more digits than a float holds stay text, and so do the columns
+    in `as_text`.
 
     Returns
     -------
@@ -212,11 +213,11 @@ def _typed(cells: list[Any], *, text: bool) -> pd.Series:
 
 
 def _is_number(cell: Any) -> bool:
-    """Whether a cell is a finite number, and no code with leading zeros."""
+    """Whether a cell is a finite number, and no code with leading zeros or many digits."""
     if isinstance(cell, bool):
         return False
     text = str(cell)
-    if re.match(r"[+-]?0\d", text) or "_" in text:
+    if re.match(r"[+-]?(0\d|\d{16})", text) or "_" in text:
         return False
     try:
         return math.isfinite(float(text))

@@ -73,7 +73,7 @@ def draw_folds(
     plan
         What to draw.
     sites
-        Site by case id. No site is then in two parts of a fold.
+        Site by case id. No site is then in two parts of a fold, and no test part occurs twice.
 
     Returns
     -------
@@ -82,21 +82,19 @@ def draw_folds(
     Raises
     ------
     SplitError
-        If a class has too few patients or sites for every part to have it, or a patient has two
-        sites.
+        If a class has too few patients or sites for every part to have it, a patient has two
+        sites, or no repeat is found whose test parts are not those of another.
     """
-    rounds = [_Round(labels, plan, repeat, sites) for repeat in range(plan.n_repeats)]
-    if not plan.n_folds:
-        drawn = {
-            f"r{round_.repeat}" if plan.n_repeats > 1 else "0": round_.one_draw()
-            for round_ in rounds
-        }
-    else:
-        drawn = {
-            f"r{round_.repeat}f{fold}" if plan.n_repeats > 1 else str(fold): parts
-            for round_ in rounds
-            for fold, parts in enumerate(round_.folds())
-        }
+    drawn: dict[str, dict[str, str]] = {}
+    taken: set[frozenset[str]] = set()
+    for repeat in range(plan.n_repeats):
+        round_ = _Round(labels, plan, repeat, sites, frozenset(taken))
+        first = f"r{repeat}" if plan.n_repeats > 1 else ""
+        for fold, parts in round_.folds():
+            drawn[f"{first}f{fold}" if first and plan.n_folds else first or str(fold)] = parts
+            tested = (case_id for case_id, part in parts.items() if part == TEST)
+            if sites is not None:
+                taken.add(frozenset(sites[case_id] for case_id in tested))
     kind = "" if sites is None else " by whole sites"
     source = f"splits drawn{kind} with seed {plan.seed}"
     return tuple(
@@ -163,25 +161,29 @@ class _Round:
     plan: FoldPlan
     repeat: int
     sites: Mapping[str, str] | None
+    taken: frozenset[frozenset[str]]
 
     def one_draw(self) -> dict[str, str]:
         """Draw 60/20/20; the first repeat is the draw that training does itself."""
         seed = self.plan.seed if self.repeat == 0 else self._seed()
         if self.sites is None:
             return dict(draw_splits(self.labels, seed=seed).parts)
-        places = place_cases(self.labels, self.sites, THREE_PARTS, seed=seed)
+        places = place_cases(self.labels, self.sites, THREE_PARTS, seed=seed, taken=self.taken)
         return {case_id: PARTS[place] for case_id, place in places.items()}
 
-    def folds(self) -> list[dict[str, str]]:
-        """Draw folds; every case is in the test part of one."""
+    def folds(self) -> list[tuple[int, dict[str, str]]]:
+        """Draw folds by number, every case in the test part of one; or the only draw."""
+        if not self.plan.n_folds:
+            return [(0, self.one_draw())]
         fold_of = self._test_folds()
-        return [self._with_val(fold_of, fold) for fold in range(self.plan.n_folds)]
+        return [(fold, self._with_val(fold_of, fold)) for fold in range(self.plan.n_folds)]
 
     def _test_folds(self) -> dict[str, int]:
         """Number of the fold that each case is tested in."""
         n_folds, seed = self.plan.n_folds, self._seed()
         if self.sites is not None:
-            return place_cases(self.labels, self.sites, [1 / n_folds] * n_folds, seed=seed)
+            shares = [1 / n_folds] * n_folds
+            return place_cases(self.labels, self.sites, shares, seed=seed, taken=self.taken)
         class_of = classes_of_patients(self.labels)
         counts = Counter(class_of.values())
         check_counts(counts, least=n_folds, what=f"one for each of {n_folds} folds")

@@ -11,7 +11,7 @@ best folds, but what they miss is small, and it is shown.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,11 @@ class _Problem:
 
 
 def place_sites(
-    sites: Mapping[str, Mapping[str, int]], shares: Sequence[float], *, seed: int
+    sites: Mapping[str, Mapping[str, int]],
+    shares: Sequence[float],
+    *,
+    seed: int,
+    taken: Collection[frozenset[str]] = (),
 ) -> dict[str, int]:
     """Give each site to a part so that the parts hold their shares of each class.
 
@@ -62,10 +66,17 @@ def place_sites(
         Share of the cases that each part should hold; they add up to 1.
     seed
         Of the beginnings; the order of the sites is of no account.
+    taken
+        Sets of sites that no part may be.
 
     Returns
     -------
     Number of the part, by site.
+
+    Raises
+    ------
+    SplitError
+        If every way that was found has a part that is taken.
     """
     names = sorted(sites)
     classes = sorted({label for counts in sites.values() for label in counts})
@@ -79,12 +90,21 @@ def place_sites(
         _improved(problem, generator.choice(len(shares), size=len(names), p=shares))
         for _ in range(N_STARTS)
     ]
-    best = min(found, key=lambda places: round(problem.cost(places), 12))
+    fresh = [places for places in found if not _parts(names, places).intersection(taken)]
+    if not fresh:
+        told = "no way was found to part the sites whose parts are not those of another repeat"
+        raise SplitError(told, hint="give fewer repeats, or do not draw by site")
+    best = min(fresh, key=lambda places: round(problem.cost(places), 12))
     return {name: int(place) for name, place in zip(names, best, strict=True)}
 
 
 def place_cases(
-    labels: Mapping[str, str], sites: Mapping[str, str], shares: Sequence[float], *, seed: int
+    labels: Mapping[str, str],
+    sites: Mapping[str, str],
+    shares: Sequence[float],
+    *,
+    seed: int,
+    taken: Collection[frozenset[str]] = (),
 ) -> dict[str, int]:
     """Give each case to a part with all of its site, so that each part has each class.
 
@@ -98,6 +118,8 @@ def place_cases(
         Share of the cases that each part should hold; they add up to 1.
     seed
         Of the search.
+    taken
+        Sets of sites that no part may be.
 
     Returns
     -------
@@ -106,8 +128,8 @@ def place_cases(
     Raises
     ------
     SplitError
-        If a class comes from too few sites, no way is found to give it to every part, or a patient
-        has two sites.
+        If a class comes from too few sites, no way is found to give it to every part or that is
+        not taken, or a patient has two sites.
     """
     by_site = counts_by_site(labels, sites)
     sites_of = Counter(label for counts in by_site.values() for label in counts)
@@ -119,7 +141,7 @@ def place_cases(
             )
             where = [site for site, counts in sorted(by_site.items()) if label in counts]
             raise SplitError(f"{problem}: {listed(where)}", hint="draw fewer folds, or not by site")
-    placed = place_sites(by_site, shares, seed=seed)
+    placed = place_sites(by_site, shares, seed=seed, taken=taken)
     held: dict[int, Counter[str]] = defaultdict(Counter)
     for site, place in placed.items():
         held[place] += Counter(by_site[site])
@@ -146,6 +168,14 @@ def counts_by_site(
             raise SplitError(f"{problem}: {listed(found)}", hint="give each patient one site")
         counts[site][label] += 1
     return {site: dict(found) for site, found in counts.items()}
+
+
+def _parts(names: Sequence[str], places: NDArray[np.int64]) -> set[frozenset[str]]:
+    """Names of the sites in each part."""
+    held: dict[int, list[str]] = defaultdict(list)
+    for name, place in zip(names, places.tolist(), strict=True):
+        held[place].append(name)
+    return {frozenset(own) for own in held.values()}
 
 
 def _improved(problem: _Problem, places: NDArray[np.int64]) -> NDArray[np.int64]:

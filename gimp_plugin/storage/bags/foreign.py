@@ -10,12 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin.errors import BagError, GimpError, PluginError, is_resource
 from gimp_plugin.plugins import Component, Registry, registry
 from gimp_plugin.plugins.manager import in_one_line, is_ours
-from gimp_plugin.storage.bags.info import BagInfo
+from gimp_plugin.storage.bags.info import BagInfo, check_shapes
 from gimp_plugin.storage.bags.layout import Layout
 
 logger = logging.getLogger(__name__)
@@ -67,15 +68,20 @@ def _guarded(reader: Any, component: Component) -> Layout:
 
     def look(path: Path, opened: tuple[Path, Any]) -> BagInfo:
         with _blamed(component, path):
-            return replace(reader.look(path, opened[1]), layout=component.name)
+            info = replace(reader.look(path, opened[1]), layout=component.name)
+        check_shapes(path, (info.n_patches, info.dim), None)
+        return info
 
     def rows(info: BagInfo, opened: tuple[Path, Any], start: int, stop: int | None) -> NDArray[Any]:
         with _blamed(component, info.path):
-            return reader.rows(info, opened[1], start, stop)
+            found = np.asarray(reader.rows(info, opened[1], start, stop))
+        n_rows = len(range(info.n_patches)[start:stop])
+        return _checked(found, (n_rows, info.dim), f"rows {start} to {stop}", component, info)
 
     def corners(info: BagInfo, opened: tuple[Path, Any]) -> NDArray[Any]:
         with _blamed(component, info.path):
-            return reader.corners(info, opened[1])
+            found = np.asarray(reader.corners(info, opened[1]))
+        return _checked(found, (info.n_patches, 2), "corners", component, info)
 
     return Layout(
         name=component.name,
@@ -86,6 +92,17 @@ def _guarded(reader: Any, component: Component) -> Layout:
         rows=rows,
         corners=corners,
     )
+
+
+def _checked(
+    found: NDArray[Any], shape: tuple[int, int], what: str, component: Component, info: BagInfo
+) -> NDArray[Any]:
+    """Refuse what is not of the shape that was asked for: rows would be taken for others."""
+    if found.shape == shape and found.dtype.kind in "fiu":
+        return found
+    reader = f"{component.title} of plugin {component.origin}"
+    gave = f"gave {what} of shape {found.shape} and type {found.dtype}"
+    raise BagError(f"{str(info.path)!r}: {reader} {gave}, expected {shape} of numbers")
 
 
 @contextmanager

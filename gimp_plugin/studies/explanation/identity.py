@@ -11,9 +11,11 @@ from torch import Tensor
 
 from gimp_plugin.config import ExplainConfig, Runtime
 from gimp_plugin.data.cases import Case
+from gimp_plugin.errors import BagError
 from gimp_plugin.storage.atomic import sha256_file, sha256_json
+from gimp_plugin.storage.bags import BagInfo
 from gimp_plugin.studies.explanation.beside import Beside
-from gimp_plugin.studies.explanation.compute import Explainer
+from gimp_plugin.studies.explanation.compute import Explainer, place_of_bag
 from gimp_plugin.studies.explanation.inputs import Inputs
 from gimp_plugin.studies.explanation.truth import truth_path
 
@@ -59,6 +61,7 @@ def made_from(
         "models": [[one.sha256, one.record.temperature] for one in inputs.models],
         "gene_references": [[one.gene_reference, _sha256(one.reference)] for one in inputs.models],
         "inputs": inputs.study.fingerprint(),
+        "places": sha256_json([_places(bag) for case in inputs.cases for bag in case.bags]),
         "cases": sha256_json([case.case_id for case in inputs.cases]),
         "settings": settings,
         "drawn": drawn,
@@ -71,6 +74,16 @@ def made_from(
             [[one.case_id, one.slide_id, one.step, one.reason] for one in inputs.exclusions]
         ),
     }
+
+
+def _places(bag: BagInfo) -> list[Any]:
+    """Where the patches of a bag lie, which the hash of its features does not tell."""
+    try:
+        place = place_of_bag(bag)
+    except BagError:  # told when its case is explained
+        return [bag.slide_id, None, None, bag.slide_size]
+    corners = None if place.corners is None else hashlib.sha256(place.corners.tobytes()).hexdigest()
+    return [bag.slide_id, corners, place.side, bag.slide_size]
 
 
 def case_inputs(explainer: Explainer, case: Case, common: str) -> str:

@@ -1,0 +1,35 @@
+"""One slide under two names: its patches would count twice, or its patient stand in two parts."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+
+from gimp_plugin import keys
+from gimp_plugin.data.cases import Case
+from gimp_plugin.errors import listed
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_twins(cases: Sequence[Case]) -> None:
+    """Warn of slides whose features are the same, within a case or in two of them.
+
+    Only our own bags are compared, by the hash that they carry: nothing is read.
+
+    Parameters
+    ----------
+    cases
+        Cases that are used together.
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        for bag in case.bags:
+            stored = bag.attributes.get(keys.FEATURES_SHA256)
+            if stored:
+                alike[str(stored)].append(f"{bag.slide_id} of case {case.case_id}")
+    groups = [" = ".join(names) for names in alike.values() if len(names) > 1]
+    if groups:
+        text = "%d slides stand under several names, and count as often: %s"
+        logger.warning(text, len(groups), listed(groups))
