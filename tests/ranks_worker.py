@@ -50,9 +50,14 @@ def config_of(*, dropout: float = 0.0) -> GimpConfig:
 
 @contextmanager
 def recorded() -> Iterator[dict[str, list[float]]]:
-    """Loss and norm of each step, the seed of its dropout, and epochs that plugins hear of."""
+    """Loss and norm of each step, the seed of its dropout, and epochs that plugins hear of.
+
+    Adam divides by the size of the gradient, so that one which is rounding alone would make a whole
+    step of it; with a large eps it does not.
+    """
     noted: dict[str, list[float]] = {"loss": [], "norm": [], "seed": [], "told": []}
     step, clip, forward = loop._Fit._step, Accelerator.clip_grad_norm_, PretrainStage.forward
+    optimiser_of = loop.adamw
 
     def noting(self: Any, *arguments: Any) -> Any:
         terms = step(self, *arguments)
@@ -68,11 +73,18 @@ def recorded() -> Iterator[dict[str, list[float]]]:
         noted["seed"].append(torch.initial_seed())
         return forward(self, **inputs)
 
+    def calmer(*arguments: Any, **settings: Any) -> torch.optim.Optimizer:
+        optimiser = optimiser_of(*arguments, **settings)
+        for group in optimiser.param_groups:
+            group["eps"] = 1e-2
+        return optimiser
+
     def telling(_stage: str, epoch: int, **_values: Any) -> None:
         noted["told"].append(epoch)
 
     with (
         mock.patch.object(loop, "tell_epoch", telling),
+        mock.patch.object(loop, "adamw", calmer),
         mock.patch.object(loop._Fit, "_step", noting),
         mock.patch.object(Accelerator, "clip_grad_norm_", clipping),
         mock.patch.object(PretrainStage, "forward", seeing),

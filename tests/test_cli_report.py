@@ -203,7 +203,7 @@ def test_the_numbers_are_those_of_the_evaluation_and_of_counting(whole, study):
     )
     left, right = page.tables["Part of each case"][1:], read_csv(Path("run0/splits.csv"))
     assert sorted(row[1] for row in left) == sorted(row["split"] for row in right)
-    genes = page.tables["The 17 of 17 genes with the largest attributions"][1:]
+    genes = page.tables["The 17 of 17 genes with the largest mean attributions"][1:]
     top = read_csv(Path("why/genes.csv"))
     assert "from the mean of the training cases of the other classes" in page.text
     assert [row[-3] for row in genes] == [f"{float(row['mean_abs']):.4f}" for row in top]

@@ -190,9 +190,8 @@ def test_two_processes_have_the_losses_gradients_and_weights_of_one(alone_and_to
     n_steps = len(alone[stage]["loss"])
     assert n_steps >= 5
     for rank in seen:
-        # Sums in another order; no step of the training multiplies that by more than ten, and
-        # fine-tuning starts from weights that differ by it.
-        assert rank[stage]["loss"] == pytest.approx(alone[stage]["loss"], abs=5e-5)
+        # Sums in another order, and fine-tuning starts from weights that differ by it.
+        assert rank[stage]["loss"] == pytest.approx(alone[stage]["loss"], abs=1e-5)
         assert rank[stage]["norm"] == pytest.approx(alone[stage]["norm"], rel=1e-4)
     assert_alike(*(folder / name / stage for name in ("one", "two")))
     figures = [runs.read_run(folder / name / stage).metrics["stages"] for name in ("one", "two")]
@@ -267,7 +266,7 @@ def test_a_loss_that_one_rank_breaks_stops_all_and_names_the_cases_of_the_batch(
 
     said = seen[0]["broken"]
     assert [rank["broken"]["code"] for rank in seen] == [5, 5]
-    assert [rank["broken"]["type"] for rank in seen] == ["ResourceError", "ElsewhereError"]
+    assert [rank["broken"]["type"] for rank in seen] == ["NotFiniteError", "ElsewhereError"]
     assert re.search(r"finetune stopped being finite \(nan\) in epoch 2.*'P\d\d'", said["text"])
     assert (folder / "two" / "broken" / runs.RESUME).is_dir()
 
