@@ -174,3 +174,18 @@ def listed(names: Iterable[object], *, limit: int = 5) -> str:
     every = [repr(name) for name in names]
     shown = ", ".join(every[:limit])
     return shown if len(every) <= limit else f"{shown} and {len(every) - limit} more"
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Number of things, in words that agree.
+
+    Returns
+    -------
+    One line.
+
+    Examples
+    --------
+    >>> counted(1, "gene"), counted(2, "class", "classes")
+    ('1 gene', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

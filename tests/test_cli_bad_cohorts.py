@@ -348,7 +348,7 @@ def test_62_and_63_constant_genes_and_a_case_of_zeros(study: Path) -> None:
 
     result = gimp("finetune", "--from", "none", *options, "--epochs", 1)
     assert result.exit_code == 0, result.stderr
-    assert "1 cases of 'genes.h5ad' have 0 for every gene: 'P08'" in result.stderr
+    assert "1 case of 'genes.h5ad' with 0 for every gene: 'P08'" in result.stderr
     assert gimp("predict", "--adata", "genes.h5ad").exit_code == 0
     rows = read_csv(study / "predictions.csv")
     assert all(np.isfinite(float(row["prob_LUAD"])) for row in rows)
@@ -454,7 +454,7 @@ def test_70_slides_without_genes_and_genes_without_slides(study: Path) -> None:
     assert "1 of 31 cases have no slide: 'P02'" in said
     assert "1 slides belong to no case of the cohort: 'X9'" in said
     assert result.exit_code == 0, result.stderr
-    assert "1 of 31 cases have no slide and are left out: 'P02'" in result.stderr
+    assert "1 of 31 cases left out, without a slide: 'P02'" in result.stderr
     left_out = read_csv(study / "runs/pretrain/exclusions.csv")
     assert [(row["case_id"], row["slide_id"], row["reason"]) for row in left_out] == [
         ("P02", "", "no slide"),
@@ -524,7 +524,7 @@ def test_73_a_bag_of_another_shape_is_left_out(
     result = gimp("pretrain", "--adata", "genes.h5ad", "--config", "tiny.toml", "--epochs", 1)
 
     assert result.exit_code == 0, result.stderr
-    assert "1 bags left out (exclusions.csv): 'P05'" in result.stderr
+    assert "1 bag left out (exclusions.csv): 'P05'" in result.stderr
     left_out = read_csv(study / "runs/pretrain/exclusions.csv")
     assert words in next(row["reason"] for row in left_out if row["slide_id"] == "P05")
 

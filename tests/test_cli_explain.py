@@ -493,7 +493,7 @@ def test_bags_without_places_and_a_run_of_slides_only_have_scores_and_no_maps(st
     done = explain("--model", "image", "--split", "test", "-o", "why", speed=DRAWN)
 
     assert done.exit_code == 0, done.output
-    assert "do not say where their patches lie" in done.stderr
+    assert "without a map, for want of the places of patches" in done.stderr
     assert not Path("why/pictures").exists()
     assert not Path("why/modalities.csv").exists()
     assert not Path("why/genes.csv").exists()

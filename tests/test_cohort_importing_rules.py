@@ -47,7 +47,7 @@ def test_the_best_aliquot_is_taken_in_any_order(rest, best):
 def test_two_equal_aliquots_need_a_word():
     twins = [f"{START}01A-01R-A278-07", f"{START}01A-02R-A278-07"]
 
-    with pytest.raises(CohortError, match="1 cases have several samples"):
+    with pytest.raises(CohortError, match="1 case has several samples"):
         chosen(twins)
 
     assert chosen(twins, duplicate_cases="first") == twins[:1]

@@ -207,7 +207,7 @@ def test_the_rule_of_the_barcode_is_told(caplog: pytest.LogCaptureFixture) -> No
 
     pair(["TCGA-05-4244", "B"], [DX, "B"])
 
-    assert "1 slides go to their cases by the TCGA barcode" in caplog.text
+    assert "1 slide goes to its case by the TCGA barcode" in caplog.text
 
 
 # ---- what is not wanted
@@ -220,7 +220,7 @@ def test_normal_tissue_is_left_out_and_listed() -> None:
     assert pairing.exclusions[0].case_id == "TCGA-05-4244"
     assert pairing.exclusions[0].slide_id == NORMAL
     assert "normal tissue" in pairing.exclusions[0].reason
-    assert "1 slides are left out, normal tissue" in pairing.warnings[0]
+    assert "1 slide left out, normal tissue" in pairing.warnings[0]
 
 
 def test_all_samples_keep_normal_tissue() -> None:
@@ -290,8 +290,8 @@ def test_drop_lists_both_sides(half: Pairing) -> None:
         Exclusion("Y", "Y", "pairing", "its case is not in the cohort"),
         Exclusion("Z", "Z", "pairing", "its case is not in the cohort"),
     )
-    assert "2 of 3 cases have no slide and are left out: 'A', 'C'" in pairing.warnings[0]
-    assert "2 slides belong to no case of the cohort" in pairing.warnings[1]
+    assert "2 of 3 cases left out, without a slide: 'A', 'C'" in pairing.warnings[0]
+    assert "2 slides left out, of no case of the cohort" in pairing.warnings[1]
 
 
 def test_keep_keeps_both_sides(half: Pairing) -> None:
@@ -333,7 +333,7 @@ def test_nothing_paired_is_refused(missing: str, slide_ids: list[str]) -> None:
 
 
 def test_nothing_paired_tells_of_slides_that_were_left_out() -> None:
-    with pytest.raises(PairingError, match="1 slides were left out"):
+    with pytest.raises(PairingError, match="1 slide left out"):
         apply_missing(pair(["TCGA-05-4244"], [NORMAL]), ["TCGA-05-4244"], missing="drop")
 
 

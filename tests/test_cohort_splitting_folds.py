@@ -290,7 +290,7 @@ def test_tcga_sites_are_two_characters_of_the_barcode() -> None:
 
 
 def test_cases_without_a_barcode_are_named() -> None:
-    with pytest.raises(SplitError, match=r"1 cases have no TCGA barcode.*'P7'.*--site-key"):
+    with pytest.raises(SplitError, match=r"1 case has no TCGA barcode.*'P7'.*--site-key"):
         tcga_sites(["TCGA-05-4244", "P7"])
 
 
@@ -302,7 +302,7 @@ def test_sites_come_from_a_column() -> None:
 
 @pytest.mark.parametrize(
     ("column", "message"),
-    [("sites", "did you mean 'site'"), ("site", "1 cases have no site: 'y'")],
+    [("sites", "did you mean 'site'"), ("site", "1 case has no site: 'y'")],
 )
 def test_a_column_that_does_not_tell_the_site_is_refused(column: str, message: str) -> None:
     obs = pd.DataFrame({"site": ["3", None]}, index=["x", "y"])

@@ -106,7 +106,7 @@ def test_cases_that_the_table_does_not_name_are_left_out(
     assert "P04" in study.case_ids
     left = [one for one in study.exclusions if one.case_id == "P03"]
     assert [(one.step, one.reason) for one in left] == [("labels", f"not in {str(table)!r}")]
-    assert "4 cases have no class and are left out: 'P00', 'P01'" in caplog.text
+    assert "4 cases left out, without a class: 'P00', 'P01'" in caplog.text
 
 
 def test_a_case_of_the_table_only_is_kept_on_request(tmp_path: Path) -> None:

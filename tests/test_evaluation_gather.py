@@ -210,7 +210,7 @@ def test_rows_of_one_patient_with_two_labels_are_refused(tmp_path):
     rows = rows_of(draw_patients(10))
     rows[0]["case_id"], rows[1]["case_id"] = "TCGA-05-4244-01A", "TCGA-05-4244-02A"
 
-    with pytest.raises(EvaluationError, match=r"1 cases have different labels.*TCGA-05-4244-02A"):
+    with pytest.raises(EvaluationError, match=r"1 case with different labels.*TCGA-05-4244-02A"):
         gather([make_table(tmp_path / "p.csv", rows)])
 
 

@@ -46,28 +46,6 @@ def example(monkeypatch):
     return call
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_cross_validation_prints_a_row_an_arm_and_does_nothing_twice(
-    example, monkeypatch, tmp_path, capsys
-):
-    source = make_study(tmp_path, n_cases=24, obs={"fold": [case // 2 % 2 for case in range(24)]})
-    arguments = (source.adata, source.features, tmp_path / "study", "--dim", 16)
-    arguments = (*arguments, "--epochs", 2, "--pretrain-epochs", 1)
-
-    example("cross_validate", *arguments)
-    first = capsys.readouterr().out
-    example("cross_validate", *arguments)
-    second = capsys.readouterr().out
-
-    table = first[first.index("| arm |") :]
-    rows = [line for line in table.splitlines() if line.startswith("| ")]
-    assert len(rows) == 1 + 9
-    assert all("| 24 |" in row for row in rows[1:])
-    assert "\n".join(rows[1:]) in second
-    assert second.count("nothing to do") == 2
-
-
 @pytest.mark.filterwarnings("ignore:The method obs_vector is deprecated:FutureWarning")  # scanpy
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")  # in scanpy

@@ -310,7 +310,7 @@ def test_a_slide_that_cannot_be_read_does_not_stop_the_others(study, engine, cap
     found = engine().run([Path("P02.svs"), study["slides"]["P01"]])
 
     assert found["slides"] == ["P01"]
-    assert "1 slides failed and are left out: 'P02'" in caplog.text
+    assert "1 slide failed, left out: 'P02'" in caplog.text
 
 
 def test_a_slide_of_no_case_of_the_cohort_is_predicted_without_genes_and_told(
@@ -322,7 +322,7 @@ def test_a_slide_of_no_case_of_the_cohort_is_predicted_without_genes_and_told(
     bags = [study["bags"]["P00-a"], study["bags"]["P01"]]
     engine(slide_table=table).run(bags)
 
-    assert "1 slides are of no case of the cohort" in caplog.text
+    assert "1 slide is of no case of the cohort" in caplog.text
     assert "without expression: 'P01'" in caplog.text
 
 
@@ -602,7 +602,7 @@ def test_slides_that_cannot_be_read_are_named_with_the_reason(study, engine, cap
     engine().run(["P02.svs", study["slides"]["P01"]])
 
     assert "failures.csv" not in str(one.value)
-    assert "1 slides failed and are left out: 'P02' (" in caplog.text
+    assert "1 slide failed, left out: 'P02' (" in caplog.text
     assert "empty" in caplog.text.partition("left out: ")[2]
 
 

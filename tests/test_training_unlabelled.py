@@ -279,9 +279,9 @@ def test_the_command_line_tells_how_many_fine_tunes_and_refuses_another_choice(s
     )
 
     assert result.exit_code == tuned.exit_code == 0, result.stderr + tuned.stderr
-    assert "2 training cases have no class: they pre-train only" in result.stderr
-    assert "3 cases have no class, are no training cases and are left out: " in result.stderr
-    assert "5 cases have no class and are left out: 'P03', 'P08'" in tuned.stderr
+    assert "2 training cases have no class: for pre-training only" in result.stderr
+    assert "3 cases left out, without a class and outside the training part: " in result.stderr
+    assert "5 cases left out, without a class: 'P03', 'P08'" in tuned.stderr
 
     before = everything(tmp_path)
     other = gimp(replace(study, unlabelled="drop"), tmp_path)
@@ -296,7 +296,7 @@ def test_dropped_cases_are_told_and_listed(study, tmp_path):
 
     rows = read_csv(tmp_path / "run" / "exclusions.csv")
     assert result.exit_code == 0, result.stderr
-    assert "5 cases have no class and are left out: 'P03', 'P08', 'P16', 'P21'" in result.stderr
+    assert "5 cases left out, without a class: 'P03', 'P08', 'P16', 'P21'" in result.stderr
     assert {(row["case_id"], row["step"], row["reason"]) for row in rows} == {
         (case, "labels", "no class") for case in BARE
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from gimp_plugin.cohort.ids import is_ensembl
-from gimp_plugin.errors import CohortError, listed
+from gimp_plugin.errors import CohortError, counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,10 +58,12 @@ def doubtful_names(gene_ids: Sequence[str]) -> list[str]:
     words = [name for name in gene_ids if _WORD.fullmatch(name)]
     told = []
     if dates:
-        text = f"{len(dates)} genes are named like dates, as a spreadsheet renames them"
+        named = counted(len(dates), "gene is named like a date", "genes are named like dates")
+        text = f"{named}, as a spreadsheet renames them"
         told.append(f"{text}: {listed(dates)}")
     if 0 < len(words) <= len(gene_ids) / 5:
-        text = f"{len(words)} genes are named by words in small letters, unlike the others"
+        named = counted(len(words), "gene is named by a word", "genes are named by words")
+        text = f"{named} in small letters, unlike the others"
         told.append(f"{text}: {listed(words)}")
     return told
 

@@ -19,7 +19,7 @@ from gimp_plugin.cohort.slide_table import (
     slides_of_obs,
 )
 from gimp_plugin.config.checks import require_choice
-from gimp_plugin.errors import PairingError, listed
+from gimp_plugin.errors import PairingError, counted, listed
 from gimp_plugin.keys import SLIDE_ID
 from gimp_plugin.storage.tables import Exclusion
 
@@ -160,10 +160,10 @@ def apply_missing(pairing: Pairing, case_ids: Sequence[str], *, missing: str) ->
     )
     warnings = pairing.warnings
     if bare:
-        text = f"{len(bare)} of {len(case_ids)} cases have no slide and are left out"
+        text = f"{len(bare)} of {counted(len(case_ids), 'case')} left out, without a slide"
         warnings = (*warnings, f"{text}: {listed(bare)}")
     if lone:
-        text = f"{len(lone)} slides belong to no case of the cohort and are left out"
+        text = f"{counted(len(lone), 'slide')} left out, of no case of the cohort"
         warnings = (*warnings, f"{text}: {listed(slide_id for _, slide_id in lone)}")
     exclusions = (*pairing.exclusions, *dropped)
     return replace(pairing, unknown={}, exclusions=exclusions, warnings=warnings)
@@ -194,8 +194,8 @@ def _named_cases(
         named = cases_by_name(slide_ids, set(case_ids))
         barcodes = [name for name, case_id in named.items() if case_id != name]
         if barcodes:
-            text = "%d slides go to their cases by the TCGA barcode, its first 12 characters"
-            logger.info(text, len(barcodes))
+            told = counted(len(barcodes), "slide goes to its case", "slides go to their cases")
+            logger.info("%s by the TCGA barcode, its first 12 characters", told)
         return named, "the names", []
     slides, warnings = spelled_as_slides(named, slide_ids, where=source)
     pairs = ((slides[name], case_id) for name, case_id in named.items())
@@ -234,14 +234,15 @@ def _warnings(kept: Sequence[str], exclusions: Sequence[Exclusion]) -> list[str]
         warnings.append(f"the slides are mixed: {counts} (choose with --slide-kind)")
     for reason in dict.fromkeys(exclusion.reason for exclusion in exclusions):
         names = [each.slide_id for each in exclusions if each.reason == reason]
-        warnings.append(f"{len(names)} slides are left out, {reason}: {listed(names)}")
+        warnings.append(f"{counted(len(names), 'slide')} left out, {reason}: {listed(names)}")
     return warnings
 
 
 def _nothing_paired(pairing: Pairing, bare: Sequence[str]) -> PairingError:
     """Error for a cohort and slides that have nothing in common."""
     lone = [slide_id for slides in pairing.unknown.values() for slide_id in slides]
-    excluded = f", {len(pairing.exclusions)} slides were left out" if pairing.exclusions else ""
+    n_excluded = len(pairing.exclusions)
+    excluded = f", {counted(n_excluded, 'slide')} left out" if n_excluded else ""
     problem = (
         f"no slide belongs to a case of the cohort: cases {listed(bare, limit=3) or 'none'}, "
         f"slides {listed(lone, limit=3) or 'none'}{excluded}"
@@ -256,5 +257,6 @@ def _refused(pairing: Pairing, bare: Sequence[str], *, n_cases: int) -> PairingE
         parts.append(f"{len(bare)} of {n_cases} cases have no slide: {listed(bare)}")
     lone = [slide_id for slides in pairing.unknown.values() for slide_id in slides]
     if lone:
-        parts.append(f"{len(lone)} slides belong to no case of the cohort: {listed(lone)}")
+        told = counted(len(lone), "slide belongs", "slides belong")
+        parts.append(f"{told} to no case of the cohort: {listed(lone)}")
     return PairingError("; ".join(parts), hint="give --slide-table, or use --missing drop")

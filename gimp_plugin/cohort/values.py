@@ -19,7 +19,7 @@ from gimp_plugin.cohort.scales import (
     is_whole,
     row_blocks,
 )
-from gimp_plugin.errors import CohortError, listed
+from gimp_plugin.errors import CohortError, counted, listed
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -122,7 +122,8 @@ def _silent_cases(table: Table) -> list[str]:
     ]
     if not silent:
         return []
-    return [f"{len(silent)} cases of {table.where} have 0 for every gene: {listed(silent)}"]
+    told = counted(len(silent), "case")
+    return [f"{told} of {table.where} with 0 for every gene: {listed(silent)}"]
 
 
 def _extreme(table: Table, *, lowest: bool) -> tuple[int, int]:

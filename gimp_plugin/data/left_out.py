@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gimp_plugin.config import CohortSource
-from gimp_plugin.errors import listed
+from gimp_plugin.errors import counted, listed
 from gimp_plugin.storage.tables import Exclusion
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def without_label(
     """
     bare = [case_id for case_id in slides if case_id not in labels]
     if bare:
-        logger.warning("%d cases have no class and are left out: %s", len(bare), listed(bare))
+        told = counted(len(bare), "case")
+        logger.warning("%s left out, without a class: %s", told, listed(bare))
     known = set(map(str, obs.index)) if source.unlabelled else set()
     reason = NO_LABEL if source.labels is None else f"not in {str(source.labels)!r}"
     return tuple(
@@ -75,5 +76,6 @@ def without_anything(
     said = {one.case_id for one in known}.union(slides)
     bare = [case_id for case_id in map(str, obs.index) if case_id not in said]
     if bare:
-        logger.warning("%d cases have %s and are left out: %s", len(bare), NOTHING, listed(bare))
+        told = counted(len(bare), "case")
+        logger.warning("%s left out, with %s: %s", told, NOTHING, listed(bare))
     return tuple(Exclusion(case_id, "", "pairing", NOTHING) for case_id in bare)

@@ -20,7 +20,7 @@ from gimp_plugin.data.known import known_cases
 from gimp_plugin.data.left_out import without_anything, without_label
 from gimp_plugin.data.twins import warn_of_twins
 from gimp_plugin.data.views import warn_of_mixed_views
-from gimp_plugin.errors import BagError, SafetyError, listed
+from gimp_plugin.errors import BagError, SafetyError, counted, listed
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.bags import BagInfo, scan_bags
 from gimp_plugin.storage.tables import Exclusion
@@ -222,7 +222,8 @@ def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
         hint = "run gimp extract-features, or give --features"
         raise BagError(f"{str(folder)!r} holds no bag{reason}", hint=hint)
     if errors:
-        logger.warning("%d bags left out (exclusions.csv): %s", len(errors), listed(errors))
+        told = counted(len(errors), "bag")
+        logger.warning("%s left out (exclusions.csv): %s", told, listed(errors))
     exclusions = [Exclusion("", slide, "features", str(error)) for slide, error in errors.items()]
     return {bag.slide_id: bag for bag in found}, exclusions
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from gimp_plugin import keys
 from gimp_plugin.data.cases import Case
-from gimp_plugin.errors import listed
+from gimp_plugin.errors import counted, listed
 
 logger = logging.getLogger(__name__)
 
@@ -31,5 +31,6 @@ def warn_of_twins(cases: Sequence[Case]) -> None:
                 alike[str(stored)].append(f"{bag.slide_id} of case {case.case_id}")
     groups = [" = ".join(names) for names in alike.values() if len(names) > 1]
     if groups:
-        text = "%d slides stand under several names, and count as often: %s"
-        logger.warning(text, len(groups), listed(groups))
+        told = counted(len(groups), "slide stands", "slides stand")
+        text = "%s under several names, each of which is used: %s"
+        logger.warning(text, told, listed(groups, limit=3))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.ids import same_case
-from gimp_plugin.errors import EvaluationError, listed
+from gimp_plugin.errors import EvaluationError, counted, listed
 from gimp_plugin.storage.predictions import Predictions
 
 
@@ -180,7 +180,8 @@ def _check_agreement(rows: Patients, owner: NDArray[np.int64], firsts: NDArray[n
         if differ.any():
             cases = dict.fromkeys(rows.case_ids[row] for row in np.flatnonzero(differ))
             raise EvaluationError(
-                f"{len(cases)} cases have different {what} in different rows: {listed(cases)}"
+                f"{counted(len(cases), 'case')} with different {what} in different rows: "
+                f"{listed(cases)}"
             )
 
 

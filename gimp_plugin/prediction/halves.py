@@ -11,7 +11,7 @@ from gimp_plugin import keys
 from gimp_plugin.config.checks import require_choice
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.views import warn_of_other_views
-from gimp_plugin.errors import CheckpointError, PairingError, listed
+from gimp_plugin.errors import CheckpointError, PairingError, counted, listed
 from gimp_plugin.prediction.encoding import needed_halves
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.storage.tables import Exclusion
@@ -118,7 +118,8 @@ def predictable(
             kept.append(case)
     if left_out:
         names = listed(one.case_id for one in left_out)
-        logger.warning("%d cases left out: %s: %s", len(left_out), left_out[0].reason, names)
+        told = counted(len(left_out), "case")
+        logger.warning("%s left out: %s: %s", told, left_out[0].reason, names)
     if not kept:
         problem = f"none of {len(cases)} cases can be predicted by run {str(record.path)!r}"
         raise PairingError(problem, hint="see the warnings above for what each case lacks")

@@ -16,7 +16,7 @@ from gimp_plugin.cohort.slide_table import read_slide_table
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import prepare
-from gimp_plugin.errors import BagError, ConfigError, MissingFileError, SlideError, listed
+from gimp_plugin.errors import BagError, ConfigError, MissingFileError, SlideError, counted, listed
 from gimp_plugin.prediction import extract_for
 from gimp_plugin.prediction.halves import predictable
 from gimp_plugin.prediction.new_slides import why
@@ -233,8 +233,9 @@ def find_cases(
     cases, _ = predictable(study.cases, record, None)
     bare = [bag.slide_id for case in cases if not case.has_genes for bag in case.bags]
     if cohort is not None and bare:
-        text = "%d slides are of no case of the cohort and are predicted without expression: %s"
-        logger.warning(text, len(bare), listed(bare))
+        told = counted(len(bare), "slide is", "slides are")
+        text = "%s of no case of the cohort and predicted without expression: %s"
+        logger.warning(text, told, listed(bare))
     genes = genes_of(record, study, cases, min_gene_coverage=inputs.min_gene_coverage)
     return cases, None if genes is None else genes[0]
 
@@ -278,6 +279,6 @@ def _extract(
     except SlideError as error:
         raise SlideError(error.problem) from error  # the folder that it points into may be gone
     if result.failures:
-        n_failed, failed = len(result.failures), why(result.failures)
-        logger.warning("%d slides failed and are left out: %s", n_failed, failed)
+        told = counted(len(result.failures), "slide")
+        logger.warning("%s failed, left out: %s", told, why(result.failures))
     return {one.item for one in result.failures}

@@ -10,7 +10,7 @@ from gimp_plugin.cohort.splitting import unlabelled
 from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import GimpConfig
 from gimp_plugin.data.study import Study
-from gimp_plugin.errors import ConfigError, PairingError, listed
+from gimp_plugin.errors import ConfigError, PairingError, counted, listed
 from gimp_plugin.keys import TRAIN, VAL
 
 logger = logging.getLogger(__name__)
@@ -42,10 +42,12 @@ def with_unlabelled(splits: Splits, named: Iterable[str], study: Study) -> Split
     rest = [case_id for case_id in study.unlabelled if case_id not in larger.parts]
     n_added = len(larger.parts) - len(splits.parts)
     if n_added:
-        logger.warning("%d training cases have no class: they pre-train only", n_added)
+        told = counted(n_added, "training case has", "training cases have")
+        logger.warning("%s no class: for pre-training only", told)
     if rest:
-        text = "%d cases have no class, are no training cases and are left out: %s"
-        logger.warning(text, len(rest), listed(rest))
+        told = counted(len(rest), "case")
+        text = "%s left out, without a class and outside the training part: %s"
+        logger.warning(text, told, listed(rest))
     return larger
 
 

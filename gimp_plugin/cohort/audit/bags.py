@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from gimp_plugin import keys
-from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.pairing import Pairing, pair
-from gimp_plugin.errors import GimpError, PairingError
+from gimp_plugin.errors import GimpError, PairingError, counted
 from gimp_plugin.storage.bags import BagInfo, read_features, scan_bags
 
 PAIRED, READABLE, ENCODERS = "slides and cases", "readable features", "one encoder"

@@ -8,10 +8,10 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.ids import same_case
-from gimp_plugin.errors import did_you_mean
+from gimp_plugin.errors import counted, did_you_mean
 
 PATIENTS, PROFILES = "duplicate cases", "duplicate expression"
 LABELS, BALANCE = "labels", "class balance"

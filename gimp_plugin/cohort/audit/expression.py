@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.scales import (
     LINEAR_FLOOR,
@@ -18,7 +18,7 @@ from gimp_plugin.cohort.scales import (
     row_blocks,
 )
 from gimp_plugin.cohort.values import Table, resolve_scale
-from gimp_plugin.errors import CohortError, did_you_mean
+from gimp_plugin.errors import CohortError, counted, did_you_mean
 
 FINITE, SCALE, ONE_SCALE = "finite values", "scale", "cases on one scale"
 SILENT, LIBRARY = "silent cases", "library size"

@@ -81,18 +81,3 @@ def named(names: Sequence[str], *, limit: int = 5) -> str:
     """
     shown = ", ".join(names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
-
-
-def counted(number: int, noun: str, plural: str = "") -> str:
-    """Number of things, in words that agree.
-
-    Returns
-    -------
-    One line.
-
-    Examples
-    --------
-    >>> counted(1, "gene"), counted(2, "class", "classes")
-    ('1 gene', '2 classes')
-    """
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.groups import Grouping
 from gimp_plugin.cohort.audit.subject import Subject
+from gimp_plugin.errors import counted
 
 CHECK = "floors that differ between groups"
 LEAST_TIES = 3

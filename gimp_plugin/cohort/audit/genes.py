@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.gene_match import RULE, match_genes
 from gimp_plugin.cohort.ids import gene_without_version, is_ensembl
 from gimp_plugin.cohort.names import doubtful_names
-from gimp_plugin.errors import GimpError
+from gimp_plugin.errors import GimpError, counted
 from gimp_plugin.storage.runs import read_run
 
 IDS, NAMES, COLUMNS, CONSTANT = "gene ids", "gene names", "repeated genes", "constant genes"

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin.cohort.audit.association import FEWEST_CASES, of_category, table_of
-from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.ids import tcga_case
-from gimp_plugin.errors import CohortError, did_you_mean, listed
+from gimp_plugin.errors import CohortError, counted, did_you_mean, listed
 
 CHECK = "site = label"
 COLUMNS = ("tissue_source_site", "site")

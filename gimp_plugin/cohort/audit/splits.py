@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gimp_plugin.cohort.audit.findings import Finding, counted, finding, named, ok, skipped
+from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.splitting.checks import check_splits
 from gimp_plugin.cohort.splitting.splits import Splits, read_splits, splits_from_column
 from gimp_plugin.cohort.tables import read_table
-from gimp_plugin.errors import GimpError, SplitError
+from gimp_plugin.errors import GimpError, SplitError, counted
 from gimp_plugin.keys import CASE_ID, PARTS
 
 CHECK, TWINS = "splits", "one sample in two parts"

@@ -11,7 +11,7 @@ from gimp_plugin.cohort.importing import sheets
 from gimp_plugin.cohort.importing.report import Count, left_out
 from gimp_plugin.cohort.importing.rules import ALL, ERROR, FIRST, PRIMARY, ImportRules
 from gimp_plugin.cohort.importing.tables import read_rows
-from gimp_plugin.errors import CohortError, listed
+from gimp_plugin.errors import CohortError, counted, listed
 from gimp_plugin.storage.tables import Exclusion
 
 SAMPLE_TYPES = {
@@ -229,7 +229,8 @@ def _surplus(samples: Sequence[Sample], how: str) -> dict[int, str]:
     if more and how == ERROR:
         case_id, others = next(iter(more.items()))
         same = listed([seen[case_id].sample_id, *(one.sample_id for one in others)])
-        problem = f"{len(more)} cases have several samples: {listed(more)}; {case_id!r} has {same}"
+        told = counted(len(more), "case has", "cases have")
+        problem = f"{told} several samples: {listed(more)}; {case_id!r} has {same}"
         hint = (
             "name the cases by --case-key, list the samples to take in --aliquots FILE, or give "
             "--duplicate-cases first or mean; GDC metadata as --sample-sheet tells the plates"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gimp_plugin.cohort.ids import gene_without_version, is_ensembl
 from gimp_plugin.cohort.importing.report import Count
 from gimp_plugin.cohort.importing.rules import ENSEMBL, ERROR, FIRST, ImportRules
-from gimp_plugin.errors import CohortError, listed
+from gimp_plugin.errors import CohortError, counted, listed
 
 GENE_ID = "gene_id"
 SUMMARY_ROWS = frozenset({"N_unmapped", "N_multimapping", "N_noFeature", "N_ambiguous"})
@@ -117,7 +117,8 @@ def _groups(ids: dict[int, str], how: str, where: str) -> dict[str, list[int]]:
         groups.setdefault(name, []).append(row)
     repeated = [name for name, rows in groups.items() if len(rows) > 1]
     if repeated and how == ERROR:
-        problem = f"{len(repeated)} genes of {where} appear more than once: {listed(repeated)}"
+        told = counted(len(repeated), "gene")
+        problem = f"{told} of {where} more than once: {listed(repeated)}"
         hint = "give --duplicate-genes sum, mean or first"
         raise CohortError(problem, hint=hint)
     return {name: rows[:1] if how == FIRST else rows for name, rows in groups.items()}

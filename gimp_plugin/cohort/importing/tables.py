@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from gimp_plugin.cohort.importing.files import check_text, lines_of, opened_text
-from gimp_plugin.errors import CohortError, MissingFileError, listed
+from gimp_plugin.errors import CohortError, MissingFileError, counted, listed
 from gimp_plugin.storage.tables import without_guard
 
 MISSING = frozenset({
@@ -104,7 +104,8 @@ def check_header(where: str, header: list[str]) -> None:
     twice = [name for name in header if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
     if twice:
         problem = (
-            f"{where} names {len(twice)} columns more than once: {listed(dict.fromkeys(twice))}"
+            f"{where} names {counted(len(twice), 'column')} more than once: "
+            f"{listed(dict.fromkeys(twice))}"
         )
         raise CohortError(problem, hint="give each column its own name")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gimp_plugin.cohort.ids import same_case
-from gimp_plugin.errors import SplitError, did_you_mean, listed
+from gimp_plugin.errors import SplitError, counted, did_you_mean, listed
 from gimp_plugin.keys import PARTS, TEST, TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -162,7 +162,9 @@ def _unmatched(splits: Splits, labels: Mapping[str, str]) -> list[str]:
     unplaced = [case_id for case_id in labels if case_id not in splits.parts]
     warnings = []
     if unused:
-        warnings.append(f"{splits.source}: {len(unused)} cases are not at hand: {listed(unused)}")
+        told = counted(len(unused), "case is", "cases are")
+        warnings.append(f"{splits.source}: {told} not at hand: {listed(unused)}")
     if unplaced:
-        warnings.append(f"{splits.source}: {len(unplaced)} cases have no part: {listed(unplaced)}")
+        told = counted(len(unplaced), "case has", "cases have")
+        warnings.append(f"{splits.source}: {told} no part: {listed(unplaced)}")
     return warnings

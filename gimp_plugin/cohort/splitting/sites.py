@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gimp_plugin.cohort.ids import tcga_case
 from gimp_plugin.cohort.labels import is_missing, text_of
-from gimp_plugin.errors import SplitError, did_you_mean, listed
+from gimp_plugin.errors import SplitError, counted, did_you_mean, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +33,8 @@ def tcga_sites(case_ids: Iterable[str]) -> dict[str, str]:
     barcodes = {case_id: tcga_case(case_id) for case_id in case_ids}
     others = [case_id for case_id, barcode in barcodes.items() if barcode is None]
     if others:
-        problem = f"{len(others)} cases have no TCGA barcode to read a site from: {listed(others)}"
+        told = counted(len(others), "case has", "cases have")
+        problem = f"{told} no TCGA barcode to read a site from: {listed(others)}"
         raise SplitError(problem, hint="give --site-key with the column that has the site")
     return {case_id: barcode[5:7] for case_id, barcode in barcodes.items() if barcode}
 
@@ -67,6 +68,7 @@ def sites_from_column(obs: pd.DataFrame, column: str, case_ids: Iterable[str]) -
     wanted = {case_id: cells[case_id] for case_id in case_ids}
     bare = [case_id for case_id, cell in wanted.items() if is_missing(cell)]
     if bare:
-        problem = f"--site-key {column!r}: {len(bare)} cases have no site: {listed(bare)}"
+        told = counted(len(bare), "case has", "cases have")
+        problem = f"--site-key {column!r}: {told} no site: {listed(bare)}"
         raise SplitError(problem, hint="fill the column, or leave these cases out")
     return {case_id: text_of(cell) for case_id, cell in wanted.items()}

@@ -18,7 +18,7 @@ from gimp_plugin.cohort.splitting.checks import (
 )
 from gimp_plugin.cohort.splitting.draws import draw_fifths
 from gimp_plugin.cohort.splitting.formats import COLUMNS, read_pairs
-from gimp_plugin.errors import ConfigError, SplitError, did_you_mean, listed
+from gimp_plugin.errors import ConfigError, SplitError, counted, did_you_mean, listed
 from gimp_plugin.keys import CASE_ID, TEST, VAL
 from gimp_plugin.storage.atomic import write_text
 from gimp_plugin.storage.tables import csv_text
@@ -192,7 +192,8 @@ def splits_from_column(
     cells = dict(zip(map(str, obs.index), obs[column].tolist(), strict=True))
     bare = [case_id for case_id in labels if is_missing(cells[case_id])]
     if bare:
-        problem = f"--splits {source}: {len(bare)} cases have no value: {listed(bare)}"
+        told = counted(len(bare), "case has", "cases have")
+        problem = f"--splits {source}: {told} no value: {listed(bare)}"
         raise SplitError(problem, hint="fill the column, or leave these cases out")
     fold_of = {case_id: text_of(cells[case_id]) for case_id in labels}
     chosen = _chosen_fold(fold_of.values(), fold, source)

@@ -23,7 +23,7 @@ from gimp_plugin.cohort.writing import write_cohort
 from gimp_plugin.config import CohortSource
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
-from gimp_plugin.errors import CohortError, SplitError, listed
+from gimp_plugin.errors import CohortError, SplitError, counted, listed
 from gimp_plugin.keys import TRAIN
 from gimp_plugin.storage.bags import read_features
 from gimp_plugin.storage.tables import csv_text
@@ -227,7 +227,8 @@ def _check_tests(folds: Sequence[Splits]) -> None:
         shared = sorted(first[keys.TEST] & second[keys.TEST])
         moved = first[keys.TEST] & (second[keys.TRAIN] | second[keys.VAL])
         if shared and not moved:
-            problem = f"{len(shared)} patients are test cases of fold {one.fold!r} and of fold "
+            told = counted(len(shared), "patient is test case", "patients are test cases")
+            problem = f"{told} of fold {one.fold!r} and of fold "
             problem += f"{other.fold!r}, and none tested by the first trains the second: "
             problem += listed(shared)
             hint = "only folds of repeated partitions share test cases: see gimp split --repeats"

@@ -15,6 +15,7 @@ from gimp_plugin.errors import (
     ResourceError,
     SafetyError,
     StaleOutputError,
+    counted,
     listed,
 )
 from gimp_plugin.storage.atomic import clean_partials
@@ -217,7 +218,8 @@ def _current(
         raise ConfigError(f"{folders[0]!r} is no file", hint="choose another --output")
     if stale and not overwrite:
         names = listed(str(output / item.name) for item in stale)
-        problem = f"{len(stale)} files were not made from these inputs: {names}"
+        told = counted(len(stale), "file was", "files were")
+        problem = f"{told} not made from these inputs: {names}"
         raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
     return current
 

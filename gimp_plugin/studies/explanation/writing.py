@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gimp_plugin.config import ExplainConfig
-from gimp_plugin.errors import MissingFileError, SlideError, listed
+from gimp_plugin.errors import MissingFileError, SlideError, counted, listed
 from gimp_plugin.slides.reading import SlideReaders
 from gimp_plugin.slides.viewing import View
 from gimp_plugin.storage.tables import Failure
@@ -106,8 +106,9 @@ def slide_files(
                 failures += [] if failure is None else [failure]
                 _draw(files, slide, view)
     if bare:
-        text = "%d bags do not say where their patches lie and have no map: %s"
-        logger.warning(text, len(bare), listed(bare))
+        told = counted(len(bare), "bag")
+        text = "%s without a map, for want of the places of patches: %s"
+        logger.warning(text, told, listed(bare))
     return failures
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gimp_plugin
 from gimp_plugin.cohort.audit.expression import SCALE
+from gimp_plugin.errors import counted
 from gimp_plugin.evaluation import Evaluation
 from gimp_plugin.keys import GENES
 from gimp_plugin.storage.predictions import note_of
@@ -103,7 +104,7 @@ def _of_explanation(folder: Path) -> Iterator[str]:
         yield "the explanation is not complete: give gimp explain the same command again"
     failures = rows_of(folder, FAILURES, "item")
     if failures:
-        yield f"{len(failures)} items could not be explained or drawn"
+        yield f"{counted(len(failures), 'item')} could not be explained or drawn"
     measured = measured_of(folder)
     if not measured:
         yield "whether the maps are true to the model was not measured"
