@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -38,6 +39,21 @@ def no_settings_of_the_user(monkeypatch):
     """Keep the user's plugin switch and model hub out of the tests."""
     monkeypatch.delenv("GIMP_DISABLE_PLUGINS", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_waits_for_the_disk():
+    """Write without waiting until the disk has it: a test ends before the power does."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collections_pass_over_what_is_imported():
+    """Freeze what is there: a collection takes 0.3 s with it, and comparisons ask for many."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -71,5 +71,7 @@ def test_a_slide_that_stands_twice_is_told_with_its_cases(tmp_path, caplog):
 
     prepare(source, modalities="slides", labelled=False)
 
-    told = "1 slide stands under several names, each of which is used: 'a of case P1 = b of case P2'"
+    told = (
+        "1 slide stands under several names, each of which is used: 'a of case P1 = b of case P2'"
+    )
     assert told in caplog.messages
