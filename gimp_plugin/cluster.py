@@ -83,7 +83,7 @@ def connected(scheduler: str, *, device: str) -> Iterator[Client]:
     with ExitStack() as stack:
         where: dict[str, Any] = {"address": scheduler}
         if scheduler.startswith(LOCAL):
-            cluster = LocalCluster(  # type: ignore[no-untyped-call]
+            cluster = LocalCluster(  # type: ignore[no-untyped-call]  # it has no types
                 n_workers=_number(scheduler), threads_per_worker=1, memory_limit=0,
                 dashboard_address=None, resources=GPU if _has_gpu(device) else {},
                 env={"OMP_NUM_THREADS": _threads(_number(scheduler))},
@@ -93,7 +93,7 @@ def connected(scheduler: str, *, device: str) -> Iterator[Client]:
         elif Path(scheduler).exists():
             where = {"scheduler_file": scheduler}
         try:
-            client = Client(**where, **CLIENT)  # type: ignore[no-untyped-call]
+            client = Client(**where, **CLIENT)  # type: ignore[no-untyped-call]  # it has no types
         except (OSError, ValueError) as error:
             problem = f"no scheduler at {scheduler!r}: {error}"
             hint = "give its address (tcp://host:8786), its file, or local:N"
@@ -147,10 +147,10 @@ def each_ended(
 
     def begin(key: Key) -> None:
         name = f"{work.__name__}-{uuid.uuid4()}"
-        packed = dumps((work, tasks[key]))  # type: ignore[no-untyped-call]
+        packed = dumps((work, tasks[key]))  # type: ignore[no-untyped-call]  # it has no types
         future = client.submit(_unpacked(), packed, key=name, resources=wanted)
         running[future] = key
-        ended.add(future)  # type: ignore[no-untyped-call]
+        ended.add(future)  # type: ignore[no-untyped-call]  # it has no types
 
     def begin_ready() -> None:
         for key in [one for one in waiting if unended.isdisjoint((needs or {}).get(one, ()))]:

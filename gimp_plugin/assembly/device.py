@@ -93,7 +93,7 @@ def accelerator_of(runtime: Runtime, *, folder: Path | None = None) -> Accelerat
     if device.index is not None:
         torch.cuda.set_device(device)
     # The accelerator's state outlives it, and a second run in this process may differ.
-    AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001
+    AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001  # there is no other way
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if precision_of(runtime) == "bf16" else "no",

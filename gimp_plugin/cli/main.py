@@ -23,7 +23,7 @@ class Gimp(click.Group):
         """Names of the commands, in the order of their use; those of plugins stand apart."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
         """Import a command; plugins are asked for those only that are not ours."""
         if cmd_name in COMMANDS:
             return load(cmd_name)

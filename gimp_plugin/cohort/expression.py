@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.container import attribute, opened_cohort, read_element
-from gimp_plugin.cohort.labels import labels_of as labels_of  # noqa: PLC0414
+from gimp_plugin.cohort.labels import labels_of as labels_of  # noqa: PLC0414  # given on
 from gimp_plugin.cohort.matrix import read_matrix
 from gimp_plugin.cohort.names import GENE_COLUMNS, NOUN, check_one_kind, checked_names
 from gimp_plugin.cohort.scales import SCALES

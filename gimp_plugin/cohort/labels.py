@@ -145,7 +145,7 @@ def is_missing(value: Any) -> bool:
     """Whether a cell of a table is empty: None, NaN, NA or blank text."""
     if value is None or type(value).__name__ in {"NAType", "NaTType"}:
         return True
-    return not value.strip() if isinstance(value, str) else bool(value != value)  # noqa: PLR0124
+    return not value.strip() if isinstance(value, str) else bool(value != value)  # noqa: PLR0124  # NaN
 
 
 def _where_classes_may_be(columns: list[str], *, of_obs: bool) -> str:

@@ -89,7 +89,7 @@ def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[st
     CohortError
         If there is no name, or one is empty or repeated.
     """
-    ids = tuple("" if name is None or name != name else str(name) for name in names)  # noqa: PLR0124
+    ids = tuple("" if name is None or name != name else str(name) for name in names)  # noqa: PLR0124  # NaN
     noun, where = NOUN[table], f"{table}_names of {path!r}"
     if not ids:
         raise CohortError(f"{path!r} has 0 {noun}", hint="give a cohort with values")

@@ -79,7 +79,7 @@ class SystemModel(GimpModel):
     def aggregate(
         self,
         tokens: Float[Tensor, "1 patch feature"],
-        sizes: Sequence[int],  # noqa: ARG002
+        sizes: Sequence[int],  # noqa: ARG002  # as above
     ) -> Float[Tensor, "1 patch feature"]:
         """Give the patches as they are."""
         return tokens
@@ -119,7 +119,7 @@ class SystemModel(GimpModel):
         cls_img: Float[Tensor, "1 patch feature"] | None,
         cls_ge: Float[Tensor, "1 gene"] | None,
         has_slides: Bool[Tensor, " 1"],  # noqa: ARG002  # a system has no case that lacks a half
-        has_genes: Bool[Tensor, " 1"],  # noqa: ARG002
+        has_genes: Bool[Tensor, " 1"],  # noqa: ARG002  # as above
     ) -> Float[Tensor, "1 class"]:
         """Logits of one case.
 

@@ -170,7 +170,7 @@ def _named(slides: Iterable[Path], root: Path) -> Iterator[SlideFile]:
         if counts[_folded(name)] == 1:
             yield SlideFile(slide, name)
         else:
-            relative = os.path.relpath(os.path.abspath(slide), root)  # noqa: PTH100
+            relative = os.path.relpath(os.path.abspath(slide), root)  # noqa: PTH100  # as above
             digest = hashlib.sha256(os.fsencode(relative)).hexdigest()
             yield SlideFile(slide, f"{name}-{digest[:6]}")
 

@@ -84,7 +84,7 @@ def find_weights(
 def hub_folder() -> Path:
     """Folder where torch hub keeps its downloads."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")  # noqa: PTH118
+    home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")  # noqa: PTH118  # as torch does
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
@@ -156,7 +156,7 @@ def _connect(published: PublishedWeights, cached: Path) -> HTTPResponse:
 
     def ask() -> None:
         try:
-            answers.append(urllib.request.urlopen(published.url, timeout=CONNECT_SECONDS))  # noqa: S310
+            answers.append(urllib.request.urlopen(published.url, timeout=CONNECT_SECONDS))  # noqa: S310  # https, by us
         except Exception as error:  # noqa: BLE001  # told below, in the main thread
             answers.append(error)
 

@@ -57,7 +57,7 @@ def read_tensor(path: Path) -> torch.Tensor:
     import torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)  # noqa: TID251  # checked
     except _DAMAGE as error:
         raise DamagedBagError(f"{str(path)!r} is damaged", hint="make it again") from error
     if not isinstance(content, torch.Tensor):

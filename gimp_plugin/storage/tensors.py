@@ -61,7 +61,7 @@ def _read_torch(path: Path) -> object:
 
     try:
         with warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251
+            return torch.load(path, map_location="cpu", weights_only=True)  # noqa: TID251  # checked
     except UnpicklingError as error:
         if _carries_code(path):
             problem = f"{str(path)!r} is a pickle that carries code; it was not run"

@@ -96,7 +96,7 @@ class PatchEncoderModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no ty
         self,
         state_dict: Mapping[str, Any],
         strict: bool = True,  # noqa: FBT001, FBT002  # torch's signature
-        assign: bool = False,  # noqa: FBT001, FBT002
+        assign: bool = False,  # noqa: FBT001, FBT002  # torch's
     ) -> Any:
         """Load weights: none take the encoder's own, others are those of `--weights`.
 

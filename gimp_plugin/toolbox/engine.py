@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 FEATURES = "features"
 
 
-class GimpPredictor(PatchPredictor):  # type: ignore[misc]
+class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no types
     """Classes of slides by a fine-tuned run, and the attention to their patches.
 
     An engine of TIAToolbox: one item is a case with all its slides, and a slide gets the
@@ -274,4 +274,4 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]
 
 def _lazy(values: NDArray[Any]) -> da.Array:
     """Array as TIAToolbox's engines hand them on."""
-    return da.from_array(values)  # type: ignore[no-untyped-call]
+    return da.from_array(values)  # type: ignore[no-untyped-call]  # dask has no types

@@ -32,7 +32,7 @@ def chromosome_order(
     *,
     genes: pd.DataFrame,
     argument: str = "",
-    **context: object,  # noqa: ARG001
+    **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
     """Put the genes side by side that lie so on the genome: chromosome, start, id.
 
@@ -78,7 +78,7 @@ def biotype_order(
     *,
     genes: pd.DataFrame,
     argument: str = "",
-    **context: object,  # noqa: ARG001
+    **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
     """Put the genes of one biotype together, the most frequent first.
 

@@ -34,7 +34,7 @@ def file_order(
     gene_ids: Sequence[str],
     *,
     argument: str = "",
-    **context: object,  # noqa: ARG001
+    **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
     """Keep the genes as they stand in the cohort of the training."""
     without_argument("file-order", argument)
@@ -46,7 +46,7 @@ def random_order(
     *,
     seed: int = 0,
     argument: str = "",
-    **context: object,  # noqa: ARG001
+    **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
     """Shuffle the genes: the control that shows whether another order matters.
 

@@ -25,7 +25,7 @@ def coexpression_order(
     expression: NDArray[np.float32] | None,
     seed: int = 0,
     argument: str = "",
-    **context: object,  # noqa: ARG001
+    **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
     """Put correlated genes side by side: the leaves of a hierarchical clustering.
 

@@ -40,7 +40,7 @@ def gene_set_order(
     *,
     genes: pd.DataFrame,
     argument: str = "",
-    **context: object,  # noqa: ARG001
+    **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
     """Put the genes of one set together, the sets in the order of the file.
 

@@ -153,7 +153,7 @@ def _normal(samples: Iterable[Sample]) -> dict[int, str]:
     }
 
 
-def _not_tumour(samples: Iterable[Sample], primary: bool) -> dict[int, str]:  # noqa: FBT001
+def _not_tumour(samples: Iterable[Sample], primary: bool) -> dict[int, str]:  # noqa: FBT001  # a rule
     """Samples that are no tumour, or not the primary one; an unknown code is taken as it is."""
     last = 1 if primary else 9
     coded = ((one.row, one.code) for one in samples)

@@ -101,7 +101,7 @@ def check_header(where: str, header: list[str]) -> None:
         If it does, naming the columns.
     """
     seen: set[str] = set()
-    twice = [name for name in header if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
+    twice = [name for name in header if name in seen or seen.add(name)]  # type: ignore[func-returns-value]  # None is no member
     if twice:
         problem = (
             f"{where} names {counted(len(twice), 'column')} more than once: "

@@ -121,7 +121,7 @@ def by_workers(cells: Sequence[Cell], job: Job, client: Client) -> Iterator[Ende
             logger.warning("%s", warning)
         if outcome.failure is None:
             _wait_for(cell_of[place])
-        n_hands = max(1, len(client.nthreads()))  # type: ignore[no-untyped-call]
+        n_hands = max(1, len(client.nthreads()))  # type: ignore[no-untyped-call]  # it has no types
         yield Ended(cell_of[place], outcome.failure, outcome.seconds, n_hands)
 
 
