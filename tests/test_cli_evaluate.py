@@ -83,8 +83,18 @@ def test_a_pattern_stands_for_the_tables_of_one_system(gimp, tmp_path):
     assert [one["other"] for one in found["comparisons"]] == ["other-0.csv and 1 more"]
 
 
-def test_a_pattern_that_fits_nothing_is_refused(gimp):
-    result = gimp("--compare", "nothing-*.csv")
+def test_a_system_is_called_by_the_name_before_its_tables_unless_that_is_a_file(gimp, tmp_path):
+    make_table(tmp_path / "late=0.csv", rows_of(draw_patients(41, seed=6)))
+
+    words = ("--compare", "late=other-*.csv", "--compare", "late=0.csv")
+    found = json.loads(gimp("--json", *words).stdout)
+
+    assert [one["other"] for one in found["comparisons"]] == ["late", "late=0.csv"]
+
+
+@pytest.mark.parametrize("given", ["nothing-*.csv", "name=nothing-*.csv", "a/b=nothing-*.csv"])
+def test_a_pattern_that_fits_nothing_is_refused(gimp, given):
+    result = gimp("--compare", given)
 
     assert result.exit_code == 3
     assert "nothing-*.csv" in result.stderr

@@ -367,6 +367,22 @@ def test_other_systems_are_compared(study):
     assert "no baseline or control" not in page.text
 
 
+def test_other_systems_of_one_file_name_have_the_names_that_are_given_or_numbers(study):
+    for folder in ("abmil", "fusion", "mean"):
+        Path(folder).mkdir()
+        shutil.copy("seed1.csv", f"{folder}/predictions.csv")
+
+    page = report(
+        *("run0", "--predictions", "seed0.csv", "--compare", "gated ABMIL=abmil/*.csv"),
+        *("--compare", "fusion/predictions.csv", "--compare", "mean/predictions.csv"),
+    )
+
+    names = ["gated ABMIL", "predictions.csv", "predictions.csv (2)"]
+    assert [row[0] for row in page.tables["Systems on the same cases"]][2:] == names
+    rows = page.tables["Differences: the evaluated system less the other"]
+    assert [row[0] for row in rows][1:] == names
+
+
 def test_predictions_that_name_no_run_are_taken_for_one_run_only(study):
     Path("seed0.csv.json").unlink()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,10 @@ PATTERN_CHARACTERS = frozenset("*?[")
 @click.option(
     "--compare",
     "others",
-    metavar="FILE|PATTERN",
+    metavar="[NAME=]FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients, to set beside and test against; a "
-    "quoted pattern for its folds or seeds. May be repeated.",
+    help="Another system's predictions of the same patients, to set beside and test against, and "
+    "what to call it; a quoted pattern for its folds or seeds. May be repeated.",
 )
 @options.seed
 @options.as_json
@@ -75,7 +76,7 @@ def command(
             predictions or (DEFAULT,),
             part=part,
             model=run,
-            others=[tables_of(each) for each in others],
+            others=systems_of(others),
             seed=seed,
         )
     if output is not None:
@@ -92,13 +93,50 @@ def as_text(found: Evaluation, *, as_json: bool) -> str:
     return found.to_markdown()
 
 
+def systems_of(given: Sequence[str], *, folders: bool = True) -> dict[str, list[Path]]:
+    """Tables of other systems by what they are called.
+
+    Parameters
+    ----------
+    given
+        What the user gave to `--compare`, each time.
+    folders
+        Call what has no name by its folder and file, else by its file alone.
+
+    Returns
+    -------
+    The tables of each system; a name that occurs again has a number.
+
+    Raises
+    ------
+    MissingFileError
+        If no file fits a pattern.
+    """
+    from gimp_plugin.evaluation.text import name_of, numbered
+
+    names, tables = [], []
+    for each in given:
+        name, path = _named(each)
+        tables.append(tables_of(path))
+        names.append(name or name_of(tables[-1], folders=folders))
+    return dict(zip(numbered(names), tables, strict=True))
+
+
+def _named(given: str) -> tuple[str, str]:
+    """Name, which may be none, and file or pattern."""
+    name, sign, path = given.partition("=")
+    if not sign or Path(given).exists() or not name.strip() or "/" in name or not path:
+        return "", given
+    return name.strip(), path
+
+
 def tables_of(given: str) -> list[Path]:
     """Tables that a file name or a pattern stands for.
 
     Parameters
     ----------
     given
-        What the user gave to `--compare`.
+        File or pattern.
 
     Returns
     -------

@@ -23,10 +23,10 @@ from gimp_plugin.cli import cohort_options, options
 @click.option(
     "--compare",
     "others",
-    metavar="FILE|PATTERN",
+    metavar="[NAME=]FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients: a baseline, a control. May be "
-    "repeated.",
+    help="Another system's predictions of the same patients, a baseline or a control, and what to "
+    "call it. May be repeated.",
 )
 @click.option(
     "--explanation",
@@ -78,7 +78,7 @@ def command(
     The page needs nothing beside it: no script, no network. By default RUN is runs/finetune. The
     cohort (--adata) is checked as gimp check does; what is not given is named in its section.
     """
-    from gimp_plugin.cli.evaluate import tables_of
+    from gimp_plugin.cli.evaluate import systems_of, tables_of
     from gimp_plugin.errors import ConfigError
     from gimp_plugin.studies.report import Asked, report
 
@@ -89,7 +89,7 @@ def command(
     asked = Asked(
         runs=runs,
         predictions=tuple(path for each in predictions for path in tables_of(each)),
-        others=tuple(tuple(tables_of(each)) for each in others),
+        others=systems_of(others, folders=False),
         explanations=explanations,
         cohort=cohort,
         n_pictures=n_pictures,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gimp_plugin import keys
@@ -14,7 +14,7 @@ from gimp_plugin.evaluation.comparison import aligned, compare
 from gimp_plugin.evaluation.gather import Gathered, gather
 from gimp_plugin.evaluation.origins import check_predicted_by, edited
 from gimp_plugin.evaluation.result import Evaluation
-from gimp_plugin.evaluation.text import shown
+from gimp_plugin.evaluation.text import name_of, numbered, shown
 from gimp_plugin.storage.runs import read_run
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def evaluate(
     *,
     part: str | None = None,
     model: Path | None = None,
-    others: Sequence[Path | Sequence[Path]] = (),
+    others: Sequence[Path | Sequence[Path]] | Mapping[str, Path | Sequence[Path]] = (),
     seed: int = 0,
 ) -> Evaluation:
     """Compare predictions with the labels.
@@ -48,7 +48,7 @@ def evaluate(
         be one that it was trained on.
     others
         Other systems to set beside and test against, on the same patients: for instance the same
-        run without one half.
+        run without one half. A mapping names them; else they are called by their tables.
     seed
         Of the bootstrap and the permutations.
 
@@ -70,9 +70,10 @@ def evaluate(
     if model is not None:
         _check_model(model, found, paths)
     patients = found.patients
-    rivals = [(_name(one), gather(_listed_paths(one), part=found.part)) for one in others]
+    named = _named(others).items()
+    rivals = [(name, gather(tables, part=found.part)) for name, tables in named]
     rivals = [(name, aligned(found, name, one)) for name, one in rivals]
-    systems = [(_name(paths), found), *rivals] if rivals else []
+    systems = [(name_of(paths), found), *rivals] if rivals else []
     of_rivals = (warning for _, one in rivals for warning in one.warnings)
     warnings = tuple(dict.fromkeys((*found.warnings, *of_rivals, *edited(paths), *_caveats(found))))
     for warning in warnings:
@@ -136,7 +137,11 @@ def _listed_paths(paths: Path | Sequence[Path]) -> list[Path]:
     return [paths] if isinstance(paths, Path) else list(paths)
 
 
-def _name(system: Path | Sequence[Path]) -> str:
-    """Name of a system by its tables."""
-    first, *more = _listed_paths(system)
-    return f"{shown(first)} and {len(more)} more" if more else shown(first)
+def _named(
+    others: Sequence[Path | Sequence[Path]] | Mapping[str, Path | Sequence[Path]],
+) -> dict[str, list[Path]]:
+    """Tables of the other systems, by different names."""
+    if isinstance(others, Mapping):
+        return {name: _listed_paths(one) for name, one in others.items()}
+    tables = list(map(_listed_paths, others))
+    return dict(zip(numbered(map(name_of, tables)), tables, strict=True))

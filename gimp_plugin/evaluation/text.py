@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
 
@@ -80,6 +81,49 @@ def shown(path: Path) -> str:
     ('a.csv', 'seeds/a.csv')
     """
     return path.name if path.is_absolute() else path.as_posix()
+
+
+def name_of(tables: Sequence[Path], *, folders: bool = True) -> str:
+    """Call a system by its tables.
+
+    Parameters
+    ----------
+    tables
+        At least one.
+    folders
+        Name the folders of a relative path, too.
+
+    Returns
+    -------
+    The first table, and how many there are more.
+
+    Examples
+    --------
+    >>> name_of([Path("abmil/0.csv"), Path("abmil/1.csv")])
+    'abmil/0.csv and 1 more'
+    """
+    first, *more = tables
+    name = shown(first) if folders else first.name
+    return f"{name} and {len(more)} more" if more else name
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """Number the names that occur again.
+
+    Returns
+    -------
+    As many, all different.
+
+    Examples
+    --------
+    >>> numbered(["a.csv", "b.csv", "a.csv"])
+    ['a.csv', 'b.csv', 'a.csv (2)']
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        tries = (f"{name} ({number})" if number > 1 else name for number in count(1))
+        found[next(one for one in tries if one not in found)] = None
+    return list(found)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Asked:
     predictions
         Tables of these runs; several of one run are its seeds or folds, as for `evaluate`.
     others
-        Tables of other systems on the same patients: baselines, controls.
+        Tables of other systems on the same patients by name: baselines, controls.
     explanations
         Folders that `explain` wrote for these runs.
     cohort
@@ -45,7 +45,7 @@ class Asked:
 
     runs: tuple[Path, ...]
     predictions: tuple[Path, ...] = ()
-    others: tuple[tuple[Path, ...], ...] = ()
+    others: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     explanations: tuple[Path, ...] = ()
     cohort: Mapping[str, Any]
     n_pictures: int = 12
@@ -54,7 +54,7 @@ class Asked:
     @property
     def paths(self) -> tuple[Path, ...]:
         """Every file and folder that a message may name."""
-        tables = (path for other in self.others for path in other)
+        tables = (path for other in self.others.values() for path in other)
         given = (value for value in self.cohort.values() if isinstance(value, Path))
         return (*self.runs, *self.predictions, *tables, *self.explanations, *given)
 
@@ -131,7 +131,7 @@ def reported(asked: Asked) -> list[Reported]:
                 record,
                 label=name if alone else f"{place + 1}. {name}",
                 tables=tables[model],
-                others=asked.others if alone else (),
+                others=asked.others if alone else {},
                 explanation=explanations.get(model),
             )
         )
@@ -144,7 +144,7 @@ def _one(
     *,
     label: str,
     tables: Sequence[Path],
-    others: Sequence[Sequence[Path]],
+    others: Mapping[str, Sequence[Path]],
     explanation: Path | None,
 ) -> Reported:
     """One run."""

@@ -166,16 +166,18 @@ def _title(found: Evaluation) -> str:
 
 def _compared(found: Evaluation) -> Iterator[Table]:
     """Other systems beside this one, and the tests against each."""
+    own, *others = found.systems
+    systems = [(Path(own.name).name, own), *((one.name, one) for one in others)]
     yield Table(
         caption="Systems on the same cases",
         header=["system", "predicted from", "accuracy", "balanced accuracy", "AUC", "ECE"],
         rows=[
             [
-                Name(_file_name(one.name)),
-                ", ".join(f"{name} ({n_cases})" for name, n_cases in one.modalities.items()),
+                Name(name),
+                ", ".join(f"{half} ({n_cases})" for half, n_cases in one.modalities.items()),
                 *map(str, (one.accuracy, one.balanced_accuracy, one.auc, one.calibration_error)),
             ]
-            for one in found.systems
+            for name, one in systems
         ],
         n_texts=2,
     )
@@ -184,7 +186,7 @@ def _compared(found: Evaluation) -> Iterator[Table]:
         header=["compared with", "accuracy", "p", "p (Holm)", "AUC", "p", "p (Holm)"],
         rows=[
             [
-                Name(_file_name(one.other)),
+                Name(one.other),
                 difference(one.accuracy_difference, one.accuracy_difference_ends),
                 *(p_value(one.accuracy_p), p_value(one.accuracy_p_holm)),
                 difference(one.auc_difference, one.auc_difference_ends),
@@ -193,11 +195,6 @@ def _compared(found: Evaluation) -> Iterator[Table]:
             for one in found.comparisons
         ],
     )
-
-
-def _file_name(system: str) -> str:
-    """Name of a system by its tables, without their folder."""
-    return Path(system).name
 
 
 def _pair(patients: Patients, place: int, *, seed: int) -> tuple[Plot, Plot]:
