@@ -172,3 +172,108 @@ def test_a_plugins_module_that_gives_another_shape_is_told_with_its_name(tmp_pat
         model.head(torch.zeros(2, model.fusion.out_dim))
     with pytest.raises(PluginError, match=r"gene-encoder 'wide' .*\(2, 32\).*\(2, 16\)"):
         model.encode_genes(torch.zeros(2, 7))
+
+
+FAULTS = """
+    import torch
+    from torch import nn
+    from gimp_plugin.plugins import hookimpl
+
+    class Mean(nn.Module):
+        def __init__(self, config):
+            super().__init__()
+            self.dim = config.dim
+            self.linear = nn.Linear(config.dim, config.dim)
+
+        def forward(self, tokens, valid, *, slide=None, rows=None):
+            return self.linear(tokens.mean(1)), tokens[torch.zeros_like(valid)]
+
+    class Alone(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0]
+
+    class Every(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0], tokens
+
+    class One(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0], tokens[:1, 0]
+
+    class Double(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0].double(), tokens[:0, 0]
+
+    class Listed(Mean):
+        def __init__(self, config):
+            super().__init__(config)
+            self.layers = [nn.Linear(3, 3)]
+            self.twice = [self.linear]  # registered, too
+
+    class Drawn(Mean):
+        def __init__(self, config):
+            super().__init__(config)
+            self.inner = nn.Identity()
+            self.inner.projection = torch.randn(3)
+            self.scale = torch.tensor(2.0)
+
+    class More(Mean):
+        def __init__(self, config, n_queries):
+            super().__init__(config)
+
+    class Function:
+        def __init__(self, config):
+            self.dim = config.dim
+
+    @hookimpl
+    def gimp_components():
+        kinds = (Mean, Alone, Every, One, Double, Listed, Drawn, More, Function)
+        names = [kind.__name__ for kind in kinds]
+        return [("aggregator", name.lower(), f"their_plugin:{name}", "") for name in names]
+"""
+
+
+@pytest.fixture(scope="module")
+def aggregating(tmp_path_factory):
+    """Make a model with one of the aggregators of FAULTS."""
+
+    def build(name):
+        config = tiny_config(model__aggregator=name, model__modalities="slides").model
+        return build_model(config, n_genes=0, feature_dim=5, n_classes=3, seed=0, decoder=True)
+
+    with installing(tmp_path_factory.mktemp("faults")) as install:
+        install("their-plugin", FAULTS, entry="theirs")
+        yield build
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("alone", r"'alone' of plugin 'theirs' .* gave torch.float32 .*\(2, 16\), expected a pair"),
+        ("every", r"'every' .* gave .*\(2, 7, 16\) as the wanted patches.*\(rows, 16\)"),
+        ("one", "aggregator One gave 1 patch besides CLS_img, 3 were wanted"),
+        ("double", r"'double' .* gave torch.float64 of shape \(2, 16\)"),
+    ],
+)
+def test_an_aggregator_that_would_be_trained_on_something_else_is_refused(
+    aggregating, name, message
+):
+    valid = torch.ones(2, 7, dtype=torch.bool)
+    masked = torch.arange(14).view(2, 7) % 5 == 1
+
+    with pytest.raises(PluginError, match=message):
+        aggregating(name).encode_slides(torch.randn(2, 7, 5), valid, masked=masked)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("listed", "'listed' of plugin 'theirs' .* neither trains nor stores: 'layers'"),
+        ("drawn", r"'drawn' .* neither trains nor stores: 'inner.projection'"),
+        ("more", r"'more' .* cannot be made: TypeError.*n_queries.*called with \(config\)"),
+        ("function", "'function' .* is of type Function, expected a torch.nn.Module"),
+    ],
+)
+def test_a_part_that_cannot_be_trained_and_stored_whole_is_refused(aggregating, name, message):
+    with pytest.raises(PluginError, match=message):
+        aggregating(name)

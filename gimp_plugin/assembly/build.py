@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from gimp_plugin.assembly.guarding import guarded
+from gimp_plugin.assembly.guarding import made
 from gimp_plugin.assembly.seeding import seeded
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.gimp import GimpModel
@@ -51,32 +51,28 @@ def build_model(
     ConfigError
         If a component is not registered, or a system is not for these halves.
     PluginError
-        If a component cannot be imported.
+        If a component cannot be imported, or a plugin's cannot be made.
     """
-    load = registry().load
     if config.system:
-        make = load("system", config.system)
+        sizes = {"feature_dim": feature_dim, "n_genes": n_genes, "n_classes": n_classes}
         with seeded(seed, "weights"):
-            system = make(config, feature_dim=feature_dim, n_genes=n_genes, n_classes=n_classes)
-        system = guarded(system, "system", config.system, size=n_classes)
+            system = made("system", config.system, config, size=n_classes, **sizes)
         return SystemModel(system, feature_norm=config.feature_norm)
     with seeded(seed, "weights"):
         gene_encoder: nn.Module | None = None
         patches: nn.Module | None = None
         aggregator: nn.Module | None = None
+        dim = config.dim
         if config.has_genes:
-            gene_encoder = load("gene-encoder", config.gene_encoder)(config, n_genes=n_genes)
-            gene_encoder = guarded(
-                gene_encoder, "gene-encoder", config.gene_encoder, size=config.dim
+            gene_encoder = made(
+                "gene-encoder", config.gene_encoder, config, size=dim, n_genes=n_genes
             )
         if config.has_slides:
-            patches = PatchEmbedding(feature_dim, config.dim, norm=config.feature_norm)
-            aggregator = load("aggregator", config.aggregator)(config)
-            aggregator = guarded(aggregator, "aggregator", config.aggregator, size=config.dim)
-        fusion = load("fusion", config.fusion)(config)
-        fusion = guarded(fusion, "fusion", config.fusion, size=fusion.out_dim)
-        head = load("head", config.head)(config, in_dim=fusion.out_dim, n_classes=n_classes)
-        head = guarded(head, "head", config.head, size=n_classes)
+            patches = PatchEmbedding(feature_dim, dim, norm=config.feature_norm)
+            aggregator = made("aggregator", config.aggregator, config, size=dim)
+        fusion = made("fusion", config.fusion, config)
+        in_dim = fusion.out_dim
+        head = made("head", config.head, config, size=n_classes, in_dim=in_dim, n_classes=n_classes)
         reconstructs = decoder and config.has_slides
         return GimpModel(
             gene_encoder=gene_encoder,
