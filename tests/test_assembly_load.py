@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -11,7 +12,8 @@ import torch
 from click.testing import CliRunner
 
 from gimp_plugin import keys
-from gimp_plugin.assembly.build import build_model
+from gimp_plugin.assembly.build import build_model, origin_of
+from gimp_plugin.assembly.load import check_component
 from gimp_plugin.cli.main import cli
 from gimp_plugin.errors import PluginError
 from gimp_plugin.storage import runs
@@ -112,6 +114,21 @@ def test_another_version_of_the_plugin_predicts_with_a_warning_and_is_another_ru
     assert Path("predictions.csv").read_bytes() == table
     assert trained.exit_code == 3
     assert "plugins.head" in trained.stderr
+
+
+def test_changed_code_of_the_same_version_is_told(tmp_path, caplog):
+    noted = {"name": "theirs", "distribution": "their-plugin", "version": "2.1", "code": "0"}
+    record = SimpleNamespace(path=Path("run"), components={"head": noted})
+    plugin = PLUGIN.replace("gimp_plugin.models.heads:linear", "their_plugin:none")
+
+    with installing(tmp_path) as install:
+        install("their-plugin", plugin, entry="theirs")
+        check_component(record, "head", "theirs")
+        noted["code"] = origin_of("head", "theirs")["code"]
+        check_component(record, "head", "theirs")
+
+    (message,) = caplog.messages
+    assert "head 'theirs' of their-plugin 2.1, whose code has been changed since" in message
 
 
 def test_a_run_of_ours_names_no_plugin_in_its_configuration(folder):

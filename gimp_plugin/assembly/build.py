@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import nn
 
+import gimp_plugin
 from gimp_plugin.assembly.guarding import made
 from gimp_plugin.assembly.seeding import seeded
 from gimp_plugin.config import ModelConfig
@@ -14,6 +17,7 @@ from gimp_plugin.models.patches import Decoder, PatchEmbedding
 from gimp_plugin.models.system import SystemModel
 from gimp_plugin.plugins import registry, split_name
 from gimp_plugin.plugins.manager import OURS
+from gimp_plugin.storage.atomic import sha256_file
 
 
 def build_model(
@@ -118,15 +122,41 @@ def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """
     return {
         kind: f"{one.get('name')} of {one.get('distribution')} {one.get('version')}"
+        + (f" (code {one['code']})" if one.get("code") else "")
         for kind, one in components.items()
         if one.get("distribution") != OURS
     }
 
 
 def origin_of(kind: str, name: str) -> dict[str, str]:
-    """Name, distribution and version of a registered component, as the provenance has them."""
+    """Name, distribution and version of a registered component, and the `code` of a plugin's."""
     found = registry().component(kind, name)
-    return {"name": name, "distribution": found.distribution, "version": found.version}
+    told = {"name": name, "distribution": found.distribution, "version": found.version}
+    code = code_of(found.target)
+    return {**told, "code": code} if code else told
+
+
+def code_of(target: str) -> str:
+    """Tell a plugin's code from what it becomes while its version stays the same.
+
+    Parameters
+    ----------
+    target
+        Import string of a component.
+
+    Returns
+    -------
+    The beginning of the hash of the module's file; empty for ours, and where there is no file.
+    """
+    module = target.partition(":")[0]
+    if module.partition(".")[0] == gimp_plugin.__name__:
+        return ""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return ""
+    path = Path(spec.origin) if spec is not None and spec.origin else None
+    return sha256_file(path)[:8] if path is not None and path.is_file() else ""
 
 
 def parts_of(config: ModelConfig) -> dict[str, str]:

@@ -200,6 +200,13 @@ def settings_of(name: str) -> Mapping[str, Any]:
     return keywords.get("changes", {})
 
 
+def is_network(name: str) -> bool:
+    """Whether a method trains, or predicts with, a model of registered parts."""
+    train = method_of(name).train
+    kind = train.func if isinstance(train, partial) else train
+    return kind not in {logistic, late_fusion}
+
+
 def _value(text: str) -> Any:
     """Read a value as a settings file has it; what is none there is text."""
     try:
