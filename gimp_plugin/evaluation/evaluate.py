@@ -20,12 +20,16 @@ from gimp_plugin.storage.runs import read_run
 logger = logging.getLogger(__name__)
 
 
+Table = Path | str | Sequence[Path | str]
+"""Table of predictions of one system, or those of its seeds and folds."""
+
+
 def evaluate(
-    predictions: Path | Sequence[Path],
+    predictions: Table,
     *,
     part: str | None = None,
-    model: Path | None = None,
-    others: Sequence[Path | Sequence[Path]] = (),
+    model: Path | str | None = None,
+    others: Sequence[Table] = (),
     seed: int = 0,
 ) -> Evaluation:
     """Compare predictions with the labels.
@@ -68,7 +72,7 @@ def evaluate(
     paths = _listed_paths(predictions)
     found = gather(paths, part=part)
     if model is not None:
-        _check_model(model, found, paths)
+        _check_model(Path(model), found, paths)
     patients = found.patients
     rivals = [(_name(one), gather(_listed_paths(one), part=found.part)) for one in others]
     rivals = [(name, aligned(found, name, one)) for name, one in rivals]
@@ -131,12 +135,12 @@ def _caveats(found: Gathered) -> Iterator[str]:
         yield "the bootstrap interval of the AUC has no width here: see that of the accuracy"
 
 
-def _listed_paths(paths: Path | Sequence[Path]) -> list[Path]:
+def _listed_paths(paths: Table) -> list[Path]:
     """Tables of one system."""
-    return [paths] if isinstance(paths, Path) else list(paths)
+    return [Path(one) for one in ([paths] if isinstance(paths, (Path, str)) else paths)]
 
 
-def _name(system: Path | Sequence[Path]) -> str:
+def _name(system: Table) -> str:
     """Name of a system by its tables."""
     first, *more = _listed_paths(system)
     return f"{shown(first)} and {len(more)} more" if more else shown(first)
