@@ -11,6 +11,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.errors import ConfigError, did_you_mean
+from gimp_plugin.plugins import registry
 from gimp_plugin.studies.benchmark.arms import ABMIL, network, shuffled, swapped
 from gimp_plugin.studies.benchmark.baselines import late_fusion, logistic
 from gimp_plugin.studies.benchmark.cells import Method
@@ -19,6 +20,7 @@ from gimp_plugin.studies.benchmark.protocol import ALL
 from gimp_plugin.studies.chain import PRETRAINED
 
 REFERENCE = "gimp"
+PARTS = ("gene-encoder", "aggregator", "fusion", "head", "system", "trainer", "gene-grouping")
 SETTING_EXAMPLE = "+model.aggregator=abmil"
 _SETTING = re.compile(r"\+(?=[a-z_]+\.[a-z_]+=)")
 _BOTH, _SLIDES, _GENES = (
@@ -180,7 +182,7 @@ def method_of(name: str) -> Method:
     if base not in METHODS:
         known = (ALL, *SETS, *METHODS)
         problem = f"unknown method {base!r}{did_you_mean(base, known)}"
-        raise ConfigError(problem, hint=f"methods: {', '.join(known)}")
+        raise ConfigError(problem, hint=_other_way(base) or f"methods: {', '.join(known)}")
     method = METHODS[base]
     if not (isinstance(method.train, partial) and method.train.func is network):
         problem = f"method {name!r}: {base!r} is no network with settings of its own"
@@ -191,6 +193,17 @@ def method_of(name: str) -> Method:
     return replace(
         method, name=name, summary=summary, train=partial(network, **own), by_name_only=True
     )
+
+
+def _other_way(name: str) -> str:
+    """How what was taken for a method takes part: a component, or settings without their table."""
+    if "+" in name:
+        return f"settings have dotted names, as in gimp{SETTING_EXAMPLE}"
+    kinds = [one.kind for one in registry().components if one.name == name]
+    for kind in filter(PARTS.__contains__, kinds):
+        base = "gimp-none" if kind == "system" else "gimp"
+        return f"a component takes part as {base}+model.{kind.replace('-', '_')}={name}"
+    return ""
 
 
 def settings_of(name: str) -> Mapping[str, Any]:

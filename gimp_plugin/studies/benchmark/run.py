@@ -13,6 +13,7 @@ from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.errors import ConfigError, EvaluationError
 from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
 from gimp_plugin.studies.benchmark.cells import Cell
+from gimp_plugin.studies.benchmark.contract import warn_of_parts
 from gimp_plugin.studies.benchmark.design import Design, cells_of, designed
 from gimp_plugin.studies.benchmark.folder import (
     Cost,
@@ -128,6 +129,7 @@ def run_benchmark(
         check_current(output, design.identity)
         check_plugins(output, design.places, design.identity)
         return _reported(design, output, outcome=NOTHING)
+    warn_of_parts(design.config, dict.fromkeys(place.method for place in design.places))
     own = design.places if shard is None else shard.of(design.places)
     with ExitStack() as stack:
         ended = here
