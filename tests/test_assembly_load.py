@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 
 from gimp_plugin import keys
-from gimp_plugin.assembly.build import build_model, origin_of
+from gimp_plugin.assembly.build import build_model, code_of
 from gimp_plugin.assembly.load import check_component
 from gimp_plugin.cli.main import cli
 from gimp_plugin.errors import PluginError
@@ -124,7 +124,7 @@ def test_changed_code_of_the_same_version_is_told(tmp_path, caplog):
     with installing(tmp_path) as install:
         install("their-plugin", plugin, entry="theirs")
         check_component(record, "head", "theirs")
-        noted["code"] = origin_of("head", "theirs")["code"]
+        noted["code"] = code_of("their_plugin:none")
         check_component(record, "head", "theirs")
 
     (message,) = caplog.messages
@@ -238,13 +238,23 @@ FAULTS = """
         def __init__(self, config, n_queries):
             super().__init__(config)
 
+    class Tied(Mean):
+        def __init__(self, config):
+            super().__init__(config)
+            self.other = nn.Linear(config.dim, config.dim)
+            self.other.weight = self.linear.weight
+
+    class Short(Mean):
+        def forward(self, tokens, valid):
+            return super().forward(tokens, valid)
+
     class Function:
         def __init__(self, config):
             self.dim = config.dim
 
     @hookimpl
     def gimp_components():
-        kinds = (Mean, Alone, Every, One, Double, Listed, Drawn, More, Function)
+        kinds = (Mean, Alone, Every, One, Double, Listed, Drawn, More, Tied, Short, Function)
         names = [kind.__name__ for kind in kinds]
         return [("aggregator", name.lower(), f"their_plugin:{name}", "") for name in names]
 """
@@ -288,6 +298,8 @@ def test_an_aggregator_that_would_be_trained_on_something_else_is_refused(
         ("listed", "'listed' of plugin 'theirs' .* neither trains nor stores: 'layers'"),
         ("drawn", r"'drawn' .* neither trains nor stores: 'inner.projection'"),
         ("more", r"'more' .* cannot be made: TypeError.*n_queries.*called with \(config\)"),
+        ("tied", "'tied' .* under several names.* 'linear.weight', 'other.weight'"),
+        ("short", r"forward of aggregator 'short' .* with \(tokens, valid, slide=, rows=\): got"),
         ("function", "'function' .* is of type Function, expected a torch.nn.Module"),
     ],
 )

@@ -99,13 +99,13 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
 
     Returns
     -------
-    Name, distribution and version by kind.
+    Name, distribution and version by kind, and the `code` of a plugin's.
     """
     grouping, _ = split_name(config.gene_grouping)
     used = {"trainer": config.trainer, **parts_of(config)}
     if config.has_genes:
         used |= {"gene-grouping": grouping}
-    return {kind: origin_of(kind, name) for kind, name in used.items()}
+    return {kind: {**origin_of(kind, name), **_code(kind, name)} for kind, name in used.items()}
 
 
 def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -129,11 +129,15 @@ def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 
 def origin_of(kind: str, name: str) -> dict[str, str]:
-    """Name, distribution and version of a registered component, and the `code` of a plugin's."""
+    """Name, distribution and version of a registered component, as the provenance has them."""
     found = registry().component(kind, name)
-    told = {"name": name, "distribution": found.distribution, "version": found.version}
-    code = code_of(found.target)
-    return {**told, "code": code} if code else told
+    return {"name": name, "distribution": found.distribution, "version": found.version}
+
+
+def _code(kind: str, name: str) -> dict[str, str]:
+    """Hash of a plugin's module, where there is one."""
+    code = code_of(registry().component(kind, name).target)
+    return {"code": code} if code else {}
 
 
 def code_of(target: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,6 +16,14 @@ from gimp_plugin.plugins.manager import in_one_line, is_ours
 
 CASES_OF = {"gene-encoder": 0, "aggregator": 0, "fusion": 2, "head": 0}
 """Place of the argument that has one row a case; a system gets one case."""
+CALLED_WITH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "gene-encoder": (("genes",), ()),
+    "aggregator": (("tokens", "valid"), ("slide", "rows")),
+    "fusion": (("cls_img", "cls_ge", "has_slides", "has_genes"), ()),
+    "head": (("embedding",), ()),
+    "system": (("features", "genes"), ()),
+}
+"""What a `forward` gets by place and by name."""
 KIT = "gimp_plugin.testing checks a component before it is used"
 TORCHS = frozenset(vars(nn.Module()))
 """What every module has of torch's, the tables of what is registered among it."""
@@ -48,8 +57,8 @@ def made(
     Raises
     ------
     PluginError
-        If the component cannot be imported, or a plugin's cannot be made, is no module, or holds
-        weights that are not registered.
+        If the component cannot be imported, or a plugin's cannot be made, is no module, cannot
+        be called as its kind is, or holds weights that are not registered, or registered twice.
     """
     component = registry().component(kind, name)
     make, who = imported(component), f"{component.title} of plugin {component.origin}"
@@ -66,12 +75,30 @@ def made(
     if not isinstance(module, nn.Module):
         problem = f"{who} is of type {type(module).__name__}, expected a torch.nn.Module"
         raise PluginError(problem, hint=KIT)
+    _check_weights(module, who)
+    positional, named = CALLED_WITH[kind]
+    try:
+        inspect.signature(module.forward).bind(*positional, **dict.fromkeys(named))
+    except TypeError as error:
+        given = ", ".join([*positional, *(f"{one}=" for one in named)])
+        problem = f"the forward of {who} cannot be called with ({given}): {error}"
+        raise PluginError(problem, hint=KIT) from error
+    _watch(module, kind, who, size=module.out_dim if size is None else size)
+    return module
+
+
+def _check_weights(module: nn.Module, who: str) -> None:
+    """Refuse weights that would not be trained and stored, or not be stored apart."""
     if lost := sorted(_unregistered(module)):
         problem = f"{who} holds weights that torch neither trains nor stores: {listed(lost)}"
         hint = "make them an nn.Parameter, a buffer (register_buffer), or an nn.ModuleList"
         raise PluginError(problem, hint=hint)
-    _watch(module, kind, who, size=module.out_dim if size is None else size)
-    return module
+    names: dict[int, list[str]] = {}
+    for name, one in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(one), []).append(name)
+    if tied := [listed(several) for several in names.values() if len(several) > 1]:
+        problem = f"{who} has weights under several names, which cannot be stored: {tied[0]}"
+        raise PluginError(problem, hint="register them once")
 
 
 def _unregistered(module: nn.Module) -> Iterator[str]:
