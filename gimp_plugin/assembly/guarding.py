@@ -83,7 +83,8 @@ def made(
         given = ", ".join([*positional, *(f"{one}=" for one in named)])
         problem = f"the forward of {who} cannot be called with ({given}): {error}"
         raise PluginError(problem, hint=KIT) from error
-    _watch(module, kind, who, size=module.out_dim if size is None else size)
+    out_dim: Any = module.out_dim if size is None else size
+    _watch(module, kind, who, size=out_dim)
     return module
 
 
