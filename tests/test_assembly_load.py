@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import pytest
@@ -11,7 +12,8 @@ import torch
 from click.testing import CliRunner
 
 from gimp_plugin import keys
-from gimp_plugin.assembly.build import build_model
+from gimp_plugin.assembly.build import build_model, code_of
+from gimp_plugin.assembly.load import check_component
 from gimp_plugin.cli.main import cli
 from gimp_plugin.errors import PluginError
 from gimp_plugin.storage import runs
@@ -114,6 +116,21 @@ def test_another_version_of_the_plugin_predicts_with_a_warning_and_is_another_ru
     assert "plugins.head" in trained.stderr
 
 
+def test_changed_code_of_the_same_version_is_told(tmp_path, caplog):
+    noted = {"name": "theirs", "distribution": "their-plugin", "version": "2.1", "code": "0"}
+    record = SimpleNamespace(path=Path("run"), components={"head": noted})
+    plugin = PLUGIN.replace("gimp_plugin.models.heads:linear", "their_plugin:none")
+
+    with installing(tmp_path) as install:
+        install("their-plugin", plugin, entry="theirs")
+        check_component(record, "head", "theirs")
+        noted["code"] = code_of("their_plugin:none")
+        check_component(record, "head", "theirs")
+
+    (message,) = caplog.messages
+    assert "head 'theirs' of their-plugin 2.1, whose code has been changed since" in message
+
+
 def test_a_run_of_ours_names_no_plugin_in_its_configuration(folder):
     Path("settings.toml").write_text(settings(modalities="genes"))
 
@@ -172,3 +189,120 @@ def test_a_plugins_module_that_gives_another_shape_is_told_with_its_name(tmp_pat
         model.head(torch.zeros(2, model.fusion.out_dim))
     with pytest.raises(PluginError, match=r"gene-encoder 'wide' .*\(2, 32\).*\(2, 16\)"):
         model.encode_genes(torch.zeros(2, 7))
+
+
+FAULTS = """
+    import torch
+    from torch import nn
+    from gimp_plugin.plugins import hookimpl
+
+    class Mean(nn.Module):
+        def __init__(self, config):
+            super().__init__()
+            self.dim = config.dim
+            self.linear = nn.Linear(config.dim, config.dim)
+
+        def forward(self, tokens, valid, *, slide=None, rows=None):
+            return self.linear(tokens.mean(1)), tokens[torch.zeros_like(valid)]
+
+    class Alone(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0]
+
+    class Every(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0], tokens
+
+    class One(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0], tokens[:1, 0]
+
+    class Double(Mean):
+        def forward(self, tokens, valid, **masks):
+            return super().forward(tokens, valid)[0].double(), tokens[:0, 0]
+
+    class Listed(Mean):
+        def __init__(self, config):
+            super().__init__(config)
+            self.layers = [nn.Linear(3, 3)]
+            self.twice = [self.linear]  # registered, too
+
+    class Drawn(Mean):
+        def __init__(self, config):
+            super().__init__(config)
+            self.inner = nn.Identity()
+            self.inner.projection = torch.randn(3)
+            self.scale = torch.tensor(2.0)
+
+    class More(Mean):
+        def __init__(self, config, n_queries):
+            super().__init__(config)
+
+    class Tied(Mean):
+        def __init__(self, config):
+            super().__init__(config)
+            self.other = nn.Linear(config.dim, config.dim)
+            self.other.weight = self.linear.weight
+
+    class Short(Mean):
+        def forward(self, tokens, valid):
+            return super().forward(tokens, valid)
+
+    class Function:
+        def __init__(self, config):
+            self.dim = config.dim
+
+    @hookimpl
+    def gimp_components():
+        kinds = (Mean, Alone, Every, One, Double, Listed, Drawn, More, Tied, Short, Function)
+        names = [kind.__name__ for kind in kinds]
+        return [("aggregator", name.lower(), f"their_plugin:{name}", "") for name in names]
+"""
+
+
+@pytest.fixture(scope="module")
+def aggregating(tmp_path_factory):
+    """Make a model with one of the aggregators of FAULTS."""
+
+    def build(name):
+        config = tiny_config(model__aggregator=name, model__modalities="slides").model
+        return build_model(config, n_genes=0, feature_dim=5, n_classes=3, seed=0, decoder=True)
+
+    with installing(tmp_path_factory.mktemp("faults")) as install:
+        install("their-plugin", FAULTS, entry="theirs")
+        yield build
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("alone", r"'alone' of plugin 'theirs' .* gave torch.float32 .*\(2, 16\), expected a pair"),
+        ("every", r"'every' .* gave .*\(2, 7, 16\) as the wanted patches.*\(rows, 16\)"),
+        ("one", "aggregator One gave 1 patch besides CLS_img, 3 were wanted"),
+        ("double", r"'double' .* gave torch.float64 of shape \(2, 16\)"),
+    ],
+)
+def test_an_aggregator_that_would_be_trained_on_something_else_is_refused(
+    aggregating, name, message
+):
+    valid = torch.ones(2, 7, dtype=torch.bool)
+    masked = torch.arange(14).view(2, 7) % 5 == 1
+
+    with pytest.raises(PluginError, match=message):
+        aggregating(name).encode_slides(torch.randn(2, 7, 5), valid, masked=masked)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("listed", "'listed' of plugin 'theirs' .* neither trains nor stores: 'layers'"),
+        ("drawn", r"'drawn' .* neither trains nor stores: 'inner.projection'"),
+        ("more", r"'more' .* cannot be made: TypeError.*n_queries.*called with \(config\)"),
+        ("tied", "'tied' .* under several names.* 'linear.weight', 'other.weight'"),
+        ("short", r"forward of aggregator 'short' .* with \(tokens, valid, slide=, rows=\): got"),
+        ("function", "'function' .* is of type Function, expected a torch.nn.Module"),
+    ],
+)
+def test_a_part_that_cannot_be_trained_and_stored_whole_is_refused(aggregating, name, message):
+    with pytest.raises(PluginError, match=message):
+        aggregating(name)

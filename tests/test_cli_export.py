@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import signal
+from dataclasses import replace
 
 import anndata
 import h5py
@@ -27,6 +28,7 @@ from gimp_plugin.storage.atomic import write_json
 from gimp_plugin.storage.predictions import write_predictions
 from gimp_plugin.storage.runs import read_run
 from gimp_plugin.storage.tables import read_csv
+from gimp_plugin.studies.bundle.card import bundle_card
 from gimp_plugin.training import finetune, pretrain
 from tests.study_factory import make_study, tiny_config
 from tests.test_slides_extraction import contents
@@ -464,3 +466,18 @@ def test_info_and_verify_know_a_bundle(run, bundle):
     assert "trained on (ancestors included)" not in found
     assert gimp("verify", bundle).stdout == "1 good (0 patches), 0 bad\n"
     assert json.loads(gimp("info", run, "--json").stdout)["cases"] == found["cases"]
+
+
+def test_the_card_names_the_versions_of_plugins_that_a_prediction_needs(run):
+    record = read_run(run)
+    theirs = {"distribution": "their-plugin", "version": "2.1"}
+    used = {
+        **record.components,
+        "head": {"name": "theirs", **theirs},
+        "trainer": {"name": "own", "distribution": "other-plugin", "version": "1"},
+    }
+
+    text = bundle_card(replace(record, components=used), None, licence="", data="")
+
+    assert "head `theirs` of their-plugin 2.1" in text
+    assert "To predict, install their-plugin 2.1, too." in text

@@ -116,6 +116,35 @@ def test_a_reader_that_went_away_is_nobodys_fault(plugin):
     assert blamed("hello", broken) is not broken
 
 
+PARTS = """
+    from pathlib import Path
+    from gimp_plugin.plugins import hookimpl
+    from gimp_plugin.errors import listed
+
+    def broken():
+        Path(1)
+
+    @hookimpl
+    def gimp_components():
+        return [("aggregator", "broken", "parts_plugin:broken", "")]
+"""
+
+
+def test_what_the_code_of_a_part_raises_is_told_with_its_plugin_and_line(plugin):
+    found = plugin("parts-plugin", PARTS, entry="parts")
+    caught = []
+    for call in (found.load("aggregator", "broken"), lambda: int("x")):
+        try:
+            call()
+        except (TypeError, ValueError) as error:
+            caught.append(error)
+
+    theirs = blamed("pretrain", caught[0])
+    assert theirs.problem.startswith("the code of plugin 'parts' of parts-plugin 2.1 failed: TypeE")
+    assert theirs.problem.endswith("(parts_plugin.py, line 7)")
+    assert blamed("pretrain", caught[1]) is caught[1]
+
+
 def test_a_name_of_nobodys_may_be_of_the_plugin_that_failed(plugin):
     plugin("broken", "import no_such_module", entry="broken")
 

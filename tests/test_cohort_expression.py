@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import anndata
 import h5py
 import numpy as np
 import pytest
 
-from gimp_plugin.cohort.expression import read_cohort
+from gimp_plugin.cohort.expression import Cohort, read_cohort
 from gimp_plugin.errors import ConfigError
 from tests.cohort_factory import draw_values, make_cohort, refusal
 
@@ -184,3 +185,16 @@ def test_the_real_cohort_is_guessed_to_be_logged() -> None:
 
     assert cohort.values.shape == (608, 779)
     assert (cohort.scale, cohort.scale_guessed) == ("log", True)
+
+
+def test_a_log_scale_whose_genes_are_all_centred_is_warned_of(tmp_path: Path) -> None:
+    path = make_cohort(tmp_path / "scaled.h5ad", n_cases=13, scale="log", declared="log")
+    adata = anndata.read_h5ad(path)
+    plain = read_cohort(path)
+    adata.X = (adata.X - adata.X.mean(axis=0)) / adata.X.std(axis=0)
+
+    scaled, few = Cohort.from_anndata(adata), Cohort.from_anndata(adata[:5].copy())
+
+    assert plain.warnings == few.warnings == ()
+    assert "declared as 'log', but the mean of every gene is 0: was it scaled" in scaled.warnings[0]
+    assert Cohort.from_anndata(adata, scale="standardised").warnings == ()

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from gimp_plugin.cli.main import cli
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage import runs
+from gimp_plugin.storage.atomic import sha256_file
 from gimp_plugin.testing import check_aggregator
 from tests.plugin_factory import install_project
 from tests.study_factory import make_study, settings
@@ -82,6 +83,7 @@ def test_it_is_installed_passes_the_kit_trains_and_is_missed(installed, tmp_path
     noted = json.loads(Path("runs/finetune", runs.PROVENANCE).read_text())["components"]
     assert noted["aggregator"] == {
         "name": "mean", "distribution": "mean-aggregator", "version": "1.0",
+        "code": sha256_file(installed / MODEL)[:8],
     }  # fmt: skip
     assert missed.exit_code == 2
     error, hint = re.search(r"```text\n(Error: .*)\n(Hint: .*)\n```", TEXT).groups()

@@ -50,6 +50,11 @@ def test_the_evaluation_counts_the_test_cases(table):
     assert not found.fitted
 
 
+def test_a_table_may_be_named_by_text(table):
+    assert evaluate(str(table)) == evaluate(table)
+    assert evaluate(table, others=[[str(table)]]).systems
+
+
 def test_the_second_class_is_the_positive_one(table):
     patients = draw_patients(41)
 

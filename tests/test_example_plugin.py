@@ -93,6 +93,8 @@ def test_the_example_is_installed_used_by_name_and_missed_by_name(
     assert counted == {bag.slide_id: str(bag.n_patches) for bag in list_bags(Path("features"))}
     noted = json.loads(Path("runs/pretrain", runs.PROVENANCE).read_text())["components"]
     origin = {"distribution": "gimp-plugin-example", "version": "1.0"}
+    codes = [noted[kind].pop("code") for kind in ("gene-encoder", "aggregator")]
+    assert len({*codes}) == 2
     assert noted["gene-encoder"] == {"name": "example-linear", **origin}
     assert noted["aggregator"] == {"name": "example-mean", **origin}
     assert len(read_csv(Path("predictions.csv"))) == 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import anndata
@@ -16,17 +17,20 @@ from sklearn.preprocessing import StandardScaler
 
 from gimp_plugin.cohort.splitting.splits import Splits, read_splits
 from gimp_plugin.config import load_preset
+from gimp_plugin.errors import ConfigError
 from gimp_plugin.plugins import registry
 from gimp_plugin.storage.predictions import read_predictions
 from gimp_plugin.storage.runs import read_run
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.studies.benchmark.arms import shuffled_labels
+from gimp_plugin.studies.benchmark.contract import warn_of_parts
 from gimp_plugin.studies.benchmark.folder import Place
 from gimp_plugin.studies.benchmark.inputs import look
-from gimp_plugin.studies.benchmark.methods import METHODS
+from gimp_plugin.studies.benchmark.methods import METHODS, method_of
 from gimp_plugin.studies.benchmark.protocol import Regime
 from tests.benchmark_factory import benchmark, cell, evaluations, probabilities
-from tests.study_factory import make_study
+from tests.plugin_factory import installing
+from tests.study_factory import make_study, tiny_config
 
 pytestmark = pytest.mark.timeout(600)
 N_CASES = 40
@@ -293,3 +297,54 @@ def test_the_control_of_shuffled_labels_is_at_chance(tmp_path):
     }
     assert aucs["logistic-genes"] > 0.9
     assert abs(aucs["gimp-shuffled"] - 0.5) < 0.17  # two standard errors with 48 cases
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("groupmsa", "takes part as gimp+model.gene_encoder=groupmsa"),
+        ("gimp+aggregator=abmil", "as in gimp+model.aggregator=abmil"),
+        ("nonsense", "methods: all, table1"),
+    ],
+)
+def test_what_is_no_method_is_told_how_it_takes_part(name, hint):
+    with pytest.raises(ConfigError, match=re.escape(hint)):
+        method_of(name)
+
+
+PADDED = """
+    from torch import nn
+    from gimp_plugin.plugins import hookimpl
+
+    class Mean(nn.Module):
+        def __init__(self, config):
+            super().__init__()
+            self.dim = config.dim
+            self.linear = nn.Linear(config.dim, config.dim)
+
+        def forward(self, tokens, valid, *, slide=None, rows=None):
+            wanted = valid & False if rows is None else rows
+            return self.linear(tokens.mean(dim=1)), self.linear(tokens)[wanted]
+
+    def ours(config):
+        from gimp_plugin.models.abmil import GatedAttention
+        return GatedAttention.from_config(config)
+
+    @hookimpl
+    def gimp_components():
+        return [("aggregator", "padded", "their_plugin:Mean", "reads padding"),
+                ("aggregator", "good", "their_plugin:ours", "as ours")]
+"""
+
+
+def test_a_plugins_part_that_breaks_its_contract_is_warned_of_before_it_is_compared(
+    tmp_path, caplog
+):
+    names = ("gimp", "gimp+model.aggregator=padded", "abmil+model.aggregator=padded")
+    with installing(tmp_path) as install:
+        install("their-plugin", PADDED, entry="theirs")
+        warn_of_parts(tiny_config(), (*names, "gimp+model.aggregator=good", "logistic-bag"))
+
+    (message,) = caplog.messages
+    assert "aggregator 'padded' of plugin 'theirs' of their-plugin 2.1 does not keep" in message
+    assert "what stands in padding is read: values differ by " in message

@@ -13,6 +13,7 @@ from gimp_plugin.studies.benchmark.methods import METHODS
 from gimp_plugin.training import loop
 from tests.benchmark_factory import SETTINGS, benchmark, cell, epochs, evaluations, files, tables
 from tests.forkserver import FORKED
+from tests.plugin_factory import installing
 from tests.study_factory import make_study
 
 N_CASES = 16
@@ -357,3 +358,47 @@ def test_folds_without_or_with_common_test_cases_are_refused(source, tmp_path, r
     assert result.exit_code == 3
     assert message in result.stderr
     assert not (tmp_path / "s").exists()
+
+
+HEAD = """
+    from torch import nn
+    from gimp_plugin.plugins import hookimpl
+
+    class Head(nn.Linear):
+        def __init__(self, config, *, in_dim, n_classes):
+            super().__init__(in_dim, n_classes)
+
+    @hookimpl
+    def gimp_components():
+        return [("head", "theirs", "their_plugin:Head", "one layer")]
+"""
+
+
+def test_cells_of_another_version_or_code_of_a_plugin_are_not_mixed_with_new_ones(source, tmp_path):
+    method = "abmil+model.head=theirs"
+    words = ("--methods", f"logistic-bag,{method}", "--fold", 0)
+    output = tmp_path / "study"
+    edited = HEAD.replace("super().__init__(in_dim", "print; super().__init__(in_dim")
+    results = {}
+    for name, source_code, version in (
+        ("first", HEAD, "2.1"),
+        ("again", HEAD, "2.1"),
+        ("edited", edited, "2.1"),
+        ("updated", HEAD, "3.0"),
+    ):
+        with installing(tmp_path / name) as install:
+            install("their-plugin", source_code, entry="theirs", version=version)
+            results[name] = benchmark(source, output, *words)
+            if name == "updated":
+                tabled = benchmark(source, output, *words, "--report-only")
+                trained = benchmark(source, output, *words, "--overwrite")
+
+    assert [one.exit_code for one in results.values()] == [0, 0, 3, 3], results["first"].stderr
+    assert "nothing to do" in results["again"].output
+    assert "theirs of their-plugin 2.1 (code " in results["edited"].stderr
+    assert "1 of 2 cells in" in results["updated"].stderr
+    assert f"{method}.head: " in results["updated"].stderr
+    assert '-> "theirs of their-plugin 3.0 (code ' in results["updated"].stderr
+    assert tabled.exit_code == 3
+    assert trained.exit_code == 0, trained.stderr
+    assert "1 of 2 cells are done" in trained.stderr

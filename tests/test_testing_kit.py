@@ -246,6 +246,12 @@ class Mates(Mean):
         return mean - mean.mean(dim=0)
 
 
+class Reseeds(Mean):
+    def mean(self, tokens, valid):
+        torch.random.default_generator.manual_seed(0)
+        return super().mean(tokens, valid)
+
+
 class Unordered(Mean):
     def forward(self, tokens, valid, *, slide=None, rows=None):
         cls_img, wanted = super().forward(tokens, valid, slide=slide, rows=rows)
@@ -286,6 +292,7 @@ def test_a_plain_aggregator_passes():
         (CountsPadding, "a case depends on its padding or on the other cases of the batch"),
         (Divides, r"CLS_img \(the last case has no patch\) is not finite"),
         (Mates, "a case depends on its padding or on the other cases of the batch"),
+        (Reseeds, "it sets the seed of torch, which all other parts draw from"),
         (Unordered, "a case depends on its padding or on the other cases of the batch"),
         (All, "the wanted patches has shape"),
         (Streams, "stream gives another CLS_img than forward"),
@@ -401,6 +408,14 @@ def test_a_wrong_head_fails_for_its_fault():
 
     with pytest.raises(AssertionError, match=r"logits of 5 classes has shape \(3, 2\)"):
         testing.check_head(binary)
+
+
+def test_a_head_that_gives_probabilities_fails_for_it():
+    def softmax(config, *, in_dim, n_classes):
+        return nn.Sequential(nn.Linear(in_dim, n_classes), nn.Softmax(dim=-1))
+
+    with pytest.raises(AssertionError, match="logits of 2 classes are probabilities, expected"):
+        testing.check_head(softmax)
 
 
 class Random(nn.Module):

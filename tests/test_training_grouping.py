@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
+from gimp_plugin.errors import PluginError
 from gimp_plugin.storage.tables import read_csv
+from gimp_plugin.training.grouping import grouped
+from tests.plugin_factory import installing
 from tests.study_factory import make_study
 
 SETTINGS = """
@@ -112,3 +117,51 @@ def test_a_run_that_is_gone_on_with_keeps_its_order(finetune, tmp_path):
 
     assert result.exit_code == 2
     assert "gene_grouping 'random' -> 'file-order'" in result.output
+
+
+PLUGIN = """
+    import numpy as np
+    from gimp_plugin.plugins import hookimpl
+
+    def backwards(gene_ids, *, seed, genes, expression, **context):
+        genes["x"], expression[:] = 1, 0
+        return np.arange(len(gene_ids))[::-1]
+
+    def names(gene_ids, **context):
+        return sorted(gene_ids)
+
+    def none(gene_ids, **context):
+        return None
+
+    def pathway(gene_ids, *, genes, **context):
+        return genes["pathway"]
+
+    def few(gene_ids, seed):
+        return range(len(gene_ids))
+
+    @hookimpl
+    def gimp_components():
+        names = ("backwards", "names", "none", "pathway", "few")
+        return [("gene-grouping", name, f"their_plugin:{name}", "") for name in names]
+"""
+
+
+def test_what_a_plugins_grouping_does_wrong_is_told_with_its_name(tmp_path):
+    genes = pd.DataFrame(index=list("abc"))
+    given = {"seed": 0, "genes": genes, "expression": np.ones((4, 3), np.float32)}
+    faults = {
+        "names": "gave no order of 3 genes: each index from 0 must stand in it once",
+        "none": "gave no order of 3 genes",
+        "pathway": "failed: KeyError: 'pathway'",
+        "few": r"failed: TypeError: .*called with \(gene_ids, seed=, genes=",
+    }
+
+    with installing(tmp_path) as install:
+        install("their-plugin", PLUGIN, entry="theirs")
+        for name, message in faults.items():
+            who = f"gene-grouping '{name}' of plugin 'theirs' of their-plugin 2.1 "
+            with pytest.raises(PluginError, match=who + message):
+                grouped(name, "abc", **given)
+        assert grouped("backwards", "abc", **given).tolist() == [2, 1, 0]
+    assert list(genes.columns) == []
+    assert given["expression"].all()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
+from pathlib import Path
 
 from torch import nn
 
-from gimp_plugin.assembly.guarding import guarded
+import gimp_plugin
+from gimp_plugin.assembly.guarding import made
 from gimp_plugin.assembly.seeding import seeded
 from gimp_plugin.config import ModelConfig
 from gimp_plugin.models.gimp import GimpModel
@@ -14,6 +17,7 @@ from gimp_plugin.models.patches import Decoder, PatchEmbedding
 from gimp_plugin.models.system import SystemModel
 from gimp_plugin.plugins import registry, split_name
 from gimp_plugin.plugins.manager import OURS
+from gimp_plugin.storage.atomic import sha256_file
 
 
 def build_model(
@@ -51,32 +55,28 @@ def build_model(
     ConfigError
         If a component is not registered, or a system is not for these halves.
     PluginError
-        If a component cannot be imported.
+        If a component cannot be imported, or a plugin's cannot be made.
     """
-    load = registry().load
     if config.system:
-        make = load("system", config.system)
+        sizes = {"feature_dim": feature_dim, "n_genes": n_genes, "n_classes": n_classes}
         with seeded(seed, "weights"):
-            system = make(config, feature_dim=feature_dim, n_genes=n_genes, n_classes=n_classes)
-        system = guarded(system, "system", config.system, size=n_classes)
+            system = made("system", config.system, config, size=n_classes, **sizes)
         return SystemModel(system, feature_norm=config.feature_norm)
     with seeded(seed, "weights"):
         gene_encoder: nn.Module | None = None
         patches: nn.Module | None = None
         aggregator: nn.Module | None = None
+        dim = config.dim
         if config.has_genes:
-            gene_encoder = load("gene-encoder", config.gene_encoder)(config, n_genes=n_genes)
-            gene_encoder = guarded(
-                gene_encoder, "gene-encoder", config.gene_encoder, size=config.dim
+            gene_encoder = made(
+                "gene-encoder", config.gene_encoder, config, size=dim, n_genes=n_genes
             )
         if config.has_slides:
-            patches = PatchEmbedding(feature_dim, config.dim, norm=config.feature_norm)
-            aggregator = load("aggregator", config.aggregator)(config)
-            aggregator = guarded(aggregator, "aggregator", config.aggregator, size=config.dim)
-        fusion = load("fusion", config.fusion)(config)
-        fusion = guarded(fusion, "fusion", config.fusion, size=fusion.out_dim)
-        head = load("head", config.head)(config, in_dim=fusion.out_dim, n_classes=n_classes)
-        head = guarded(head, "head", config.head, size=n_classes)
+            patches = PatchEmbedding(feature_dim, dim, norm=config.feature_norm)
+            aggregator = made("aggregator", config.aggregator, config, size=dim)
+        fusion = made("fusion", config.fusion, config)
+        in_dim = fusion.out_dim
+        head = made("head", config.head, config, size=n_classes, in_dim=in_dim, n_classes=n_classes)
         reconstructs = decoder and config.has_slides
         return GimpModel(
             gene_encoder=gene_encoder,
@@ -99,13 +99,13 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
 
     Returns
     -------
-    Name, distribution and version by kind.
+    Name, distribution and version by kind, and the `code` of a plugin's.
     """
     grouping, _ = split_name(config.gene_grouping)
     used = {"trainer": config.trainer, **parts_of(config)}
     if config.has_genes:
         used |= {"gene-grouping": grouping}
-    return {kind: origin_of(kind, name) for kind, name in used.items()}
+    return {kind: {**origin_of(kind, name), **_code(kind, name)} for kind, name in used.items()}
 
 
 def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
@@ -122,6 +122,7 @@ def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """
     return {
         kind: f"{one.get('name')} of {one.get('distribution')} {one.get('version')}"
+        + (f" (code {one['code']})" if one.get("code") else "")
         for kind, one in components.items()
         if one.get("distribution") != OURS
     }
@@ -131,6 +132,35 @@ def origin_of(kind: str, name: str) -> dict[str, str]:
     """Name, distribution and version of a registered component, as the provenance has them."""
     found = registry().component(kind, name)
     return {"name": name, "distribution": found.distribution, "version": found.version}
+
+
+def _code(kind: str, name: str) -> dict[str, str]:
+    """Hash of a plugin's module, where there is one."""
+    code = code_of(registry().component(kind, name).target)
+    return {"code": code} if code else {}
+
+
+def code_of(target: str) -> str:
+    """Tell a plugin's code from what it becomes while its version stays the same.
+
+    Parameters
+    ----------
+    target
+        Import string of a component.
+
+    Returns
+    -------
+    The beginning of the hash of the module's file; empty for ours, and where there is no file.
+    """
+    module = target.partition(":")[0]
+    if module.partition(".")[0] == gimp_plugin.__name__:
+        return ""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return ""
+    path = Path(spec.origin) if spec is not None and spec.origin else None
+    return sha256_file(path)[:8] if path is not None and path.is_file() else ""
 
 
 def parts_of(config: ModelConfig) -> dict[str, str]:

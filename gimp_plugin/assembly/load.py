@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from gimp_plugin.assembly.build import build_model, parts_of
+from gimp_plugin.assembly.build import build_model, code_of, parts_of
 from gimp_plugin.cohort.gene_table import transform_of_rows
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.data.study import encoder_text
@@ -87,7 +87,7 @@ def load_classifier(path: Path) -> tuple[RunRecord, GimpModel]:
 
 
 def check_component(record: RunRecord, kind: str, name: str) -> None:
-    """Refuse to use what a plugin made without that plugin; another version of it is a warning.
+    """Refuse to use what a plugin made without that plugin; a change of it is a warning.
 
     Parameters
     ----------
@@ -109,6 +109,9 @@ def check_component(record: RunRecord, kind: str, name: str) -> None:
         if version not in {None, part.version} and not is_ours(part.origin):
             text = "run %r was made with %s of %s %s, version %s is installed"
             logger.warning(text, str(record.path), part.title, distribution, version, part.version)
+        elif noted.get("code") not in {None, code_of(part.target)}:
+            text = "run %r was made with %s of %s %s, whose code has been changed since"
+            logger.warning(text, str(record.path), part.title, distribution, version)
         return
     whose = f"of {distribution} {version}" if distribution else "of a plugin"
     problem = f"run {str(record.path)!r} needs the {kind.replace('-', ' ')} {name!r} {whose}"

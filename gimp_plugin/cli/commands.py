@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+import gimp_plugin
 from gimp_plugin.cli.logs import verbosity_options
 from gimp_plugin.cli.settings import config_option
 from gimp_plugin.errors import GimpError, PluginError, exit_code_of
 
 if TYPE_CHECKING:
-    from gimp_plugin.plugins import Command
+    from gimp_plugin.plugins import Command, Origin
 
 COMMANDS = {
     "import-genes": "gimp_plugin.cli.import_genes",
@@ -93,7 +97,7 @@ def load_foreign(found: Command) -> click.Command:
 
 
 def blamed(name: str, error: BaseException) -> BaseException:
-    """Give an error of a plugin's command as one that names the plugin; others as they are.
+    """Give an error of a plugin's code as one that names the plugin; others as they are.
 
     Parameters
     ----------
@@ -106,16 +110,43 @@ def blamed(name: str, error: BaseException) -> BaseException:
     -------
     The error to report.
     """
-    is_theirs = name and name not in COMMANDS and isinstance(error, Exception)
     told = isinstance(error, (GimpError, BrokenPipeError)) or exit_code_of(error) != 1
-    if not is_theirs or told:
+    if told or not isinstance(error, Exception):
         return error
-    found = of_plugins()[name]
     message = " ".join(f"{type(error).__name__}: {error}".split())
-    problem = f"{found.title} of plugin {found.origin} failed: {message}"
-    theirs = PluginError(problem, hint=f"tell the authors of {found.origin.distribution}")
+    if name and name not in COMMANDS:
+        found = of_plugins()[name]
+        problem = f"{found.title} of plugin {found.origin} failed: {message}"
+        theirs = PluginError(problem, hint=f"tell the authors of {found.origin.distribution}")
+    elif place := _place_in_plugin(error):
+        problem = f"the code of plugin {place[0]} failed: {message} ({place[1]})"
+        hint = "gimp_plugin.testing checks its parts, -vv shows where it was called from"
+        theirs = PluginError(problem, hint=hint)
+    else:
+        return error
     theirs.__cause__ = error
     return theirs
+
+
+def _place_in_plugin(error: Exception) -> tuple[Origin, str] | None:
+    """Plugin, file and line of the innermost frame that is not the package's or a library's."""
+    if "gimp_plugin.plugins.registry" not in sys.modules:
+        return None
+    from gimp_plugin.plugins import registry
+    from gimp_plugin.plugins.manager import is_ours
+
+    origins = {
+        one.target.partition(":")[0].partition(".")[0]: one.origin
+        for one in registry().components
+        if not is_ours(one.origin)
+    }
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package == gimp_plugin.__name__:
+            return None
+        if package in origins:
+            return origins[package], f"{Path(frame.f_code.co_filename).name}, line {line}"
+    return None
 
 
 def every() -> Iterator[tuple[str, click.Command]]:

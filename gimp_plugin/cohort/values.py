@@ -21,6 +21,9 @@ from gimp_plugin.cohort.scales import (
 )
 from gimp_plugin.errors import CohortError, counted, listed
 
+CENTRED, FEWEST_CENTRED = 1e-3, 10
+"""Largest mean of a gene of a centred cohort, and how many cases it takes to say so."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Table:
@@ -104,12 +107,22 @@ def _check_declared(table: Table, scale: str) -> list[str]:
     if scale in LOGARITHMIC and table.values[high] > LINEAR_FLOOR:
         problem = f"{table.where} is declared as {scale!r}, but looks linear: {table.cell(*high)}"
         raise CohortError(problem, hint="declare the scale it is on, for instance fpkm or counts")
+    if scale in LOGARITHMIC and table.values[low] < 0 and _is_centred(table.values):
+        was = "the mean of every gene is 0: was it scaled since (sc.pp.scale)?"
+        hint = f"take a layer that was not, or declare it as {STANDARDISED!r}"
+        return [f"{table.where} is declared as {scale!r}, but {was} ({hint})"]
     low_linear = scale in NON_NEGATIVE and 0 < table.values[high] <= LOG_CEILING
     if low_linear and not is_whole(table.values):
         only = f"its maximum is only {float(table.values[high]):g}"
         warning = f"{table.where} is declared as {scale!r}, but {only}: is it logged already?"
         return [warning]
     return []
+
+
+def _is_centred(values: NDArray[np.float32]) -> bool:
+    """Whether every gene has mean 0, as after standardising; a few cases do not tell."""
+    means = np.abs(values.mean(axis=0, dtype=np.float64))
+    return len(values) > FEWEST_CENTRED and bool((means < CENTRED).all())
 
 
 def _silent_cases(table: Table) -> list[str]:

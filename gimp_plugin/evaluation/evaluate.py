@@ -20,12 +20,16 @@ from gimp_plugin.storage.runs import read_run
 logger = logging.getLogger(__name__)
 
 
+Table = Path | str | Sequence[Path | str]
+"""Table of predictions of one system, or those of its seeds and folds."""
+
+
 def evaluate(
-    predictions: Path | Sequence[Path],
+    predictions: Table,
     *,
     part: str | None = None,
-    model: Path | None = None,
-    others: Sequence[Path | Sequence[Path]] | Mapping[str, Path | Sequence[Path]] = (),
+    model: Path | str | None = None,
+    others: Sequence[Table] | Mapping[str, Table] = (),
     seed: int = 0,
 ) -> Evaluation:
     """Compare predictions with the labels.
@@ -68,7 +72,7 @@ def evaluate(
     paths = _listed_paths(predictions)
     found = gather(paths, part=part)
     if model is not None:
-        _check_model(model, found, paths)
+        _check_model(Path(model), found, paths)
     patients = found.patients
     named = _named(others).items()
     rivals = [(name, gather(tables, part=found.part)) for name, tables in named]
@@ -132,14 +136,12 @@ def _caveats(found: Gathered) -> Iterator[str]:
         yield "the bootstrap interval of the AUC has no width here: see that of the accuracy"
 
 
-def _listed_paths(paths: Path | Sequence[Path]) -> list[Path]:
+def _listed_paths(paths: Table) -> list[Path]:
     """Tables of one system."""
-    return [paths] if isinstance(paths, Path) else list(paths)
+    return [Path(one) for one in ([paths] if isinstance(paths, (Path, str)) else paths)]
 
 
-def _named(
-    others: Sequence[Path | Sequence[Path]] | Mapping[str, Path | Sequence[Path]],
-) -> dict[str, list[Path]]:
+def _named(others: Sequence[Table] | Mapping[str, Table]) -> dict[str, list[Path]]:
     """Tables of the other systems, by different names."""
     if isinstance(others, Mapping):
         return {name: _listed_paths(one) for name, one in others.items()}

@@ -59,10 +59,10 @@ class PredictionResult:
 
 
 def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
-    run: Path,
+    run: Path | str,
     source: CohortSource,
     *,
-    output: Path,
+    output: Path | str,
     runtime: Runtime,
     adata: anndata.AnnData | None = None,
     missing: str = "keep",
@@ -118,6 +118,7 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
         If `output` was made from other inputs.
     """
     require_range("abstain_below", abstain_below, low=0.0, high=1.0, open_high=True)
+    run, output = Path(run), Path(output)
     record, model = load_classifier(run)
     if record.bundled:
         logger.warning("%s is a model bundle: cases that it was trained on count as new, too", run)

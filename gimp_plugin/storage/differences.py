@@ -21,6 +21,7 @@ def differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """A value on one line."""
+    """A value on one line: words, as a plugin's name and version, and the beginning of a hash."""
     text = json.dumps(value)
-    return text if len(text) <= 20 else f"{text[:17]}..."
+    limit = 80 if " " in text and isinstance(value, str) else 20
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

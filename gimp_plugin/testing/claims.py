@@ -105,6 +105,21 @@ def require_close(found: Sequence[Tensor], expected: Sequence[Tensor], claim: st
         )
 
 
+def require_logits(found: Tensor, what: str) -> None:
+    """Refuse probabilities, which training would take the softmax of.
+
+    Parameters
+    ----------
+    found
+        What stands for the logits, classes last.
+    what
+        Their name, for the message.
+    """
+    sums = found.sum(dim=-1)
+    shares = (found >= 0).all() and torch.allclose(sums, torch.ones_like(sums), rtol=0, atol=1e-4)
+    require(not shares, f"{what} are probabilities, expected values before the softmax")
+
+
 def check_module(make: Callable[[], Any], call: Called) -> None:
     """Check what holds for every module.
 
@@ -131,6 +146,12 @@ def _check_seeds(module: nn.Module, make: Callable[[], Any], call: Called) -> No
     for _ in range(2):
         with seeded(0, "step"), torch.no_grad():
             outputs.append(call(module.train()))
+    ends = []
+    for seed in range(2):
+        with seeded(seed, "step"), torch.no_grad():
+            call(module)
+            ends.append(torch.get_rng_state())
+    require(not torch.equal(*ends), "it sets the seed of torch, which all other parts draw from")
     alike = all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
     require(alike, "in training mode, one seed of torch gave two outputs")
     with torch.no_grad():

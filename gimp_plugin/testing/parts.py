@@ -19,6 +19,7 @@ from gimp_plugin.testing.claims import (
     made,
     require,
     require_close,
+    require_logits,
     require_shape,
     small_config,
 )
@@ -59,7 +60,10 @@ def check_head(make: HeadMaker, *, config: ModelConfig | None = None) -> None:
     embedding = draw(N_CASES, 13)
     for n_classes in (2, 5):
         maker = partial(make, config, in_dim=13, n_classes=n_classes)
-        _check_rows(made(maker).eval(), embedding, n_classes, what=f"logits of {n_classes} classes")
+        head, what = made(maker).eval(), f"logits of {n_classes} classes"
+        _check_rows(head, embedding, n_classes, what=what)
+        with torch.no_grad():
+            require_logits(head(embedding), what)
         check_module(maker, partial(_only, batch=embedding))
 
 

@@ -19,6 +19,7 @@ from gimp_plugin.testing.claims import (
     draw,
     made,
     require,
+    require_logits,
     require_shape,
     small_config,
 )
@@ -68,7 +69,9 @@ def _check_case(system: Any, halves: Halves, n_classes: int, *, what: str) -> No
     """Logits and losses of a case, whose halves stay as they are; it can be trained on."""
     before = [None if half is None else half.clone() for half in halves]
     with torch.no_grad():
-        require_shape(system.eval()(*halves), (n_classes,), f"logits of a {what}")
+        logits = system.eval()(*halves)
+        require_shape(logits, (n_classes,), f"logits of a {what}")
+        require_logits(logits, f"logits of a {what}")
         for label, loss in enumerate(_losses(system, halves, n_classes)):
             require_shape(loss, (), f"loss of a {what} of class {label}")
     try:

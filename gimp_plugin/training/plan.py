@@ -20,9 +20,10 @@ from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.data.study import Study
 from gimp_plugin.keys import TRAIN, VAL
-from gimp_plugin.plugins import registry, split_name
+from gimp_plugin.plugins import split_name
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.tables import Exclusion
+from gimp_plugin.training.grouping import grouped
 from gimp_plugin.training.material import Material
 from gimp_plugin.training.unlabelled import labels_at_hand, outside_of, with_unlabelled
 
@@ -212,6 +213,8 @@ def fitted_transform(
     ------
     CohortError
         If the selection or the grouping cannot be had from this cohort.
+    PluginError
+        If a plugin's grouping fails, or gives no order.
     """
     if not config.model.has_genes:
         return None
@@ -222,13 +225,12 @@ def fitted_transform(
     if config.model.n_top_genes:
         chosen = variable_genes(cohort, training, n_top_genes=config.model.n_top_genes)
         transform, genes = transform.selected(chosen), genes.iloc[chosen]
-    name, argument = split_name(config.model.gene_grouping)
-    order = registry().load("gene-grouping", name)(
+    order = grouped(
+        config.model.gene_grouping,
         transform.gene_ids,
         seed=seed,
         genes=genes,
         expression=transform.apply(cohort)[0][cohort.rows_of(training)],
-        argument=argument,
     )
     return transform.permuted(order)
 

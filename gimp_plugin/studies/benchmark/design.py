@@ -9,16 +9,16 @@ from typing import Any
 
 import gimp_plugin
 from gimp_plugin import keys
-from gimp_plugin.assembly.build import components_of
+from gimp_plugin.assembly.build import components_of, of_plugins
 from gimp_plugin.assembly.device import precision_of
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.errors import SplitError, did_you_mean, listed
 from gimp_plugin.plugins import split_name
 from gimp_plugin.storage.atomic import sha256_file, sha256_json
 from gimp_plugin.studies.benchmark.cells import Cell
-from gimp_plugin.studies.benchmark.folder import FORMAT, FORMAT_VERSION, Place
+from gimp_plugin.studies.benchmark.folder import FORMAT, FORMAT_VERSION, PLUGINS, Place
 from gimp_plugin.studies.benchmark.inputs import Inputs, look, write
-from gimp_plugin.studies.benchmark.methods import chosen, reference_of, settings_of
+from gimp_plugin.studies.benchmark.methods import chosen, is_network, reference_of, settings_of
 from gimp_plugin.studies.benchmark.printed import SETS
 from gimp_plugin.studies.benchmark.protocol import Protocol, Regime
 from gimp_plugin.training.plan import without_folder
@@ -37,7 +37,7 @@ class Design:
     config, runtime
         What the user asked for.
     identity
-        All that decides the bytes of a cell besides its place.
+        All that decides the bytes of a cell besides its place; of plugins, which method has which.
     places
         The cells, in the order in which they run.
     reference
@@ -88,8 +88,10 @@ def designed(
     own = {"model.modalities": keys.BOTH, "model.system": ""}  # each method has its own
     config = config.replace(own)
     regime = Regime.parse(protocol.regime)
-    for changes in map(settings_of, methods):  # an unknown name is refused before any work
-        components_of(config.replace(changes).model)
+    plugins = {}
+    for name in methods:  # an unknown name is refused before any work
+        components = components_of(config.replace(settings_of(name)).model)
+        plugins[name] = of_plugins(components) if is_network(name) else {}
     inputs = look(source, regime, seed=runtime.seed)
     places = tuple(
         Place(method, fold, seed)
@@ -102,7 +104,7 @@ def designed(
         regime=regime,
         config=config,
         runtime=runtime,
-        identity=_identity(inputs, config, protocol, runtime),
+        identity={**_identity(inputs, config, protocol, runtime), PLUGINS: plugins},
         places=places,
         reference=reference,
         sets=tuple(name for name in SETS if name in protocol.methods),

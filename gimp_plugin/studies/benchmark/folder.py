@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from gimp_plugin.errors import MissingFileError, StaleOutputError, listed
+from gimp_plugin.errors import MissingFileError, StaleOutputError, counted, listed
 from gimp_plugin.storage.atomic import (
     clean_partials,
     sha256_file,
@@ -24,6 +24,7 @@ FORMAT, FORMAT_VERSION = "gimp.benchmark", 1
 STUDY, CELLS, CELL = "study.json", "cells", "cell.json"
 PREDICTIONS = "predictions.csv"
 SPLITS, COHORT = "splits.csv", "genes.h5ad"
+PLUGINS = "plugins"
 LABEL_TABLES, SLIDES = "labels", "slides.csv"
 
 
@@ -119,7 +120,7 @@ def claim(output: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None
     StaleOutputError
         If the folder holds a comparison of another identity, or other files.
     """
-    found = _found(output)
+    found, identity = _found(output), _of_study(identity)
     if found == identity:
         clean_partials(output)
         return
@@ -151,13 +152,47 @@ def check_current(output: Path, identity: Mapping[str, Any]) -> None:
     StaleOutputError
         If it holds one made from other inputs.
     """
-    found = _found(output)
+    found, identity = _found(output), _of_study(identity)
     if found is None:
         problem = f"{str(output)!r} holds no comparison"
         raise MissingFileError(problem, hint="start it: leave --report-only out")
     if found != identity:
         hint = "give the inputs and settings that it was made with"
         raise StaleOutputError(_other(output, found, identity), hint=hint)
+
+
+def check_plugins(output: Path, places: Iterable[Place], identity: Mapping[str, Any]) -> None:
+    """Refuse to go on beside cells that are done by other versions of their plugins.
+
+    Parameters
+    ----------
+    output
+        The folder.
+    places
+        Cells that are asked for.
+    identity
+        Of the comparison.
+
+    Raises
+    ------
+    StaleOutputError
+        If there are some: a table of both would be of neither.
+    """
+    changed: dict[str, None] = {}
+    places = list(places)
+    n_other = 0
+    for place in places:
+        record, wanted = _record(place.within(output)), _stamp(place, identity)
+        if record.get("study") != wanted["study"] or record.get(PLUGINS) == wanted.get(PLUGINS):
+            continue
+        n_other += 1
+        told = differences(record.get(PLUGINS) or {}, wanted.get(PLUGINS) or {}, place.method)
+        changed |= dict.fromkeys(told)
+    if changed:
+        problem = f"{n_other} of {counted(len(places), 'cell')} in {str(output)!r} were made with "
+        problem += f"another plugin than is installed: {listed(changed, limit=8)}"
+        hint = "choose another --output, or use --overwrite, which trains these cells again"
+        raise StaleOutputError(problem, hint=hint)
 
 
 def seal(folder: Path, place: Place, identity: Mapping[str, Any], cost: Cost) -> None:
@@ -170,9 +205,8 @@ def seal(folder: Path, place: Place, identity: Mapping[str, Any], cost: Cost) ->
 def cost_of(folder: Path, place: Place, identity: Mapping[str, Any]) -> Cost | None:
     """Cost of a cell that is done; None where it is not, or is damaged or another's."""
     try:
-        record = json.loads((folder / CELL).read_text(encoding="utf-8"))
-        predictions = sha256_file(folder / PREDICTIONS)
-    except (OSError, ValueError):
+        record, predictions = _record(folder), sha256_file(folder / PREDICTIONS)
+    except OSError:
         return None
     wanted = {**_stamp(place, identity), "predictions": predictions}
     cost = {name: record.pop(name) for name in Cost.__slots__ if name in record}
@@ -190,9 +224,25 @@ def _larger(first: int | None, second: int | None) -> int | None:
     return max((one for one in (first, second) if one is not None), default=None)
 
 
+def _record(folder: Path) -> dict[str, Any]:
+    """What a cell that is done says of itself; nothing where none is."""
+    try:
+        found = json.loads((folder / CELL).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _stamp(place: Place, identity: Mapping[str, Any]) -> dict[str, Any]:
     """What a cell is made from."""
-    return {**asdict(place), "study": sha256_json(dict(identity))}
+    own = identity.get(PLUGINS, {}).get(place.method)
+    stamp = {**asdict(place), "study": sha256_json(_of_study(identity))}
+    return {**stamp, PLUGINS: own} if own else stamp
+
+
+def _of_study(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What all cells have in common: plugins are those of single methods."""
+    return {key: value for key, value in identity.items() if key != PLUGINS}
 
 
 def _forget(output: Path) -> None:

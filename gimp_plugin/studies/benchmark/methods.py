@@ -11,6 +11,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.errors import ConfigError, did_you_mean
+from gimp_plugin.plugins import registry
 from gimp_plugin.studies.benchmark.arms import ABMIL, network, shuffled, swapped
 from gimp_plugin.studies.benchmark.baselines import late_fusion, logistic
 from gimp_plugin.studies.benchmark.cells import Method
@@ -19,6 +20,7 @@ from gimp_plugin.studies.benchmark.protocol import ALL
 from gimp_plugin.studies.chain import PRETRAINED
 
 REFERENCE = "gimp"
+PARTS = ("gene-encoder", "aggregator", "fusion", "head", "system", "trainer", "gene-grouping")
 SETTING_EXAMPLE = "+model.aggregator=abmil"
 _SETTING = re.compile(r"\+(?=[a-z_]+\.[a-z_]+=)")
 _BOTH, _SLIDES, _GENES = (
@@ -180,7 +182,7 @@ def method_of(name: str) -> Method:
     if base not in METHODS:
         known = (ALL, *SETS, *METHODS)
         problem = f"unknown method {base!r}{did_you_mean(base, known)}"
-        raise ConfigError(problem, hint=f"methods: {', '.join(known)}")
+        raise ConfigError(problem, hint=_other_way(base) or f"methods: {', '.join(known)}")
     method = METHODS[base]
     if not (isinstance(method.train, partial) and method.train.func is network):
         problem = f"method {name!r}: {base!r} is no network with settings of its own"
@@ -193,11 +195,29 @@ def method_of(name: str) -> Method:
     )
 
 
+def _other_way(name: str) -> str:
+    """How what was taken for a method takes part: a component, or settings without their table."""
+    if "+" in name:
+        return f"settings have dotted names, as in gimp{SETTING_EXAMPLE}"
+    kinds = [one.kind for one in registry().components if one.name == name]
+    for kind in filter(PARTS.__contains__, kinds):
+        base = "gimp-none" if kind == "system" else "gimp"
+        return f"a component takes part as {base}+model.{kind.replace('-', '_')}={name}"
+    return ""
+
+
 def settings_of(name: str) -> Mapping[str, Any]:
     """What a method changes of the comparison's configuration, by dotted name."""
     train = method_of(name).train
     keywords = train.keywords if isinstance(train, partial) else {}
     return keywords.get("changes", {})
+
+
+def is_network(name: str) -> bool:
+    """Whether a method trains, or predicts with, a model of registered parts."""
+    train = method_of(name).train
+    kind = train.func if isinstance(train, partial) else train
+    return kind not in {logistic, late_fusion}
 
 
 def _value(text: str) -> Any:

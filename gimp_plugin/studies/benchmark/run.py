@@ -13,8 +13,16 @@ from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.errors import ConfigError, EvaluationError
 from gimp_plugin.storage.tables import FAILURES, Failure, read_csv, write_failures
 from gimp_plugin.studies.benchmark.cells import Cell
+from gimp_plugin.studies.benchmark.contract import warn_of_parts
 from gimp_plugin.studies.benchmark.design import Design, cells_of, designed
-from gimp_plugin.studies.benchmark.folder import Cost, Place, check_current, claim, cost_of
+from gimp_plugin.studies.benchmark.folder import (
+    Cost,
+    Place,
+    check_current,
+    check_plugins,
+    claim,
+    cost_of,
+)
 from gimp_plugin.studies.benchmark.progress import Progress
 from gimp_plugin.studies.benchmark.protocol import Protocol
 from gimp_plugin.studies.benchmark.report import write_tables
@@ -119,7 +127,9 @@ def run_benchmark(
     design = designed(source, config, protocol, runtime=runtime)
     if report_only:
         check_current(output, design.identity)
+        check_plugins(output, design.places, design.identity)
         return _reported(design, output, outcome=NOTHING)
+    warn_of_parts(design.config, dict.fromkeys(place.method for place in design.places))
     own = design.places if shard is None else shard.of(design.places)
     with ExitStack() as stack:
         ended = here
@@ -138,6 +148,8 @@ def run_benchmark(
         stack.enter_context(working(output, shard))
         with in_turn(output):
             claim(output, design.identity, overwrite=runtime.overwrite)
+            if not runtime.overwrite:
+                check_plugins(output, design.places, design.identity)
             cells = cells_of(design, own, output=output)
         n_tried = _run(cells, ended)
         return _reported(design, output, own=own, outcome=DONE if n_tried else NOTHING)

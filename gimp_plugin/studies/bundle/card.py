@@ -6,11 +6,11 @@ It follows the model cards of the Hugging Face hub: a front matter in YAML, then
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gimp_plugin import keys
-from gimp_plugin.assembly.build import components_of
+from gimp_plugin.assembly.build import components_of, of_plugins, parts_of
 from gimp_plugin.config import ExtractionConfig
 from gimp_plugin.data.study import encoder_text
 from gimp_plugin.evaluation import Evaluation
@@ -101,7 +101,7 @@ def bundle_card(record: RunRecord, found: Evaluation | None, *, licence: str, da
     -------
     The text.
     """
-    used = components_of(record.config.model)
+    used = record.components or components_of(record.config.model)
     text = TEXT.format(
         title=record.config.model.system or "GiMP",
         classes=" or ".join(map(plain, record.classes)),
@@ -113,8 +113,9 @@ def bundle_card(record: RunRecord, found: Evaluation | None, *, licence: str, da
         held_out=_held_out(found),
         stages="\n".join(stage_row(*stage) for stage in record.metrics["stages"].items()),
         components=", ".join(
-            f"{kind} `{one['name']}` of {one['distribution']}" for kind, one in used.items()
-        ),
+            f"{kind} `{one['name']}` of {_distribution(one)}" for kind, one in used.items()
+        )
+        + _needed(record, used),
         n_parameters=record.metrics["n_parameters"],
         licence=_line(licence) or "Whoever exported this model did not state a licence.",
         **record.metrics["n_cases"],
@@ -168,6 +169,18 @@ def _reads(record: RunRecord) -> Iterator[str]:
         yield f"- Expression: {record.n_genes} genes on the scale `{record.scale}`."
 
 
+def _distribution(component: Mapping[str, str]) -> str:
+    """Name and version of a component's distribution."""
+    return f"{component['distribution']} {component['version']}"
+
+
+def _needed(record: RunRecord, used: Mapping[str, Mapping[str, str]]) -> str:
+    """What whoever predicts has to install besides this package."""
+    kinds = parts_of(record.config.model).keys() & of_plugins(used).keys()
+    needed = sorted({_distribution(used[kind]) for kind in kinds})
+    return f". To predict, install {', '.join(needed)}, too" if needed else ""
+
+
 def _held_out(found: Evaluation | None) -> str:
     """Metrics of cases that the model was not fitted on."""
     if found is None:
@@ -180,7 +193,8 @@ def _held_out(found: Evaluation | None) -> str:
     ]
     title = f"{found.n_cases} {COHORTS[found.part]} ({classes}; predicted from: {halves})."
     tables = table(["metric", "value", "95 % interval"], rows)
-    return "\n\n".join([title, tables, *(f"Warning: {plain(text)}." for text in found.warnings)])
+    warnings = (" ".join(plain(text).split()) for text in found.warnings)
+    return "\n\n".join([title, tables, *(f"Warning: {text}." for text in warnings)])
 
 
 def _code(encoder: str) -> str:
