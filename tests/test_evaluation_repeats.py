@@ -197,6 +197,13 @@ def test_a_table_that_lacks_a_test_case_is_no_repeat(tmp_path, tables):
         evaluate([tables[0][0], tmp_path / "other.csv"])
 
 
+def test_a_fold_of_a_repeat_without_training_cases_is_refused_by_name(tmp_path, tables):
+    bare = make_table(tmp_path / "bare.csv", rows_of(draw_patients(21), prefix="X"))
+
+    with pytest.raises(EvaluationError, match=r"bare\.csv' has no training case"):
+        evaluate([*tables[0], bare])
+
+
 def test_systems_in_other_partitions_are_not_compared(tables):
     others = [*tables[1][:3], *tables[1][4:]]
 
