@@ -155,6 +155,22 @@ def test_an_auc_of_one_warns_of_its_interval(tmp_path):
     assert any("no width" in warning for warning in found.warnings)
 
 
+@pytest.mark.parametrize(("skill", "named"), [(9.0, 3), (None, 6)])
+def test_every_interval_without_width_is_named(tmp_path, skill, named):
+    patients = draw_patients(21, skill=skill or 0)
+    if skill is None:  # the same for everybody
+        half = np.full_like(patients.probabilities, 0.5)
+        patients = replace(patients, probabilities=half, predicted=np.ones(21, int))
+
+    found = evaluate(make_table(tmp_path / "p.csv", rows_of(patients)))
+
+    (warning,) = (one for one in found.warnings if "no width" in one)
+    flat = [one for one in found.metrics.values() if one.high - one.low < 1e-12]
+    assert warning.count(",") == len(flat) == named
+    assert "balanced accuracy, AUC, macro F1" in warning
+    assert (", accuracy" in warning, "sensitivity" in warning) == (False, False)
+
+
 def test_a_comparison_tests_both_accuracy_and_auc(tmp_path, table):
     weak = make_table(tmp_path / "weak.csv", rows_of(draw_patients(41, seed=5, skill=0.0)))
 

@@ -9,15 +9,18 @@ from pathlib import Path
 from gimp_plugin import keys
 from gimp_plugin.cohort.ids import same_case
 from gimp_plugin.errors import EvaluationError, listed
-from gimp_plugin.evaluation import metrics, scores, statistics
+from gimp_plugin.evaluation import scores, statistics
 from gimp_plugin.evaluation.comparison import aligned, compare
 from gimp_plugin.evaluation.gather import Gathered, gather
 from gimp_plugin.evaluation.origins import check_predicted_by, edited
-from gimp_plugin.evaluation.result import Evaluation
+from gimp_plugin.evaluation.result import ClassScores, Estimate, Evaluation
 from gimp_plugin.evaluation.text import name_of, numbered, shown
 from gimp_plugin.storage.runs import read_run
 
 logger = logging.getLogger(__name__)
+
+NAMES = {"auc": "AUC", "auc_pooled": "pooled AUC", "macro_f1": "macro F1", "brier": "Brier score"}
+"""Of metrics that read otherwise than their key."""
 
 
 def evaluate(
@@ -74,8 +77,10 @@ def evaluate(
     rivals = [(name, gather(tables, part=found.part)) for name, tables in named]
     rivals = [(name, aligned(found, name, one)) for name, one in rivals]
     systems = [(name_of(paths), found), *rivals] if rivals else []
+    estimates, by_class = scores.estimates(found, seed=seed), scores.by_class(found)
     of_rivals = (warning for _, one in rivals for warning in one.warnings)
-    warnings = tuple(dict.fromkeys((*found.warnings, *of_rivals, *edited(paths), *_caveats(found))))
+    caveats = _caveats(estimates, by_class, repeated=found.test_to_train is not None)
+    warnings = tuple(dict.fromkeys((*found.warnings, *of_rivals, *edited(paths), *caveats)))
     for warning in warnings:
         logger.warning("%s", warning)
     return Evaluation(
@@ -87,8 +92,8 @@ def evaluate(
         n_folds=len(patients.fold_names),
         n_seeds=len(found.by_seed) or 1,
         test_to_train=found.test_to_train,
-        metrics=scores.estimates(found, seed=seed),
-        by_class=scores.by_class(found),
+        metrics=estimates,
+        by_class=by_class,
         by_modalities=scores.by_modalities(found, seed=seed),
         by_seed=scores.by_seed(found),
         reliability=scores.reliability(patients),
@@ -126,10 +131,20 @@ def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
             raise EvaluationError(problem, hint="predict with that run again, and evaluate that")
 
 
-def _caveats(found: Gathered) -> Iterator[str]:
-    """Warn of an interval that promises too much."""
-    if found.test_to_train is None and scores.value(metrics.auc, found.patients) in {0.0, 1.0}:
-        yield "the bootstrap interval of the AUC has no width here: see that of the accuracy"
+def _caveats(
+    estimates: Mapping[str, Estimate], by_class: Mapping[str, ClassScores], *, repeated: bool
+) -> Iterator[str]:
+    """Warn of intervals that promise too much."""
+    named = {NAMES.get(name, name.replace("_", " ")): one for name, one in estimates.items()}
+    for name, one in by_class.items():
+        named |= {
+            f"sensitivity of {name}": one.sensitivity,
+            f"specificity of {name}": one.specificity,
+        }
+    flat = [name for name, one in named.items() if one.flat]
+    if flat:
+        why = "the folds do not differ" if repeated else "see that of the accuracy"
+        yield f"the interval has no width here, and says nothing: {', '.join(flat)} ({why})"
 
 
 def _listed_paths(paths: Path | Sequence[Path]) -> list[Path]:
