@@ -171,6 +171,20 @@ def test_every_interval_without_width_is_named(tmp_path, skill, named):
     assert (", accuracy" in warning, "sensitivity" in warning) == (False, False)
 
 
+def test_an_auc_below_one_is_not_printed_as_one(tmp_path):
+    patients = draw_patients(122, skill=9.0)
+    low = np.flatnonzero(patients.labels == 1)[0]
+    ranks = np.argsort(np.argsort(patients.probabilities[patients.labels == 0, 1]))
+    above = patients.probabilities[np.flatnonzero(patients.labels == 0)[ranks.argmax()], 1]
+    patients.probabilities[low] = [1 - above + 1e-9, above - 1e-9]  # one pair in 61 x 61 is wrong
+
+    found = evaluate(make_table(tmp_path / "p.csv", rows_of(patients)))
+
+    assert found.metrics["auc"].value == pytest.approx(1 - 1 / 61**2)
+    assert str(found.metrics["auc"]).startswith(">0.999 (0.99")
+    assert "| AUC (LUSC positive)              | >0.999 |" in found.to_markdown()
+
+
 def test_a_comparison_tests_both_accuracy_and_auc(tmp_path, table):
     weak = make_table(tmp_path / "weak.csv", rows_of(draw_patients(41, seed=5, skill=0.0)))
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.evaluation.markdown import sections
-from gimp_plugin.evaluation.statistics import SAME
-from gimp_plugin.evaluation.text import interval, number, page
+from gimp_plugin.evaluation.text import SAME, interval, number, page
 
 FITTED = (keys.TRAIN, keys.VAL)
 

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from gimp_plugin.evaluation.metrics import Metric, swapped_auc
 from gimp_plugin.evaluation.patients import Patients
+from gimp_plugin.evaluation.text import SAME
 
 Floats = NDArray[np.float64]
 
@@ -19,8 +20,6 @@ N_DRAWS = 2000
 N_SWAPS = 10_000
 BLOCK = 250
 CONFIDENCE = 0.95
-SAME = 1e-12
-"""Differences of scores below this are rounding."""
 
 
 def wilson(n_hits: int, n: int) -> tuple[float, float]:
