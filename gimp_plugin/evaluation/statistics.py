@@ -170,7 +170,9 @@ def swap_test(
     """Permutation test for the AUC of two systems on the same patients.
 
     Where the systems do not differ, it is of no account which of them gave a patient which
-    probabilities: these are swapped within randomly chosen patients.
+    probabilities: these are swapped within randomly chosen patients. That is exact for systems
+    that do not differ at all. Where they rank equally well on other scales, one being surer or
+    leaning to a class, p is too large: the test is on the safe side, and may miss a difference.
 
     Parameters
     ----------
