@@ -171,6 +171,20 @@ def test_every_interval_without_width_is_named(tmp_path, skill, named):
     assert (", accuracy" in warning, "sensitivity" in warning) == (False, False)
 
 
+@pytest.mark.parametrize(("n_low", "n_above", "warned"), [(1, 2, True), (2, 4, False)])
+def test_few_cases_for_an_auc_near_one_are_a_warning(tmp_path, n_low, n_above, warned):
+    patients = draw_patients(20)
+    score = np.arange(20) / 100 + 0.5 * patients.labels
+    score[1 : 2 * n_low : 2] = 0.02 * n_above - 0.01  # below the other negatives
+    both = np.stack([1 - score, score], axis=1)
+    path = make_table(tmp_path / "p.csv", rows_of(replace(patients, probabilities=both)))
+
+    found = evaluate(path)
+
+    assert found.metrics["auc"].value == pytest.approx(1 - n_low * (10 - n_above) / 100)
+    assert any("too narrow" in warning for warning in found.warnings) is warned
+
+
 def test_an_auc_below_one_is_not_printed_as_one(tmp_path):
     patients = draw_patients(122, skill=9.0)
     low = np.flatnonzero(patients.labels == 1)[0]
