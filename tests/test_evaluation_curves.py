@@ -70,6 +70,23 @@ def test_a_model_that_knows_everything_has_a_band_without_width():
     assert (first.area.low, second.area.low) == (1, 1)
 
 
+def test_the_band_of_tied_probabilities_lies_around_the_line_between_the_points():
+    found = roc(draw_patients(61, decimals=0, seed=2), 1, seed=0)
+
+    line = np.interp(GRID + 1e-9, found.x, found.y)
+    assert (found.low - 1e-6 <= line).all()
+    assert (line <= found.high + 1e-6).all()
+
+
+def test_the_band_of_a_model_that_knows_nothing_is_the_diagonal():
+    patients = draw_patients(31)
+    patients.probabilities[:] = 0.5
+
+    found = roc(patients, 1, seed=0)
+
+    np.testing.assert_allclose([found.low, found.high], [GRID, GRID], atol=1e-8)
+
+
 def test_the_band_lies_around_the_curve_and_narrows_with_more_cases():
     few, many = (roc(draw_patients(n, seed=2), 1, seed=0) for n in (41, 525))
 

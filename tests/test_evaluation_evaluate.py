@@ -160,6 +160,50 @@ def test_an_auc_of_one_warns_of_its_interval(tmp_path):
     assert any("no width" in warning for warning in found.warnings)
 
 
+@pytest.mark.parametrize(("skill", "named"), [(9.0, 3), (None, 6)])
+def test_every_interval_without_width_is_named(tmp_path, skill, named):
+    patients = draw_patients(21, skill=skill or 0)
+    if skill is None:  # the same for everybody
+        half = np.full_like(patients.probabilities, 0.5)
+        patients = replace(patients, probabilities=half, predicted=np.ones(21, int))
+
+    found = evaluate(make_table(tmp_path / "p.csv", rows_of(patients)))
+
+    (warning,) = (one for one in found.warnings if "no width" in one)
+    flat = [one for one in found.metrics.values() if one.high - one.low < 1e-12]
+    assert warning.count(",") == len(flat) == named
+    assert "balanced accuracy, AUC, macro F1" in warning
+    assert (", accuracy" in warning, "sensitivity" in warning) == (False, False)
+
+
+@pytest.mark.parametrize(("n_low", "n_above", "warned"), [(1, 2, True), (2, 4, False)])
+def test_few_cases_for_an_auc_near_one_are_a_warning(tmp_path, n_low, n_above, warned):
+    patients = draw_patients(20)
+    score = np.arange(20) / 100 + 0.5 * patients.labels
+    score[1 : 2 * n_low : 2] = 0.02 * n_above - 0.01  # below the other negatives
+    both = np.stack([1 - score, score], axis=1)
+    path = make_table(tmp_path / "p.csv", rows_of(replace(patients, probabilities=both)))
+
+    found = evaluate(path)
+
+    assert found.metrics["auc"].value == pytest.approx(1 - n_low * (10 - n_above) / 100)
+    assert any("too narrow" in warning for warning in found.warnings) is warned
+
+
+def test_an_auc_below_one_is_not_printed_as_one(tmp_path):
+    patients = draw_patients(122, skill=9.0)
+    low = np.flatnonzero(patients.labels == 1)[0]
+    ranks = np.argsort(np.argsort(patients.probabilities[patients.labels == 0, 1]))
+    above = patients.probabilities[np.flatnonzero(patients.labels == 0)[ranks.argmax()], 1]
+    patients.probabilities[low] = [1 - above + 1e-9, above - 1e-9]  # one pair in 61 x 61 is wrong
+
+    found = evaluate(make_table(tmp_path / "p.csv", rows_of(patients)))
+
+    assert found.metrics["auc"].value == pytest.approx(1 - 1 / 61**2)
+    assert str(found.metrics["auc"]).startswith(">0.999 (0.99")
+    assert "| AUC (LUSC positive)              | >0.999 |" in found.to_markdown()
+
+
 def test_a_comparison_tests_both_accuracy_and_auc(tmp_path, table):
     weak = make_table(tmp_path / "weak.csv", rows_of(draw_patients(41, seed=5, skill=0.0)))
 

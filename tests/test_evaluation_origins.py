@@ -24,7 +24,7 @@ WHAT = '\'config.model.aggregator: "nystrom" -> "mean"\', \'start: "run" -> "non
 
 
 def table_of(path, system=None, *, prefix="", seed=0, **noted):
-    make_table(path, rows_of(draw_patients(13, seed=seed), prefix=prefix))
+    make_table(path, rows_of(draw_patients(31, seed=seed), prefix=prefix))
     if system is not None:
         write_json(path.with_name(f"{path.name}.json"), {"system": system, **noted})
     return path

@@ -174,6 +174,12 @@ def test_halves_answers_and_three_classes_are_averaged_over_the_folds(tmp_path):
 
     assert found.n_abstained == 1
     assert found.metrics["coverage"].value == pytest.approx(1 - 2 / 90)
+    tested = [[row for row in read_csv(path) if row["split"] == "test"] for path in paths]
+    answered = [
+        np.mean([row["predicted"] == row["label"] for row in rows if row["predicted"]])
+        for rows in tested
+    ]
+    assert found.metrics["accuracy_answered"].value == pytest.approx(np.mean(answered))
     assert {name: one.n_cases for name, one in found.by_modalities.items()} == {
         "slides+genes": 34,
         "genes": 11,
@@ -195,6 +201,21 @@ def test_a_table_that_lacks_a_test_case_is_no_repeat(tmp_path, tables):
 
     with pytest.raises(EvaluationError, match=r"other\.csv.*share 9 test cases but not all"):
         evaluate([tables[0][0], tmp_path / "other.csv"])
+
+
+def test_a_fold_of_a_repeat_without_training_cases_is_refused_by_name(tmp_path, tables):
+    bare = make_table(tmp_path / "bare.csv", rows_of(draw_patients(21), prefix="X"))
+
+    with pytest.raises(EvaluationError, match=r"bare\.csv' has no training case"):
+        evaluate([*tables[0], bare])
+
+
+def test_intervals_of_folds_that_do_not_differ_are_named(tmp_path):
+    found = evaluate(make_repeats(tmp_path, skill=9.0))
+
+    (warning,) = (one for one in found.warnings if "no width" in one)
+    assert ": accuracy, balanced accuracy, AUC, macro F1, sensitivity of LUAD, " in warning
+    assert "the folds do not differ" in warning
 
 
 def test_systems_in_other_partitions_are_not_compared(tables):

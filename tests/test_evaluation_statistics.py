@@ -257,8 +257,16 @@ def test_the_corrected_t_keeps_its_level_where_the_uncorrected_does_not():
     assert uncorrected > 0.3
 
 
-@pytest.mark.parametrize(("value", "p"), [(0.0, 1.0), (0.25, 0.0)])
-def test_the_corrected_t_of_equal_folds_has_no_width(value, p):
-    found = statistics.corrected_t(np.full(4, value), 0.3)
+@pytest.mark.parametrize(("value", "n_folds"), [(0.0, 4), (0.25, 2), (0.25, 4), (-0.25, 15)])
+def test_the_corrected_t_of_equal_folds_has_no_width_and_the_p_of_the_sign_test(value, n_folds):
+    found = statistics.corrected_t(np.full(n_folds, value), 0.3)
 
-    assert found == statistics.Mean(value, value, value, p)
+    p = stats.binomtest(n_folds, n_folds).pvalue if value else 1.0
+    assert found == statistics.Mean(value, value, value, pytest.approx(p))
+
+
+def test_the_corrected_t_takes_values_for_equal_that_differ_by_rounding():
+    found = statistics.corrected_t(np.array([0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6]), 0.25)
+
+    assert found.low == found.high == pytest.approx(0.1)
+    assert found.p == 0.25

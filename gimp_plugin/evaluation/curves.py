@@ -14,7 +14,9 @@ from gimp_plugin.evaluation.result import Estimate
 
 Floats = NDArray[np.float64]
 Draw = Callable[[Floats | None], tuple[Floats, Floats, float]]
-"""Gives x and y of a step curve, and its area, under weights of the cases."""
+"""Gives x and y of a curve, and its area, under weights of the cases."""
+Height = Callable[[Floats, Floats, Floats], Floats]
+"""Gives the height of a curve at each x of a grid."""
 
 N_DRAWS = 500
 """Draws of a band: enough for a line that is drawn, not for a number that is cited."""
@@ -68,7 +70,7 @@ def roc(patients: Patients, place: int, *, seed: int) -> Curve:
         x, y, _ = roc_curve(positive, scores, sample_weight=weights)
         return x, y, float(np.trapezoid(y, x))
 
-    return _with_band(draw, GRID, patients, seed=seed, side="right")
+    return _with_band(draw, GRID, patients, seed=seed, height=_on_line)
 
 
 def precision_recall(patients: Patients, place: int, *, seed: int) -> Curve:
@@ -98,22 +100,32 @@ def precision_recall(patients: Patients, place: int, *, seed: int) -> Curve:
         first = int(np.flatnonzero(recall >= 1 - TINY)[-1])  # of those that call every case
         return recall[first:-1][::-1], precision[first:-1][::-1], float(area)
 
-    return _with_band(draw, GRID[1:], patients, seed=seed, side="left")
+    return _with_band(draw, GRID[1:], patients, seed=seed, height=_on_step)
 
 
-def _with_band(draw: Draw, grid: Floats, patients: Patients, *, seed: int, side: str) -> Curve:
+def _on_line(x: Floats, y: Floats, grid: Floats) -> Floats:
+    """Height of a line at each x of a grid, the upper end where it rises straight up."""
+    # Weights add up to 1 but for the last digits: a grid point at a step is on it.
+    at = np.searchsorted(x, grid + TINY, side="right") - 1
+    after = np.minimum(at + 1, len(x) - 1)
+    share = np.clip((grid - x[at]) / np.maximum(x[after] - x[at], TINY), 0.0, 1.0)
+    return y[at] + share * (y[after] - y[at])
+
+
+def _on_step(x: Floats, y: Floats, grid: Floats) -> Floats:
+    """Height of a flight of steps at each x of a grid: that of the next point."""
+    at = np.searchsorted(x, grid - TINY, side="left")
+    return y[np.minimum(at, len(y) - 1)]
+
+
+def _with_band(draw: Draw, grid: Floats, patients: Patients, *, seed: int, height: Height) -> Curve:
     """Draw patients with replacement, and keep where the curve passes the grid."""
     x, y, area = draw(None)
     heights, areas = [], []
     for weights in statistics.draws(patients, seed=seed, n_draws=N_DRAWS):
         for row in weights:
             own_x, own_y, own_area = draw(row)
-            # Weights add up to 1 but for the last digits: a grid point at a step is on it.
-            if side == "right":
-                at = np.searchsorted(own_x, grid + TINY, side="right") - 1
-            else:
-                at = np.searchsorted(own_x, grid - TINY, side="left")
-            heights.append(own_y[np.clip(at, 0, len(own_y) - 1)])
+            heights.append(height(own_x, own_y, grid))
             areas.append(own_area)
     tails = [(1 - statistics.CONFIDENCE) / 2, (1 + statistics.CONFIDENCE) / 2]
     low, high = np.quantile(heights, tails, axis=0)

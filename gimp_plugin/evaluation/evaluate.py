@@ -8,16 +8,23 @@ from pathlib import Path
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.ids import same_case
-from gimp_plugin.errors import EvaluationError, listed
-from gimp_plugin.evaluation import metrics, scores, statistics
+from gimp_plugin.errors import EvaluationError, counted, listed
+from gimp_plugin.evaluation import scores, statistics
 from gimp_plugin.evaluation.comparison import aligned, compare
 from gimp_plugin.evaluation.gather import Gathered, gather
 from gimp_plugin.evaluation.origins import check_predicted_by, edited
-from gimp_plugin.evaluation.result import Evaluation
-from gimp_plugin.evaluation.text import name_of, numbered, shown
+from gimp_plugin.evaluation.patients import Patients
+from gimp_plugin.evaluation.result import ClassScores, Estimate, Evaluation
+from gimp_plugin.evaluation.text import name_of, number, numbered, shown
 from gimp_plugin.storage.runs import read_run
 
 logger = logging.getLogger(__name__)
+
+FEW_WRONG = 1.0
+"""Cases of the rarest class times 1 - AUC, below which the bootstrap interval of an AUC holds the
+true one in less than 9 of 10 simulated cohorts."""
+NAMES = {"auc": "AUC", "auc_pooled": "pooled AUC", "macro_f1": "macro F1", "brier": "Brier score"}
+"""Of metrics that read otherwise than their key."""
 
 
 Table = Path | str | Sequence[Path | str]
@@ -78,8 +85,10 @@ def evaluate(
     rivals = [(name, gather(tables, part=found.part)) for name, tables in named]
     rivals = [(name, aligned(found, name, one)) for name, one in rivals]
     systems = [(name_of(paths), found), *rivals] if rivals else []
+    estimates, by_class = scores.estimates(found, seed=seed), scores.by_class(found)
     of_rivals = (warning for _, one in rivals for warning in one.warnings)
-    warnings = tuple(dict.fromkeys((*found.warnings, *of_rivals, *edited(paths), *_caveats(found))))
+    caveats = _caveats(found, estimates, by_class)
+    warnings = tuple(dict.fromkeys((*found.warnings, *of_rivals, *edited(paths), *caveats)))
     for warning in warnings:
         logger.warning("%s", warning)
     return Evaluation(
@@ -91,8 +100,8 @@ def evaluate(
         n_folds=len(patients.fold_names),
         n_seeds=len(found.by_seed) or 1,
         test_to_train=found.test_to_train,
-        metrics=scores.estimates(found, seed=seed),
-        by_class=scores.by_class(found),
+        metrics=estimates,
+        by_class=by_class,
         by_modalities=scores.by_modalities(found, seed=seed),
         by_seed=scores.by_seed(found),
         reliability=scores.reliability(patients),
@@ -130,10 +139,35 @@ def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
             raise EvaluationError(problem, hint="predict with that run again, and evaluate that")
 
 
-def _caveats(found: Gathered) -> Iterator[str]:
-    """Warn of an interval that promises too much."""
-    if found.test_to_train is None and scores.value(metrics.auc, found.patients) in {0.0, 1.0}:
-        yield "the bootstrap interval of the AUC has no width here: see that of the accuracy"
+def _caveats(
+    found: Gathered, estimates: Mapping[str, Estimate], by_class: Mapping[str, ClassScores]
+) -> Iterator[str]:
+    """Warn of intervals that promise too much."""
+    repeated = found.test_to_train is not None
+    named = {NAMES.get(name, name.replace("_", " ")): one for name, one in estimates.items()}
+    for name, one in by_class.items():
+        named |= {
+            f"sensitivity of {name}": one.sensitivity,
+            f"specificity of {name}": one.specificity,
+        }
+    flat = [name for name, one in named.items() if one.flat]
+    if flat:
+        why = "the folds do not differ" if repeated else "see that of the accuracy"
+        yield f"the interval has no width here, and says nothing: {', '.join(flat)} ({why})"
+    if not repeated:
+        yield from _near_the_end(found.patients, estimates["auc"])
+
+
+def _near_the_end(patients: Patients, auc: Estimate) -> Iterator[str]:
+    """Warn of a bootstrap with so few cases out of order that its draws are too much alike."""
+    places = range(len(patients.classes))
+    fewest = min(patients.where(patients.labels == place).n_patients for place in places)
+    if fewest * min(auc.value, 1 - auc.value) < FEW_WRONG and not auc.flat:
+        cases = counted(fewest, "case")
+        yield (
+            f"the bootstrap interval of the AUC is too narrow: for one of {number(auc.value)}, "
+            f"{cases} in the smallest class are few"
+        )
 
 
 def _listed_paths(paths: Table) -> list[Path]:

@@ -81,8 +81,8 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
     Raises
     ------
     EvaluationError
-        If the part is empty, has no labels or lacks a class, or the tables do not fit together or
-        one is given twice.
+        If the part is empty, has no labels or lacks a class, or the tables do not fit together, one
+        is given twice or one of repeated partitions has no training case.
     """
     _check_once(paths)
     tables = [read_predictions(path) for path in paths]
@@ -200,6 +200,11 @@ def _check_overlaps(folds: Mapping[frozenset[str], _Fold], part: str) -> None:
 
 def _test_to_train(folds: Sequence[_Fold]) -> float:
     """Test cases of a fold by its training cases, which validation cases are not."""
+    for one in folds:
+        if not one.trained:
+            problem = f"{str(one.paths[0])!r} has no training case, and others share test cases"
+            hint = "intervals of repeated partitions need them, as gimp predict writes them"
+            raise EvaluationError(problem, hint=hint)
     return mean(len(one.seeds[0]) / len(one.trained) for one in folds)
 
 

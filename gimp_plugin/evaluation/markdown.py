@@ -42,9 +42,12 @@ def methods(found: Evaluation, *, tested: bool) -> str:
             f"{found.test_to_train:.3g} test cases for each training case)."
             + (f" {holm}." if tested else "")
         )
+    shares = "accuracy, coverage," if "coverage" in found.metrics else "accuracy,"
+    strata = "fold and class" if found.n_folds > 1 else "class"
     intervals = (
-        "95 % intervals: Wilson for accuracy, sensitivity and specificity; for the others "
-        f"bootstrap over patients, stratified by class ({found.draws:,} draws, seed {found.seed})."
+        f"95 % intervals: Wilson for {shares} sensitivity and specificity; for the others "
+        f"bootstrap over patients, stratified by {strata} "
+        f"({found.draws:,} draws, seed {found.seed})."
     )
     tests = (
         " p: exact McNemar test for accuracy; for AUC permutation test that swaps the "

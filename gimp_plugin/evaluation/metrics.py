@@ -33,6 +33,12 @@ def coverage(patients: Patients, weights: Floats) -> Floats:
     return _mean((patients.predicted >= 0).astype(float), weights)
 
 
+def accuracy_answered(patients: Patients, weights: Floats) -> Floats:
+    """Share of the patients with an answer whose class is predicted; some have one."""
+    right, answered = patients.predicted == patients.labels, patients.predicted >= 0
+    return (weights @ right) / (weights @ answered)
+
+
 def balanced_accuracy(patients: Patients, weights: Floats) -> Floats:
     """Mean over the classes of the share of their patients that is found."""
     true, _, both = _counts(patients, weights)

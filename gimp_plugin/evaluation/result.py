@@ -8,7 +8,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.evaluation.markdown import sections
-from gimp_plugin.evaluation.text import interval, number, page
+from gimp_plugin.evaluation.text import SAME, interval, number, page
 
 FITTED = (keys.TRAIN, keys.VAL)
 
@@ -20,6 +20,11 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+
+    @property
+    def flat(self) -> bool:
+        """Whether the interval has no width but for rounding: the draws, or folds, all agree."""
+        return self.low is not None and self.high is not None and self.high - self.low < SAME
 
     def __str__(self) -> str:
         """Give the number and its interval in parentheses."""

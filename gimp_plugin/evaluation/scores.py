@@ -52,8 +52,11 @@ def estimates(found: Gathered, *, seed: int) -> dict[str, Estimate]:
     if ratio is None:
         return _of_patients(patients, seed=seed)
     wanted = {"accuracy": metrics.accuracy, **WITH_INTERVAL}
-    if (patients.predicted < 0).any():
+    answered = metrics.of_each_fold(metrics.coverage, patients)
+    if answered.min() < 1:
         wanted["coverage"] = metrics.coverage
+        if answered.min() > 0:
+            wanted["accuracy_answered"] = metrics.accuracy_answered
     means = {
         name: _mean(metrics.of_each_fold(metric, patients), ratio, share=name not in UNBOUNDED)
         for name, metric in wanted.items()

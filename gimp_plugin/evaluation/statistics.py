@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from gimp_plugin.evaluation.metrics import Metric, swapped_auc
 from gimp_plugin.evaluation.patients import Patients
+from gimp_plugin.evaluation.text import SAME
 
 Floats = NDArray[np.float64]
 
@@ -169,7 +170,9 @@ def swap_test(
     """Permutation test for the AUC of two systems on the same patients.
 
     Where the systems do not differ, it is of no account which of them gave a patient which
-    probabilities: these are swapped within randomly chosen patients.
+    probabilities: these are swapped within randomly chosen patients. That is exact for systems
+    that do not differ at all. Where they rank equally well on other scales, one being surer or
+    leaning to a class, p is too large: the test is on the safe side, and may miss a difference.
 
     Parameters
     ----------
@@ -193,7 +196,7 @@ def swap_test(
     for start in range(0, n_swaps, BLOCK):
         swapped = rng.random((min(BLOCK, n_swaps - start), len(patients))) < 0.5
         drawn = np.where(swapped[:, None, :, None], both[None, ::-1], both[None])
-        as_large = np.abs(_difference(patients, drawn)) >= abs(observed) - 1e-12
+        as_large = np.abs(_difference(patients, drawn)) >= abs(observed) - SAME
         n_as_large += int(as_large.sum())
     return float(observed), (1 + n_as_large) / (1 + n_swaps)
 
@@ -226,8 +229,9 @@ def corrected_t(values: Floats, test_to_train: float) -> Mean:
 
     Returns
     -------
-    The mean, its interval, and the two-sided p. Values that are all the same have an interval
-    without width, and the p is 1 where they are 0, else 0.
+    The mean, its interval, and the two-sided p. Values that are all the same, but for rounding,
+    have an interval without width and no t: the p is then that of the sign test, 1 where they are
+    0 and 2 / 2^k else.
 
     Examples
     --------
@@ -236,9 +240,9 @@ def corrected_t(values: Floats, test_to_train: float) -> Mean:
     (0.025, -0.035, 0.085, 0.27)
     """
     mean, k = float(values.mean()), len(values)
+    if np.ptp(values) < SAME:
+        return Mean(mean, mean, mean, 2 / 2**k if abs(mean) >= SAME else 1.0)
     error = float(values.std(ddof=1) * np.sqrt(1 / k + test_to_train))
-    if not error:
-        return Mean(mean, mean, mean, float(mean == 0))
     half = float(student.ppf((1 + CONFIDENCE) / 2, k - 1)) * error
     return Mean(mean, mean - half, mean + half, float(2 * student.sf(abs(mean) / error, k - 1)))
 

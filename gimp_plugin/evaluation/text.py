@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from pathlib import Path
 
+SAME = 1e-12
+"""Differences of scores below this are rounding."""
+
 
 def number(value: float) -> str:
-    """Give three decimals.
+    """Give three decimals; what is less than 1 is not rounded to it, for that claims too much.
 
     Returns
     -------
@@ -16,10 +19,11 @@ def number(value: float) -> str:
 
     Examples
     --------
-    >>> number(0.97349)
-    '0.973'
+    >>> number(0.97349), number(0.9996), number(1.0)
+    ('0.973', '>0.999', '1.000')
     """
-    return f"{value:.3f}"
+    said = f"{value:.3f}"
+    return ">0.999" if said == "1.000" and value < 1 - SAME else said
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -34,7 +38,7 @@ def interval(low: float | None, high: float | None) -> str:
     >>> interval(0.9712, 0.9991), interval(None, None)
     ('0.971-0.999', '')
     """
-    return "" if low is None or high is None else f"{number(low)}-{number(high)}"
+    return "" if low is None or high is None else f"{low:.3f}-{high:.3f}"
 
 
 def difference(value: float, ends: tuple[float, float] | None = None) -> str:
