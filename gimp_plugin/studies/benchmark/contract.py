@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from gimp_plugin.assembly.build import parts_of
 from gimp_plugin.config import GimpConfig, ModelConfig
@@ -47,7 +48,7 @@ def warn_of_parts(config: GimpConfig, methods: Iterable[str]) -> None:
 def _fault(component: Component, model: ModelConfig) -> str:
     """What is wrong with a part, tried at a small size; nothing where all is well."""
     make = imported(component)
-    sizes = {key.removeprefix("model."): value for key, value in SMALL.items()}
+    sizes: dict[str, Any] = {key.removeprefix("model."): value for key, value in SMALL.items()}
     try:
         CHECKS[component.kind](make, config=replace(model, **sizes))
     except GimpError:
