@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from gimp_plugin.errors import PluginError, counted
+from gimp_plugin.errors import PluginError
 from gimp_plugin.models.heads import LinearHead
 from gimp_plugin.models.layout import slides_of
 from gimp_plugin.models.places import Places, picked
@@ -178,14 +178,7 @@ class GimpModel(nn.Module):
         if places.plan is not None:
             given["plan"] = places.plan
         cls_img, patches = self.aggregator(tokens, places.valid, **given)
-        n_wanted = 0 if places.wanted is None else len(places.wanted[0])
-        if len(patches) != n_wanted:  # one row would be taken for each of them
-            kind = type(self.aggregator).__name__
-            found = counted(len(patches), "patch", "patches")
-            problem = f"the aggregator {kind} gave {found} besides CLS_img, {n_wanted} were wanted"
-            raise PluginError(
-                problem, hint="give those of `rows`, of all cases one after the other"
-            )
+        places.check_wanted(patches, self.aggregator)
         return cls_img, patches
 
     @torch.no_grad()

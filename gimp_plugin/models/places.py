@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from jaxtyping import Bool, Int
-from torch import Tensor
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from gimp_plugin.errors import PluginError, counted
 
 Picked = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]
 """Case and patch of each picked row, as a mask of both would pick them."""
@@ -42,6 +44,28 @@ class Places:
     visible: Picked | None
     wanted: Picked | None
     plan: Any
+
+    def check_wanted(self, found: Float[Tensor, "rows dim"], aggregator: nn.Module) -> None:
+        """Refuse more or fewer patches than are reconstructed: one would be taken for each of them.
+
+        Parameters
+        ----------
+        found
+            What the aggregator gave besides CLS_img.
+        aggregator
+            Whose name a message gives.
+
+        Raises
+        ------
+        PluginError
+            If there are.
+        """
+        n_wanted = 0 if self.wanted is None else len(self.wanted[0])
+        if len(found) != n_wanted:
+            gave = counted(len(found), "patch", "patches")
+            problem = f"the aggregator {type(aggregator).__name__} gave {gave} besides CLS_img, "
+            hint = "give those of `rows`, of all cases one after the other"
+            raise PluginError(f"{problem}{n_wanted} were wanted", hint=hint)
 
 
 def picked(mask: Bool[Tensor, "batch patch"]) -> Picked:
