@@ -452,7 +452,7 @@ def test_70_slides_without_genes_and_genes_without_slides(study: Path) -> None:
     result = gimp("pretrain", *options)
 
     assert "1 of 31 cases have no slide: 'P02'" in said
-    assert "1 slides belong to no case of the cohort: 'X9'" in said
+    assert "1 slide belongs to no case of the cohort: 'X9'" in said
     assert result.exit_code == 0, result.stderr
     assert "1 of 31 cases left out, without a slide: 'P02'" in result.stderr
     left_out = read_csv(study / "runs/pretrain/exclusions.csv")

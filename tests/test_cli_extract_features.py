@@ -149,7 +149,7 @@ def test_only_bad_slides_are_code_3_and_leave_earlier_bags_alone():
 
     after = hashes("features")
     assert result.exit_code == 3
-    assert result.stdout == "features: 1 slides failed\n"
+    assert result.stdout == "features: 1 slide failed\n"
     assert after.pop(Path("failures.csv"))
     assert after == before
 
@@ -278,8 +278,8 @@ def test_a_second_run_has_nothing_to_do():
     second = gimp("a.svs", *UNTRAINED)
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert "features: 1 slides done, 12 patches" in first.stdout
-    assert second.stdout == "features: nothing to do, 1 slides done before\n"
+    assert "features: 1 slide done, 12 patches" in first.stdout
+    assert second.stdout == "features: nothing to do, 1 slide done before\n"
 
 
 def test_a_summary_for_programs():

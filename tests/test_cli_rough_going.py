@@ -136,7 +136,7 @@ def test_row_32_killed_at_fifty_moments_the_same_command_ends_with_the_same_byte
         again = gimp()
 
         assert again.exit_code == 0
-        assert f"{3 - len(found)} slides done" in again.output or len(found) == 3
+        assert f"{3 - len(found)} slide" in again.output or len(found) == 3
         assert bags(FEATURES) == expected
         assert names(FEATURES) == ["a.h5", "b.h5", "c.h5"]
         shutil.rmtree(FEATURES)
@@ -274,7 +274,7 @@ def test_a_bag_whose_bytes_have_changed_is_made_again_where_it_may_be_overwritte
     kept, again = gimp(), gimp("--overwrite")
 
     assert "nothing to do" in kept.output
-    assert "1 slides done, 1 slides done before" in again.output
+    assert "1 slide done, 1 slide done before" in again.output
     assert "a.h5': 'features' is damaged" in caplog.text
     assert bags(FEATURES) == whole
 

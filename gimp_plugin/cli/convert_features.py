@@ -10,6 +10,7 @@ import click
 
 from gimp_plugin.cli import options
 from gimp_plugin.cli.outcome import PARTLY_DONE
+from gimp_plugin.errors import counted
 
 if TYPE_CHECKING:
     from gimp_plugin.studies.conversion import Conversion
@@ -80,11 +81,11 @@ def _show(result: Conversion, *, as_json: bool) -> None:
         click.echo(json.dumps(result.to_dict(), indent=1, sort_keys=True, ensure_ascii=False))
         return
     counts = (
-        (len(result.done), "bags done"),
-        (len(result.kept), "bags done before"),
-        (len(result.failures), "bags failed"),
+        (len(result.done), "done"),
+        (len(result.kept), "done before"),
+        (len(result.failures), "failed"),
     )
-    parts = [f"{count} {what}" for count, what in counts if count]
+    parts = [f"{counted(count, 'bag')} {what}" for count, what in counts if count]
     if not result.done and not result.failures:
         parts.insert(0, "nothing to do")
     click.echo(f"{result.output}: {', '.join(parts)}")

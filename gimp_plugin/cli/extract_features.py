@@ -14,6 +14,7 @@ from gimp_plugin.cli import options
 from gimp_plugin.cli.outcome import PARTLY_DONE
 from gimp_plugin.config import GEOMETRIES, ExtractionConfig, ReadingOptions, geometry_values
 from gimp_plugin.config.sources import GRIDS
+from gimp_plugin.errors import counted
 
 if TYPE_CHECKING:
     from gimp_plugin.slides.extraction import ExtractionResult
@@ -250,14 +251,14 @@ def _show(result: ExtractionResult, *, as_json: bool) -> None:
         click.echo(json.dumps(result.to_dict(), indent=1, sort_keys=True))
         return
     counts = (
-        (len(result.done), "slides done"),
-        (len(result.kept), "slides done before"),
-        (len(result.failures), "slides failed"),
+        (len(result.done), "done"),
+        (len(result.kept), "done before"),
+        (len(result.failures), "failed"),
     )
-    parts = [f"{count} {what}" for count, what in counts if count]
+    parts = [f"{counted(count, 'slide')} {what}" for count, what in counts if count]
     if result.done:
         speed = result.n_patches / result.seconds
-        parts.append(f"{result.n_patches} patches, {speed:.0f} patches/s")
+        parts.append(f"{counted(result.n_patches, 'patch', 'patches')}, {speed:.0f} patches/s")
     elif not result.failures:
         parts.insert(0, "nothing to do")
     click.echo(f"{result.output}: {', '.join(parts)}")

@@ -79,7 +79,7 @@ def command(
     cohort (--adata) is checked as gimp check does; what is not given is named in its section.
     """
     from gimp_plugin.cli.evaluate import systems_of, tables_of
-    from gimp_plugin.errors import ConfigError
+    from gimp_plugin.errors import ConfigError, counted
     from gimp_plugin.studies.report import Asked, report
 
     given = sorted(name for name, value in cohort.items() if value is not None and name != "adata")
@@ -96,4 +96,4 @@ def command(
         seed=seed,
     )
     found = report(asked, output=output, overwrite=overwrite)
-    click.echo(f"{found.path}: {found.outcome}, {len(found.warnings)} warnings")
+    click.echo(f"{found.path}: {found.outcome}, {counted(len(found.warnings), 'warning')}")
