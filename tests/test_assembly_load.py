@@ -260,15 +260,15 @@ FAULTS = """
 """
 
 
-@pytest.fixture(scope="module")
-def aggregating(tmp_path_factory):
+@pytest.fixture
+def aggregating(tmp_path):
     """Make a model with one of the aggregators of FAULTS."""
 
     def build(name):
         config = tiny_config(model__aggregator=name, model__modalities="slides").model
         return build_model(config, n_genes=0, feature_dim=5, n_classes=3, seed=0, decoder=True)
 
-    with installing(tmp_path_factory.mktemp("faults")) as install:
+    with installing(tmp_path) as install:
         install("their-plugin", FAULTS, entry="theirs")
         yield build
 

@@ -78,6 +78,6 @@ def test_the_tasks_of_the_job_array_of_the_examples_do_all_slides(monkeypatch, t
         result = CliRunner().invoke(cli, [*command, "--device", "cpu"])
 
         assert result.exit_code == 0
-        done.append("slides done" in result.output)
+        done.append("patches/s" in result.output)
     assert [bag.slide_id for bag in list_bags(Path("features"))] == list("01234")
     assert sum(done) > 1

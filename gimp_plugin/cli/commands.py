@@ -135,9 +135,13 @@ def _place_in_plugin(error: Exception) -> tuple[Origin, str] | None:
     from gimp_plugin.plugins import registry
     from gimp_plugin.plugins.manager import is_ours
 
+    try:
+        components = registry().components
+    except Exception:  # noqa: BLE001  # the first error is the one to tell
+        return None
     origins = {
         one.target.partition(":")[0].partition(".")[0]: one.origin
-        for one in registry().components
+        for one in components
         if not is_ours(one.origin)
     }
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
