@@ -75,3 +75,16 @@ def test_a_slide_that_stands_twice_is_told_with_its_cases(tmp_path, caplog):
         "1 slide stands under several names, each of which is used: 'a of case P1 = b of case P2'"
     )
     assert told in caplog.messages
+
+
+def test_of_a_slide_with_many_names_a_few_are_told(tmp_path, caplog):
+    for name in "abcdef":
+        make_bag(tmp_path / f"{name}.h5", 5, 0.5, rng=np.random.default_rng(0))
+    table = tmp_path / "slides.csv"
+    table.write_text("slide_id,case_id\n" + "".join(f"{name},P\n" for name in "abcdef"))
+    source = CohortSource(features=tmp_path, slide_table=table)
+
+    prepare(source, modalities="slides", labelled=False)
+
+    told = "'a of case P = b of case P = c of case P = d of case P = 2 more'"
+    assert caplog.messages[-1].endswith(told)

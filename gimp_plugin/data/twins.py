@@ -12,6 +12,9 @@ from gimp_plugin.errors import counted, listed
 
 logger = logging.getLogger(__name__)
 
+SHOWN = 4
+"""Names of a slide that a message gives."""
+
 
 def warn_of_twins(cases: Sequence[Case]) -> None:
     """Warn of slides whose features are the same, within a case or in two of them.
@@ -29,8 +32,14 @@ def warn_of_twins(cases: Sequence[Case]) -> None:
             stored = bag.attributes.get(keys.FEATURES_SHA256)
             if stored:
                 alike[str(stored)].append(f"{bag.slide_id} of case {case.case_id}")
-    groups = [" = ".join(names) for names in alike.values() if len(names) > 1]
+    groups = [_one(names) for names in alike.values() if len(names) > 1]
     if groups:
         told = counted(len(groups), "slide stands", "slides stand")
         text = "%s under several names, each of which is used: %s"
         logger.warning(text, told, listed(groups, limit=3))
+
+
+def _one(names: Sequence[str]) -> str:
+    """Names of one slide, the first of them where there are many."""
+    shown = " = ".join(names[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} = {len(names) - SHOWN} more"
