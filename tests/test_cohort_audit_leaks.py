@@ -290,6 +290,19 @@ def test_the_real_cohort_is_flagged_for_its_sites_only(real, tmp_path):
     assert found.of(SITE).numbers["value"] > 0.9
 
 
+@pytest.mark.parametrize("factor", [3, np.log(2)])
+def test_the_real_cohort_with_one_class_on_another_scale_is_flagged(real, tmp_path, factor):
+    values = np.asarray(real.X, dtype=float)
+    own = (real.obs["label"] == "LUSC").to_numpy()
+    values[own] = (
+        np.log2((2 ** values[own] - 1) * factor + 1) if factor > 1 else values[own] * factor
+    )
+
+    found = audit_with(real, values, tmp_path)
+
+    assert found.of("expression level = label").verdict == "finding"
+
+
 def test_the_real_cohort_standardised_as_a_whole_is_flagged_for_no_leak(real, tmp_path):
     found = audit_with(real, standardise(np.asarray(real.X, dtype=float)), tmp_path)
 

@@ -31,6 +31,7 @@ CHECKS = (
     expression.check_one_scale,
     expression.check_silent,
     expression.check_library,
+    expression.check_level,
     genes.check_gene_ids,
     genes.check_gene_names,
     genes.check_repeated_genes,
@@ -125,6 +126,78 @@ def test_a_case_with_a_hundredth_of_the_reads_is_outlying():
 
     assert found.verdict == "finding"
     assert "1 case with an outlying total: P17" in found.found
+
+
+def of_class(values, name="LUSC"):
+    """Rows of a class."""
+    return values[np.array(LABELS) == name]
+
+
+def test_a_class_with_three_times_the_reads_is_found():
+    counts = np.exp2(log_values() + 6)
+    counts[np.array(LABELS) == "LUSC"] *= 3
+
+    found = expression.check_level(cohort(counts))
+
+    totals = counts.sum(axis=1)
+    pairs = of_class(totals)[:, None] > of_class(totals, "LUAD")[None]
+    assert found.verdict == "finding"
+    assert found.numbers["value"] == pytest.approx(pairs.mean())
+    higher = of_class(np.log1p(counts)).mean(axis=0) > of_class(np.log1p(counts), "LUAD").mean(
+        axis=0
+    )
+    assert found.numbers["genes_higher"] == higher.mean() > 0.8
+    assert "AUC of LUSC 1.00 (n=83, permutation p=0.001) by the total of a case" in found.found
+
+
+def test_a_class_with_another_logarithm_is_found():
+    values = log_values()
+    values[np.array(LABELS) == "LUSC"] *= np.log(2)
+
+    found = expression.check_level(cohort(values))
+
+    assert found.verdict == "finding"
+    assert found.numbers["value"] < 0.01
+    assert "by the mean of a case" in found.found
+    assert expression.check_library(cohort(values)).verdict == "ok"
+
+
+def test_cases_that_have_three_times_the_reads_whatever_their_class_do_not_tell_it():
+    counts = np.exp2(log_values() + 6)
+    counts[np.random.default_rng(0).random(83) < 0.5] *= 3
+
+    assert expression.check_level(cohort(counts)).verdict == "ok"
+
+
+def test_a_third_of_the_genes_far_higher_in_a_class_is_biology():
+    found = expression.check_level(cohort())
+
+    assert found.verdict == "ok"
+    assert found.numbers["value"] > 0.99
+    assert 0.5 < found.numbers["genes_higher"] < 0.8
+
+
+@pytest.mark.parametrize(
+    ("subject", "reason"),
+    [
+        (lambda: cohort(log_values() - log_values().mean(axis=0)), "the values are standardised"),
+        (lambda: cohort(obs={}), "obs has no column 'label'"),
+        (lambda: cohort(obs={"label": ["LUAD"] * 83}), "one class only"),
+        (lambda: cohort(log_values(19), obs={"label": LABELS[:19]}), "only 19 cases, fewer than"),
+    ],
+)
+def test_the_level_of_the_classes_is_not_judged(subject, reason):
+    found = expression.check_level(subject())
+
+    assert found.verdict == "skipped"
+    assert reason in found.found
+
+
+def test_a_silent_case_has_no_level():
+    values = log_values()
+    values[[3, 8]] = 0
+
+    assert expression.check_level(cohort(values)).numbers["n"] == 81
 
 
 def test_mixed_gene_ids_are_found():

@@ -95,6 +95,7 @@ def audit(  # noqa: PLR0913  # as many as the command has options
         cases.check_balance(subject),
         check_standardised(subject, groupings),
         check_floors(subject, groupings),
+        expression.check_level(subject),
         check_sites(subject, site_key),
         *check_all_splits(subject, splits, fold=fold, twins=_twins(subject, found, splits)),
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gimp_plugin.cohort.audit.association import FEWEST_CASES, of_number
 from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.scales import (
@@ -21,10 +23,12 @@ from gimp_plugin.cohort.values import Table, resolve_scale
 from gimp_plugin.errors import CohortError, counted, did_you_mean
 
 FINITE, SCALE, ONE_SCALE = "finite values", "scale", "cases on one scale"
-SILENT, LIBRARY = "silent cases", "library size"
+SILENT, LIBRARY, LEVEL = "silent cases", "library size", "expression level = label"
 _MANY_GENES = 20
 _OUTLYING = 7.0
 _LEAST_FACTOR = 2.0
+_TELLING_AUC = 0.95
+_MOST_GENES = 0.8
 
 
 def check_finite(subject: Subject) -> Finding:
@@ -137,33 +141,100 @@ def check_silent(subject: Subject) -> Finding:
 
 def check_library(subject: Subject) -> Finding:
     """Look for cases whose total, or mean on a log scale, lies far from that of the others."""
+    sizes = _sizes(subject)
+    if sizes is None:
+        return skipped(LIBRARY, "the values are standardised")
+    alive = np.isfinite(sizes.logs)
+    if alive.sum() < _MANY_GENES:
+        return skipped(LIBRARY, f"fewer than {_MANY_GENES} cases")
+    odd = np.flatnonzero(alive & _outlying(sizes.logs, alive, least=np.log2(_LEAST_FACTOR)))
+    shown = sizes.values[alive]
+    span = f"{sizes.word}s of the cases from {shown.min():.4g} to {shown.max():.4g}"
+    if not len(odd):
+        return ok(LIBRARY, span)
+    names = _names(subject, odd)
+    return finding(
+        LIBRARY,
+        f"{counted(len(odd), 'case')} with an outlying {sizes.word}: {named(names)} ({span})",
+        why="a case that is low or high in all genes was measured otherwise than the others",
+        remedy="look at the quality of these samples, and leave them out if it is poor",
+        cases=names[:100],
+    )
+
+
+def check_level(subject: Subject) -> Finding:
+    """Look for a class whose cases are all higher, or lower, than those of the others.
+
+    A factor, or another base of the logarithm, moves every gene of a case: where only some classes
+    have it, totals (means on a log scale) tell the classes.
+
+    Returns
+    -------
+    The verdict. It is a finding where the AUC of a class is above .95 or below .05, and at least
+    80 % of the genes that vary are higher, or lower, in it: a few strong genes are biology.
+    """
+    if subject.labels is None:
+        return skipped(LEVEL, f"obs has no column {subject.label_key!r}")
+    sizes = _sizes(subject)
+    if sizes is None:
+        return skipped(LEVEL, "the values are standardised")
+    alive = np.isfinite(sizes.logs)
+    seen = of_number(sizes.logs[alive].tolist(), subject.labels[alive].tolist())
+    if seen.n < FEWEST_CASES:
+        return skipped(LEVEL, f"only {counted(seen.n, 'case')}, fewer than {FEWEST_CASES}")
+    if not seen.class_name:
+        return skipped(LEVEL, "the cases have one class only")
+    labelled = alive & np.array([label is not None for label in subject.labels])
+    own = labelled & (subject.labels == seen.class_name)
+    share = _share_higher(subject, own, labelled & ~own)
+    found = f"{seen} by the {sizes.word} of a case; {share:.0%} of the genes are higher in it"
+    numbers = {"value": seen.value, "p_value": seen.p_value, "n": seen.n, "genes_higher": share}
+    telling = 1 - seen.value > _TELLING_AUC if share < 0.5 else seen.value > _TELLING_AUC
+    if not (seen.strong and telling and max(share, 1 - share) >= _MOST_GENES):
+        return ok(LEVEL, found, **numbers)
+    return finding(
+        LEVEL,
+        found,
+        why="where all genes of a class are higher or lower, it was scaled otherwise, or has "
+        "another logarithm, and any model tells it by that; unless the genes were chosen for it",
+        remedy="bring the counts of all cases to one scale together (gimp import-genes)",
+        **numbers,
+    )
+
+
+def _share_higher(subject: Subject, own: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
+    """Share of the genes that vary whose mean is higher in a class than in all others."""
+    higher = [
+        np.log1p(block[own]).mean(axis=0) > np.log1p(block[others]).mean(axis=0)
+        for _, block in subject.blocks(subject.varying_genes)
+    ]
+    return float(np.concatenate(higher).mean()) if higher else 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """Total of each case, or its mean on a log scale, and the logarithm; -inf for an empty case."""
+
+    word: str
+    values: NDArray[np.float64]
+    logs: NDArray[np.float64]
+
+
+def _sizes(subject: Subject) -> _Sizes | None:
+    """How much each case has of all genes together; None for standardised values."""
     totals = np.zeros(len(subject.case_ids))
     below = 0
     for _, block in subject.blocks(subject.finite_genes):
         totals += block.sum(axis=1, dtype=np.float64)
         below += int((block < 0).sum())
     if below or subject.declared == STANDARDISED:
-        return skipped(LIBRARY, "the values are standardised")
-    alive = totals > 0
-    if alive.sum() < _MANY_GENES:
-        return skipped(LIBRARY, f"fewer than {_MANY_GENES} cases")
-    logarithmic = subject.declared in LOGARITHMIC or float(_extremes(subject)[1].max()) <= 50
+        return None
     means = totals / max(1, int(subject.finite_genes.sum()))
-    sizes = means if logarithmic else np.log2(np.where(alive, means, 1.0))
-    odd = np.flatnonzero(alive & _outlying(sizes, alive, least=np.log2(_LEAST_FACTOR)))
-    word = "mean" if logarithmic else "total"
-    shown = totals if word == "total" else means
-    span = f"{word}s of the cases from {shown[alive].min():.4g} to {shown[alive].max():.4g}"
-    if not len(odd):
-        return ok(LIBRARY, span)
-    names = _names(subject, odd)
-    return finding(
-        LIBRARY,
-        f"{counted(len(odd), 'case')} with an outlying {word}: {named(names)} ({span})",
-        why="a case that is low or high in all genes was measured otherwise than the others",
-        remedy="look at the quality of these samples, and leave them out if it is poor",
-        cases=names[:100],
-    )
+    logarithmic = subject.declared in LOGARITHMIC or float(_extremes(subject)[1].max()) <= 50
+    logs = np.full(len(means), -np.inf)
+    alive = totals > 0
+    logs[alive] = means[alive] if logarithmic else np.log2(means[alive])
+    return _Sizes("mean", means, logs) if logarithmic else _Sizes("total", totals, logs)
 
 
 def _outlying(
