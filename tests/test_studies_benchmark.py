@@ -97,6 +97,18 @@ def test_the_figures_are_those_of_gimp_evaluate(whole, method):
         assert found[name] == alone[name]
 
 
+def test_tables_of_two_methods_are_not_averaged_without_a_word(whole):
+    one, two = (cell(whole.output, method) / TABLE for method in ("logistic-genes", "swapped"))
+    network = cell(whole.output, "gimp", seed=1) / TABLE
+
+    (baselines,) = evaluated(one, two)["warnings"]
+    (mixed,) = evaluated(one, network)["warnings"]
+
+    assert 'are of two: \'kind: "logistic-genes" -> "swapped"\'' in baselines
+    assert '"logistic-genes" -> "finetune"' in mixed
+    assert evaluated(*predictions(whole, "logistic-genes"))["warnings"] == []
+
+
 def test_the_tests_are_those_of_gimp_evaluate_against_all_others(whole):
     others = [name for name in SHORT if name != "gimp"]
     patterns = [f"{whole.output}/cells/{name}/*/predictions.csv" for name in others]

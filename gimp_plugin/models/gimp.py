@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -13,25 +13,8 @@ from torch import Tensor, nn
 from gimp_plugin.errors import PluginError
 from gimp_plugin.models.heads import LinearHead
 from gimp_plugin.models.layout import slides_of
-from gimp_plugin.models.places import Places, picked
+from gimp_plugin.models.places import Places, SlideEncoding, picked
 from gimp_plugin.models.streaming import CHUNK
-
-
-class SlideEncoding(NamedTuple):
-    """What the slides of a batch of cases give.
-
-    Parameters
-    ----------
-    cls_img
-        CLS_img of each case.
-    reconstructed, target
-        Decoded masked patches of all cases one after the other, and their features as the model
-        sees visible ones; no rows where nothing was masked.
-    """
-
-    cls_img: Float[Tensor, "batch dim"]
-    reconstructed: Float[Tensor, "rows feature"]
-    target: Float[Tensor, "rows feature"]
 
 
 class GimpModel(nn.Module):
@@ -301,11 +284,8 @@ class GimpModel(nn.Module):
         self, features: Iterable[Float[Tensor, "_ feature"]]
     ) -> Iterator[Float[Tensor, "_ dim"]]:
         """Tokens of patches that come some at a time."""
-        return (self._embed(part) for some in features for part in torch.split(some, CHUNK))
-
-    def _embed(self, features: Float[Tensor, "patch feature"]) -> Float[Tensor, "patch dim"]:
-        """Tokens of some patches."""
-        return self.patches(rearrange(features, "n f -> 1 n f"))[0]
+        parts = (part for some in features for part in torch.split(some, CHUNK))
+        return (self.patches(rearrange(part, "n f -> 1 n f"))[0] for part in parts)
 
 
 def _offers(part: nn.Module, name: str) -> bool:

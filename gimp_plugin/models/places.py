@@ -7,7 +7,7 @@ are worked out where the masks are, on the CPU when the batch is made, and move 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -16,6 +16,23 @@ from gimp_plugin.errors import PluginError, counted
 
 Picked = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]
 """Case and patch of each picked row, as a mask of both would pick them."""
+
+
+class SlideEncoding(NamedTuple):
+    """What the slides of a batch of cases give.
+
+    Parameters
+    ----------
+    cls_img
+        CLS_img of each case.
+    reconstructed, target
+        Decoded masked patches of all cases one after the other, and their features as the model
+        sees visible ones; no rows where nothing was masked.
+    """
+
+    cls_img: Float[Tensor, "batch dim"]
+    reconstructed: Float[Tensor, "rows feature"]
+    target: Float[Tensor, "rows feature"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,7 @@
 """What a component of each kind must offer; `gimp_plugin.testing` tries whether it does.
 
-A component is registered as a function (`...Maker`) that is called with the configuration, except
-a gene grouping, which is the function itself, and a feature reader, which is an object. Parts of
-a model are modules of torch, which nothing here imports.
+A component is a function (`...Maker`) of the configuration, but for gene groupings, which are the
+function, and feature readers, which are objects. Parts of a model are modules of torch.
 """
 
 from __future__ import annotations
@@ -141,11 +140,7 @@ class Fusion(Protocol):
     out_dim: int
 
     def __call__(
-        self,
-        cls_img: Tensor | None,
-        cls_ge: Tensor | None,
-        has_slides: Tensor,
-        has_genes: Tensor,
+        self, cls_img: Tensor | None, cls_ge: Tensor | None, has_slides: Tensor, has_genes: Tensor
     ) -> Tensor:
         """Fuse halves, each (batch, dim) or None, to (batch, out_dim).
 
@@ -181,10 +176,9 @@ class HeadMaker(Protocol):
 class System(Protocol):
     """Module that classifies one case by itself, from the halves that the model has.
 
-    It may also have `loss(features, genes, label)`, the scalar that training minimises, label being
-    a class index, shape (); without it that is the cross-entropy of the logits. One with
-    `attend(features)`, the attention of each head to each patch, shape (head, patch), can be drawn
-    on slides. One that reads neighbouring genes as groups says `genes_per_group`.
+    It may also have `loss(features, genes, label)`, the scalar that is minimised in training, by
+    default the cross-entropy; label is a class index, shape (). With `attend(features)`, attention
+    of shape (head, patch), it can be drawn on slides. One that groups genes has `genes_per_group`.
     """
 
     def __call__(self, features: Tensor | None, genes: Tensor | None) -> Tensor:

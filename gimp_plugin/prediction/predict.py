@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +22,9 @@ from gimp_plugin.errors import ConfigError, listed
 from gimp_plugin.prediction.files import inherited, is_stale
 from gimp_plugin.prediction.halves import check_modalities, predictable, shown
 from gimp_plugin.prediction.rows import abstain, rows_of
-from gimp_plugin.storage.atomic import clean_partials, json_text, sha256_file, whole_file
+from gimp_plugin.storage.atomic import clean_partials, sha256_file
 from gimp_plugin.storage.locks import held
-from gimp_plugin.storage.predictions import MODEL, SYSTEM, TABLE_SHA256, predictions_text, sidecar
+from gimp_plugin.storage.predictions import MODEL, SYSTEM, write_predictions
 from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.storage.systems import system_of
 from gimp_plugin.storage.tables import Exclusion
@@ -142,19 +141,9 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
             return PredictionResult(output, "nothing to do", len(cases), exclusions)
         rows = rows_of(record, model, study, cases, genes=genes, runtime=runtime)
         abstain(rows, record, below=abstain_below)
-        text = predictions_text(rows, classes=record.classes)
-        _write(output, text, {**made_from, SYSTEM: system_of(record)})
+        noted = {**made_from, SYSTEM: system_of(record)}
+        write_predictions(output, rows, classes=record.classes, noted=noted)
     return PredictionResult(output, "done", len(cases), exclusions)
-
-
-def _write(output: Path, text: str, noted: dict[str, Any]) -> None:
-    """Write a table and the file beside it, both before either takes its place."""
-    table = text.encode()
-    noted = {**noted, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
-    # What is opened last takes its place first: no table stands beside a note of its inputs only.
-    with whole_file(output) as new, whole_file(sidecar(output)) as note:
-        new.write_bytes(table)
-        note.write_bytes(json_text(noted).encode())
 
 
 def _study(

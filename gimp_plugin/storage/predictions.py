@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.errors import EvaluationError, MissingFileError, did_you_mean, listed
-from gimp_plugin.storage.atomic import sha256_file, write_text
+from gimp_plugin.storage.atomic import json_text, sha256_file, whole_file
 from gimp_plugin.storage.tables import csv_text, read_csv
 
 SPLIT = "split"
@@ -86,7 +88,11 @@ def columns(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def write_predictions(
-    path: Path, rows: Iterable[Mapping[str, Any]], *, classes: Sequence[str]
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    classes: Sequence[str],
+    noted: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a table whole; None is an empty cell, and a cell that is a formula gets a leading '.
 
@@ -98,13 +104,19 @@ def write_predictions(
         One mapping a case, with a value for each of `columns`.
     classes
         Class names, in the order of the run.
+    noted
+        What the file beside the table says of how it was made, the table's hash aside; both are
+        written before either takes its place. None writes no such file.
     """
-    write_text(path, predictions_text(rows, classes=classes))
-
-
-def predictions_text(rows: Iterable[Mapping[str, Any]], *, classes: Sequence[str]) -> str:
-    """Give a table as `write_predictions` writes it."""
-    return csv_text(rows, columns=columns(classes))
+    table = csv_text(rows, columns=columns(classes)).encode()
+    # What is opened last takes its place first: no table stands beside a note of its inputs only.
+    with ExitStack() as stack:
+        new = stack.enter_context(whole_file(path))
+        if noted is not None:
+            note = stack.enter_context(whole_file(sidecar(path)))
+            whole = {**noted, TABLE_SHA256: hashlib.sha256(table).hexdigest()}
+            note.write_bytes(json_text(whole).encode())
+        new.write_bytes(table)
 
 
 def sidecar(path: Path) -> Path:

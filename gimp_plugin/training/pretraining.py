@@ -15,10 +15,10 @@ from gimp_plugin.config import GimpConfig
 from gimp_plugin.data.batches import Batch, moved
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.order import balanced_batches
-from gimp_plugin.models.gimp import GimpModel, SlideEncoding
+from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
-from gimp_plugin.models.places import Picked
+from gimp_plugin.models.places import Picked, SlideEncoding
 from gimp_plugin.training.material import Material, encoded_genes, labels_of
 from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.stage import LOSS, Step, Terms

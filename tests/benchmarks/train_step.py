@@ -29,9 +29,10 @@ from torch.nn import functional
 from gimp_plugin.assembly.build import build_model
 from gimp_plugin.config import load_preset
 from gimp_plugin.data.batches import moved
-from gimp_plugin.models.gimp import GimpModel, SlideEncoding
+from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
+from gimp_plugin.models.places import SlideEncoding
 from gimp_plugin.training.optim import adamw
 
 MIB = 2**20

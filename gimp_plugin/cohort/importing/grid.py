@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -244,13 +245,7 @@ def _header_and_rows(path: Path, lines: Iterable[str]) -> tuple[list[str], Itera
         raise CohortError(f"{where} has no row below its header")
     if len(second) == len(header) + 1:  # R's write.table names the rows, but not their column
         header = ["", *header]
-    return header, _chained(second, rows)
-
-
-def _chained(first: list[str], rows: Iterator[list[str]]) -> Iterator[list[str]]:
-    """All rows."""
-    yield first
-    yield from rows
+    return header, chain([second], rows)
 
 
 def _name_column(header: list[str], wanted: str | None) -> int:

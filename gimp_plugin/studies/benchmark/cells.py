@@ -15,7 +15,7 @@ from gimp_plugin.cohort.splitting.splits import Splits
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.data.study import Study
 from gimp_plugin.errors import CheckpointError
-from gimp_plugin.storage.predictions import write_predictions
+from gimp_plugin.storage.predictions import SYSTEM, write_predictions
 from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost, Place, cost_of
 from gimp_plugin.studies.benchmark.inputs import Inputs
 
@@ -108,7 +108,7 @@ class Cell:
         return place.within(self.output), cost
 
     def write(self, probabilities: NDArray[np.float64], *, modalities: str) -> None:
-        """Write the table of predictions.
+        """Write the table of predictions, and beside it that this method made it.
 
         Parameters
         ----------
@@ -133,7 +133,8 @@ class Cell:
             for case, own in zip(study.cases, probabilities, strict=True)
             if case.case_id in parts
         ]
-        write_predictions(self.predictions, rows, classes=classes)
+        made_by = {SYSTEM: {"kind": self.place.method}}
+        write_predictions(self.predictions, rows, classes=classes, noted=made_by)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
