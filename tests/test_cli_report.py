@@ -216,8 +216,8 @@ def test_the_numbers_are_those_of_the_evaluation_and_of_counting(whole, study):
     of_genes = page.tables["Whether the genes are true: means with 95 % intervals"][1:]
     assert [row[0] for row in of_genes] == sorted(name for name in measured if "genes" in name)
     for name, *cells in of_genes:
-        one = measured[name]
-        told = [f"{one[end]:+.3f}" for end in ("mean", "low", "high")]
+        one, sign = measured[name], "" if name.endswith("_abs") else "+"  # sizes have no sign
+        told = [f"{one[end]:{sign}.3f}" for end in ("mean", "low", "high")]
         assert cells == [*told, str(one["n_cases"])]
     of_maps = page.tables["Whether the maps are true: means with 95 % intervals"][1:]
     assert "stability_attribution" in {row[0] for row in of_maps}

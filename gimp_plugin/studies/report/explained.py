@@ -40,6 +40,7 @@ OF_GENES = (
     "genes_completeness_error_abs",
 )
 """What was measured of genes; the rest is about patches."""
+ENDS = ("mean", "low", "high")
 SUMMARY_SHAPE: dict[Any, Any] = {...: {...: (*NUMBER, type(None))}}
 STARTS = {
     OTHER: "the mean of the training cases of the other classes, so of two classes a gene says why "
@@ -94,6 +95,12 @@ def measured_of(folder: Path) -> dict[str, dict[str, float]]:
     return read_object(path, SUMMARY_SHAPE) if path.is_file() else {}
 
 
+def measured(measure: str, value: float, *, digits: int = 3) -> str:
+    """Value of a measure; with its sign, unless it is an AUC or a size."""
+    unsigned = measure.startswith("auc") or measure.endswith("_abs")
+    return f"{value:.{digits}f}" if unsigned else f"{value:+.{digits}f}"
+
+
 def measures_of(folder: Path, caption: str, wanted: Callable[[str], bool]) -> Table | None:
     """Means of what was measured, with their intervals.
 
@@ -111,12 +118,15 @@ def measures_of(folder: Path, caption: str, wanted: Callable[[str], bool]) -> Ta
     The table; None where nothing of it was measured.
     """
     rows = [
-        [name, *(f"{one[end]:+.3f}" for end in ("mean", "low", "high")), f"{one['n_cases']:.0f}"]
+        [
+            name,
+            *(measured(name, one[end]) for end in ("mean", "low", "high")),
+            f"{one['n_cases']:.0f}",
+        ]
         for name, one in sorted(measured_of(folder).items())
-        if wanted(name)
-        and {"mean", "low", "high", "n_cases"} <= {end for end in one if one[end] is not None}
+        if wanted(name) and {*ENDS, "n_cases"} <= {end for end in one if one[end] is not None}
     ]
-    header = ["measure", "mean", "low", "high", "cases"]
+    header = ["measure", *ENDS, "cases"]
     return Table(caption=caption, header=header, rows=rows) if rows else None
 
 

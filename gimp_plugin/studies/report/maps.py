@@ -19,6 +19,7 @@ from gimp_plugin.studies.report.explained import (
     OF_GENES,
     Block,
     Row,
+    measured,
     measures_of,
     number_in,
     rows_of,
@@ -159,7 +160,7 @@ def _caption(kind: str, metrics: Mapping[str, str], folder: Path) -> str:
     """Name of a map, and what was measured of this case."""
     path = folder / tables.FAITHFULNESS
     told = [
-        f"{measure} {number_in(metrics, f'{measure}_{kind}', path):+.2f}"
+        f"{measure} {measured(measure, number_in(metrics, f'{measure}_{kind}', path), digits=2)}"
         for measure in ("insertion", "deletion", "auc", "stability")
         if metrics.get(f"{measure}_{kind}")
     ]
