@@ -72,8 +72,8 @@ DEFAULTS = ExplainConfig()
     type=options.Choice(GENE_REFERENCES),
     default=DEFAULTS.gene_reference,
     show_default=True,
-    help="What genes are compared with, and where their path starts: the mean of the training cases "
-    "of the other classes, or of all training cases.",
+    help="What genes are compared with, the start of their path: the mean of the training cases of "
+    "the other classes, or of all training cases.",
 )
 @click.option(
     "--regions",
