@@ -38,8 +38,8 @@ PATTERN_CHARACTERS = frozenset("*?[")
     "others",
     metavar="[NAME=]FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients, to compare with and test against, and "
-    "its name; a quoted pattern covers its folds or seeds. May be repeated.",
+    help="Another system's predictions of the same patients, to compare with and test against, with "
+    "an optional name; a quoted pattern covers its folds or seeds. May be repeated.",
 )
 @options.seed
 @options.as_json

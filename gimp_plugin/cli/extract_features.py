@@ -81,7 +81,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     "--geometry",
     type=options.Choice(list(GEOMETRIES)),
     help="Set --mpp, --patch-size, --stride, --input-size, --tissue, --min-tissue and --grid as "
-    "the paper, CLAM or TRIDENT do; each of them, if given, overrides this.",
+    "the paper, CLAM or TRIDENT do; any of these options given as well overrides it.",
 )
 @click.option(
     "--input-size",

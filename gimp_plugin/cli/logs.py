@@ -14,7 +14,7 @@ OURS = "gimp_plugin"
 EVALUATION = "gimp_plugin.evaluation"
 WARNINGS = "py.warnings"
 CHATTY = ("gimp_plugin.slides", "gimp_plugin.training", "gimp_plugin.prediction")
-LEVELS = {  # ours, other libraries'; by verbosity
+LEVELS = {  # of our loggers and of all others, by verbosity
     -2: (logging.ERROR, logging.ERROR),
     -1: (logging.WARNING, logging.WARNING),
     0: (logging.INFO, logging.WARNING),

@@ -100,5 +100,5 @@ def run() -> None:
     try:
         cli(prog_name="gimp")
     finally:
-        if "LOCAL_RANK" in os.environ:  # a launcher terminates all processes once one has ended
+        if "LOCAL_RANK" in os.environ:  # a launcher terminates the others once one has ended
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -25,8 +25,8 @@ from gimp_plugin.cli import cohort_options, options
     "others",
     metavar="[NAME=]FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients (a baseline or a control), and its "
-    "name. May be repeated.",
+    help="Another system's predictions of the same patients (a baseline or a control), with an "
+    "optional name. May be repeated.",
 )
 @click.option(
     "--explanation",
