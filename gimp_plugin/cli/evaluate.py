@@ -38,7 +38,7 @@ PATTERN_CHARACTERS = frozenset("*?[")
     "others",
     metavar="[NAME=]FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients, to compare with and test against, with "
+    help="Another system's predictions of the same patients, to compare with and test against, and "
     "an optional name; a quoted pattern covers its folds or seeds. May be repeated.",
 )
 @options.seed

@@ -14,8 +14,8 @@ from gimp_plugin.cli import options
 @click.option(
     "--predictions",
     type=options.FILE,
-    help="Predictions of this run: the model card gets the metrics of their test cases, or of the "
-    "new ones, with 95 % intervals.",
+    help="Predictions of this run: the model card gets the metrics of their test cases, or of new "
+    "cases if there are none, with 95 % intervals.",
 )
 @click.option(
     "--licence",

@@ -155,7 +155,9 @@ system = component("system", "Whole system, instead of a model made of component
 gene_encoder = component("gene-encoder", "Gene encoder")
 aggregator = component("aggregator", "Aggregator of a bag")
 head = component("head", "Classification head")
-gene_grouping = component("gene-grouping", "Order of the genes", metavar="NAME[:ARGUMENT]")
+gene_grouping = component(
+    "gene-grouping", "Gene grouping, the order of the genes", metavar="NAME[:ARGUMENT]"
+)
 n_top_genes = click.option(
     "--n-top-genes",
     type=int,
