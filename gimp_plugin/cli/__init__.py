@@ -1,3 +1,3 @@
-"""The command line. Command modules import click and `cli.options`; the rest when they run."""
+"""Command line. Command modules import heavy dependencies only when their command runs."""
 
 from __future__ import annotations

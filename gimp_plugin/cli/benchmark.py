@@ -1,4 +1,4 @@
-"""`gimp benchmark`: GiMP beside baselines on the same patients, folds and seeds."""
+"""`gimp benchmark`: compare GiMP with baselines on the same patients, folds and seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gimp_plugin.cli import cohort_options, logs, options
 
 
 def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[str, ...]:
-    """Part names at their commas."""
+    """Split a list of names at its commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
@@ -32,42 +32,50 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     default="all",
     show_default=True,
     callback=names_of,
-    help="Methods to compare, or sets of them; all: all but those that the documentation marks as "
-    "by name only; table1, table2: the rows of the paper's tables, what it prints beside them; "
-    "NAME+model.aggregator=abmil: a network with other settings.",
+    help="Methods to compare, or sets of them. all: every method except those that the "
+    "documentation lists as by name only; table1, table2: the rows of the paper's tables, with the "
+    "values that it prints; NAME+model.aggregator=abmil: a network with other settings.",
 )
 @click.option(
     "--reference",
     metavar="NAME",
     default="",
-    show_default="gimp, else the first",
+    show_default="gimp if it takes part, else the first",
     help="Method that the others are tested against.",
 )
 @click.option(
-    "--seeds", "n_seeds", type=int, default=1, show_default=True, help="Trainings a fold."
+    "--seeds",
+    "n_seeds",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Trainings of each method on each fold, one per seed.",
 )
 @click.option(
     "--regime",
     metavar="full|labels:K|labels:K+unlabelled|genes:K",
     default="full",
     show_default=True,
-    help="Learn from K training cases of each class, with the others as slides without a label for "
-    "pre-training, or from K random genes.",
+    help="Data to learn from: everything; K training cases of each class (with +unlabelled, also "
+    "the other training cases, without their labels, for pre-training); or K random genes.",
 )
 @click.option(
     "--epochs",
     type=int,
     show_default="each stage as in the preset",
-    help="Epochs of each network in all its stages together, at most.",
+    help="Maximum epochs of each network, over all its stages together.",
 )
 @options.preset
 @click.option(
     "--shard",
     metavar="I/N",
-    help="Do the I-th of N parts of the trainings; other processes do the others in this folder.",
+    help="Do part I (from 1) of N parts of the trainings; other processes do the other parts, with "
+    "the same output folder.",
 )
 @options.scheduler
-@click.option("--report-only", is_flag=True, help="Train nothing: tables of what is done.")
+@click.option(
+    "--report-only", is_flag=True, help="Train nothing; make the tables of what is done so far."
+)
 @options.runtime
 @options.as_json
 @options.output("study")
@@ -88,9 +96,9 @@ def command(
 ) -> None:
     """Train every method on every fold with every seed, and compare them on the test patients.
 
-    Prints the tables and writes them, with a folder for each training, into the output. An
-    interrupted comparison goes on with the same command; more methods, folds or seeds add to it.
-    Only patients with slides and genes take part. --seed is the first of the seeds.
+    Prints the tables, and writes them to the output with a folder for each training. The same
+    command continues an interrupted comparison; more methods, folds or seeds extend it. Only
+    patients with slides and genes take part. --seed is the first of the seeds.
     """
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
     from gimp_plugin.cli.outcome import PARTLY_DONE

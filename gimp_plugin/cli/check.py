@@ -1,4 +1,4 @@
-"""`gimp check`: what is wrong with a cohort, before a model finds it."""
+"""`gimp check`: find leaks and faults in a cohort before a model learns them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from gimp_plugin.cohort.audit import Audit
 
 
-@click.command("check", short_help="Look for leaks and faults in a cohort; prints a page.")
+@click.command("check", short_help="Look for leaks and faults in a cohort; prints what it finds.")
 @click.option("--adata", type=options.FILE, required=True, help="Gene cohort, .h5ad.")
 @cohort_options.labels
 @cohort_options.cohort_option("--case-key")
-@click.option("--features", type=options.FILE, help="Folder of bags, to be checked as well.")
+@click.option("--features", type=options.FILE, help="Folder of bags to check as well.")
 @click.option(
     "--splits",
     metavar="FILE|obs:COLUMN",
-    help="CSV case_id,fold,split, or a column of folds, to be checked as well.",
+    help="CSV case_id,fold,split, or a column of folds, to check as well.",
 )
 @click.option("--fold", metavar="NAME", show_default="all", help="Fold of the splits to check.")
 @cohort_options.cohort_option("--slide-table")
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @click.option(
     "--site-key",
     metavar="COLUMN",
-    show_default="tissue_source_site, site, or the site of TCGA ids",
-    help="Column of obs with the hospital.",
+    show_default="tissue_source_site, else site, else the site in TCGA ids",
+    help="Column of obs with the hospital of each case.",
 )
 @cohort_options.cohort_option("--layer")
 @cohort_options.cohort_option("--scale")
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "--output",
     type=options.FILE,
     callback=lambda _ctx, _param, path: path and options.check_output(path, folder=False),
-    help="File to write as well: JSON when it ends in .json, else Markdown.",
+    help="File to write the result to as well: JSON if its name ends in .json, else Markdown.",
 )
 @options.overwrite
 def command(
@@ -64,11 +64,11 @@ def command(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Look for leaks and faults in a cohort, and change nothing.
+    """Look for leaks and faults in a cohort, without changing anything.
 
-    Prints a line a check (ok, FINDING or skipped), then what was found, why it matters and what to
-    do. Ends with 0 when nothing was found, with 4 when there are findings, and with 3 when the
-    cohort or the folder of features cannot be read at all.
+    Prints one line per check (ok, FINDING or skipped), then what was found, why it matters and what
+    to do. The exit code is 0 if nothing was found, 4 if there are findings, and 3 if the cohort or
+    the folder of features cannot be read at all.
     """
     from gimp_plugin.cli.evaluate import write
     from gimp_plugin.cli.outcome import PARTLY_DONE
@@ -96,7 +96,7 @@ def command(
 
 
 def as_text(found: Audit, *, as_json: bool) -> str:
-    """Give an audit as JSON or Markdown."""
+    """Format an audit as JSON or Markdown."""
     import json
 
     if as_json:

@@ -1,4 +1,4 @@
-"""Options that say which cases there are: fields of `config.CohortSource`, one definition each."""
+"""Options that select the cases: fields of `config.CohortSource`, each defined once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gimp_plugin.cli.options import FILE, Choice, Decorator, all_of
 COHORT_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--case-key": (
         "case_id",
-        {"metavar": "COLUMN", "help": "Column of --labels with the id."},
+        {"metavar": "COLUMN", "help": "Column of --labels with the case id."},
     ),
     "--features": ("features", {"type": FILE, "help": "Folder of bags."}),
     "--slide-table": (
-        "obs column slide_id, equal names, TCGA barcodes",
+        "obs column slide_id, else equal names, else TCGA barcodes",
         {"type": FILE, "help": "CSV slide_id,case_id."},
     ),
     "--label-key": (
@@ -35,30 +35,31 @@ COHORT_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "tumour",
         {
             "type": Choice(["tumour", "all"]),
-            "help": "Leave slides of normal tissue out, by the TCGA sample code, or keep all.",
+            "help": "Whether to leave out slides of normal tissue, by their TCGA sample code, or "
+            "to keep all.",
         },
     ),
     "--slide-kind": (
         "all",
         {
             "type": Choice(["dx", "frozen", "all"]),
-            "help": "Kind of slide to take, by the TCGA name.",
+            "help": "Kind of slide to use, by its TCGA name.",
         },
     ),
 }
-"""What says where the cases are: the default in words, and the rest of each option."""
+"""Default in words, and the other arguments of `click.option`, by option name."""
 
 adata = click.option("--adata", type=FILE, help="Gene cohort, .h5ad.")
 labels = click.option(
     "--labels",
     type=FILE,
-    help="CSV or TSV with the class of each case, beside the cohort, or instead of it for slides "
-    "only.",
+    help="CSV or TSV with the class of each case: in addition to --adata, or instead of it when "
+    "there are only slides.",
 )
 
 
 def cohort_option(name: str, *, from_run: bool = False) -> Decorator:
-    """One of `COHORT_OPTIONS`; None unless it is given."""
+    """Make one of `COHORT_OPTIONS`; its value is None unless it is given."""
     default, others = COHORT_OPTIONS[name]
     return click.option(
         name, show_default=f"as in the run, else {default}" if from_run else default, **others
@@ -66,7 +67,7 @@ def cohort_option(name: str, *, from_run: bool = False) -> Decorator:
 
 
 def inputs(*, from_run: bool) -> Decorator:
-    """Where the cases come from: fields of `config.CohortSource`."""
+    """Make the options for where cases come from: fields of `config.CohortSource`."""
     others = [cohort_option(name, from_run=from_run) for name in COHORT_OPTIONS]
     return all_of(adata, labels, *others)
 
@@ -75,13 +76,13 @@ DRAWN = "60/20/20 by case, stratified, drawn from the seed"
 
 
 def _split_table(default: str) -> Decorator:
-    """Table of splits, or a column of folds."""
+    """Make the option for a table of splits or a column of folds."""
     return click.option(
         "--splits",
         metavar="FILE|obs:COLUMN",
         show_default=default,
-        help="CSV case_id,fold,split or splits of CLAM or SurvPath; or a column whose value "
-        "--fold is the test part.",
+        help="CSV case_id,fold,split, or splits of CLAM or SurvPath; or a column of obs, where the "
+        "cases whose value is --fold are the test part.",
     )
 
 
@@ -89,28 +90,28 @@ split_table = _split_table(DRAWN)
 
 
 def splits(*, from_run: bool) -> Decorator:
-    """Which cases train, validate and test: fields of `config.CohortSource`."""
+    """Make the options for train, val and test cases: fields of `config.CohortSource`."""
     return all_of(
         _split_table(f"as in the run, else {DRAWN}" if from_run else DRAWN),
-        click.option("--fold", metavar="NAME", help="Fold to take where there are several."),
+        click.option("--fold", metavar="NAME", help="Fold to use if there are several."),
     )
 
 
 def missing(default: str) -> Decorator:
-    """What becomes of cases without slides and slides without cases."""
+    """Make the option for what to do with cases that lack slides or genes."""
     return click.option(
         "--missing",
         type=Choice(["drop", "keep", "error"]),
         default=default,
         show_default=True,
-        help="Cases that lack slides or genes: leave out, keep, or stop.",
+        help="Cases that lack slides or genes: leave them out, keep them, or stop with an error.",
     )
 
 
 unlabelled = click.option(
     "--unlabelled",
     type=Choice(["use", "drop"]),
-    show_default="leave out cases that --labels does not name, refuse a row without a class",
+    show_default="leave out cases that --labels does not list, refuse a row without a class",
     help="Cases without a class: pre-train on those that are training cases, or leave them out; "
-    "fine-tuning leaves them out either way.",
+    "fine-tuning always leaves them out.",
 )

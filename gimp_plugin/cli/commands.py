@@ -1,4 +1,4 @@
-"""The commands by name, each imported when it is first asked for."""
+"""Commands by name; each is imported when it is first needed."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ COMMANDS = {
 
 @functools.cache
 def load(name: str) -> click.Command:
-    """Import a command and give it the options that every command has."""
+    """Import a command and add the options that every command has."""
     command: click.Command = importlib.import_module(COMMANDS[name]).command
     command.params += [config_option(command), *verbosity_options()]
     return command
 
 
 def of_plugins() -> dict[str, Command]:
-    """Give the commands that plugins bring, by name; none bears the name of one of ours."""
+    """Return the commands of plugins by name; a name that is also one of ours is left out."""
     from gimp_plugin.plugins import registry
 
     return {one.name: one for one in registry().commands if one.name not in COMMANDS}
 
 
 def n_failures() -> int:
-    """Count what plugins were to bring and could not."""
+    """Count the parts of plugins that failed to load."""
     from gimp_plugin.plugins import registry
 
     return len(registry().failures)
 
 
 def load_foreign(found: Command) -> click.Command:
-    """Import the command of a plugin; -v and -q are added where it has nothing of these names.
+    """Import the command of a plugin; add -v and -q unless it has options of these names.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def load_foreign(found: Command) -> click.Command:
     Raises
     ------
     PluginError
-        If it cannot be imported, or is no command of click.
+        If it cannot be imported or is not a click command.
     """
     from gimp_plugin.plugins import imported
 
@@ -97,7 +97,7 @@ def load_foreign(found: Command) -> click.Command:
 
 
 def blamed(name: str, error: BaseException) -> BaseException:
-    """Give an error of a plugin's code as one that names the plugin; others as they are.
+    """Turn an error from a plugin's code into one that names the plugin; return others unchanged.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def blamed(name: str, error: BaseException) -> BaseException:
 
 
 def _place_in_plugin(error: Exception) -> tuple[Origin, str] | None:
-    """Plugin, file and line of the innermost frame that is not the package's or a library's."""
+    """Find the plugin, file and line that raised an error; None if no plugin did."""
     if "gimp_plugin.plugins.registry" not in sys.modules:
         return None
     from gimp_plugin.plugins import registry
@@ -137,7 +137,7 @@ def _place_in_plugin(error: Exception) -> tuple[Origin, str] | None:
 
     try:
         components = registry().components
-    except Exception:  # noqa: BLE001  # the first error is the one to tell
+    except Exception:  # noqa: BLE001  # the first error is the one to report
         return None
     origins = {
         one.target.partition(":")[0].partition(".")[0]: one.origin
@@ -154,6 +154,6 @@ def _place_in_plugin(error: Exception) -> tuple[Origin, str] | None:
 
 
 def every() -> Iterator[tuple[str, click.Command]]:
-    """Give all commands by name."""
+    """Yield the name and the command of each of ours."""
     for name in COMMANDS:
         yield name, load(name)

@@ -10,18 +10,18 @@ from gimp_plugin.cli import options
 @click.command("config", short_help="Print a settings file for --config to start from.")
 @options.preset
 def command(preset: str | None) -> None:
-    """Print all settings of a preset as a TOML file that every command takes as --config.
+    """Print all settings of a preset as TOML, for the option --config of every command.
 
-    A settings file holds what you want to change:
+    A settings file needs only what you want to change:
 
     \b
       [model] [genes] [pretrain] [finetune]  the model and the training of its stages,
       [options]                              options of every command that has them,
       [options.COMMAND]                      options of one command, by their long names.
 
-    The command line wins over the file, the file over the preset. Unknown tables, keys and options
-    are refused. Paths are relative to the folder that the command runs in.
-    """  # noqa: D301  # click's mark for lines that are not to be wrapped
+    The command line overrides the file, and the file overrides the preset. Unknown tables, keys and
+    options are refused. Paths are relative to the current folder.
+    """  # noqa: D301  # click's mark for lines to leave unwrapped
     from gimp_plugin.cli.given import gimp_config
     from gimp_plugin.cli.toml import to_toml
 

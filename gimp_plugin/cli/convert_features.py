@@ -1,4 +1,4 @@
-"""`gimp convert-features`: bags of one tool as those of another."""
+"""`gimp convert-features`: write the bags of one tool in the layout of another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOTHING_DONE = 3
 @click.option(
     "--slide-table",
     type=options.FILE,
-    help="CSV slide_id,mpp, for bags that do not count in level-0 pixels (STAMP, TIAToolbox).",
+    help="CSV slide_id,mpp, for bags whose coords are not level-0 pixels (STAMP, TIAToolbox).",
 )
 @click.option(
     "--read-mpp",
@@ -53,9 +53,9 @@ def command(
 ) -> None:
     """Write FEATURES in the layout of another tool, or in ours.
 
-    FEATURES is a bag or a folder of bags of any layout that gimp reads: gimp, CLAM, TRIDENT, STAMP,
-    TIAToolbox, LazySlide. Bags that are current are kept; those that cannot be converted are listed
-    in failures.csv.
+    FEATURES is a bag or a folder of bags in any layout that gimp reads: gimp, CLAM, TRIDENT, STAMP,
+    TIAToolbox, LazySlide. Bags that are up to date are kept; those that cannot be converted are
+    listed in failures.csv.
     """
     from gimp_plugin.slides.resolutions import read_slide_mpps
     from gimp_plugin.studies.conversion import Wanted, convert
@@ -74,7 +74,7 @@ def command(
 
 
 def _show(result: Conversion, *, as_json: bool) -> None:
-    """Print what became of the bags."""
+    """Print how many bags were done, kept and failed."""
     for failure in result.failures:
         click.echo(f"{failure.item}: {failure.message}", err=True)
     if as_json:

@@ -1,4 +1,4 @@
-"""`gimp demo`: everything at once on a small cohort that is made on the spot."""
+"""`gimp demo`: run everything on a small cohort that it generates."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import click
 from gimp_plugin.cli import logs, options
 
 
-@click.command("demo", short_help="Try everything on a small made-up cohort; takes minutes.")
+@click.command("demo", short_help="Try everything on a small generated cohort; takes minutes.")
 @click.argument("folder", metavar="[DIR]", type=options.FILE, default=Path("gimp-demo"))
 @options.device
 @options.seed
 def command(*, folder: Path, **given: Any) -> None:
-    """Make a cohort and go all the way from slides to an evaluation table, controls included.
+    """Generate a cohort and run every step from slides to an evaluation table, with controls.
 
-    Writes into DIR, by default gimp-demo. The slides are mosaics of one real H&E picture, the
-    expression is simulated. Needs neither network nor GPU, but the packages of gimp-plugin[demo].
-    With -v it tells of each slide and epoch.
+    Writes to DIR, by default gimp-demo. The slides are mosaics of one real H&E picture; the gene
+    expression is simulated. Needs the packages of gimp-plugin[demo], but no network and no GPU.
+    With -v, it reports each slide and epoch.
     """
     options.check_output(folder, folder=True)
 

@@ -1,4 +1,4 @@
-"""`gimp doctor`: whether this machine can do the work, and what to do where it cannot."""
+"""`gimp doctor`: whether this machine can do the work, and what to do if it cannot."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ INDENT = 6
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-@click.command("doctor", short_help="Look at this machine: packages, devices, encoders, slides.")
+@click.command("doctor", short_help="Check this machine: packages, devices, encoders, slides.")
 @options.as_json
 def command(*, as_json: bool) -> None:
-    """Look whether this machine can do the work; change and download nothing.
+    """Check whether this machine can do the work; change and download nothing.
 
-    Prints a line a check (ok, warn or fail) and what to do where it is not ok: versions, plugins,
-    which gimp the shell finds, room and locks in this folder, memory, limits, devices, the weights
-    of the patch encoders, and a small slide that is read as the extraction reads one. Ends with 0
-    when everything works, warnings or not, and with 4 when something fails.
+    Prints one line per check (ok, warn or fail), and what to do if it is not ok. Checks versions,
+    plugins, which gimp the shell finds, disk space and locks in this folder, memory, limits,
+    devices, the weights of the patch encoders, and whether a small slide can be read as the
+    extraction reads one. The exit code is 0 if nothing fails, even with warnings, else 4.
     """
     import gimp_plugin
     from gimp_plugin.cli.outcome import PARTLY_DONE
@@ -47,7 +47,7 @@ def command(*, as_json: bool) -> None:
 
 
 def line_of(finding: Finding) -> str:
-    """Give a finding as a person reads it: a line, and another with what to do."""
+    """Format a finding for people: one line, and a second one if there is something to do."""
     state = click.style(finding.state.ljust(INDENT), fg=COLOURS[finding.state])
     line = f"{state}{finding.name}: {finding.detail}"
     return f"{line}\n{' ' * INDENT}  -> {finding.remedy}" if finding.remedy else line

@@ -1,4 +1,4 @@
-"""`gimp evaluate`: what predictions are worth."""
+"""`gimp evaluate`: measure how good predictions are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATTERN_CHARACTERS = frozenset("*?[")
 @click.option(
     "--part",
     type=options.Choice(["test", "new", "train", "val"]),
-    show_default="test, or new where there is no test",
+    show_default="test, or new if there is no test",
     help="Part to evaluate; train and val only show how well the model fits.",
 )
 @click.option(
@@ -30,16 +30,16 @@ PATTERN_CHARACTERS = frozenset("*?[")
     "run",
     metavar="RUN",
     type=options.FILE,
-    help="Run that made the predictions: refuse tables of another run, and cases that it was "
-    "trained on.",
+    help="Run that made the predictions; tables of another run, and cases that it was trained on, "
+    "are refused.",
 )
 @click.option(
     "--compare",
     "others",
     metavar="[NAME=]FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients, to set beside and test against, and "
-    "what to call it; a quoted pattern for its folds or seeds. May be repeated.",
+    help="Another system's predictions of the same patients, to compare with and test against, and "
+    "an optional name; a quoted pattern covers its folds or seeds. May be repeated.",
 )
 @options.seed
 @options.as_json
@@ -48,7 +48,7 @@ PATTERN_CHARACTERS = frozenset("*?[")
     "--output",
     type=options.FILE,
     callback=lambda _ctx, _param, path: path and options.check_output(path, folder=False),
-    help="File to write as well: JSON when it ends in .json, else Markdown.",
+    help="File to write the result to as well: JSON if its name ends in .json, else Markdown.",
 )
 @options.overwrite
 def command(
@@ -62,12 +62,12 @@ def command(
     output: Path | None,
     overwrite: bool,
 ) -> None:
-    """Compare predictions with the labels, by patient and with intervals.
+    """Compare predictions with the labels, per patient and with intervals.
 
     PREDICTIONS are the tables of one system, by default predictions.csv. Tables of the same
-    patients are seeds, whose probabilities are averaged; tables of different patients are folds.
-    Folds of repeated partitions share patients: they are compared by the corrected resampled
-    t-test.
+    patients are taken as seeds, and their probabilities are averaged; tables of different patients
+    are taken as folds. Folds of repeated partitions share patients; they are compared with the
+    corrected resampled t-test.
     """
     from gimp_plugin.evaluation import evaluate
 
@@ -85,7 +85,7 @@ def command(
 
 
 def as_text(found: Evaluation, *, as_json: bool) -> str:
-    """Give an evaluation as JSON or Markdown."""
+    """Format an evaluation as JSON or Markdown."""
     import json
 
     if as_json:
@@ -94,23 +94,23 @@ def as_text(found: Evaluation, *, as_json: bool) -> str:
 
 
 def systems_of(given: Sequence[str], *, folders: bool = True) -> dict[str, list[Path]]:
-    """Tables of other systems by what they are called.
+    """Find the tables of other systems, by name.
 
     Parameters
     ----------
     given
-        What the user gave to `--compare`, each time.
+        Values of `--compare`.
     folders
-        Call what has no name by its folder and file, else by its file alone.
+        Name a system without a name after its folder and file, else after its file alone.
 
     Returns
     -------
-    The tables of each system; a name that occurs again has a number.
+    The tables of each system; repeated names are numbered.
 
     Raises
     ------
     MissingFileError
-        If no file fits a pattern.
+        If no file matches a pattern.
     """
     from gimp_plugin.evaluation.text import name_of, numbered
 
@@ -123,7 +123,7 @@ def systems_of(given: Sequence[str], *, folders: bool = True) -> dict[str, list[
 
 
 def _named(given: str) -> tuple[str, str]:
-    """Name, which may be none, and file or pattern."""
+    """Split a value of `--compare` into a name, which may be empty, and a file or pattern."""
     name, sign, path = given.partition("=")
     if not sign or Path(given).exists() or not name.strip() or "/" in name or not path:
         return "", given
@@ -131,7 +131,7 @@ def _named(given: str) -> tuple[str, str]:
 
 
 def tables_of(given: str) -> list[Path]:
-    """Tables that a file name or a pattern stands for.
+    """Find the tables that a file name or a pattern stands for.
 
     Parameters
     ----------
@@ -140,12 +140,12 @@ def tables_of(given: str) -> list[Path]:
 
     Returns
     -------
-    The file, or those that fit the pattern, sorted.
+    The file, or those that match the pattern, sorted.
 
     Raises
     ------
     MissingFileError
-        If no file fits the pattern.
+        If no file matches the pattern.
     """
     import glob
 
@@ -160,7 +160,7 @@ def tables_of(given: str) -> list[Path]:
 
 
 def write(path: Path, text: str, *, overwrite: bool) -> None:
-    """Write an evaluation, unless something else stands there.
+    """Write a result, unless a file with other content exists.
 
     Parameters
     ----------
@@ -169,12 +169,12 @@ def write(path: Path, text: str, *, overwrite: bool) -> None:
     text
         Its content.
     overwrite
-        Replace what stands there.
+        Replace a file with other content.
 
     Raises
     ------
     StaleOutputError
-        If a file with another content stands there.
+        If a file with other content exists and is not to be replaced.
     """
     from gimp_plugin.errors import StaleOutputError
     from gimp_plugin.storage.atomic import write_text

@@ -1,4 +1,4 @@
-"""`gimp explain`: why a fine-tuned run says what it says, and whether the reasons are true."""
+"""`gimp explain`: why a run predicts what it predicts, and whether the reasons hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gimp_plugin.keys import NEW, PARTS
 DEFAULTS = ExplainConfig()
 
 
-@click.command("explain", short_help="Say why: maps of patches, genes and halves, tested.")
+@click.command("explain", short_help="Explain predictions: patches, genes and halves, with tests.")
 @click.option(
     "--model",
     "runs",
@@ -23,8 +23,8 @@ DEFAULTS = ExplainConfig()
     multiple=True,
     default=[Path("runs/finetune")],
     show_default=True,
-    help="Run folder of a fine-tuned model. Given again: runs of other seeds, compared with the "
-    "first.",
+    help="Run folder of a fine-tuned model. May be repeated: runs of other seeds are compared with "
+    "the first.",
 )
 @cohort_options.inputs(from_run=True)
 @click.option(
@@ -33,7 +33,7 @@ DEFAULTS = ExplainConfig()
     type=options.Choice([*PARTS, NEW]),
     multiple=True,
     show_default="all",
-    help="Part of the run's splits whose cases are explained; may be repeated.",
+    help="Part of the run's splits to explain; may be repeated.",
 )
 @click.option(
     "--slides",
@@ -45,9 +45,9 @@ DEFAULTS = ExplainConfig()
     "--truth",
     type=options.FILE,
     metavar="DIR",
-    help="Folder of SLIDE_ID.npy that say which patches are of the kind to be found.",
+    help="Folder of files SLIDE_ID.npy that mark the patches which the scores should find.",
 )
-@click.option("--gene-sets", type=options.FILE, metavar="GMT", help="Sets of genes to be tested.")
+@click.option("--gene-sets", type=options.FILE, metavar="GMT", help="Sets of genes to test.")
 @click.option(
     "--site-key", default="", metavar="COLUMN", help="Column of obs with the hospital of each case."
 )
@@ -56,7 +56,7 @@ DEFAULTS = ExplainConfig()
     "target",
     metavar="NAME",
     default=DEFAULTS.target,
-    show_default="the predicted one of each case",
+    show_default="the predicted class of each case",
     help="Class to explain.",
 )
 @click.option(
@@ -65,15 +65,15 @@ DEFAULTS = ExplainConfig()
     type=int,
     default=DEFAULTS.n_steps,
     show_default=True,
-    help="Points of the path of integrated gradients.",
+    help="Points on the path of integrated gradients.",
 )
 @click.option(
     "--gene-reference",
     type=options.Choice(GENE_REFERENCES),
     default=DEFAULTS.gene_reference,
     show_default=True,
-    help="What genes are compared with, where their path begins: the mean of the training cases of "
-    "the other classes, or of all.",
+    help="What genes are compared with, the start of their path: the mean of the training cases of "
+    "the other classes, or of all training cases.",
 )
 @click.option(
     "--regions",
@@ -81,27 +81,27 @@ DEFAULTS = ExplainConfig()
     type=int,
     default=DEFAULTS.n_regions,
     show_default=True,
-    help="Regions of a case that are taken out one by one.",
+    help="Regions of a case that are removed one at a time.",
 )
 @click.option(
     "--max-patches",
     type=int,
     default=DEFAULTS.max_patches,
     show_default=True,
-    help="Patches that gradients are computed of together: the memory grows with them.",
+    help="Patches whose gradients are computed together; memory grows with this number.",
 )
 @click.option(
     "--top",
     type=int,
     default=DEFAULTS.top,
     show_default=True,
-    help="Patches in the picture of the highest and the lowest, of each.",
+    help="Highest patches, and as many lowest ones, in the picture of each slide.",
 )
 @click.option(
     "--skip",
     type=options.Choice(SKIPPABLE),
     multiple=True,
-    help="What to leave out; may be repeated.",
+    help="Part of the explanation to leave out; may be repeated.",
 )
 @click.option(
     "--format",
@@ -110,15 +110,15 @@ DEFAULTS = ExplainConfig()
     multiple=True,
     default=DEFAULTS.formats,
     show_default=True,
-    help="What scores of patches are written as beside HDF5: GeoJSON for QuPath, an annotation "
-    "store for TIAToolbox, CSV; may be repeated.",
+    help="Format of the patch scores in addition to HDF5: GeoJSON for QuPath, an annotation store "
+    "for TIAToolbox, or CSV; may be repeated.",
 )
 @click.option(
     "--min-gene-coverage",
     type=click.FloatRange(0, 1),
     default=DEFAULTS.min_gene_coverage,
     show_default=True,
-    help="Least share of the run's genes that the cohort must have.",
+    help="Minimum share of the run's genes that the cohort must have.",
 )
 @options.device
 @options.seed
@@ -136,8 +136,8 @@ def command(
 ) -> None:
     """Explain the predictions of a run: which patches, which genes, which half.
 
-    Everything is computed in float32. Each case is kept as soon as it is done: the same command
-    goes on where it stopped.
+    Everything is computed in float32. Each case is saved as soon as it is done, so the same command
+    continues where it stopped.
     """
     from gimp_plugin.cli.given import cohort_source, explain_config, runtime
     from gimp_plugin.cli.outcome import PARTLY_DONE

@@ -1,4 +1,4 @@
-"""`gimp export`: the model of a run as a folder that can be given away."""
+"""`gimp export`: the model of a run as a folder to share."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gimp_plugin.cli import options
 @click.option(
     "--predictions",
     type=options.FILE,
-    help="Table that this run predicted: the card gets the metrics of its test cases, or of its "
-    "new ones, with 95 % intervals.",
+    help="Predictions of this run: the model card gets the metrics of their test cases, or of new "
+    "cases if there are none, with 95 % intervals.",
 )
 @click.option(
     "--licence",
@@ -29,7 +29,7 @@ from gimp_plugin.cli import options
     metavar="TEXT",
     default="",
     show_default="the card says that nothing is stated",
-    help="What the training cases are, in a sentence.",
+    help="What the training cases are, in one sentence.",
 )
 @options.output("bundle")
 @options.overwrite
@@ -44,8 +44,8 @@ def command(
 ) -> None:
     """Write the model of RUN, by default runs/finetune, in the layout of the Hugging Face hub.
 
-    The folder predicts as the run does, wherever it is put. It names no case, slide or path of the
-    training, so it marks every case that it predicts as new.
+    The folder predicts as the run does, wherever it is moved. It names no case, slide or path of
+    the training, so every case that it predicts is marked as new.
     """
     from gimp_plugin.studies.bundle import export
 

@@ -1,4 +1,4 @@
-"""`gimp extract-features`: one bag of patch features for each slide."""
+"""`gimp extract-features`: one bag of patch features per slide."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT = ExtractionConfig()
 
 
 def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> tuple[int, int]:
-    """Part of the slides from `I/N`."""
+    """Parse `I/N`, a part of the slides."""
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
         problem = f"{text!r} is no part I/N with I from 0 to N-1, for instance 0/4"
@@ -33,32 +33,36 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     return int(part), int(parts)
 
 
-@click.command("extract-features", short_help="Read slides; writes a bag of features for each.")
+@click.command("extract-features", short_help="Read slides; writes one bag of features for each.")
 @click.argument("slides", nargs=-1, required=True, type=options.FILE)
 @click.option(
     "--patch-encoder",
     metavar="NAME[:ARGUMENT]",
     default=DEFAULT.patch_encoder,
     show_default=True,
-    help="Patch encoder ('gimp plugins' lists them), or MODULE:ATTRIBUTE, a network of your own.",
+    help="Patch encoder ('gimp plugins' lists them), or MODULE:ATTRIBUTE for your own network.",
 )
 @click.option(
     "--weights",
     type=options.FILE,
     show_default="the encoder's own",
-    help="Weights file for the encoder.",
+    help="Weights file of the encoder.",
 )
 @click.option(
-    "--mpp", type=float, default=DEFAULT.mpp, show_default=True, help="Target, microns per pixel."
+    "--mpp",
+    type=float,
+    default=DEFAULT.mpp,
+    show_default=True,
+    help="Target resolution, microns per pixel.",
 )
 @click.option(
     "--slide-mpp",
     type=float,
     metavar="FLOAT",
-    help="Microns per pixel of slides that do not state theirs; never overrides.",
+    help="Microns per pixel of slides that do not state theirs; never overrides a stated value.",
 )
 @click.option(
-    "--slide-table", type=options.FILE, help="CSV slide_id,mpp: the same, slide by slide."
+    "--slide-table", type=options.FILE, help="CSV slide_id,mpp: --slide-mpp for each slide."
 )
 @click.option(
     "--patch-size",
@@ -77,28 +81,28 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     "--geometry",
     type=options.Choice(list(GEOMETRIES)),
     help="Set --mpp, --patch-size, --stride, --input-size, --tissue, --min-tissue and --grid as "
-    "the paper, CLAM or TRIDENT do; each of them may be given besides.",
+    "the paper, CLAM or TRIDENT do; any of these options given as well overrides it.",
 )
 @click.option(
     "--input-size",
     type=int,
     show_default="the patch size",
-    help="Side to which patches are resized for the encoder, in pixels.",
+    help="Side in pixels to which patches are resized for the encoder.",
 )
 @click.option(
     "--grid",
     type=options.Choice(list(GRIDS)),
     default=DEFAULT.grid,
     show_default=True,
-    help="Where patches lie: inside the slide, over its edges as well, or around each piece of "
-    "tissue.",
+    help="Where patches lie: inside the slide, also across its right and lower edges, or around "
+    "each piece of tissue.",
 )
 @click.option(
     "--tissue",
     metavar="otsu|morphological|clam[:NAME=VALUE,...]",
     default=DEFAULT.tissue,
     show_default=True,
-    help="How tissue is found: TIAToolbox's two masks, or CLAM's.",
+    help="How tissue is found: as by TIAToolbox (otsu, morphological) or as by CLAM.",
 )
 @options.masks
 @click.option(
@@ -106,33 +110,33 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     type=float,
     default=DEFAULT.min_tissue,
     show_default=True,
-    help="Least share of tissue in a patch.",
+    help="Minimum share of tissue in a patch.",
 )
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    show_default="16, 256 on CUDA",
-    help="Patches a batch.",
+    show_default="16; 256 on CUDA",
+    help="Patches per batch.",
 )
 @click.option(
     "--slide-timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=600.0,
     show_default=True,
-    help="Seconds that reading one slide may keep the encoder waiting.",
+    help="Seconds, in total, that reading one slide may keep the encoder waiting.",
 )
 @click.option(
     "--num-workers",
     type=click.IntRange(min=1),
-    show_default="1, up to 8 on CUDA",
-    help="Processes that read one slide.",
+    show_default="1; up to 8 on CUDA",
+    help="Number of processes that read each slide.",
 )
 @click.option(
     "--max-bad-patches",
     type=float,
     default=DEFAULT.max_bad_patches,
     show_default=True,
-    help="Share of a slide's patches that may be unreadable; they are left out.",
+    help="Maximum share of a slide's patches that may be unreadable; these are left out.",
 )
 @click.option(
     "--shard",
@@ -140,16 +144,18 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     default="0/1",
     show_default=True,
     metavar="I/N",
-    help="Do part I, from 0, of N parts of the slides: for job arrays.",
+    help="Do part I (from 0) of N parts of the slides, for job arrays.",
 )
 @options.scheduler
 @click.option(
     "--thumbnails",
     is_flag=True,
-    help="Also write pictures of the slides with tissue and patches, and a page of all.",
+    help="Also write a picture of each slide with tissue and patches, and a page that shows all.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Print patches, bytes and hours; write and download nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Print the expected patches, bytes and hours; write and download nothing.",
 )
 @options.device
 @options.precision
@@ -176,8 +182,8 @@ def command(
     """Cut the tissue of SLIDES into patches and encode them.
 
     SLIDES are slide files, or folders that are searched for slides; a folder of DICOM files is one
-    slide. Bags that are complete are kept; slides that fail are listed in failures.csv and tried
-    again next time.
+    slide. Complete bags are kept; slides that fail are listed in failures.csv and tried again next
+    time.
     """
     from gimp_plugin.cli.given import runtime
     from gimp_plugin.slides.resolutions import read_slide_mpps
@@ -211,13 +217,13 @@ def command(
 
 
 def _exit(*, failed: bool, done: bool) -> None:
-    """End with the code that says whether all, some or none of the slides went well."""
+    """Exit with the code for some or no slides done; do nothing if none failed."""
     if failed:
         click.get_current_context().exit(PARTLY_DONE if done else NOTHING_DONE)
 
 
 def _choose_tissue(values: dict[str, Any]) -> None:
-    """Keep one of --tissue and --masks: the command line wins over a settings file."""
+    """Keep one of --tissue and --masks: the command line overrides a settings file."""
     if not values.keys() >= {"tissue", "masks"}:
         return
     source_of = click.get_current_context().get_parameter_source
@@ -228,12 +234,12 @@ def _choose_tissue(values: dict[str, Any]) -> None:
 
 
 def _geometry_values(name: str | None) -> dict[str, Any]:
-    """Values that a geometry stands for."""
+    """Return the values that a geometry sets."""
     return {} if name is None else geometry_values(name)
 
 
 def _config_values(given: dict[str, Any]) -> dict[str, Any]:
-    """Options that are fields of the configuration, those that somebody gave."""
+    """Select the options that are fields of the configuration and were given."""
     fields, source_of = ExtractionConfig.__dataclass_fields__, click.get_current_context()
     values = {
         key: value
@@ -246,7 +252,7 @@ def _config_values(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _show(result: ExtractionResult, *, as_json: bool) -> None:
-    """Print what became of the slides."""
+    """Print how many slides were done, kept and failed."""
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=1, sort_keys=True))
         return

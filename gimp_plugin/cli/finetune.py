@@ -1,4 +1,4 @@
-"""`gimp finetune`: train the classifier, from a pre-training or from scratch."""
+"""`gimp finetune`: train the classifier, from a pre-trained run or from scratch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_RUN = ("genes", "none")
     metavar="RUN|genes|none",
     default="runs/pretrain",
     show_default=True,
-    help="Run to start from; genes: gene pre-training only; none: from scratch.",
+    help="Run to start from; genes: pre-train only the gene encoder; none: from scratch.",
 )
 @options.preset
 @options.modalities
@@ -45,8 +45,8 @@ NO_RUN = ("genes", "none")
 def command(*, start: str, output: Path, **given: Any) -> None:
     """Fine-tune on slides and genes, and keep the epoch that is best on the validation cases.
 
-    What is not given is taken from the run that it starts from: features, slide table, label,
-    splits and model. No case that the run or its ancestors trained on may stand in val or test.
+    Features, slide table, label, splits and model are taken from the run to start from, unless they
+    are given. No case that this run or its ancestors trained on may be in val or test.
     """
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
     from gimp_plugin.training import finetune, joined
@@ -63,7 +63,7 @@ def command(*, start: str, output: Path, **given: Any) -> None:
 
 
 def _config_of(start: str) -> GimpConfig | None:
-    """Configuration of the run that is started from."""
+    """Read the configuration of the run to start from; None if there is none."""
     from gimp_plugin.storage.runs import read_run
 
     return None if start in NO_RUN else read_run(Path(start)).config

@@ -1,4 +1,4 @@
-"""What a command was given, as the objects that the Python API takes."""
+"""Turn the options of a command into objects of the Python API."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def cohort_source(given: Mapping[str, Any]) -> CohortSource:
 
 
 def runtime(given: Mapping[str, Any]) -> Runtime:
-    """Take what the work runs on from a command's options."""
+    """Take the device, the seed and other runtime settings from a command's options."""
     from gimp_plugin.config import Runtime
 
     return Runtime(**_fields(Runtime, given))
 
 
 def explain_config(given: Mapping[str, Any]) -> ExplainConfig:
-    """Take how a run is explained from a command's options."""
+    """Take the settings of an explanation from a command's options."""
     from gimp_plugin.config import ExplainConfig
 
     return ExplainConfig(**_fields(ExplainConfig, given))
@@ -46,18 +46,18 @@ def gimp_config(
     weighted: Sequence[str] = (),
     base: GimpConfig | None = None,
 ) -> GimpConfig:
-    """Bring preset, settings file and options together; the later wins.
+    """Combine preset, settings file and options; each overrides those before it.
 
     Parameters
     ----------
     given
         Options of the command.
     stage
-        Table that `--epochs`, `--lr` and `--batch-size` belong to.
+        Table that `--epochs`, `--lr` and `--batch-size` change.
     weighted
-        Tables that `--class-weights` belongs to: those of the stages that learn classes.
+        Tables that `--class-weights` changes: those of the stages that learn classes.
     base
-        What to start from when no preset is asked for; by default the recommended preset.
+        Configuration to start from if no preset is given; by default the recommended preset.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def gimp_config(
 
 
 def _fields(kind: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that are fields of a configuration class; what was not given keeps its default."""
+    """Select the options that are fields of a configuration class and were given."""
     return {
         key: value
         for key, value in given.items()

@@ -1,4 +1,4 @@
-"""`gimp import-genes`: a cohort from published expression."""
+"""`gimp import-genes`: make a cohort from published expression tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT = ImportRules()
 
 
 def choice(name: str, words: tuple[str, ...], text: str) -> options.Decorator:
-    """Option with a fixed set of words and the default of the rules."""
+    """Make an option with a fixed set of words and the default of the rules."""
     default = getattr(DEFAULT, name.removeprefix("--").replace("-", "_"))
     return click.option(
         name, type=options.Choice(words), default=default, show_default=True, help=text
@@ -36,40 +36,42 @@ def choice(name: str, words: tuple[str, ...], text: str) -> options.Decorator:
 
 
 def of_words(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words that a user may type: `error` is what happens without the option."""
+    """Words that a user may type: all but `error`, which is the default."""
     return tuple(word for word in words if word != ERROR)
 
 
-@click.command("import-genes", short_help="Make genes.h5ad of published expression tables.")
+@click.command("import-genes", short_help="Make genes.h5ad from published expression tables.")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=options.FILE)
 @choice("--format", FORMATS, "Layout of the source.")
 @click.option(
     "--scale",
     metavar="NAME",
-    show_default="fpkm for STAR files, else as the source means it, else guessed",
+    show_default="fpkm for STAR files, else the scale of the source, else guessed",
     help="Scale of the values: counts; fpkm, fpkm-uq, tpm or linear; log, log1p or log2; "
-    "standardised. Chooses the column of STAR files.",
+    "standardised. For STAR files, chooses the column.",
 )
 @click.option(
     "--sample-sheet",
     "sample_sheets",
     multiple=True,
     type=options.FILE,
-    show_default="what lies in the folder",
+    show_default="those in the source folder",
     help="GDC sample sheet (.tsv) or metadata (.json); may be repeated.",
 )
 @click.option(
     "--case-key",
     metavar="COLUMN",
-    show_default="as the source names cases, else TCGA barcodes, else the sample",
+    show_default="the source's own, else TCGA barcodes, else the sample",
     help="Column that names the case, in the source or in --labels.",
 )
-@click.option("--labels", type=options.FILE, help="Clinical table, CSV or TSV: joins its columns.")
+@click.option(
+    "--labels", type=options.FILE, help="Clinical table, CSV or TSV, whose columns are added."
+)
 @click.option(
     "--label-key",
     metavar="COLUMN",
-    show_default="label, Project ID or oncotree_code, as the source has it",
-    help="Column that is the class; copied to obs['label'].",
+    show_default="label, Project ID or oncotree_code, whichever the source has",
+    help="Column with the class; copied to obs['label'].",
 )
 @click.option(
     "--obs-filter",
@@ -83,38 +85,40 @@ def of_words(words: tuple[str, ...]) -> tuple[str, ...]:
     "obs_columns",
     metavar="COLUMN",
     multiple=True,
-    help="Column of a matrix that is no gene; may be repeated.",
+    help="Column of a matrix that is not a gene; may be repeated.",
 )
-@choice("--samples", SAMPLES, "Primary tumour (01), any tumour (01 to 09), or all samples.")
-@click.option("--keep-ffpe", is_flag=True, help="Keep samples that were fixed in formalin.")
+@choice("--samples", SAMPLES, "Samples to keep: primary tumour (01), any tumour (01 to 09), all.")
+@click.option("--keep-ffpe", is_flag=True, help="Keep samples that were fixed in formalin (FFPE).")
 @click.option(
     "--aliquots",
     type=options.FILE,
-    help="CSV with the column sample_id or file: the samples to take.",
+    help="CSV of the samples to use, with a column sample_id or file.",
 )
-@choice("--duplicate-cases", DUPLICATE_CASES, "What several samples of one case become.")
-@choice("--duplicate-genes", DUPLICATE_GENES, "What several rows of one gene become.")
-@choice("--gene-ids", GENE_IDS, "Which ids to keep where Ensembl ids and others are mixed.")
-@click.option("--shared-genes", is_flag=True, help="Of several sources, keep the genes of all.")
+@choice("--duplicate-cases", DUPLICATE_CASES, "What to do with several samples of one case.")
+@choice("--duplicate-genes", DUPLICATE_GENES, "What to do with several rows of one gene.")
+@choice("--gene-ids", GENE_IDS, "Which ids to keep if Ensembl ids and others are mixed.")
+@click.option(
+    "--shared-genes", is_flag=True, help="Keep only the genes that all of several sources have."
+)
 @click.option(
     "--gene-table",
     type=options.FILE,
-    help="What is known of genes: GENCODE GTF, Xena probemap, or CSV with gene_id.",
+    help="Description of the genes: GENCODE GTF, Xena probemap, or CSV with gene_id.",
 )
-@choice("--impute", IMPUTE, "What becomes of missing values.")
-@choice("--orientation", ORIENTATIONS, "Which side of a matrix has the genes.")
-@click.option("--layer", metavar="NAME", show_default="X", help="Layer of an .h5ad to take.")
+@choice("--impute", IMPUTE, "What to do with missing values.")
+@choice("--orientation", ORIENTATIONS, "Whether the rows or the columns of a matrix are genes.")
+@click.option("--layer", metavar="NAME", show_default="X", help="Layer of an .h5ad to use.")
 @options.overwrite
 @options.as_json
 @options.output("genes.h5ad", folder=False)
 def command(
     *, sources: tuple[Path, ...], overwrite: bool, as_json: bool, output: Path, **given: Any
 ) -> None:
-    """Make a gene cohort (.h5ad) of SOURCE.
+    """Make a gene cohort (.h5ad) from SOURCE.
 
-    SOURCE is a folder of GDC files (STAR counts or HTSeq), or files of them; a matrix of UCSC
-    Xena, of cBioPortal, or any other, either way up; a table of MCAT or PORPOISE; or an .h5ad. The
-    layout is found out. What was left out is listed in <output>.exclusions.csv.
+    SOURCE is a folder of GDC files (STAR counts or HTSeq), or such files; a matrix of UCSC Xena,
+    cBioPortal or any other origin, with genes as rows or columns; a table of MCAT or PORPOISE; or
+    an .h5ad. The layout is detected. What was left out is listed in <output>.exclusions.csv.
     """
     from gimp_plugin.cohort.importing.run import import_genes
 

@@ -1,4 +1,4 @@
-"""`gimp import-slides`: which slide is of which case, from a GDC manifest."""
+"""`gimp import-slides`: make a slide table from a GDC manifest."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gimp_plugin.cli import options
 from gimp_plugin.cli.outcome import PARTLY_DONE
 
 
-@click.command("import-slides", short_help="Make a slide table of a GDC manifest.")
+@click.command("import-slides", short_help="Make a slide table from a GDC manifest.")
 @click.argument("manifest", type=options.FILE)
 @click.option(
     "--sample-sheet",
     type=options.FILE,
-    help="GDC sample sheet of the slides: names the case where the file name does not.",
+    help="GDC sample sheet of the slides: names the case if the file name does not.",
 )
 @options.overwrite
 @options.as_json
@@ -29,11 +29,11 @@ def command(
     as_json: bool,
     output: Path,
 ) -> None:
-    """Make the table slide_id,case_id of MANIFEST, as --slide-table takes it.
+    """Make the table slide_id,case_id from MANIFEST, for --slide-table.
 
-    Columns slide_kind (dx or frozen) and sample_type stand beside it where they are known. Slides
-    of normal tissue stay: pairing leaves them out unless --slide-samples all is given. Rows that
-    name no slide or no case are listed in <output>.exclusions.csv.
+    The columns slide_kind (dx or frozen) and sample_type are filled in where known. Slides of
+    normal tissue are kept; other commands leave them out unless --slide-samples all is given. Rows
+    that name no slide or no case are listed in <output>.exclusions.csv.
     """
     from gimp_plugin.cohort.importing.slide_manifest import import_slides
     from gimp_plugin.slides.finding import NAMED_SUFFIXES, slide_name

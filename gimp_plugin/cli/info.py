@@ -1,4 +1,4 @@
-"""`gimp info`: what a file or folder is."""
+"""`gimp info`: describe a file or folder."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import click
 from gimp_plugin.cli import options
 
 
-@click.command("info", short_help="Tell what a bag, a cohort, a run or predictions are.")
+@click.command("info", short_help="Describe a bag, a cohort, a run or predictions.")
 @click.argument("path", type=options.FILE)
 @options.as_json
 def command(*, path: Path, as_json: bool) -> None:
-    """Tell what PATH is: a bag, a folder of bags, a cohort, a run or a table of predictions."""
+    """Describe PATH: a bag, a folder of bags, a cohort, a run or a table of predictions."""
     from gimp_plugin.studies.inspection import describe
 
     found = describe(path)

@@ -1,4 +1,4 @@
-"""What goes to stderr: our lines and other libraries' warnings, never results."""
+"""Logging to stderr: our messages and other libraries' warnings, never results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OURS = "gimp_plugin"
 EVALUATION = "gimp_plugin.evaluation"
 WARNINGS = "py.warnings"
 CHATTY = ("gimp_plugin.slides", "gimp_plugin.training", "gimp_plugin.prediction")
-LEVELS = {  # of ours and of other libraries, by verbosity
+LEVELS = {  # of our loggers and of all others, by verbosity
     -2: (logging.ERROR, logging.ERROR),
     -1: (logging.WARNING, logging.WARNING),
     0: (logging.INFO, logging.WARNING),
@@ -23,10 +23,10 @@ LEVELS = {  # of ours and of other libraries, by verbosity
 
 
 class Handler(logging.Handler):
-    """Write to whatever stderr is now, above progress bars where there are some."""
+    """Write to the current stderr, above any progress bars."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line; a stderr that is closed is nobody's error."""
+        """Write one line; ignore a closed stderr."""
         text = self.format(record)
         bars = getattr(sys.modules.get("tqdm"), "tqdm", None)
         with suppress(OSError, ValueError):
@@ -37,20 +37,20 @@ class Handler(logging.Handler):
 
 
 class Formatter(logging.Formatter):
-    """Bare text for what is normal, the level in front of what is not."""
+    """Format INFO messages as bare text, and others with their level in front."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line."""
+        """Format one record."""
         text = super().format(record)
         return text if record.levelno == logging.INFO else f"{record.levelname.title()}: {text}"
 
 
 @contextmanager
 def attached(verbosity: int = 0) -> Iterator[None]:
-    """Log to stderr while a command runs, and leave logging as it was.
+    """Log to stderr while a command runs, then restore the levels and handlers.
 
-    TIAToolbox takes the root logger over when it has no handler, and sends every library's INFO
-    lines to stdout; so ours stands there before it is imported.
+    TIAToolbox takes over a root logger that has no handler, and sends every library's INFO lines to
+    stdout. So our handler is added before TIAToolbox is imported.
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def attached(verbosity: int = 0) -> Iterator[None]:
 
 
 def set_verbosity(verbosity: int) -> None:
-    """Choose what is shown.
+    """Set which messages are shown.
 
     Parameters
     ----------
     verbosity
-        0 shows our progress and everybody's warnings; each -v more, each -q less. Python warnings,
-        mostly of libraries about each other, are shown from 1.
+        0 shows our progress and all warnings; each -v shows more, each -q less. Python warnings,
+        mostly by libraries about each other, are shown from 1.
     """
     ours, others = LEVELS[min(max(verbosity, -2), 1)]
     logging.getLogger(OURS).setLevel(ours)
@@ -93,14 +93,14 @@ def set_verbosity(verbosity: int) -> None:
 
 
 class Once(logging.Filter):
-    """Let each warning through once; a study comes by the same cases many times."""
+    """Let each warning through once; a study processes the same cases many times."""
 
     def __init__(self) -> None:
         super().__init__()
         self.said: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is to be shown."""
+        """Return whether to show a record."""
         text = record.getMessage()
         new = record.levelno != logging.WARNING or text not in self.said
         self.said.add(text)
@@ -109,7 +109,7 @@ class Once(logging.Filter):
 
 @contextmanager
 def quieter() -> Iterator[None]:
-    """Leave out the lines of each slide and epoch, and say no warning twice.
+    """Hide the lines per slide and epoch, and show no warning twice.
 
     With -v everything is shown.
 
@@ -139,12 +139,12 @@ def quieter() -> Iterator[None]:
 
 @contextmanager
 def said_by_page(*, as_json: bool) -> Iterator[None]:
-    """Leave the warnings of an evaluation to its page, where that is printed on a terminal.
+    """Hide the log's warnings of an evaluation if a terminal shows its page, which has them.
 
     Parameters
     ----------
     as_json
-        Whether JSON is printed instead: it has them too, and is no reading for people.
+        Whether JSON is printed instead: it has the warnings too, but is not for people to read.
 
     Yields
     ------
@@ -161,12 +161,12 @@ def said_by_page(*, as_json: bool) -> Iterator[None]:
 
 
 def is_terminal() -> bool:
-    """Whether results go to a terminal."""
+    """Return whether results go to a terminal."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 def verbosity_options() -> list[click.Option]:
-    """Make -v and -q, which count, before the command or after it."""
+    """Make -v and -q; both may be repeated, before or after the command."""
 
     def count(sign: int) -> click.Option:
         name, text = (

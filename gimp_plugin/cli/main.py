@@ -1,4 +1,4 @@
-"""The command `gimp`: finds commands by name, runs one, and ends with its exit code."""
+"""The command `gimp`: find a command by name, run it, and end with its exit code."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from gimp_plugin.errors import did_you_mean
 
 
 class Gimp(click.Group):
-    """A group whose commands are imported when they are needed, and which turns errors to codes."""
+    """A group that imports commands when needed and turns errors into exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """Names of the commands, in the order of their use; those of plugins stand apart."""
+        """Return the names of our commands in order of use; those of plugins are listed apart."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  # click's
-        """Import a command; plugins are asked for those only that are not ours."""
+        """Import a command; search plugins only for names that are not ours."""
         if cmd_name in COMMANDS:
             return load(cmd_name)
         found = of_plugins().get(cmd_name)
         return load_foreign(found) if found else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write our commands, then those of plugins, of which nothing is imported."""
+        """Write our commands, then those of plugins, without importing the latter."""
         super().format_commands(ctx, formatter)
         rows = [
             (name, f"{one.summary} [{one.origin.distribution}]")
@@ -48,7 +48,7 @@ class Gimp(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or offer the nearest one."""
+        """Find the command, or suggest the nearest one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             known = of_plugins()
@@ -59,7 +59,7 @@ class Gimp(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; whatever it raises becomes a message and an exit code."""
+        """Run the command; turn whatever it raises into a message and an exit code."""
         with logs.attached(ctx.meta.get(logs.VERBOSITY, 0)):
             try:
                 result = super().invoke(ctx)
@@ -71,7 +71,7 @@ class Gimp(click.Group):
                 raise
             except (click.exceptions.Exit, click.Abort, SystemExit):
                 raise
-            except BaseException as error:  # noqa: BLE001  # the one place where errors end
+            except BaseException as error:  # noqa: BLE001  # the one place for all errors
                 tracebacks = ctx.meta.get(logs.VERBOSITY, 0) > 1
                 told = blamed(ctx.invoked_subcommand or "", error)
                 ctx.exit(outcome.report(told, tracebacks=tracebacks))
@@ -83,7 +83,7 @@ class Gimp(click.Group):
     params=[*logs.verbosity_options()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="From slides and genes to predictions: extract-features, pretrain, finetune, predict, "
-    "evaluate. Each goes on where it stopped when it is given again.",
+    "evaluate. Run again, each continues where it stopped.",
 )
 @click.version_option(gimp_plugin.__version__, prog_name="gimp-plugin")
 def cli() -> None:
@@ -91,14 +91,14 @@ def cli() -> None:
 
 
 def run() -> None:
-    """Run the command line as a process of its own."""
+    """Run the command line as the entry point of a process."""
     outcome.end_at_signals()
-    if "LOCAL_RANK" in os.environ:  # torch would warn, in C++, from each of a launcher's processes
+    if "LOCAL_RANK" in os.environ:  # else torch's C++ warns in each process of a launcher
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that lacks a letter is no error
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a character it cannot show is no error
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         cli(prog_name="gimp")
     finally:
-        if "LOCAL_RANK" in os.environ:  # a launcher that sees one process end terminates the rest
+        if "LOCAL_RANK" in os.environ:  # a launcher terminates the others once one has ended
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,8 +1,8 @@
 """Options that commands share: one definition each, used as a decorator.
 
-An option bears the name of the configuration field that it sets, so that a command can hand what it
-was given to `cli.settings` without naming each. Ranges and names are checked by the configuration,
-which also checks them for files and for Python.
+An option has the name of the configuration field that it sets, so that a command can pass all its
+options to `cli.given` without naming them. The configuration checks ranges and names, also for
+values from files and from Python.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ Decorator = Callable[[Command], Command]
 
 
 class Place(click.Path):
-    """A path; an empty one, as an unset variable of a shell gives it, is none."""
+    """A path that is not empty, as an unset variable of the shell would make it."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an empty path, which would be the folder at hand."""
+        """Refuse an empty path, which would mean the current folder."""
         if value == "":
             self.fail("The path is empty.", param, ctx)
         return super().convert(value, param, ctx)
 
 
 FILE = Place(path_type=Path)
-FROM_START = "as in the preset or run that it starts from"
+FROM_START = "as in the preset or the run to start from"
 
 
 class Choice(click.Choice[str]):
-    """A fixed set of words; the nearest one is offered for a word outside of it."""
+    """A fixed set of words; for an unknown word, the nearest one is suggested."""
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """Give click's message and the nearest choice."""
+        """Return click's message and the nearest choice."""
         return f"{super().get_invalid_choice_message(value, ctx)}{_nearest(value, self.choices)}"
 
 
@@ -50,7 +50,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
     name = "device"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the spelling; whether the device is there is seen when it is used."""
+        """Check the spelling; whether the device exists shows when it is used."""
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
             near = _nearest(value, ("auto", "cpu", "cuda"))
             self.fail(f"{value!r} is not one of auto, cpu, cuda, cuda:N.{near}", param, ctx)
@@ -58,7 +58,7 @@ class Device(click.ParamType):  # type: ignore[type-arg]  # generic from click 8
 
 
 def all_of(*decorators: Decorator) -> Decorator:
-    """Make one decorator of several; `--help` lists the options in the order given."""
+    """Combine decorators into one; `--help` lists the options in the order given."""
 
     def decorate(command: Command) -> Command:
         for decorator in reversed(decorators):
@@ -69,7 +69,7 @@ def all_of(*decorators: Decorator) -> Decorator:
 
 
 def output(default: str, *, folder: bool = True) -> Decorator:
-    """Where the command writes; refused before any work when nothing can be written there."""
+    """Make the option --output; a path that cannot be written is refused before any work."""
     kind = "folder" if folder else "file"
     return click.option(
         "-o",
@@ -99,9 +99,9 @@ def check_output(path: Path, *, folder: bool) -> Path:
     Raises
     ------
     BadParameter
-        If a file stands where a folder is wanted, or the other way round.
+        If the path is a file but a folder is expected, or the other way round.
     ResourceError
-        If the file system does not let us write there.
+        If the path cannot be reached or written.
     """
     try:
         place = _existing_folder(path, folder=folder)
@@ -114,7 +114,7 @@ def check_output(path: Path, *, folder: bool) -> Path:
 
 
 def _existing_folder(path: Path, *, folder: bool) -> Path:
-    """Deepest folder on the way to an output that is there already."""
+    """Find the deepest existing folder on the path to an output."""
     if path.exists() and path.is_dir() is not folder:
         wanted, found = ("folder", "file") if folder else ("file", "folder")
         raise click.BadParameter(f"{str(path)!r} is a {found}, expected a {wanted}.")
@@ -130,7 +130,7 @@ preset = click.option(
     "--preset",
     metavar="NAME",
     show_default="recommended",
-    help="Model and training to start from: recommended or paper.",
+    help="Settings of the model and its training to start from: recommended or paper.",
 )
 
 modalities = click.option(
@@ -142,7 +142,7 @@ modalities = click.option(
 
 
 def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
-    """Name of a registered component, looked up when the command runs."""
+    """Make the option for a registered component, looked up when the command runs."""
     return click.option(
         f"--{kind}",
         metavar=metavar,
@@ -151,29 +151,31 @@ def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
     )
 
 
-system = component("system", "System of the comparison, instead of a model made of parts")
+system = component("system", "Whole system, instead of a model made of components")
 gene_encoder = component("gene-encoder", "Gene encoder")
 aggregator = component("aggregator", "Aggregator of a bag")
 head = component("head", "Classification head")
-gene_grouping = component("gene-grouping", "Order of the genes", metavar="NAME[:ARGUMENT]")
+gene_grouping = component(
+    "gene-grouping", "Gene grouping, the order of the genes", metavar="NAME[:ARGUMENT]"
+)
 n_top_genes = click.option(
     "--n-top-genes",
     type=int,
     show_default=FROM_START,
-    help="Read the most variable genes of the training cases only, that many; 0: all.",
+    help="Number of genes to read, the most variable ones in the training cases; 0: all.",
 )
 
 class_weights = click.option(
     "--class-weights",
     type=Choice(["none", "balanced"]),
     show_default=FROM_START,
-    help="Weights of the classes in the cross-entropy: all alike, or by one over the number of "
+    help="Weights of the classes in the cross-entropy: all equal, or one over the number of their "
     "training cases.",
 )
 training = all_of(
-    click.option("--epochs", type=int, show_default=FROM_START, help="Epochs, at most."),
+    click.option("--epochs", type=int, show_default=FROM_START, help="Maximum epochs."),
     click.option("--lr", type=float, show_default=FROM_START, help="Peak learning rate."),
-    click.option("--batch-size", type=int, show_default=FROM_START, help="Cases a batch."),
+    click.option("--batch-size", type=int, show_default=FROM_START, help="Cases per batch."),
 )
 
 device = click.option(
@@ -182,7 +184,7 @@ device = click.option(
     metavar="auto|cpu|cuda[:N]",
     default="auto",
     show_default=True,
-    help="What to compute on.",
+    help="Device to compute on.",
 )
 precision = click.option(
     "--precision",
@@ -196,10 +198,10 @@ num_workers = click.option(
     type=int,
     default=0,
     show_default=True,
-    help="Processes that load data; 0 loads in the main one.",
+    help="Number of processes that load data; 0 loads in the main process.",
 )
 seed = click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of everything that is drawn."
+    "--seed", type=int, default=0, show_default=True, help="Seed for everything drawn at random."
 )
 overwrite = click.option(
     "--overwrite", is_flag=True, help="Replace an output that was made from other inputs."
@@ -207,7 +209,7 @@ overwrite = click.option(
 tensorboard = click.option(
     "--tensorboard",
     is_flag=True,
-    help="Write the learning curves for TensorBoard, too, to OUTPUT/tensorboard; needs "
+    help="Also write the learning curves for TensorBoard, to OUTPUT/tensorboard; needs "
     "gimp-plugin[tensorboard].",
 )
 scheduler = click.option(
@@ -215,9 +217,9 @@ scheduler = click.option(
     metavar="WHERE",
     default="",
     show_default="this process",
-    help="Work on dask.distributed: a scheduler's address or file, or local:N for N processes.",
+    help="Run on dask.distributed: a scheduler's address or file, or local:N for N processes.",
 )
-offline = click.option("--offline", is_flag=True, help="Fetch nothing from the network.")
+offline = click.option("--offline", is_flag=True, help="Download nothing.")
 
 weights = click.option(
     "--weights",
@@ -228,20 +230,20 @@ weights = click.option(
 slide_mpp = click.option(
     "--slide-mpp",
     type=float,
-    help="Microns per pixel of slides that do not state theirs; never overrides.",
+    help="Microns per pixel of slides that do not state theirs; never overrides a stated value.",
 )
 masks = click.option(
     "--masks",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Folder with a mask of the tissue for each slide: SLIDE_ID.png, .geojson, .json, .db, "
+    help="Folder with a tissue mask for each slide: SLIDE_ID.png, .geojson, .json, .db, "
     ".zarr or .npy.",
 )
 
 checkpoint_activations = click.option(
     "--checkpoint-activations",
     is_flag=True,
-    help="Compute activations again for the gradient: slower steps in far less memory.",
+    help="Recompute activations for the gradient: slower steps, far less memory.",
 )
 
 hardware = all_of(device, precision, num_workers)
@@ -261,5 +263,5 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def _nearest(value: object, known: tuple[str, ...] | Any) -> str:
-    """Offer the nearest word in click's own tone."""
+    """Suggest the nearest word, phrased as click does."""
     return did_you_mean(str(value), known).replace(", did", " Did")

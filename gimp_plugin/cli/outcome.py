@@ -25,18 +25,18 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 INSIST_S = 0.2
-"""Seconds after which an interruption that nobody heard is repeated."""
+"""Seconds after which an interruption that was swallowed is raised again."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as a batch system sends it; what cleans up after Ctrl-C cleans up after it."""
+    """SIGTERM, as a batch system sends it; what cleans up after Ctrl-C also handles this."""
 
 
 def end_at_signals() -> None:
     """Turn SIGTERM and the first Ctrl-C into exceptions; the second Ctrl-C ends at once.
 
     Python drops an exception that a handler raises in a weak reference's callback or a finalizer,
-    and libraries catch too much now and then: the exception is raised again until it is heard.
+    and some libraries catch too much: the exception is raised again until it is being handled.
     """
     owner = os.getpid()
     meant: list[type[KeyboardInterrupt]] = []
@@ -46,7 +46,7 @@ def end_at_signals() -> None:
         insist_on(KeyboardInterrupt)
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked worker inherits this handler and has nothing to tell
+        if os.getpid() != owner:  # a forked worker inherits this handler and reports nothing
             os._exit(TERMINATED)
         insist_on(Terminated)
 
@@ -65,21 +65,21 @@ def end_at_signals() -> None:
 
 
 def _is_ending(error: BaseException | None) -> bool:
-    """Whether an interruption is being handled: what cleans up is not disturbed."""
+    """Return whether an interruption is being handled, so that cleanup is left alone."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
 
 
 def report(error: BaseException, *, tracebacks: bool) -> int:
-    """Say on stderr how a command ended.
+    """Report on stderr how a command ended.
 
     Parameters
     ----------
     error
         What ended it.
     tracebacks
-        Also print where the error came from.
+        Also print the traceback.
 
     Returns
     -------
@@ -108,12 +108,12 @@ def report(error: BaseException, *, tracebacks: bool) -> int:
 
 
 def is_helper() -> bool:
-    """Whether a launcher started this process beside the one that speaks for all."""
+    """Return whether a launcher started this process and another one prints for all."""
     return "LOCAL_RANK" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
 def explain(error: BaseException) -> tuple[str, str | None]:
-    """Problem and hint of an error."""
+    """Return the problem and the hint of an error."""
     if isinstance(error, GimpError):
         return error.problem, error.hint
     if is_resource(error):
@@ -128,7 +128,7 @@ def explain(error: BaseException) -> tuple[str, str | None]:
 
 
 def silence_stdout() -> None:
-    """Point stdout at nothing, so that the interpreter's last flush does not fail."""
+    """Redirect stdout to nothing, so that the interpreter's last flush does not fail."""
     nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, sys.stdout.fileno())
@@ -137,12 +137,12 @@ def silence_stdout() -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    """Message of an error without its line breaks."""
+    """Return the message of an error without line breaks."""
     return " ".join(str(error).split())
 
 
 def _place(error: BaseException) -> str:
-    """File and line of the innermost frame of ours."""
+    """Return file and line of the innermost frame in this package."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = Path(gimp_plugin.__file__).parent
     for frame in reversed(frames):

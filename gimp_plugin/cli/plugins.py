@@ -1,4 +1,4 @@
-"""`gimp plugins`: what can be exchanged, who brings it, and what failed to load."""
+"""`gimp plugins`: list components, where they come from, and what failed to load."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from gimp_plugin.plugins import Command, Origin, Registry
 
 
-@click.command("plugins", short_help="List components, who brings them, and what failed to load.")
+@click.command("plugins", short_help="List components, their origin, and what failed to load.")
 @options.as_json
 def command(*, as_json: bool) -> None:
-    """List components and commands, the distributions that bring them, and what failed to load.
+    """List components and commands, the distributions they come from, and what failed to load.
 
-    Plugins are entry points of the group gimp_plugin. The variable GIMP_DISABLE_PLUGINS=NAME,...
-    leaves plugins out, by the name of their entry point or of their distribution.
+    Plugins are entry points of the group gimp_plugin. The environment variable
+    GIMP_DISABLE_PLUGINS=NAME,... disables plugins by the name of their entry point or distribution.
     """
     import json
 
@@ -29,7 +29,7 @@ def command(*, as_json: bool) -> None:
 
 
 def to_dict(found: Registry) -> dict[str, Any]:
-    """Give a registry as plain values."""
+    """Return a registry as plain values."""
     return {
         "components": [
             {
@@ -62,7 +62,7 @@ def to_dict(found: Registry) -> dict[str, Any]:
 
 
 def to_text(found: Registry) -> str:
-    """Give a registry as a person reads it."""
+    """Format a registry for people to read."""
     rows = [
         (
             component.kind,
@@ -92,14 +92,14 @@ def to_text(found: Registry) -> str:
 
 
 def _foreign(found: Registry) -> list[Command]:
-    """Commands that others than we bring: ours stand in `gimp --help`."""
+    """Return the commands of plugins; ours are listed by `gimp --help`."""
     from gimp_plugin.plugins.manager import is_ours
 
     return [command for command in found.commands if not is_ours(command.origin)]
 
 
 def _origin(origin: Origin) -> dict[str, str]:
-    """Plugin, distribution and version."""
+    """Return plugin, distribution and version."""
     return {
         "plugin": origin.entry_point,
         "distribution": origin.distribution,

@@ -1,4 +1,4 @@
-"""`gimp predict`: class probabilities of cases, by a fine-tuned run."""
+"""`gimp predict`: class probabilities of cases, from a fine-tuned run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gimp_plugin.keys import MODALITIES
     type=options.FILE,
     multiple=True,
     help="Slides, or folders of slides, to extract first, as the run's own slides were; may be "
-    "repeated. Their bags go to --features, by default a folder beside the output.",
+    "repeated. Their bags are written to --features, by default a folder next to the output.",
 )
 @options.weights
 @options.slide_mpp
@@ -32,13 +32,13 @@ from gimp_plugin.keys import MODALITIES
     type=click.FloatRange(0, 1),
     default=0.95,
     show_default=True,
-    help="Least share of the run's genes that the cohort must have.",
+    help="Minimum share of the run's genes that the cohort must have.",
 )
 @click.option(
     "--modalities",
     type=options.Choice(MODALITIES),
     show_default="what each case has",
-    help="Halves to predict every case from: the other one is hidden, and cases that lack one of "
+    help="Halves to predict every case from: any other half is hidden, and cases that lack one of "
     "these are left out.",
 )
 @click.option(
@@ -62,9 +62,9 @@ def command(
     output: Path,
     **given: Any,
 ) -> None:
-    """Predict every case of the cohort, and say in which part of the splits it was.
+    """Predict every case of the cohort, and state its part of the run's splits.
 
-    Genes are found by name; those that are missing count as average.
+    Genes are matched by name; missing genes count as average.
     """
     from gimp_plugin.cli.given import cohort_source, runtime
     from gimp_plugin.cli.outcome import PARTLY_DONE
@@ -92,7 +92,7 @@ def command(
 
 
 def _extract(run: Path, given: Mapping[str, Any]) -> int:
-    """Make the bags of new slides; the number of slides that failed."""
+    """Make the bags of new slides; return the number of slides that failed."""
     from gimp_plugin.cli.given import runtime
     from gimp_plugin.prediction import extract_for
 

@@ -28,11 +28,11 @@ from gimp_plugin.cli import cohort_options, options
 @options.checkpoint_activations
 @options.output("runs/pretrain")
 def command(*, output: Path, **given: Any) -> None:
-    """Pre-train the gene encoder by the labels, then the image half (paper, section 2.3).
+    """Pre-train the gene encoder on the labels, then the image half (paper, section 2.3).
 
-    Only the training part of the splits is learned from; with --unlabelled use, its cases without a
-    class too, by masked patch modeling. Writes a run folder that `gimp finetune`
-    starts from; an unfinished one is gone on with.
+    Learns only from the training part of the splits; with --unlabelled use, also from its cases
+    without a class, by masked patch modeling. Writes a run folder for `gimp finetune` to start
+    from; an unfinished one is continued.
     """
     from gimp_plugin.cli.given import cohort_source, gimp_config, runtime
     from gimp_plugin.training import joined, pretrain

@@ -1,4 +1,4 @@
-"""`gimp report`: one page of HTML about runs, for a clinician and a reviewer."""
+"""`gimp report`: one HTML page about runs, for clinicians and reviewers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from gimp_plugin.cli import cohort_options, options
 
 
-@click.command("report", short_help="Write one page about runs, to read and to print.")
+@click.command("report", short_help="Write one HTML page about runs, to read or print.")
 @click.argument(
     "runs", metavar="[RUN]...", nargs=-1, type=options.FILE, default=(Path("runs/finetune"),)
 )
@@ -18,15 +18,15 @@ from gimp_plugin.cli import cohort_options, options
     "--predictions",
     metavar="FILE|PATTERN",
     multiple=True,
-    help="Predictions of these runs; a quoted pattern for several. May be repeated.",
+    help="Predictions of these runs; a quoted pattern covers several tables. May be repeated.",
 )
 @click.option(
     "--compare",
     "others",
     metavar="[NAME=]FILE|PATTERN",
     multiple=True,
-    help="Another system's predictions of the same patients, a baseline or a control, and what to "
-    "call it. May be repeated.",
+    help="Another system's predictions of the same patients (a baseline or a control), with an "
+    "optional name. May be repeated.",
 )
 @click.option(
     "--explanation",
@@ -34,9 +34,9 @@ from gimp_plugin.cli import cohort_options, options
     metavar="DIR",
     type=options.FILE,
     multiple=True,
-    help="What gimp explain wrote for one of these runs; may be repeated.",
+    help="Folder that gimp explain wrote for one of these runs; may be repeated.",
 )
-@click.option("--adata", type=options.FILE, help="Gene cohort, .h5ad, to be checked.")
+@click.option("--adata", type=options.FILE, help="Gene cohort, .h5ad, to check.")
 @cohort_options.labels
 @cohort_options.cohort_option("--case-key")
 @cohort_options.cohort_option("--features")
@@ -45,8 +45,8 @@ from gimp_plugin.cli import cohort_options, options
 @click.option(
     "--site-key",
     metavar="COLUMN",
-    show_default="tissue_source_site, site, or the site of TCGA ids",
-    help="Column of obs with the hospital.",
+    show_default="tissue_source_site, else site, else the site in TCGA ids",
+    help="Column of obs with the hospital of each case.",
 )
 @cohort_options.cohort_option("--layer")
 @cohort_options.cohort_option("--scale")
@@ -56,7 +56,7 @@ from gimp_plugin.cli import cohort_options, options
     type=click.IntRange(min=0),
     default=12,
     show_default=True,
-    help="Cases of a run whose maps are shown.",
+    help="Number of cases per run whose maps are shown.",
 )
 @options.seed
 @options.overwrite
@@ -73,10 +73,11 @@ def command(
     output: Path,
     **cohort: Any,
 ) -> None:
-    """Write one page of HTML about RUN, or about several side by side.
+    """Write one HTML page about RUN, or about several runs side by side.
 
-    The page needs nothing beside it: no script, no network. By default RUN is runs/finetune. The
-    cohort (--adata) is checked as gimp check does; what is not given is named in its section.
+    The page is complete in itself: no scripts, no network. By default RUN is runs/finetune. The
+    cohort (--adata) is checked as by gimp check. Inputs that are not given are named in the section
+    that would need them.
     """
     from gimp_plugin.cli.evaluate import systems_of, tables_of
     from gimp_plugin.errors import ConfigError, counted

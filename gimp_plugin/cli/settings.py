@@ -1,9 +1,9 @@
-"""`--config FILE.toml`: values for the model, its training and any command's options.
+"""`--config FILE.toml`: values for the model, its training and the options of any command.
 
-Tables `[model]`, `[genes]`, `[pretrain]` and `[finetune]` change the preset; their keys are the
-fields of the configuration classes. `[options]` gives options their values in every command that
-has them, `[options.COMMAND]` in one command; their keys are the long names without dashes.
-Everything is checked before anything runs, the tables of other commands too.
+The tables `[model]`, `[genes]`, `[pretrain]` and `[finetune]` change the preset; their keys are the
+fields of the configuration classes. `[options]` sets options of every command that has them,
+`[options.COMMAND]` those of one command; their keys are the long names without dashes. Everything
+is checked before anything runs, including the tables of other commands.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ def config_option(command: click.Command) -> click.Option:
         is_eager=True,
         expose_value=False,
         callback=apply,
-        help="Settings file ('gimp config' prints one); what stands on the command line wins.",
+        help="Settings file ('gimp config' prints one); the command line overrides it.",
     )
 
 
 def model_tables() -> dict[str, dict[str, Any]]:
-    """Tables of the settings file that the running command was given, `options` left out."""
+    """Return the tables of the running command's settings file, without `options`."""
     tables: dict[str, dict[str, Any]] = click.get_current_context().meta.get(TABLES, {})
     return tables
 
@@ -63,12 +63,12 @@ def read_settings(path: Path) -> dict[str, Any]:
 
     Returns
     -------
-    The tables; `options` is among them, unchecked.
+    The tables, including `options`, which is not checked.
 
     Raises
     ------
     ConfigError
-        If it is no TOML, or a table, key or value is unknown or wrong.
+        If it is not valid TOML, or a table, key or value is unknown or wrong.
     """
     from gimp_plugin.config import GimpConfig
 
@@ -84,7 +84,7 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def option_values(path: Path, table: object, command: str) -> dict[str, Any]:
-    """Values that `[options]` and `[options.COMMAND]` give to one command.
+    """Return the values that `[options]` and `[options.COMMAND]` give to one command.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def option_values(path: Path, table: object, command: str) -> dict[str, Any]:
 
     Returns
     -------
-    Values as the command line would have them, by the option's long name without dashes.
+    Values as typed on the command line, by the option's long name without dashes.
 
     Raises
     ------
@@ -124,14 +124,14 @@ def option_values(path: Path, table: object, command: str) -> dict[str, Any]:
 
 
 def by_name(command: click.Command) -> Options:
-    """Options of a command that a file may set, by long name without dashes."""
+    """Return the options of a command that a file may set, by long name without dashes."""
     options = (param for param in command.params if isinstance(param, click.Option))
     named = {max(option.opts, key=len).lstrip("-"): option for option in options}
     return {name: option for name, option in named.items() if name != "config"}
 
 
 def as_typed(where: str, key: str, value: object, options: Options) -> object:
-    """Give a value as if it had been typed on the command line.
+    """Return a value as if it had been typed on the command line.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def as_typed(where: str, key: str, value: object, options: Options) -> object:
 
     Returns
     -------
-    Text, texts of an option that may be repeated (one value is a list of one), or the value of a
-    flag.
+    Text; a list of texts for an option that may be repeated (one value becomes a list of one); or
+    the value of a flag.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def as_typed(where: str, key: str, value: object, options: Options) -> object:
 def _shared_values(
     where: str, shared: Mapping[str, object], known: Mapping[str, Options], command: str
 ) -> dict[str, Any]:
-    """Check what is given for every command that has the option; pick what this one has."""
+    """Check the values for all commands; return those of options that this command has."""
     union = {key: option for options in known.values() for key, option in options.items()}
     for key, value in shared.items():
         if key in PER_COMMAND:
@@ -191,5 +191,5 @@ def _shared_values(
 
 
 def _text(value: object) -> object:
-    """Text of a number, texts of a list."""
+    """Return a number as text, a list as texts."""
     return [str(each) for each in value] if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""`gimp split`: a table of splits, drawn or taken from another program."""
+"""`gimp split`: make a table of splits, drawn or taken from another program."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ DEFAULT_FILE, DEFAULT_FOLDER = Path("splits.csv"), Path("splits")
     "table",
     metavar="FILE|FOLDER",
     type=options.FILE,
-    help="Draw nothing: take the splits of gimp, CLAM, SurvPath or MMP.",
+    help="Draw nothing; take existing splits of gimp, CLAM, SurvPath or MMP.",
 )
 @click.option(
     "--val-as-test",
     is_flag=True,
-    help="With --from: make its val the test part, and draw val from its train.",
+    help="With --from: use its val as the test part, and draw a new val from its train.",
 )
 @click.option(
     "--slide-table",
     type=options.FILE,
-    help="CSV slide_id,case_id, where the tables of another program name slides.",
+    help="CSV slide_id,case_id, if the tables of another program name slides.",
 )
 @click.option(
     "--folds",
@@ -53,33 +53,34 @@ DEFAULT_FILE, DEFAULT_FOLDER = Path("splits.csv"), Path("splits")
     default=0,
     metavar="K",
     show_default="none: 60/20/20",
-    help="Folds, each the test part once.",
+    help="Number of folds; each is the test part once.",
 )
 @click.option(
-    "--repeats", type=int, default=1, show_default=True, metavar="R", help="Draw so often."
+    "--repeats", type=int, default=1, show_default=True, metavar="R", help="How often to draw."
 )
 @click.option(
     "--val-share",
     type=float,
     default=0.2,
     show_default=True,
-    help="Share of a fold's other cases that becomes val.",
+    help="Share of the cases outside the test part that becomes val.",
 )
 @click.option(
     "--unlabelled",
     type=options.Choice(["use", "drop"]),
-    show_default="leave out cases that --labels does not name, refuse a row without a class",
-    help="Cases without a class: into train, for gimp pretrain --unlabelled use, or leave out.",
+    show_default="leave out cases that --labels does not list, refuse a row without a class",
+    help="Cases without a class: put them into train, for gimp pretrain --unlabelled use, or leave "
+    "them out.",
 )
-@click.option("--site-key", metavar="COLUMN", help="Keep the sites of this column whole.")
-@click.option("--by-site", is_flag=True, help="Keep the sites of the TCGA barcodes whole.")
+@click.option("--site-key", metavar="COLUMN", help="Keep each site of this column in one part.")
+@click.option("--by-site", is_flag=True, help="Keep each site of the TCGA barcodes in one part.")
 @click.option(
     "--format",
     "kind",
     type=options.Choice(["gimp", "clam", "survpath"]),
     default="gimp",
     show_default=True,
-    help="Whose table to write.",
+    help="Layout of the table.",
 )
 @options.seed
 @options.as_json
@@ -87,14 +88,15 @@ DEFAULT_FILE, DEFAULT_FOLDER = Path("splits.csv"), Path("splits")
     "-o",
     "--output",
     type=options.FILE,
-    show_default="splits.csv; with --format clam or survpath the folder splits",
+    show_default="splits.csv, or the folder splits with --format clam or survpath",
     help="File or folder to write.",
 )
 @options.overwrite
 def command(*, as_json: bool, overwrite: bool, **given: Any) -> None:
-    """Draw the parts of a cohort, or its folds: by patient, stratified by class.
+    """Draw the parts or the folds of a cohort, by patient and stratified by class.
 
-    Prints how the classes fall into the parts; with whole sites, beside plain stratified folds.
+    Prints how the classes are distributed over the parts. With whole sites, it also prints plain
+    stratified folds for comparison.
     """
     import json
 
@@ -136,7 +138,7 @@ def check_usage(given: Mapping[str, Any]) -> None:
     Raises
     ------
     ConfigError
-        If nothing says which cases there are, or two options say different things.
+        If no cases are given, or two options contradict each other.
     """
     from gimp_plugin.errors import ConfigError
 
@@ -167,7 +169,7 @@ def made(
     labels: Mapping[str, str],
     bare: Sequence[str],
 ) -> tuple[tuple[Splits, ...], Balance]:
-    """Folds as asked for, checked, and how balanced they are; `bare` are without a class."""
+    """Return the checked folds and their balance; `bare` are the cases without a class."""
     from gimp_plugin.cohort.splitting.balance import Balance
     from gimp_plugin.cohort.splitting.folds import FoldPlan, draw_folds, large_sites
     from gimp_plugin.cohort.splitting.sites import sites_from_column, tcga_sites
@@ -210,7 +212,7 @@ def made(
 
 
 def tell(bare: Sequence[str], n_cases: int) -> None:
-    """Say which cases are left out because they have no class."""
+    """Warn of the cases that are left out because they have no class."""
     from gimp_plugin.errors import listed
 
     if bare:
@@ -224,7 +226,7 @@ def taken(
     cases: tuple[Mapping[str, str], Sequence[str]],
     plan: FoldPlan,
 ) -> tuple[Splits, ...]:
-    """Folds of another table, by case; those without a class are left out."""
+    """Return the folds of another table, by case; cases without a class are left out."""
     from gimp_plugin.cohort.ids import same_case, tcga_slide_kind
     from gimp_plugin.cohort.splitting.folds import test_from_val
     from gimp_plugin.cohort.splitting.splits import read_folds
@@ -244,7 +246,7 @@ def taken(
 def slides_by_case(
     slide_table: Path | None, obs: pd.DataFrame | None
 ) -> dict[str, list[str]] | None:
-    """Slides of each case by a table, or by the column of `obs`; None when neither is there."""
+    """Return the slides of each case, by a table or the column of `obs`; None without both."""
     from gimp_plugin.cohort.slide_table import read_slide_table, slides_of_obs
     from gimp_plugin.keys import SLIDE_ID
 
@@ -263,7 +265,7 @@ def slides_by_case(
 def slides_for_clam(
     given: Mapping[str, Any], obs: pd.DataFrame | None, folds: Sequence[Splits]
 ) -> dict[str, list[str]] | None:
-    """Slides by case as `slides_by_case`; says what CLAM's tables will lack."""
+    """Return the same as `slides_by_case`; warn of what CLAM's tables will lack."""
     from gimp_plugin.errors import listed
 
     slides = slides_by_case(given["slide_table"], obs)
@@ -279,7 +281,7 @@ def slides_for_clam(
 
 
 def check(folds: Sequence[Splits], labels: Mapping[str, str]) -> None:
-    """Refuse folds that nothing can be trained on, and warn of thin ones."""
+    """Refuse folds that cannot be trained on, and warn of small ones."""
     from gimp_plugin.cohort.splitting.checks import check_parts, check_splits
 
     for splits in folds:

@@ -15,7 +15,7 @@ def to_toml(tables: Mapping[str, Mapping[str, Any]], *, comment: str = "") -> st
     tables
         Values (text, numbers, booleans, lists of them) by table and key.
     comment
-        Text to stand at the top, commented out.
+        Text for the top of the file, commented out.
 
     Returns
     -------
@@ -38,5 +38,5 @@ def to_toml(tables: Mapping[str, Mapping[str, Any]], *, comment: str = "") -> st
 
 
 def _value(value: Any) -> str:
-    """One value; JSON's spelling is TOML's for text, whole numbers, booleans and lists of them."""
+    """Write a value; text, integers, booleans and lists of them are spelled as in JSON."""
     return repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""`gimp verify`: whether bags and runs are whole, byte for byte."""
+"""`gimp verify`: check bags and runs for damage, byte by byte."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gimp_plugin.cli import options
 NOTHING_GOOD = 3
 
 
-@click.command("verify", short_help="Read bags and runs from end to end; tells what is damaged.")
+@click.command("verify", short_help="Read bags and runs from end to end; reports what is damaged.")
 @click.argument("paths", nargs=-1, required=True, type=options.FILE)
 @options.as_json
 def command(*, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Read bags and runs from end to end and hold them against what they say of themselves.
+    """Read bags and runs from end to end, and check that they are complete and undamaged.
 
-    PATHS are bags, folders of bags, and run folders. Nothing is changed. Prints a line for each
-    that is damaged or unfinished, and ends with 0 when there is none, with 4 when there are some,
-    and with 3 when nothing is whole.
+    PATHS are bags, folders of bags, and run folders. Nothing is changed. Prints one line for each
+    that is damaged or unfinished. The exit code is 0 if there is none, 4 if there are some, and 3
+    if nothing is intact.
     """
     from gimp_plugin.cli.outcome import PARTLY_DONE
     from gimp_plugin.storage.verification import verify

@@ -1,4 +1,4 @@
-"""`gimp view`: a slide in TIAToolbox's viewer, with what an explanation says of its patches."""
+"""`gimp view`: show a slide with the scores of its patches in TIAToolbox's viewer."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ HOST = "127.0.0.1"
     type=options.FILE,
     default=Path("explanation"),
     show_default=True,
-    help="What gimp explain wrote for RUN.",
+    help="Folder that gimp explain wrote for RUN.",
 )
 @click.option(
     "--score",
     type=options.Choice(["attention", "attribution", "occlusion"]),
-    show_default="the first that there is",
-    help="Score that colours the patches, by its rank in the slide.",
+    show_default="the first available",
+    help="Score that colours the patches, by rank within the slide.",
 )
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to serve."
+    "--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port to use."
 )
 def command(*, run: Path, slide: Path, explanation: Path, score: str | None, port: int) -> None:
-    """Show SLIDE with the patches that count for RUN, from blue (least) to red (most).
+    """Show SLIDE with the patches that matter for RUN, from blue (least) to red (most).
 
     Serves a page on this machine only, until Ctrl-C. Nothing is written.
     """
@@ -54,7 +54,7 @@ def serve(shown: Any, port: int) -> None:
 
 
 def check_free(port: int) -> None:
-    """Refuse a port that is in use, for which the server would end the process.
+    """Refuse a port that is in use, on which the server would end the process.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def check_free(port: int) -> None:
     Raises
     ------
     ResourceError
-        If it cannot be served.
+        If the port cannot be used.
     """
     import socket
 
