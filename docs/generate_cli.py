@@ -20,16 +20,16 @@ INTRODUCTION = """\
 # Command line
 
 `gimp COMMAND [OPTIONS]`; the same as `gimp-plugin` and `python -m gimp_plugin`. Results go to
-stdout, everything else to stderr. Given again, an unfinished command goes on where it stopped.
+stdout, everything else to stderr. Run again, an unfinished command continues where it stopped.
 
 Every command also takes `--config FILE.toml` (below), `-v, --verbose` (twice for tracebacks),
 `-q, --quiet` and `-h, --help`.
 
 ## Settings files
 
-`--config FILE.toml` gives values to the model and to any command's options. The command line wins
-over the file, the file over the preset. `gimp config` prints a whole file to start from; keep the
-lines that you change.
+`--config FILE.toml` gives values to the model and to any command's options. The command line
+overrides the file, and the file the preset. `gimp config` prints a whole file to start from;
+keep the lines that you change.
 
 ```toml
 [options]                  # options of every command that has them, by their long names
@@ -55,7 +55,7 @@ dim = 128
 | 5 | out of a resource: disk, memory, device, weights, a place to write, or a finite loss |
 | 6 | another process holds the output |
 | 7 | refused for safety |
-| 130, 143 | interrupted, terminated; the same command goes on later |
+| 130, 143 | interrupted, terminated; the same command continues later |
 """
 
 

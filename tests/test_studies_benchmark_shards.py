@@ -29,7 +29,7 @@ def test_shards_have_each_cell_once_and_what_it_needs(n):
     names = chosen(["all", "swapped"])
     places = [Place(name, fold, seed) for seed in (0, 1) for fold in "ab" for name in names]
 
-    shards = [Shard(number, n).of(places) for number in range(1, n + 1)]
+    shards = [Shard(number, n).of(places) for number in range(n)]
 
     assert sorted(map(str, sum(shards, ()))) == sorted(map(str, places))
     for own in shards:
@@ -43,8 +43,8 @@ def test_shards_have_each_cell_once_and_what_it_needs(n):
 
 def test_shards_in_any_order_end_with_the_tables_of_one_process(source, tmp_path):
     whole = benchmark(source, tmp_path / "whole", *QUICK)
-    first = benchmark(source, tmp_path / "s", *QUICK, "--shard", "2/2")
-    second = benchmark(source, tmp_path / "s", *QUICK, "--shard", "1/2")
+    first = benchmark(source, tmp_path / "s", *QUICK, "--shard", "1/2")
+    second = benchmark(source, tmp_path / "s", *QUICK, "--shard", "0/2")
     before = files(tmp_path / "s" / "cells")
     last = benchmark(source, tmp_path / "s", *QUICK)
 
@@ -65,8 +65,8 @@ def test_a_shard_answers_for_its_own_failures(source, tmp_path, monkeypatch):
     monkeypatch.setitem(METHODS, "broken", Method(name="broken", summary="fails", train=train))
     words = ("--methods", "logistic-genes,broken", "--fold", 0)
 
-    broken = benchmark(source, tmp_path / "s", *words, "--shard", "2/2")
-    sound = benchmark(source, tmp_path / "s", *words, "--shard", "1/2")
+    broken = benchmark(source, tmp_path / "s", *words, "--shard", "1/2")
+    sound = benchmark(source, tmp_path / "s", *words, "--shard", "0/2")
     report = benchmark(source, tmp_path / "s", *words, "--report-only")
 
     assert [one.exit_code for one in (broken, sound, report)] == [3, 0, 4]
@@ -81,12 +81,12 @@ def test_a_shard_answers_for_its_own_failures(source, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("busy", "words", "code"),
     [
-        (Shard(1, 2), ("--shard", "1/2"), 6),
-        (Shard(1, 2), ("--shard", "2/3"), 6),
-        (Shard(1, 2), (), 6),
-        (None, ("--shard", "1/2"), 6),
+        (Shard(0, 2), ("--shard", "0/2"), 6),
+        (Shard(0, 2), ("--shard", "1/3"), 6),
+        (Shard(0, 2), (), 6),
+        (None, ("--shard", "0/2"), 6),
         (None, (), 6),
-        (Shard(1, 2), ("--shard", "2/2"), 0),
+        (Shard(0, 2), ("--shard", "1/2"), 0),
     ],
 )
 def test_who_may_work_beside_whom(source, tmp_path, busy, words, code):
@@ -98,7 +98,7 @@ def test_who_may_work_beside_whom(source, tmp_path, busy, words, code):
     assert (tmp_path / "s" / "study.json").exists() == (code == 0)
 
 
-@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
+@pytest.mark.parametrize("text", ["2/2", "3/2", "1", "a/b", "1/0", "-1/2", "0/2/3"])
 def test_what_is_no_shard_is_refused_before_anything_is_written(source, tmp_path, text):
     result = benchmark(source, tmp_path / "s", *QUICK, f"--shard={text}")
 
@@ -108,7 +108,7 @@ def test_what_is_no_shard_is_refused_before_anything_is_written(source, tmp_path
 
 
 def test_tables_alone_are_of_all_shards(source, tmp_path):
-    result = benchmark(source, tmp_path / "s", *QUICK, "--shard", "1/2", "--report-only")
+    result = benchmark(source, tmp_path / "s", *QUICK, "--shard", "0/2", "--report-only")
 
     assert result.exit_code == 2
     assert "tables alone are those of all shards" in result.stderr

@@ -69,7 +69,7 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
 @click.option(
     "--shard",
     metavar="I/N",
-    help="Do part I (from 1) of N parts of the trainings; other processes do the other parts, with "
+    help="Do part I (from 0) of N parts of the trainings; other processes do the other parts, with "
     "the same output folder.",
 )
 @options.scheduler

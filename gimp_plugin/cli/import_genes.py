@@ -12,7 +12,6 @@ from gimp_plugin.cli import options
 from gimp_plugin.cohort.importing.rules import (
     DUPLICATE_CASES,
     DUPLICATE_GENES,
-    ERROR,
     FORMATS,
     GENE_IDS,
     IMPUTE,
@@ -33,11 +32,6 @@ def choice(name: str, words: tuple[str, ...], text: str) -> options.Decorator:
     return click.option(
         name, type=options.Choice(words), default=default, show_default=True, help=text
     )
-
-
-def of_words(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words that a user may type: all but `error`, which is the default."""
-    return tuple(word for word in words if word != ERROR)
 
 
 @click.command("import-genes", short_help="Make genes.h5ad from published expression tables.")

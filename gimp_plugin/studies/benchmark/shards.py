@@ -17,12 +17,12 @@ from gimp_plugin.studies.benchmark.methods import method_of
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of the cells: the number-th of n.
+    """A part of the cells, as `gimp extract-features` counts the parts of the slides.
 
     Parameters
     ----------
     number
-        From 1.
+        From 0.
     n
         How many shards there are.
     """
@@ -46,17 +46,17 @@ class Shard:
         Raises
         ------
         ConfigError
-            If it is no I/N, or I is not one of 1 to N.
+            If it is no I/N, or I is not one of 0 to N - 1.
 
         Examples
         --------
-        >>> Shard.parse("2/3")
-        Shard(number=2, n=3)
+        >>> Shard.parse("0/3")
+        Shard(number=0, n=3)
         """
         number, _, n = text.partition("/")
-        if not (number.isdecimal() and n.isdecimal() and 1 <= int(number) <= int(n)):
-            problem = f"shard {text!r} is none, expected I/N with I from 1 to N"
-            raise ConfigError(problem, hint="for instance 1/4, 2/4, 3/4 and 4/4")
+        if not (number.isdecimal() and n.isdecimal() and int(number) < int(n)):
+            problem = f"shard {text!r} is none, expected I/N with I from 0 to N-1"
+            raise ConfigError(problem, hint="for instance 0/4, 1/4, 2/4 and 3/4")
         return cls(int(number), int(n))
 
     def of(self, places: Sequence[Place]) -> tuple[Place, ...]:
@@ -80,7 +80,7 @@ class Shard:
         for place in places:
             together = (_first_of_kin(place.method, names), place.fold, place.seed)
             turn = turn_of.setdefault(together, len(turn_of))
-            if turn % self.n == self.number - 1:
+            if turn % self.n == self.number:
                 own.append(place)
         return tuple(own)
 
