@@ -129,7 +129,7 @@ def _existing_folder(path: Path, *, folder: bool) -> Path:
 preset = click.option(
     "--preset",
     metavar="NAME",
-    show_default="recommended",
+    show_default="the run to start from, else recommended",
     help="Settings of the model and its training to start from: recommended or paper.",
 )
 
