@@ -1,24 +1,25 @@
 #!/usr/bin/env python3
-"""Choose settings on a cohort of your own, without a look at the cases that will judge them.
+"""Choose settings on your own cohort without evaluating them on the cases of the final test.
 
     python examples/choose_settings.py genes.h5ad features/ choice/ candidates.toml --folds 1 2 3
 
-`obs` of the cohort holds the fold of each case. A setting is judged on the folds that are named:
-for each of them, models are trained on the cases of all other folds but one, and predict that one,
-the next of those named. So each judge is a validation case of one training, and the test cases of
-that training (the fold itself) are not used at all. A fifth of the training cases chooses the
-epoch. Folds that are not named stay for the end, when the choice is made.
+`obs` of the cohort holds the fold of each case. Settings are compared on the named folds: for each
+of these, models are trained without this fold and without the next named fold, and predict the
+next one; the fold itself is not used. A fifth of the training cases chooses the epoch. Keep the
+folds that are not named for the final test: they are never predicted here, though their cases are
+in every training.
 
-The file of candidates has a table for each setting, of dotted names as `gimp config` prints them:
+The file of candidates has one table per setting, of dotted names as `gimp config` prints them:
 
-    [base]                 # is laid over the preset for all of them
+    [base]                 # changes the preset, for all candidates
     "model.dim" = 128
     [candidates.raw]
     "model.feature_norm" = "none"
 
-Each is trained by `gimp benchmark`'s method `gimp-genes` (or --method), in every regime that is
-asked for, and predicts from both halves and from each alone. The table is sorted by the mean log
-loss of all. An interrupted call goes on; more candidates add to what is there.
+Each candidate is trained with the method `gimp-genes` of `gimp benchmark` (or --method), in every
+regime of --regimes, and predicts from both halves and from each half alone. The resulting table is
+sorted by the mean log loss over all of these. An interrupted call can be repeated to continue; new
+candidates are added to the existing results.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def inner_folds(source: CohortSource, fold_key: str, folds: Sequence[str]) -> Iterator[Splits]:
-    """Folds within the training cases: the judges of one are the cases of the next."""
+    """Inner splits, one per named fold: without this fold, tested on the next named fold."""
     study = prepare(source)
     fold_of = study.obs.loc[list(study.case_ids), fold_key].astype(str)
     for number, own in enumerate(folds):
@@ -109,7 +110,7 @@ def settings_of(path: Path, *, preset: str) -> Iterator[tuple[str, GimpConfig]]:
 def trained(
     source: CohortSource, config: GimpConfig, folder: Path, *, args: Any, regime: str
 ) -> dict[str, list[Path]]:
-    """Train one candidate on all folds, and give its tables of predictions by halves."""
+    """Train one candidate on all folds; return its tables of predictions, by halves."""
     protocol = Protocol(methods=(args.method,), n_seeds=args.seeds, regime=regime)
     run_benchmark(source, config, protocol, output=folder, runtime=Runtime())
     few = folder / "genes.h5ad"
@@ -125,7 +126,7 @@ def trained(
 
 
 def table_of(rows: Sequence[tuple[str, str, str, list[Path]]]) -> str:
-    """Write a row a candidate, the best mean log loss first."""
+    """Make a Markdown table, one row per candidate, the best mean log loss first."""
     shown: dict[str, list[Any]] = {}
     columns = list(dict.fromkeys(f"{regime}, {halves}" for _, regime, halves, _ in rows))
     for name, *_, tables in rows:

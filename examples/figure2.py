@@ -4,10 +4,11 @@
     gimp benchmark ... --methods gimp,gimp-slides,biovil,mgca,gimp-none -o study/
     python examples/figure2.py study/ -o figure2.svg --fold 0
 
-A row for each method that is done. Left its training cases, right the cases that it has not seen,
-in one layout (t-SNE, or UMAP) of both. Beside the picture, as CSV: the silhouette of the classes
-among the held-out cases, and the share of them whose class most of the nearest training cases have.
-Both are computed from CLS_pat itself, not from the layout, which shows what it is asked to show.
+Each finished method has one row: its training cases on the left, its held-out cases on the right,
+in one common layout (t-SNE or UMAP). A CSV file beside the picture has the silhouette of the
+classes among the held-out cases, and the share of held-out cases whose class is that of most of
+their nearest training cases. Both are computed from CLS_pat itself, not from the layout, because a
+layout may show clusters that do not exist.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ PANELS = {
     "mgca": ("pretrain", "MGCA, pre-trained"),
     "gimp-none": ("finetune", "GiMP from scratch, after fine-tuning"),
 }
-"""Method, the stage whose run is drawn, and what stands above it."""
+"""By method: the stage whose run is drawn, and the title of the panel."""
 
 LAYOUTS = {"tsne": "t-SNE", "umap": "UMAP"}
 PARTS = {TRAIN: "training cases", TEST: "held-out cases"}
@@ -46,7 +47,7 @@ COLUMNS = ("method", "run", "n_train", "n_test", "silhouette", "knn_accuracy", "
 
 
 def main() -> None:
-    """Embed the cases of a fold by each run, draw them, and say how far the classes are apart."""
+    """Embed the cases of a fold by each run, draw them, and print how well the classes separate."""
     args = parsed()
     mpl.use("Agg")
     panels = {}
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def embedded(run: Path, args: argparse.Namespace) -> dict:
-    """CLS_pat of the training and held-out cases, their layout, and the two numbers."""
+    """Layout of CLS_pat of the training and held-out cases, their parts and labels, the scores."""
     source = read_run(run).source
     adata = anndata.read_h5ad(args.adata or source["adata"])
     known = {row["case_id"]: row for row in read_csv(run.parent / "predictions.csv")}
@@ -91,7 +92,7 @@ def embedded(run: Path, args: argparse.Namespace) -> dict:
 
 
 def laid_out(values: np.ndarray, args: argparse.Namespace) -> np.ndarray:
-    """Two coordinates a case."""
+    """Two coordinates per case."""
     if args.layout == "tsne":
         perplexity = min(30.0, (len(values) - 1) / 3)
         return TSNE(perplexity=perplexity, random_state=args.seed).fit_transform(values)
@@ -130,7 +131,7 @@ def draw(panels: dict, args: argparse.Namespace) -> None:
 
 
 def scatter(axis: mpl.axes.Axes, one: dict, part: str) -> None:
-    """Draw the cases of a part, each class with its colour and its marker."""
+    """Draw the cases of a part, each class with its own colour and marker."""
     for place, name in enumerate(np.unique(one["label"])):
         x, y = one["places"][(one["part"] == part) & (one["label"] == name)].T
         kind = place % len(COLOURS)
@@ -141,7 +142,7 @@ def scatter(axis: mpl.axes.Axes, one: dict, part: str) -> None:
 
 
 def parsed() -> argparse.Namespace:
-    """What to draw, from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""Train on what LazySlide has extracted: a wsidata store (zarr) a slide, nothing is converted.
+"""Train on features from LazySlide: one wsidata store (zarr) per slide, without conversion.
 
     python examples/from_wsidata.py zarrs/ genes.h5ad study/
 
-In LazySlide, before:
+First, in LazySlide:
 
     zs.pp.find_tissues(wsi)
     zs.pp.tile_tissues(wsi, 256, mpp=0.5)
     zs.tl.feature_extraction(wsi, "uni")
     wsi.write("zarrs/SLIDE.zarr")
 
-A store has to hold the features of one model. LazySlide need not be installed here.
+A store must hold the features of exactly one model. LazySlide need not be installed here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gimp_plugin.training import finetune, pretrain
 
 
 def main() -> None:
-    """Look at the stores, train on them, evaluate, and write the embeddings of the cases."""
+    """List the stores, train on them, evaluate, and write the embeddings of the cases."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

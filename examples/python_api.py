@@ -3,9 +3,8 @@
 
     python examples/python_api.py slides/ genes.h5ad study/
 
-These are the functions that the commands call: they write the same files, and go on where they
-stopped. Slides find their patients as they do for the commands; here by equal names, or by TCGA
-barcodes.
+These are the functions that the commands call: they write the same files, and continue after an
+interruption. Slides are matched to cases as by the commands; here by equal names or TCGA barcodes.
 """
 
 from __future__ import annotations
@@ -35,10 +34,10 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=20)
     args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO)  # first: tiatoolbox takes over a logging without it
+    logging.basicConfig(level=logging.INFO)  # first, or tiatoolbox sets up logging in its own way
     slides, genes, out = args.slides, args.adata, args.output
 
-    # 1: settings; what is not said has the command's default
+    # 1: settings; others have the defaults of the commands
     encoder = ExtractionConfig(patch_encoder=args.patch_encoder)
     changes = {"model.dim": args.dim}
     changes |= {f"{stage}.epochs": args.epochs for stage in ("genes", "pretrain", "finetune")}

@@ -4,19 +4,19 @@
     python examples/simulate_long_bags.py simulated/ --cases 300 --seed 0
     python examples/simulate_long_bags.py no-neighbours/ --cases 300 --seed 0 --shuffle-patches
 
-Writes genes.h5ad, features/ (one bag a case) and regions.npz (the kind of tissue of each patch, for
-looking at what a model attends to; never its input). It asks when masked patch modeling helps,
-which real cohorts with short bags leave open: it must help here, if it learns from neighbours what
-one patch hides.
+Writes genes.h5ad, features/ (one bag per case) and regions.npz (the kind of tissue of each patch,
+to examine what a model attends to; never its input). The cohort tests when masked patch modeling
+helps, which real cohorts with short bags leave open: it must help here if it learns from the
+neighbours of a patch what the patch alone does not show.
 
-A slide is a sequence of regions of 15 to 45 patches, each of one kind of tissue. A patch is the
-centre of its kind, plus what is its region's own, plus noise of its own: some in every direction,
-and much in a few, as stain and focus vary. What neighbours share is an eighth of the variance. The
-classes differ in how many regions are of one rare kind, which comes in two opposite forms, so that
-the mean of a bag says nothing of the class. The genes say nothing either.
+A slide is a sequence of regions of 15 to 45 patches, each of one kind of tissue. A patch is the sum
+of the centre of its kind, a vector of its region, and its own noise: some in every direction, and
+much in a few, like variation of stain and focus. Neighbours share an eighth of the variance. The
+classes differ in the number of regions of one rare kind. It has two opposite forms, so that the
+mean of a bag says nothing about the class. Neither do the genes.
 
-With --shuffle-patches the patches of each bag are in random order: the same patches, but the
-neighbours of a patch tell nothing.
+With --shuffle-patches, the patches of each bag are in random order: the same patches, but the
+neighbours of a patch are not informative.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ N_KINDS, FEATURE_DIM, N_GENES = 5, 64, 20
 N_LOUD = 8
 REGION = (15, 45)
 RARE_REGIONS = {"common": 2, "rare": 7}
-"""Regions of the rare kind a slide, of about 25."""
+"""Regions of the rare kind per slide, of about 25 regions."""
 
 CENTRE, OWN, NOISE, LOUD = 3.0, 0.3, 1.0, 2.0
-"""Length of a centre; standard deviations of a region's own part, of a patch's own, of the loud."""
+"""Length of a centre; standard deviations of region vectors, patch noise and loud directions."""
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def slide(
 ) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
     """Draw a slide; the last two centres are the forms of the rare kind.
 
-    The rare regions are among the first that surely fit, so that both classes have all of theirs.
+    Rare regions are drawn among the first ones, which certainly fit, so that none is cut off.
 
     Returns
     -------

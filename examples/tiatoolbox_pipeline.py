@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""A pipeline of TIAToolbox with a GiMP run in it: features, classes, attention as an overlay.
+"""A TIAToolbox pipeline with a GiMP run: features, classes, and attention as an overlay.
 
     python examples/tiatoolbox_pipeline.py slides/*.svs --run runs/finetune --output out \
         --adata genes.h5ad
 
-The slides are of cases of the cohort, by their names or by `--slide-table`. Without `--adata` the
-run predicts from the slides alone, if it was trained for that.
+Slides are matched to cases of the cohort by name or by `--slide-table`. Without `--adata`, the run
+predicts from the slides alone, if it was trained for that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Extract features, predict classes, and look at the patch that counts most."""
+    """Extract features, predict classes, and save the patch with the most attention."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -38,7 +38,7 @@ def main() -> None:
     args = parser.parse_args()
 
     # 1: TIAToolbox, with our encoders and our engine
-    register()  # first: TIAToolbox takes over logging when it is imported by itself
+    register()  # first: imported by itself, TIAToolbox changes the logging
     from tiatoolbox.models.engine.deep_feature_extractor import DeepFeatureExtractor
     from tiatoolbox.wsicore.wsireader import WSIReader
 
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def compare(store: Path, bag: Path, scale: float) -> None:
-    """Set the features that TIAToolbox's extractor has made beside those of gimp."""
+    """Compare the features from TIAToolbox's extractor with those from gimp."""
     theirs, ours = zarr.open(store, mode="r"), read_info(bag)
     corners = np.rint(theirs["coordinates"][:, :2] * scale).astype(int).tolist()
     rows = {tuple(corner): row for row, corner in enumerate(corners)}
@@ -89,7 +89,7 @@ def compare(store: Path, bag: Path, scale: float) -> None:
 
 
 def show(overlay: Path, reader: WSIReader, picture: Path) -> None:
-    """Save the patch that counts most."""
+    """Save the patch with the most attention."""
     from tiatoolbox.annotation.storage import SQLiteStore
     from tiatoolbox.utils.misc import imwrite
 

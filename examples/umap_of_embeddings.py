@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Draw patients as scanpy's users do, by the genes alone and by what a run makes of them.
+"""Draw a UMAP of patients with scanpy, from the genes alone and from a run's embeddings.
 
     python examples/umap_of_embeddings.py genes.h5ad runs/finetune umap.png --features features/
 
-The cohort is the one that the run was trained on, or any other on the same scale, not yet
-normalised. Left: scanpy's usual way from the genes. Right: the same from the run's embeddings.
+The cohort is the one that the run was trained on, or another on the same scale, not yet normalised.
+Left: scanpy's usual steps from the genes. Right: the same from the run's embeddings.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import the model when it is first asked for: the package itself imports nothing heavy."""
+    """Import the model on first access, so that importing the package stays cheap."""
     if name == "GimpModel":
         return import_module("gimp_plugin.prediction.model").GimpModel
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""What can go wrong on purpose: one family of exceptions, each with its exit code."""
+"""Exceptions that users can act on, each with its exit code, and helpers for their messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class GimpError(Exception):
     Parameters
     ----------
     problem
-        What is wrong, with the value and where it stands, and what was expected.
+        What is wrong, with the value and its place, and what was expected.
     hint
         What to do about it.
     """
@@ -40,7 +40,7 @@ class ConfigError(GimpError, ValueError):
 
 
 class PluginError(GimpError, RuntimeError):
-    """A component that was asked for comes from a plugin that fails."""
+    """A requested component comes from a plugin that fails."""
 
     exit_code = 2
 
@@ -50,7 +50,7 @@ class CohortError(GimpError, ValueError):
 
 
 class PairingError(GimpError, ValueError):
-    """Slides and cases that cannot be brought together."""
+    """Slides and cases that cannot be matched."""
 
 
 class SplitError(GimpError, ValueError):
@@ -62,7 +62,7 @@ class BagError(GimpError, ValueError):
 
 
 class SlideError(GimpError, ValueError):
-    """A slide that cannot be read or has nothing to read."""
+    """A slide that cannot be read or has no content to read."""
 
 
 class CheckpointError(GimpError, ValueError):
@@ -92,7 +92,7 @@ class ResourceError(GimpError, OSError):
 
 
 class NotFiniteError(ResourceError):
-    """What a model computes stopped being finite."""
+    """A model's values stopped being finite."""
 
 
 class LockedError(GimpError, OSError):
@@ -102,18 +102,18 @@ class LockedError(GimpError, OSError):
 
 
 class SafetyError(GimpError, ValueError):
-    """An input that could run code or show another file's bytes."""
+    """An input that could run code or expose another file's bytes."""
 
     exit_code = 7
 
 
 class ElsewhereError(GimpError, RuntimeError):
-    """What stopped another process of the same training, which says it; here nothing is said.
+    """An error in another process of the same training; only that process reports it.
 
     Parameters
     ----------
     code
-        Exit code of the process that it stopped.
+        Exit code of the other process.
     """
 
     def __init__(self, code: int) -> None:
@@ -122,7 +122,7 @@ class ElsewhereError(GimpError, RuntimeError):
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Exit code that an error ends a command with; 1 is a bug."""
+    """Exit code of a command that ends with an error; 1 is a bug."""
     if isinstance(error, GimpError):
         return error.exit_code
     return ResourceError.exit_code if is_resource(error) else 1
@@ -130,8 +130,8 @@ def exit_code_of(error: BaseException) -> int:
 
 def is_resource(error: BaseException) -> bool:
     """Whether disk, memory or device ran out."""
-    # torch's own error is known by its name, since nothing here imports torch, and h5py's by its
-    # words, since it gives no errno.
+    # torch's error is recognised by its name, since this module does not import torch, and h5py's
+    # by its message, since it sets no errno.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     if isinstance(error, OSError) and error.errno in RESOURCE_ERRNOS:
@@ -146,7 +146,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     Returns
     -------
-    Nothing when no name is near.
+    The ending; empty when no name is near.
 
     Examples
     --------
@@ -160,7 +160,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def listed(names: Iterable[object], *, limit: int = 5) -> str:
-    """First few names and the number of the others.
+    """First few names and how many more there are.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def listed(names: Iterable[object], *, limit: int = 5) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """Number of things, in words that agree.
+    """Number and its noun, in the singular or plural.
 
     Returns
     -------

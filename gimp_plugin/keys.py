@@ -1,4 +1,4 @@
-"""Names of what stands in our files: one place, so that readers and writers agree."""
+"""Names used in our files, in one place, so that readers and writers agree."""
 
 from __future__ import annotations
 

@@ -1,3 +1,3 @@
-"""From names to models: builds a model of registered components, loads the model of a run."""
+"""From names to models: build a model from registered components, or load the model of a run."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A model made of the components that its configuration names."""
+"""Building a model from the components that its configuration names."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def build_model(
     Parameters
     ----------
     config
-        What the model is.
+        The model's configuration.
     n_genes
-        Genes of a case; not used without a gene half.
+        Number of genes of a case; not used without a gene half.
     feature_dim
-        Features of a patch; not used without an image half.
+        Number of features of a patch; not used without an image half.
     n_classes
         Number of classes.
     seed
-        Of the initial weights.
+        Seed of the initial weights.
     decoder
-        Whether the model can reconstruct masked patches; a fine-tuned one need not.
+        Whether the model can reconstruct masked patches, which a fine-tuned model need not.
 
     Returns
     -------
@@ -53,9 +53,9 @@ def build_model(
     Raises
     ------
     ConfigError
-        If a component is not registered, or a system is not for these halves.
+        If a component is not registered, or a system does not read these halves.
     PluginError
-        If a component cannot be imported, or a plugin's cannot be made.
+        If a component cannot be imported, or a plugin's component cannot be made.
     """
     if config.system:
         sizes = {"feature_dim": feature_dim, "n_genes": n_genes, "n_classes": n_classes}
@@ -95,11 +95,11 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
     Parameters
     ----------
     config
-        What the model is.
+        The model's configuration.
 
     Returns
     -------
-    Name, distribution and version by kind, and the `code` of a plugin's.
+    Name, distribution and version by kind, and the `code` of a plugin's component.
     """
     grouping, _ = split_name(config.gene_grouping)
     used = {"trainer": config.trainer, **parts_of(config)}
@@ -109,16 +109,16 @@ def components_of(config: ModelConfig) -> dict[str, dict[str, str]]:
 
 
 def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Tell which components are those of plugins.
+    """Describe the components that come from plugins other than ours.
 
     Parameters
     ----------
     components
-        As `components_of` gave them, or a run's provenance has them.
+        Result of `components_of`, or the same from a run's provenance.
 
     Returns
     -------
-    Name, distribution and version of each in words, by kind; nothing where all are ours.
+    Name, distribution and version of each in words, by kind; empty if all are ours.
     """
     return {
         kind: f"{one.get('name')} of {one.get('distribution')} {one.get('version')}"
@@ -129,19 +129,19 @@ def of_plugins(components: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
 
 def origin_of(kind: str, name: str) -> dict[str, str]:
-    """Name, distribution and version of a registered component, as the provenance has them."""
+    """Name, distribution and version of a registered component, for the provenance."""
     found = registry().component(kind, name)
     return {"name": name, "distribution": found.distribution, "version": found.version}
 
 
 def _code(kind: str, name: str) -> dict[str, str]:
-    """Hash of a plugin's module, where there is one."""
+    """Hash of the module of a plugin's component, if there is one."""
     code = code_of(registry().component(kind, name).target)
     return {"code": code} if code else {}
 
 
 def code_of(target: str) -> str:
-    """Tell a plugin's code from what it becomes while its version stays the same.
+    """Identify a plugin's code, so that changes without a new version are noticed.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def code_of(target: str) -> str:
 
     Returns
     -------
-    The beginning of the hash of the module's file; empty for ours, and where there is no file.
+    The beginning of the hash of the module's file; empty for ours, or if there is no file.
     """
     module = target.partition(":")[0]
     if module.partition(".")[0] == gimp_plugin.__name__:
@@ -164,16 +164,16 @@ def code_of(target: str) -> str:
 
 
 def parts_of(config: ModelConfig) -> dict[str, str]:
-    """Components that the model itself is made of: name by kind.
+    """Components that the model itself is made of.
 
     Parameters
     ----------
     config
-        What the model is.
+        The model's configuration.
 
     Returns
     -------
-    Those that a prediction needs, too.
+    Name by kind, only of components that are also needed for prediction.
     """
     if config.system:
         return {"system": config.system}

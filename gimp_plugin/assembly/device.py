@@ -23,12 +23,12 @@ SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 
 
 def device_of(runtime: Runtime) -> torch.device:
-    """Device by name.
+    """Device that the user chose.
 
     Parameters
     ----------
     runtime
-        `device` is `auto` (CUDA where torch sees it), `cpu`, `cuda` or `cuda:N`.
+        `device` is `auto` (CUDA if torch sees it), `cpu`, `cuda` or `cuda:N`.
 
     Returns
     -------
@@ -37,9 +37,9 @@ def device_of(runtime: Runtime) -> torch.device:
     Raises
     ------
     ConfigError
-        If there is no such word, or a launcher was told otherwise.
+        If the name is not valid, or contradicts the launcher.
     ResourceError
-        If it is not there; nothing falls back to the CPU unasked.
+        If the device does not exist; the CPU is never used instead without being asked for.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     launched_on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU")
@@ -60,21 +60,21 @@ def device_of(runtime: Runtime) -> torch.device:
 
 
 def precision_of(runtime: Runtime) -> str:
-    """Precision by name: float32 on the CPU and bf16 on CUDA unless the user says otherwise."""
+    """Precision that the user chose; by default float32 on the CPU and bf16 on CUDA."""
     if runtime.precision != "auto":
         return runtime.precision
     return "bf16" if device_of(runtime).type == "cuda" else "fp32"
 
 
 def accelerator_of(runtime: Runtime, *, folder: Path | None = None) -> Accelerator:
-    """Accelerator for a device and precision; with the group of processes that a launcher started.
+    """Accelerator for a device and precision, in the process group that a launcher started, if any.
 
     Parameters
     ----------
     runtime
         Device, precision and trackers as the user gave them.
     folder
-        Where trackers write; without it there are none.
+        Folder that trackers write to; without it there are no trackers.
 
     Returns
     -------
@@ -83,21 +83,21 @@ def accelerator_of(runtime: Runtime, *, folder: Path | None = None) -> Accelerat
     Raises
     ------
     ConfigError
-        If a launcher has set up what the training does not do, or a tracker is not installed.
+        If the launcher is set up for something unsupported, or a tracker is not installed.
     ResourceError
-        If the device is not there.
+        If the device does not exist.
     """
     device = device_of(runtime)
     _check_launcher(runtime, device)
     _check_trackers(runtime)
     if device.index is not None:
         torch.cuda.set_device(device)
-    # The accelerator's state outlives it, and a second run in this process may differ.
+    # The accelerator's state outlives it, and a second run in this process may need another.
     AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001  # there is no other way
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="bf16" if precision_of(runtime) == "bf16" else "no",
-        # A batch in which no patch is hidden, for one, leaves parameters without a gradient.
+        # Some batches leave parameters without a gradient, e.g. one without hidden patches.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         # A launcher's configuration might divide the loss by another number.
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
@@ -107,14 +107,14 @@ def accelerator_of(runtime: Runtime, *, folder: Path | None = None) -> Accelerat
 
 
 def _check_trackers(runtime: Runtime) -> None:
-    """Refuse a tracker whose package is missing: accelerate would leave it out without a word."""
+    """Refuse a tracker whose package is missing: accelerate would silently leave it out."""
     if runtime.tensorboard and not is_tensorboard_available():
         problem = "--tensorboard needs the package tensorboard, which is not installed"
         raise ConfigError(problem, hint="pip install 'gimp-plugin[tensorboard]'")
 
 
 def _check_launcher(runtime: Runtime, device: torch.device) -> None:
-    """Refuse what a launcher has set up and the training does not do."""
+    """Refuse a launcher's setup that the training does not support."""
     for name in SHARDED:
         if parse_flag_from_env(f"ACCELERATE_USE_{name}"):
             problem = f"the launcher is set up for {name}, and training is data-parallel only"

@@ -1,4 +1,4 @@
-"""Modules of plugins that are watched: what is wrong with them is told with their name."""
+"""Checks of the modules that plugins make, so that errors name the plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gimp_plugin.plugins import imported, registry
 from gimp_plugin.plugins.manager import in_one_line, is_ours
 
 CASES_OF = {"gene-encoder": 0, "aggregator": 0, "fusion": 2, "head": 0}
-"""Place of the argument that has one row a case; a system gets one case."""
+"""Position of the argument that has one row per case; a system gets one case."""
 CALLED_WITH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gene-encoder": (("genes",), ()),
     "aggregator": (("tokens", "valid"), ("slide", "rows")),
@@ -23,42 +23,43 @@ CALLED_WITH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "head": (("embedding",), ()),
     "system": (("features", "genes"), ()),
 }
-"""What a `forward` gets by place and by name."""
+"""Arguments that a `forward` gets by position and by name."""
 KIT = "gimp_plugin.testing checks a component before it is used"
 TORCHS = frozenset(vars(nn.Module()))
-"""What every module has of torch's, the tables of what is registered among it."""
+"""Attributes of every torch module, including the tables of registered weights."""
 
 
 def made(
     kind: str, name: str, config: ModelConfig, *, size: int | None = None, **sizes: int
 ) -> Any:
-    """Make a part of a model, and watch it if it is a plugin's.
+    """Make a part of a model, and check it, now and in use, if it comes from a plugin.
 
-    A head that gave one number too many would be trained without a word, and weights that torch
-    does not know would be neither trained nor stored.
+    Without the checks, a head that returned one value too many would be trained silently, and
+    weights that torch does not know would be neither trained nor stored.
 
     Parameters
     ----------
     kind, name
-        Of the component.
+        Kind and name of the component.
     config
-        What it is called with.
+        Configuration that it is called with.
     size
-        Length of the vector that it promises: a row a case, or alone from a system; by default its
+        Length of its output vectors: one per case, or a single one from a system; by default its
         `out_dim`.
     **sizes
-        What else it is called with.
+        Other arguments that it is called with.
 
     Returns
     -------
-    The module. If it is a plugin's, its `forward` raises PluginError when what it gives is of
-    another shape, or no floating numbers, or double ones.
+    The module. A plugin's module raises PluginError whenever its `forward` returns another shape
+    or anything other than floats of at most single precision.
 
     Raises
     ------
     PluginError
-        If the component cannot be imported, or a plugin's cannot be made, is no module, cannot
-        be called as its kind is, or holds weights that are not registered, or registered twice.
+        If the component cannot be imported, or a plugin's component cannot be made, is not a
+        module, cannot be called like its kind, or has weights that are not registered, or
+        registered twice.
     """
     component = registry().component(kind, name)
     make, who = imported(component), f"{component.title} of plugin {component.origin}"
@@ -89,7 +90,7 @@ def made(
 
 
 def _check_weights(module: nn.Module, who: str) -> None:
-    """Refuse weights that would not be trained and stored, or not be stored apart."""
+    """Refuse weights that would not be trained and stored, or that have several names."""
     if lost := sorted(_unregistered(module)):
         problem = f"{who} holds weights that torch neither trains nor stores: {listed(lost)}"
         hint = "make them an nn.Parameter, a buffer (register_buffer), or an nn.ModuleList"
@@ -112,7 +113,7 @@ def _unregistered(module: nn.Module) -> Iterator[str]:
 
 
 def _weights(value: Any) -> Iterator[Tensor]:
-    """Tensors in an attribute that look like weights: no single numbers, and no masks or places."""
+    """Tensors in an attribute that look like weights, not like a single number, mask or index."""
     if isinstance(value, nn.Module):
         yield from (*value.parameters(), *value.buffers())
     elif isinstance(value, Tensor):
@@ -124,7 +125,7 @@ def _weights(value: Any) -> Iterator[Tensor]:
 
 
 def _watch(module: nn.Module, kind: str, who: str, *, size: int) -> None:
-    """Check each time what a module gives; an aggregator gives two things."""
+    """Check the output of a module in each call; an aggregator returns a pair."""
 
     def check(_module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
         if kind == "aggregator" and not (isinstance(output, tuple) and len(output) == 2):
@@ -145,12 +146,12 @@ def _watch(module: nn.Module, kind: str, who: str, *, size: int) -> None:
 
 
 def _is_float(found: Any) -> bool:
-    """Whether it is a tensor that the rest of a model can compute with."""
+    """Whether an output is a tensor that the rest of a model can compute with."""
     return isinstance(found, Tensor) and found.is_floating_point() and found.dtype != torch.float64
 
 
 def _spelled(found: Any) -> str:
-    """What something is, in words."""
+    """Describe an output in words."""
     if isinstance(found, Tensor):
         return f"{found.dtype} of shape {tuple(found.shape)}"
     if isinstance(found, (list, tuple)):

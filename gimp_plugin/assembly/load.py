@@ -1,4 +1,4 @@
-"""The model of a run, ready to predict or to train on."""
+"""Loading the model of a run, to predict or to continue training."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
     CheckpointError
         If the run is unfinished or damaged, or its weights do not fit its configuration.
     PluginError
-        If a component that it needs is not installed, or is another distribution's.
+        If a component that it needs is not installed, or is from another distribution.
     """
     record = read_run(path)
     for kind, name in parts_of(record.config.model).items():
@@ -63,7 +63,7 @@ def load_run(path: Path) -> tuple[RunRecord, GimpModel]:
 
 
 def load_classifier(path: Path) -> tuple[RunRecord, GimpModel]:
-    """Load a run that can predict classes: a fine-tuned one.
+    """Load a fine-tuned run, which can predict classes.
 
     Parameters
     ----------
@@ -87,19 +87,19 @@ def load_classifier(path: Path) -> tuple[RunRecord, GimpModel]:
 
 
 def check_component(record: RunRecord, kind: str, name: str) -> None:
-    """Refuse to use what a plugin made without that plugin; a change of it is a warning.
+    """Refuse a run whose component is not installed; warn if the component has changed.
 
     Parameters
     ----------
     record
         The run.
     kind, name
-        A component that it was made with.
+        Kind and name of a component that it was made with.
 
     Raises
     ------
     PluginError
-        If the component is not installed, or is another distribution's.
+        If the component is not installed, or is from another distribution.
     """
     noted = record.components.get(kind, {})
     distribution, version = noted.get("distribution"), noted.get("version")
@@ -125,7 +125,7 @@ def check_component(record: RunRecord, kind: str, name: str) -> None:
 
 
 def transform_of(record: RunRecord) -> GeneTransform | None:
-    """Gene transform that was fitted on a run's training cases; None for a run without genes."""
+    """Gene transform fitted on a run's training cases; None for a run without genes."""
     if not (record.gene_rows or record.config.model.has_genes):
         return None
     try:
@@ -143,12 +143,12 @@ def check_bags(record: RunRecord, *, feature_dim: int, encoder: str) -> None:
     record
         The run.
     feature_dim, encoder
-        Of the bags; a dimension of 0 means that there are none.
+        Feature dimension and encoder of the bags; a dimension of 0 means that there are no bags.
 
     Raises
     ------
     CheckpointError
-        If they are not those that the run was trained on.
+        If the run was trained on others.
     """
     wanted, found = (record.feature_dim, record.encoder), (feature_dim, encoder)
     if feature_dim and found != wanted:

@@ -1,4 +1,4 @@
-"""The one place that sets torch's global generator, which initialisation and dropout draw from."""
+"""The only place that seeds torch's global generator, used by initialisation and dropout."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def derived(seed: int, *parts: object) -> int:
-    """Seed for one purpose, from the run's seed and what names the purpose.
+    """Seed for one purpose, derived from the run's seed and the parts that name the purpose.
 
     Returns
     -------
@@ -28,10 +28,10 @@ def derived(seed: int, *parts: object) -> int:
 
 @contextmanager
 def seeded(seed: int, *parts: object) -> Iterator[None]:
-    """Run a block with torch's generator seeded for one purpose; the CPU's state comes back after.
+    """Run a block with torch's generator seeded for one purpose; restore the CPU's state after it.
 
     A training step that is seeded by its own number needs no stored generator state: a run that
-    resumes at that step draws what an uninterrupted one draws.
+    resumes at that step draws the same as an uninterrupted run.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived(seed, *parts))  # noqa: TID251  # the one place

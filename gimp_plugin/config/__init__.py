@@ -1,4 +1,4 @@
-"""What a user can set: frozen values, checked once, the same for files, command line and Python."""
+"""Settings: frozen values, checked once, the same for files, command line and Python."""
 
 from __future__ import annotations
 

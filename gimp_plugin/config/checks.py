@@ -1,4 +1,4 @@
-"""Checks that every configuration object shares."""
+"""Checks that all configuration objects share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gimp_plugin.errors import ConfigError, did_you_mean
 
 
 class Settings:
-    """A configuration table: made from a mapping that holds known keys of the right type only."""
+    """A configuration table; `from_dict` accepts only known keys with values of the right type."""
 
     __slots__ = ()
 
@@ -21,7 +21,7 @@ class Settings:
         Parameters
         ----------
         values
-            Keys and values; what is not given keeps its default.
+            Keys and values; missing keys keep their defaults.
         table
             Name of the table, for the message.
 
@@ -32,7 +32,7 @@ class Settings:
         Raises
         ------
         ConfigError
-            If a key is unknown, or a value has the wrong type or lies out of range.
+            If a key is unknown, or a value has the wrong type or is out of range.
         """
         types = get_type_hints(cls)
         known = [field.name for field in fields(cls)]  # type: ignore[arg-type]  # dataclasses only
@@ -60,7 +60,7 @@ def require_range(
     open_low: bool = False,
     open_high: bool = False,
 ) -> None:
-    """Refuse a number outside of low..high; None passes."""
+    """Refuse a number outside the range from low to high; None passes."""
     if value is None:
         return
     above = low < value if open_low else low <= value
@@ -86,7 +86,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _converted(value: Any, kind: Any) -> Any:
-    """Give lists of TOML as tuples and whole numbers as floats where the field says so."""
+    """Convert lists from TOML to tuples, and integers to floats if the field is a float."""
     if isinstance(value, list):
         return tuple(value)
     kinds = getattr(kind, "__args__", (kind,))
@@ -100,5 +100,5 @@ def _is_tuple(kind: Any) -> bool:
 
 
 def _spelled(kind: Any) -> str:
-    """Name of a type, as a user reads it."""
+    """Name of a type, for messages."""
     return str(getattr(kind, "__name__", kind)) if not _is_tuple(kind) else "a list"

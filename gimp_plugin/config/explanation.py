@@ -1,4 +1,4 @@
-"""How a run is explained."""
+"""Settings of the explanation of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainConfig(Settings):
-    """What decides an explanation, and what of it is written.
+    """How cases are explained, and which results are written.
 
     Parameters
     ----------
@@ -25,22 +25,23 @@ class ExplainConfig(Settings):
     min_gene_coverage
         Least share of the run's genes that the cohort must have.
     n_steps
-        Points of the path of integrated gradients, of patches and of genes.
+        Points on the path of integrated gradients, for patches and for genes.
     gene_reference
-        Where the path of genes begins, of `GENE_REFERENCES`: `other`, the mean of the training
-        cases of the other classes, each class weighing alike; or `mean`, that of all of them.
+        Start of the path for genes, one of `GENE_REFERENCES`: `other`, the mean of the training
+        cases of the other classes, with equal weight for each class; or `mean`, the mean of all
+        training cases.
     n_regions
-        Regions of a case that are taken out one by one.
+        Regions of a case that are removed one at a time.
     max_patches
-        Patches that gradients are computed of together; a larger bag is cut into parts.
+        Patches whose gradients are computed together; a larger bag is cut into parts.
     target
-        Class that is explained; empty for the predicted one of each case.
+        Class to explain; empty for the predicted class of each case.
     top
-        Patches in the picture of the highest and lowest ones, of each.
+        Number of highest, and of lowest, patches in the picture of these.
     skip
-        What is left out, of `SKIPPABLE`.
+        Results to leave out, from `SKIPPABLE`.
     formats
-        What patches are written as beside HDF5, of `FORMATS`.
+        Formats of the patches besides HDF5, from `FORMATS`.
     """
 
     splits: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""How patches lie, as others lay them: values of several options under one name."""
+"""Geometries: how other tools place patches, as values of several options under one name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
 
 
 def geometry_values(name: str) -> dict[str, Any]:
-    """Give what a geometry stands for.
+    """Give the options of a geometry.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def geometry_values(name: str) -> dict[str, Any]:
 
     Returns
     -------
-    Fields of `ExtractionConfig`; what else is wanted goes on top.
+    Fields of `ExtractionConfig`, a copy that may be changed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What the model is: everything that decides its parameters and its function."""
+"""Settings of the model: everything that determines its parameters and its function."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class ModelConfig(Settings):
     modalities
         The halves that the model has: `slides+genes`, `slides` or `genes`.
     gene_encoder, aggregator, fusion, head, gene_grouping, trainer
-        Names of registered components; that of a gene grouping may have an argument behind a
-        colon, as in `gmt:sets.gmt`.
+        Names of registered components; the gene grouping may have an argument after a colon, as in
+        `gmt:sets.gmt`.
     system
-        Name of a registered system, a whole classifier in the place of gene encoder, aggregator,
+        Name of a registered system, a whole classifier in place of gene encoder, aggregator,
         fusion and head; empty for a model made of these.
     n_top_genes
-        Read the most variable genes of the training cases only, that many; 0 reads all.
+        Number of genes to read, the most variable ones among the training cases; 0 reads all.
     dim, n_heads
         Hidden dimension d and attention heads, in both encoders.
     n_groups, n_fragments
@@ -34,22 +34,22 @@ class ModelConfig(Settings):
     gene_projection
         `per_fragment` weights, or one `shared` matrix for all fragments.
     gene_linear_path
-        A linear path from the genes to CLS_ge beside the attention.
+        Whether to add a linear path from the genes to CLS_ge beside the attention.
     n_layers, n_landmarks, pinv_iterations
         Nyström layers, landmarks m, and iterations of the pseudo-inverse.
     segments
-        How landmarks are formed: `balanced` contiguous segments, or zeros `front_pad`ded to a
-        multiple of m as the package nystrom-attention does.
+        How landmarks are formed: from `balanced` contiguous segments, or with zeros `front_pad`ded
+        to a multiple of m, as in the package nystrom-attention.
     convolution_taps
         Taps of the residual convolution over neighbouring patches, odd; 0 leaves it out.
     cls_convolution
         Whether the residual convolution also reaches the CLS token.
     attention_dropout
-        Dropout after each attention layer of the aggregator.
+        Dropout after each attention layer.
     feature_norm
-        `layer` normalises each patch's features over their dimensions, `none` takes them raw.
+        `layer` normalises each patch's features over their dimensions, `none` uses them raw.
     embedding_dropout, head_dropout
-        Dropout in front of the head, and inside an `mlp` head.
+        Dropout before the head, and inside an `mlp` head.
     """
 
     modalities: str = BOTH
@@ -84,7 +84,7 @@ class ModelConfig(Settings):
         Raises
         ------
         ConfigError
-            If a value lies out of range, or dim is no multiple of n_heads.
+            If a value is out of range, or dim is not a multiple of n_heads.
         """
         require_choice("modalities", self.modalities, MODALITIES)
         require_choice("gene_projection", self.gene_projection, ("per_fragment", "shared"))

@@ -24,14 +24,14 @@ TABLES: dict[str, type[Settings]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GimpConfig:
-    """Model and training, one table each.
+    """Settings of the model and of its training, one table each.
 
     Parameters
     ----------
     model
-        What the model is.
+        Settings of the model.
     genes, pretrain, finetune
-        How its three stages are trained.
+        Settings of the three stages of training.
     """
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -41,7 +41,7 @@ class GimpConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the configuration from tables; what is not given keeps its default.
+        """Make the configuration from tables; missing tables and keys keep their defaults.
 
         Parameters
         ----------
@@ -55,7 +55,7 @@ class GimpConfig:
         Raises
         ------
         ConfigError
-            If a table or a key is unknown, or a value does not fit.
+            If a table or a key is unknown, or a value is not valid.
         """
         for table, content in values.items():
             if table not in TABLES:
@@ -87,7 +87,7 @@ class GimpConfig:
         Raises
         ------
         ConfigError
-            If a name is unknown or a value does not fit.
+            If a name is unknown or a value is not valid.
         """
         tables = self.to_dict()
         for name, value in changes.items():
@@ -102,9 +102,9 @@ def load_preset(name: str = "recommended", changes: Mapping[str, Any] | None = N
     Parameters
     ----------
     name
-        `recommended`, or `paper` for the paper's literal reading.
+        `recommended`, or `paper` for a literal reading of the paper.
     changes
-        Values by dotted name that replace the preset's.
+        Values by dotted name that replace those of the preset.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def load_preset(name: str = "recommended", changes: Mapping[str, Any] | None = N
     Raises
     ------
     ConfigError
-        If there is no preset of that name.
+        If there is no such preset, or as for `GimpConfig.replace`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where the inputs are, how patches are taken from slides, and what the work runs on."""
+"""Settings of the inputs, of the extraction of patches, and of the machine."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ UNLABELLED = ("use", "drop")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractionConfig(Settings):
-    """Everything that decides the bytes of a bag.
+    """Everything that determines the bytes of a bag.
 
     Parameters
     ----------
     patch_encoder
         Name of a registered patch encoder.
     weights
-        Weights file for the encoder; empty takes the encoder's own.
+        Weights file for the encoder; empty for the encoder's own weights.
     mpp
-        Target resolution, microns per pixel.
+        Target resolution, in microns per pixel.
     patch_size
         Side of a patch in pixels at the target resolution.
     stride
-        Step between patches in pixels at the target resolution; 0 is the patch size.
+        Step between patches in pixels at the target resolution; 0 means the patch size.
     tissue
-        Where tissue is: TIAToolbox's `otsu` or `morphological`, or `clam`, as `clam:a_t=16,a_h=4`
-        where its parameters are not the defaults.
+        How tissue is found: TIAToolbox's `otsu` or `morphological`, or `clam`, which may have
+        parameters, as in `clam:a_t=16,a_h=4`.
     masks
-        Folder with a mask for each slide, made elsewhere; it takes the place of `tissue`, which is
-        `given` then.
+        Folder with a mask for each slide, made elsewhere; it replaces `tissue`, which then becomes
+        `given`.
     min_tissue
         Least share of tissue in a patch.
     grid
-        Where patches may lie: `inside` the slide from its corner, `cover` (also over the right and
-        lower edge, as TRIDENT), or `contours` (around each piece of tissue, as CLAM).
+        Where patches may lie: `inside` the slide, starting in its corner; `cover`, also across the
+        right and lower edge, as in TRIDENT; or `contours`, around each piece of tissue, as in CLAM.
     input_size
-        Side to which patches are resized for the encoder; 0 leaves them.
+        Side to which patches are resized for the encoder; 0 does not resize.
     slide_mpp
-        Resolution of slides that do not state theirs; 0 when unknown. It never overrides.
+        Resolution of slides that do not state theirs; 0 if unknown. It overrides no stated one.
     max_bad_patches
         Largest share of a slide's patches that may be unreadable; they are left out and counted.
     """
@@ -82,27 +82,27 @@ class ExtractionConfig(Settings):
 
 
 PORTABLE = {one.name for one in fields(ExtractionConfig)} - {"weights", "slide_mpp", "masks"}
-"""What of an extraction says how slides are read wherever they are."""
+"""Fields of an extraction that are independent of the machine and of the slides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingOptions(Settings):
-    """How slides are worked through; nothing here changes a bag beyond rounding.
+    """How slides are processed; apart from `slide_mpps`, nothing changes a bag beyond rounding.
 
     Parameters
     ----------
     slide_mpps
-        Resolution of single slides where they do not state it, by slide_id.
+        Resolution of single slides that do not state theirs, by slide_id.
     batch_size
-        Patches a batch; 0 chooses by the device.
+        Patches per batch; 0 chooses by the device.
     slide_timeout_s
-        How long reading one slide may keep the encoder waiting, in total.
+        Total time for which reading one slide may keep the encoder waiting, in seconds.
     shard
-        Which part of the slides is done, and of how many: 0 of 1 is all of them.
+        Which part of the slides to process, and of how many parts: 0 of 1 is all slides.
     offline
-        Do not download weights.
+        Whether not to download weights.
     thumbnails
-        Also write a picture of each slide with its tissue and patches, and a page of all.
+        Whether to write a picture of each slide with its tissue and patches, and a page of all.
     """
 
     slide_mpps: dict[str, float] = field(default_factory=dict)
@@ -123,33 +123,33 @@ class ReadingOptions(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortSource(Settings):
-    """Where a stage finds its cases; None is "as in the run it starts from", else the default.
+    """Where a stage finds its cases; None means "as in the run it starts from", else the default.
 
     Parameters
     ----------
     adata
         Gene cohort, .h5ad; None for cases without genes.
     labels, case_key
-        A table of cases with their classes, beside the cohort or instead of it, and its column
-        with the case ids, by default `case_id`.
+        A table of cases with their classes, with or without a cohort, and its column of case ids,
+        by default `case_id`.
     features
         Folder of bags; by default `features`.
     slide_table
         CSV `slide_id,case_id`.
     label_key
-        Column of the table, else of `obs`, with the class; by default `label`.
+        Column with the class, in the table or else in `obs`; by default `label`.
     layer, scale
-        Layer to take instead of X, and its scale where the cohort does not declare it.
+        Layer to use instead of X, and its scale if the cohort does not declare it.
     splits, fold
-        A table of splits or `obs:<column>`, and the fold to take; a number stands for its text.
+        A table of splits or `obs:<column>`, and the fold to use; a number is converted to text.
     missing
-        What becomes of cases that lack a half: `drop`, `keep` or `error`.
+        What to do with cases that lack a half: `drop`, `keep` or `error`.
     unlabelled
-        What becomes of cases without a class: `use` lets pre-training learn from those that are
-        training cases, `drop` leaves them out. None leaves out what the table of labels does not
-        name, and refuses a row without a class: that is a mistake more often than a meaning.
+        What to do with cases without a class: `use` lets pre-training learn from those that are
+        training cases, `drop` leaves them out. None leaves out cases that the table of labels does
+        not name, and refuses a row without a class, because that is usually a mistake.
     slide_samples
-        `tumour` leaves slides of normal tissue out (TCGA sample codes 10-29), `all` keeps them.
+        `tumour` leaves out slides of normal tissue (TCGA sample codes 10-29), `all` keeps them.
     slide_kind
         `dx`, `frozen` or `all`, by the TCGA name.
     """
@@ -181,7 +181,7 @@ class CohortSource(Settings):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime(Settings):
-    """What the work runs on; nothing here changes a result beyond rounding, but for the seed.
+    """Settings of the machine; except for the seed, nothing here changes a result beyond rounding.
 
     Parameters
     ----------
@@ -192,14 +192,14 @@ class Runtime(Settings):
     num_workers
         Processes that load data; 0 loads in the main process.
     seed
-        Of everything that is drawn.
+        Seed of all random numbers.
     overwrite
-        Replace an output that was made from other inputs.
+        Whether to replace an output that was made from other inputs.
     tensorboard
-        A training also writes its learning curves for TensorBoard.
+        Whether a training also writes its learning curves for TensorBoard.
     checkpoint_activations
-        Compute the activations of each attention layer again for the gradient: a training step
-        takes longer and far less memory.
+        Whether to recompute the activations of each attention layer for the gradient: a training
+        step takes longer, but far less memory.
     """
 
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""How the model is trained: one table for each of the three stages."""
+"""Settings of the training: one table for each of the three stages."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optimisation(Settings):
-    """What the three stages share: AdamW with a cosine schedule.
+    """Settings that the three stages share: AdamW with a cosine schedule.
 
     Parameters
     ----------
     epochs
-        Passes over the training cases, at most.
+        Largest number of passes over the training cases.
     patience
         Epochs without a better validation result before the stage stops; 0 never stops early.
     lr
@@ -25,11 +25,11 @@ class Optimisation(Settings):
     warmup
         Share of the steps in which the learning rate rises from 0.
     weight_decay
-        For matrices only: norms, biases and tokens have none.
+        Weight decay of matrices; norms, biases and tokens have none.
     clip_norm
         Largest norm of the gradient; 0 does not clip.
     batch_size
-        Cases a batch.
+        Cases per batch.
     """
 
     epochs: int = 100
@@ -60,7 +60,7 @@ class GeneStageConfig(Optimisation):
     epochs, patience, lr, warmup, weight_decay, clip_norm, batch_size
         As in every stage.
     class_weights
-        As in fine-tuning; the epoch is then chosen by the weighted loss, too.
+        As in fine-tuning; the epoch is then also chosen by the weighted loss.
     """
 
     epochs: int = 50
@@ -84,22 +84,23 @@ class PretrainConfig(Optimisation):
     epochs, patience, lr, warmup, weight_decay, clip_norm, batch_size
         As in every stage. Pre-training keeps its last epoch.
     subsequence_length
-        L, patches a window.
+        L, patches per window.
     window
-        `longest`: the batch's longest bag, at most L; `tiled`: exactly L, shorter bags repeated.
+        Length of the window. `longest`: that of the batch's longest bag, at most L; `tiled`:
+        exactly L, shorter bags are repeated.
     mask_ratio
-        Share of each bag's own patches that is hidden.
+        Share of each bag's own patches to hide.
     reconstruction
         `mean` or `sum` of the absolute errors (equation 3 sums).
     decoder_start
-        Where the decoder starts: `random`, or at the `median` of patches of the training cases,
-        with weights of 0.
+        Initial decoder: `random`, or the `median` of patches of the training cases as bias, with
+        weights of 0.
     reconstruction_weight, patient_triplet_weight, image_triplet_weight
         Weights of L_rec and of the triplet loss on CLS_pat and on CLS_img; 0 leaves a term out.
     margin
         delta of the triplet loss.
     normalise_halves
-        Scale CLS_img and CLS_ge to unit length before distances are taken.
+        Whether to scale CLS_img and CLS_ge to unit length before computing distances.
     """
 
     subsequence_length: int = 6000
@@ -133,21 +134,21 @@ class FinetuneConfig(Optimisation):
     Parameters
     ----------
     epochs, patience, lr, warmup, weight_decay, clip_norm, batch_size
-        As in every stage. The epoch that is best on the validation cases is kept.
+        As in every stage. The best epoch on the validation cases is kept.
     patch_share_low, patch_share_high
-        A training step sees a random share of a bag's patches between these two.
+        Bounds of the random share of a bag's patches that a training step sees.
     max_patches
-        At most that many patches of a case in a training step; prediction uses all.
+        Largest number of patches of a case in a training step; prediction uses all.
     gene_dropout, image_dropout
-        Chance per case and step that the half is replaced by a learned token; above 0 the model
-        can predict without that half.
+        Probability per case and step that the half is replaced by a learned token; if it is above
+        0, the model can predict without that half.
     choose_by
         `balanced_accuracy` (then the lower loss), or `accuracy`, on the validation cases.
     head_from_genes
-        Start the gene part of a linear head from the gene pre-training's classifier.
+        Whether the gene part of a linear head starts from the classifier of gene pre-training.
     class_weights
         Weights of the classes in the cross-entropy: `none`, or `balanced`, n / (n_classes * n_c)
-        by the training cases, so that each class has the same share in the loss.
+        over the training cases, so that each class has the same share in the loss.
     """
 
     epochs: int = 70

@@ -1,4 +1,4 @@
-"""How tissue is found: `otsu`, `morphological`, or `clam` with parameters of its own."""
+"""How tissue is found: `otsu`, `morphological`, or `clam` with parameters."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TISSUE_METHODS = ("otsu", "morphological", CLAM, GIVEN)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClamSettings(Settings):
-    """Parameters of CLAM's segmentation, by CLAM's own names and with its defaults.
+    """Parameters of CLAM's segmentation, with CLAM's names and defaults.
 
     Parameters
     ----------
     sthresh
         Saturation above which a pixel is tissue.
     use_otsu
-        Choose the saturation by Otsu's method instead.
+        Whether to choose the saturation by Otsu's method instead.
     mthresh
         Side of the median filter, in pixels of the level that is segmented; odd.
     close
@@ -32,7 +32,7 @@ class ClamSettings(Settings):
     a_t, a_h
         Least area of a piece of tissue and of a hole, in squares of 512 level-0 pixels.
     max_n_holes
-        Holes of one piece, the largest first; the others are filled.
+        Number of holes to keep in one piece, the largest first; the others are filled.
     """
 
     sthresh: int = 8
@@ -56,12 +56,12 @@ class ClamSettings(Settings):
 
 
 def parse_tissue(text: str) -> tuple[str, ClamSettings]:
-    """Method and parameters that a text like `clam:a_t=16,use_otsu=true` names.
+    """Parse a text like `clam:a_t=16,use_otsu=true` into method and parameters.
 
     Parameters
     ----------
     text
-        As it is typed after `--tissue`.
+        Text as typed after `--tissue`.
 
     Returns
     -------
@@ -96,16 +96,16 @@ def parse_tissue(text: str) -> tuple[str, ClamSettings]:
 
 
 def canonical_tissue(text: str) -> str:
-    """Spell a method the one way that names only what differs from the defaults.
+    """Give the canonical spelling of a method, with only parameters that differ from the defaults.
 
     Parameters
     ----------
     text
-        As it was typed.
+        Text as typed.
 
     Returns
     -------
-    The text that is stored.
+    The text to store.
 
     Examples
     --------

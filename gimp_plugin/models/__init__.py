@@ -1,3 +1,3 @@
-"""The model: tensors in, tensors out; it knows no file, device or command."""
+"""The model: tensors in, tensors out, independent of files, devices and commands."""
 
 from __future__ import annotations

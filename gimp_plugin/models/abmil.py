@@ -1,4 +1,4 @@
-"""Gated attention pooling (Ilse et al. 2018, arXiv 1802.04712): the baseline of a bag."""
+"""Gated attention pooling (Ilse et al. 2018, arXiv 1802.04712): the baseline for bags."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class GatedScores(nn.Module):
     dim
         Hidden dimension d.
     hidden
-        Rows of V and U; half of d by default, as in CLAM.
+        Number of rows of V and U; half of d by default, as in CLAM.
     n_heads
-        Vectors w.
+        Number of vectors w.
     dropout
-        Dropout behind the tanh and the sigmoid.
+        Dropout after the tanh and the sigmoid.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class GatedScores(nn.Module):
 
 
 class GatedAttention(GatedScores):
-    """CLS_img as the mean of the patches, weighted by gated attention (equation 9 there).
+    """CLS_img as the mean of the patches, weighted by gated attention (equation 9 of the paper).
 
-    The attention of a patch is w (tanh(V h) * sigmoid(U h)), a softmax over the patches of the
-    case, all its slides together. Neither the order of the patches nor their place counts. The
-    hidden size is half of d, as in CLAM.
+    The attention of a patch is the softmax of w (tanh(V h) * sigmoid(U h)) over the patches of the
+    case, of all slides together. The order and position of the patches do not matter. The hidden
+    size is half of d, as in CLAM.
 
     Parameters
     ----------
@@ -86,19 +86,19 @@ class GatedAttention(GatedScores):
         tokens
             Embedded patches; a case without any gets zeros.
         valid
-            True for patches that exist; padding stands behind them.
+            True for patches that exist; padding follows them.
         slide
-            Slide of each patch; of no account.
+            Ignored.
         rows
-            Patches that are wanted besides CLS_img; none by default. They are given back as they
-            came: this aggregator tells a patch nothing of the others, so masked patch modeling
-            has nothing to learn from.
+            Patches that are wanted besides CLS_img; none by default. They are returned unchanged:
+            this aggregator passes nothing from patch to patch, so masked patch modeling cannot
+            learn anything.
         plan
-            What `plan` gave for these masks, worked out in advance.
+            Result of `plan` for these masks, if computed in advance.
 
         Returns
         -------
-        CLS_img, and the wanted patches of all cases one after the other.
+        CLS_img, and the wanted patches, case after case.
         """
         cls_img = einsum(self.weights(tokens, valid), tokens, "b n, b n d -> b d")
         return cls_img, tokens[plan or self.plan(valid, slide=slide, rows=rows)]
@@ -109,7 +109,7 @@ class GatedAttention(GatedScores):
         *,
         slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # all slides are one bag
         rows: Bool[Tensor, "batch patch"] | None = None,
-        masked: Bool[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # each is weighed alone
+        masked: Bool[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # not needed here
     ) -> Picked:
         """Work out which patches are wanted."""
         return picked(torch.zeros_like(valid) if rows is None else rows)
@@ -118,18 +118,18 @@ class GatedAttention(GatedScores):
     def attend(
         self, tokens: Iterable[Float[Tensor, "_ dim"]], sizes: Sequence[int]
     ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "1 _"]]:
-        """CLS_img of one case and the attention of its only head to each patch.
+        """CLS_img of one case, and the attention of the only head to each patch.
 
         Parameters
         ----------
         tokens
             Embedded patches, some at a time.
         sizes
-            Patches of each slide; of no account.
+            Ignored.
 
         Returns
         -------
-        CLS_img and the attention, 1 in sum.
+        CLS_img, and the attention, which sums to 1.
         """
         del sizes
         every = rearrange(torch.cat(list(tokens)), "n d -> 1 n d")
@@ -139,7 +139,7 @@ class GatedAttention(GatedScores):
     def weights(
         self, tokens: Float[Tensor, "batch patch dim"], valid: Bool[Tensor, "batch patch"]
     ) -> Float[Tensor, "batch patch"]:
-        """Attention of each patch: 0 for padding, 1 in sum where a case has any patch."""
+        """Attention to each patch: 0 for padding; it sums to 1 for a case with any patch."""
         scores = rearrange(self.scores(tokens), "b n 1 -> b n")
         scores = scores.masked_fill(~valid, torch.finfo(scores.dtype).min)
         return scores.softmax(dim=1) * valid

@@ -1,4 +1,4 @@
-"""Patch aggregator: patches of a case in, CLS_img and the patches asked for out (section 2.2)."""
+"""Patch aggregator: patches of a case in, CLS_img and the wanted patches out (section 2.2)."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from gimp_plugin.models.streaming import CHUNK, stream_layer
 
 @dataclass(frozen=True, slots=True)
 class NystromPlan:
-    """Where the tokens of a batch lie, and which are wanted.
+    """Where the tokens of a batch lie, and which of them are wanted.
 
     Parameters
     ----------
     layout
-        Of CLS and patches, for every layer.
+        Layout of CLS and patches, for every layer.
     rows
         Index of CLS and the wanted patches of each case, filled up with CLS.
     real
-        Which of the wanted patches are no filling.
+        Which entries of `rows` (without the first) are wanted patches, not filling.
     repeats
-        Which tokens are alike before the first layer, if some are.
+        Which tokens are equal before the first layer, if any.
     """
 
     layout: BagLayout
@@ -46,7 +46,7 @@ class NystromPlan:
 
 
 class NystromLayer(nn.Module):
-    """Pre-norm Nyström attention with a residual path, and no feed-forward part.
+    """Pre-norm Nyström attention with a residual path, without a feed-forward part.
 
     Parameters
     ----------
@@ -68,13 +68,13 @@ class NystromLayer(nn.Module):
         rows: Int[Tensor, "batch rows"] | None = None,
         repeats: Repeats | None = None,
     ) -> Float[Tensor, "batch _ dim"]:
-        """Give the wanted tokens after the layer; all of them by default."""
+        """Give the wanted tokens after the layer; all tokens by default."""
         wanted = x if rows is None else take_rows(x, rows)
         return wanted + self.attention(self.norm(x), layout, rows=rows, repeats=repeats)
 
 
 class NystromAggregator(nn.Module):
-    """CLS_img and patches after layers of Nyström attention.
+    """Aggregator `nystrom`: CLS_img and patches after layers of Nyström attention.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class NystromAggregator(nn.Module):
             NystromLayer(config.dim, _attention(config)) for _ in range(config.n_layers)
         )
         self.norm = nn.LayerNorm(config.dim)
-        self.checkpointed = False  # True: activations are not kept, but computed again
+        self.checkpointed = False  # True: activations are computed again instead of kept
 
     @classmethod
     def from_config(cls, config: ModelConfig) -> NystromAggregator:
@@ -113,18 +113,18 @@ class NystromAggregator(nn.Module):
         tokens
             Embedded patches; a case may have none.
         valid
-            True for patches that exist; padding stands behind them.
+            True for patches that exist; padding follows them.
         slide
-            Slide of each patch, one after the other; by default all are of one slide.
+            Slide of each patch, slide after slide; by default all are of one slide.
         rows
-            Patches that are wanted besides CLS_img; none by default. The last layer computes
-            nothing else.
+            Patches that are wanted besides CLS_img; none by default. The last layer computes only
+            these and CLS_img.
         plan
-            What `plan` gave for these masks, worked out in advance.
+            Result of `plan` for these masks, if computed in advance.
 
         Returns
         -------
-        CLS_img, and the wanted patches of all cases one after the other.
+        CLS_img, and the wanted patches, case after case.
         """
         plan = plan or self.plan(valid, slide=slide, rows=rows)
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
@@ -144,7 +144,7 @@ class NystromAggregator(nn.Module):
         rows: Bool[Tensor, "batch patch"] | None = None,
         masked: Bool[Tensor, "batch patch"] | None = None,
     ) -> NystromPlan:
-        """Work out from the masks what `forward` needs of them; `masked` patches are one token."""
+        """Work out what `forward` needs from the masks; all `masked` patches are the same token."""
         tokens, repeats = _with_cls(valid), None
         if masked is not None:
             repeats = Repeats.of(tokens, functional.pad(masked, (1, 0)))
@@ -160,25 +160,25 @@ class NystromAggregator(nn.Module):
         *,
         chunk: int = CHUNK,
     ) -> Float[Tensor, "1 dim"]:
-        """Aggregate the patches of one case in the room that its tokens take.
+        """Aggregate the patches of one case, in little more memory than its tokens take.
 
         Parameters
         ----------
         tokens
             Embedded patches, some at a time, slide after slide.
         sizes
-            Patches of each slide.
+            Number of patches of each slide.
         chunk
-            Tokens that are computed at a time.
+            Tokens to compute at a time.
 
         Returns
         -------
-        CLS_img, as `forward` gives it in evaluation but for rounding, without a gradient.
+        CLS_img as from `forward` in evaluation, up to rounding and without a gradient.
 
         Raises
         ------
         ValueError
-            If there are more or fewer patches than `sizes` say.
+            If there are more or fewer patches than `sizes` says.
         """
         x, layout = self._before_last(tokens, sizes, chunk)
         last = self.layers[-1]
@@ -193,7 +193,7 @@ class NystromAggregator(nn.Module):
         *,
         chunk: int = CHUNK,
     ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "head _"]]:
-        """`stream`, and how much CLS takes of each patch in the last layer.
+        """`stream`, and the attention of CLS to each patch in the last layer.
 
         Parameters
         ----------
@@ -202,8 +202,8 @@ class NystromAggregator(nn.Module):
 
         Returns
         -------
-        CLS_img, and the attention of each head to each patch. It may be negative; what CLS takes
-        of itself, and what the residual convolution adds where it covers CLS, is left out.
+        CLS_img, and the attention of each head to each patch, which may be negative. The attention
+        of CLS to itself is left out, and so is the residual convolution where it covers CLS.
         """
         x, layout = self._before_last(tokens, sizes, chunk)
         last = self.layers[-1]
@@ -265,7 +265,7 @@ def _with_cls(valid: Bool[Tensor, "batch patch"]) -> Bool[Tensor, "batch 1+patch
 def _wanted(
     rows: Bool[Tensor, "batch patch"],
 ) -> tuple[Int[Tensor, "batch _"], Bool[Tensor, "batch rows"]]:
-    """Index of CLS and the wanted patches, filled up with CLS, and which patches are no filling."""
+    """Index of CLS and the wanted patches, filled up with CLS; which patches are not filling."""
     n_rows = rows.sum(dim=1, keepdim=True)
     order = rows.byte().argsort(dim=1, descending=True, stable=True)[:, : int(n_rows.max())]
     real = torch.arange(order.shape[1], device=rows.device) < n_rows

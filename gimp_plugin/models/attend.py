@@ -1,4 +1,4 @@
-"""Scaled dot-product attention, in the form that is fastest for a device and precision."""
+"""Scaled dot-product attention, in the fastest form for the device and precision."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ def attend(
 ) -> Float[Tensor, "batch head _ dim"]:
     """Attention of queries to keys.
 
-    torch's kernel never forms the matrix of queries by keys. In bf16 on a CPU its products take
-    twice as long as plain ones, so there the matrix is formed, and kept for the backward pass.
+    torch's kernel never forms the matrix of queries by keys. In bf16 on a CPU, its products take
+    twice as long as plain ones, so there the matrix is formed and kept for the backward pass.
 
     Parameters
     ----------
     q, k, v
         Queries, keys and values of each head.
     mask
-        True for keys that take part, or what to add to the logits; all take part by default.
+        True for keys to attend to, or values to add to the logits; None for all keys.
 
     Returns
     -------
-    Means of the values, in their type.
+    Weighted means of the values, in the type of the values.
     """
     if q.dtype != torch.bfloat16 or q.device.type != "cpu":
         return scaled_dot_product_attention(q, k, v, attn_mask=mask)

@@ -1,4 +1,4 @@
-"""How much CLS takes of each patch in a layer of Nyström attention, chunk by chunk."""
+"""Attention of CLS to each patch in a layer of Nyström attention, computed chunk by chunk."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def cls_attention(
 ) -> Float[Tensor, "head patch"]:
     """Row of CLS in softmax(q k_l') Z softmax(q_l k'), without the matrix (paper, equation 2).
 
-    The row times the values of the tokens is what the layer gives CLS before its output layer, the
-    residual convolution apart. Z, a pseudo-inverse, has negative values: so may the row.
+    The row times the values of the tokens is the result for CLS before the output layer, without
+    the residual convolution. Z is a pseudo-inverse with negative values, so the row may have some.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def cls_attention(
 
     Returns
     -------
-    Weight of each token, CLS in front, in full precision. Each head's sum is about 1, less the
-    weight of blanks where there are some.
+    Weight of each token, CLS first, in full precision. The weights of a head sum to about 1, minus
+    the weight of blanks if there are any.
     """
     with torch.autocast(tokens.device.type, enabled=False):
         n_tokens = tokens.shape[1]
@@ -60,7 +60,7 @@ def cls_attention(
                 yield q_landmarks @ attention.project(norm(tokens[:, some]), KEYS).mT
 
         log_total = q_landmarks.new_full(q_landmarks.shape[:3], -torch.inf)
-        if layout.blanks is not None:  # so many keys of logit 0
+        if layout.blanks is not None:  # each is a key of logit 0
             log_total = layout.blanks.to(q.dtype).log().expand_as(log_total)
         for some in logits():
             log_total = torch.logaddexp(log_total, some.logsumexp(dim=-1))

@@ -1,4 +1,4 @@
-"""Convolution along the patches as products of matrices."""
+"""Convolution along the patches, as matrix products."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 BLOCK = 64
-"""Patches convolved by one product; between 32 and 128 the time hardly differs."""
+"""Patches per product; between 32 and 128 the time hardly differs."""
 
 
 def convolve(
@@ -20,9 +20,9 @@ def convolve(
 ) -> Float[Tensor, "batch patch head dim"]:
     """Convolution of each sequence with its head's weights, zeros beyond both ends.
 
-    The same as `torch.nn.functional.conv2d` with one group a head, which must not be used on the
+    The same as `torch.nn.functional.conv2d` with one group per head, which must not be used on the
     CPU: for lengths 46, 61, 76, ... (1 in 15) oneDNN's gradient of the weights is wrong by up to
-    16 % (torch 2.12, AVX-512, 33 taps). As products of banded matrices it is faster, too.
+    16 % (torch 2.12, AVX-512, 33 taps). Products of banded matrices are also faster.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def convolve(
 
     Returns
     -------
-    As long as `x`.
+    Sequences as long as `x`.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def convolve(
 
 
 class _Windows(torch.autograd.Function):
-    """A window from each block on; the gradient of `unfold` itself takes twice as long."""
+    """A window from the start of each block; the gradient of `unfold` would take twice as long."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, size: int) -> Tensor:
@@ -73,6 +73,7 @@ class _Windows(torch.autograd.Function):
 def _banded(weight: Float[Tensor, "head taps"]) -> Float[Tensor, "head _ _"]:
     """Matrices whose row i holds the weights from column i on."""
     n_columns = BLOCK + weight.shape[1] - 1
-    # The weights and BLOCK zeros, repeated and cut into rows shorter by one: each shifts by one.
+    # The weights and BLOCK zeros are repeated, then cut into rows one shorter, so each row shifts
+    # by one.
     rows = functional.pad(weight, (0, BLOCK)).repeat(1, BLOCK)[:, : BLOCK * n_columns]
     return rearrange(rows, "h (i j) -> h i j", i=BLOCK)

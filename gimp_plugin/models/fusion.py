@@ -11,7 +11,7 @@ from gimp_plugin.config import ModelConfig
 
 
 class Concat(nn.Module):
-    """CLS_img beside CLS_ge; a learned token stands for a half that a patient lacks.
+    """CLS_img beside CLS_ge; a learned token replaces a half that a patient lacks.
 
     Parameters
     ----------
@@ -39,18 +39,18 @@ class Concat(nn.Module):
         has_slides: Bool[Tensor, " batch"],
         has_genes: Bool[Tensor, " batch"],
     ) -> Float[Tensor, "batch out"]:
-        """Lay the halves side by side.
+        """Put the halves side by side.
 
         Parameters
         ----------
         cls_img, cls_ge
-            The halves; None where no patient of the batch has it.
+            The halves; None for a half that no patient of the batch has.
         has_slides, has_genes
-            Which patients have which half; what stands in the others' rows is of no consequence.
+            Which patients have which half; the values in the others' rows do not matter.
 
         Returns
         -------
-        `out_dim` values a patient.
+        `out_dim` values per patient.
         """
         halves = [
             _half(cls, token, has)

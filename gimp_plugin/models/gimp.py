@@ -1,4 +1,4 @@
-"""The whole model: one module, one state dict, whichever stage it is in."""
+"""The whole model: one module with one state dict, in every stage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class GimpModel(nn.Module):
     fusion
         Both halves to one embedding.
     head
-        The embedding to logits.
+        That embedding to logits.
     gene_classifier
         CLS_ge to logits, for gene pre-training.
     """
@@ -50,7 +50,7 @@ class GimpModel(nn.Module):
         gene_classifier: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        # Any: a component may be a stranger's, and a stage calls only those that it gave.
+        # Any: a component may come from a plugin, and a stage calls only components that it set.
         self.gene_encoder: Any = gene_encoder
         self.patches: Any = patches
         self.aggregator: Any = aggregator
@@ -72,7 +72,7 @@ class GimpModel(nn.Module):
     def encode_gene_tokens(
         self, genes: Float[Tensor, "batch gene"]
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch group dim"] | None]:
-        """CLS_ge, and the tokens that the encoder made it of; None from one that gives none."""
+        """CLS_ge, and the tokens that it was computed from; None if the encoder gives no tokens."""
         if _offers(self.gene_encoder, "encode_tokens"):
             return self.gene_encoder.encode_tokens(genes)
         return self.encode_genes(genes), None
@@ -93,13 +93,13 @@ class GimpModel(nn.Module):
         features
             Patch features in any floating type.
         valid
-            True for patches that exist; padding stands behind them.
+            True for patches that exist; padding follows them.
         slide
-            Slide of each patch, slides one after the other; by default all are of one slide.
+            Slide of each patch, slide after slide; by default all are of one slide.
         masked
             True for patches that are hidden from the aggregator; none by default.
         counted
-            Hidden patches that are reconstructed; by default all, but one copy in a tiled bag.
+            True for hidden patches to reconstruct; all by default. Count one copy in a tiled bag.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class GimpModel(nn.Module):
         masked: Bool[Tensor, "batch patch"] | None = None,
         counted: Bool[Tensor, "batch patch"] | None = None,
     ) -> Places:
-        """Work out in advance, where the masks are, which patches of a batch go where.
+        """Work out in advance, on the device of the masks, which patches of a batch go where.
 
         Parameters
         ----------
@@ -126,7 +126,7 @@ class GimpModel(nn.Module):
 
         Returns
         -------
-        What `encode_at` takes, once it is where the features are.
+        The places for `encode_at`, to be moved to the device of the features first.
         """
         rows = masked if counted is None else counted
         plan = None
@@ -144,7 +144,7 @@ class GimpModel(nn.Module):
     def encode_at(
         self, features: Float[Tensor, "batch patch feature"], places: Places
     ) -> SlideEncoding:
-        """`encode_slides`, with the places worked out."""
+        """`encode_slides`, with the places already worked out."""
         cls_img, patches = self.aggregate_at(features, places)
         if places.wanted is None:
             nothing = cls_img.new_zeros(0, features.shape[-1])
@@ -155,7 +155,7 @@ class GimpModel(nn.Module):
     def aggregate_at(
         self, features: Float[Tensor, "batch patch feature"], places: Places
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
-        """CLS_img and the tokens of the wanted patches, with the places worked out."""
+        """CLS_img and the tokens of the wanted patches, with the places already worked out."""
         tokens = self.patches(features, places.visible)
         given: dict[str, Any] = {"slide": places.slide, "rows": places.rows}
         if places.plan is not None:
@@ -170,19 +170,19 @@ class GimpModel(nn.Module):
     ) -> Float[Tensor, "1 dim"]:
         """CLS_img of one case, whose patch features are never held all at once.
 
-        An aggregator that has `stream` beside its `forward` gets the tokens as they come, others
-        get all of them together.
+        An aggregator whose class defines `stream` beside `forward` gets the tokens as they come;
+        others get them all together.
 
         Parameters
         ----------
         features
             Patch features in any floating type, some at a time, slide after slide.
         sizes
-            Patches of each slide.
+            Number of patches of each slide.
 
         Returns
         -------
-        What `encode_slides` gives in evaluation but for rounding, without a gradient.
+        CLS_img as from `encode_slides` in evaluation, up to rounding and without a gradient.
         """
         return self.stream_tokens(self.tokens(features), sizes)
 
@@ -205,7 +205,7 @@ class GimpModel(nn.Module):
         tokens
             Tokens of all patches, slide after slide.
         sizes
-            Patches of each slide.
+            Number of patches of each slide.
 
         Returns
         -------
@@ -219,7 +219,7 @@ class GimpModel(nn.Module):
     def attend_slides(
         self, features: Iterable[Float[Tensor, "_ feature"]], sizes: Sequence[int]
     ) -> tuple[Float[Tensor, "1 dim"], Float[Tensor, "head _"]]:
-        """`stream_slides`, and how much CLS_img takes of each patch.
+        """`stream_slides`, and the attention of CLS_img to each patch.
 
         Parameters
         ----------
@@ -228,7 +228,7 @@ class GimpModel(nn.Module):
 
         Returns
         -------
-        CLS_img, and the attention of each head to each patch of all slides together; it may be
+        CLS_img, and the attention of each head to each patch of all slides together, which may be
         negative.
 
         Raises
@@ -240,7 +240,7 @@ class GimpModel(nn.Module):
 
     @property
     def attends(self) -> bool:
-        """Whether the aggregator tells how much CLS_img takes of each patch."""
+        """Whether the aggregator can give the attention of CLS_img to each patch."""
         return self.aggregator is not None and _offers(self.aggregator, "attend")
 
     @torch.no_grad()
@@ -265,7 +265,7 @@ class GimpModel(nn.Module):
         Parameters
         ----------
         cls_img, cls_ge
-            The halves; None where no case of the batch has it.
+            The halves; None for a half that no case of the batch has.
         has_slides, has_genes
             Which cases have which half.
 
@@ -276,19 +276,19 @@ class GimpModel(nn.Module):
         return self.head(self.fusion(cls_img, cls_ge, has_slides, has_genes))
 
     def start_head_from_gene_classifier(self) -> None:
-        """Start the gene part of a linear head as the gene classifier ended; others stay."""
+        """Copy the gene classifier into the gene part of a linear head; other heads stay as is."""
         if isinstance(self.head, LinearHead) and self.gene_classifier is not None:
             self.head.start_from(self.gene_classifier)
 
     def tokens(
         self, features: Iterable[Float[Tensor, "_ feature"]]
     ) -> Iterator[Float[Tensor, "_ dim"]]:
-        """Tokens of patches that come some at a time."""
+        """Tokens of patches, some at a time."""
         parts = (part for some in features for part in torch.split(some, CHUNK))
         return (self.patches(rearrange(part, "n f -> 1 n f"))[0] for part in parts)
 
 
 def _offers(part: nn.Module, name: str) -> bool:
-    """Whether a part's method belongs to its own `forward`, and not to a parent's."""
+    """Whether the class that defines a part's `forward` also defines this method."""
     own = next(vars(kind) for kind in type(part).__mro__ if "forward" in vars(kind))
     return name in own

@@ -21,7 +21,7 @@ LINEAR_PATH_STD = 0.3
 
 
 class GeneLayout(NamedTuple):
-    """How a gene vector is cut: groups of consecutive fragments of consecutive genes."""
+    """How a gene vector is cut into groups of consecutive fragments of consecutive genes."""
 
     n_groups: int
     n_fragments: int
@@ -29,21 +29,21 @@ class GeneLayout(NamedTuple):
 
     @property
     def genes_per_group(self) -> int:
-        """Genes of a group; those of the last ones may be filled up."""
+        """Number of genes of a group; the last groups may be filled up."""
         return self.fragment_size * self.n_fragments // self.n_groups
 
 
 def gene_layout(n_genes: int, *, n_groups: int = 0, n_fragments: int = 0) -> GeneLayout:
-    """Cut a gene vector; the last fragments are filled up with zeros.
+    """Cut a gene vector into fragments and groups; the last fragments are filled up with zeros.
 
     Parameters
     ----------
     n_genes
         N_ge, 1 or more.
     n_groups
-        N_gr; 0 takes one group for about 240 genes, at most 16.
+        N_gr; 0 means one group per 240 genes or so, at most 16.
     n_fragments
-        N_f, a multiple of the groups; 0 takes fragments of about 60 genes.
+        N_f, a multiple of the groups; 0 means fragments of about 60 genes.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def gene_layout(n_genes: int, *, n_groups: int = 0, n_fragments: int = 0) -> Gen
     Raises
     ------
     ConfigError
-        If the fragments cannot be shared out evenly among the groups.
+        If the fragments cannot be divided evenly among the groups.
 
     Examples
     --------
@@ -72,8 +72,9 @@ def gene_layout(n_genes: int, *, n_groups: int = 0, n_fragments: int = 0) -> Gen
 class FirstTokenAttention(nn.Module):
     """Pre-norm multi-head self-attention with a residual path, computed for the first token only.
 
-    The others' outputs are used nowhere. With one query a head, keys and values of single tokens
-    need not be formed either: q (W_k x) = (W_k' q) x, and the mean of W_v x is W_v times that of x.
+    The outputs of the other tokens are not used. With one query per head, the keys and values of
+    single tokens are not needed either: q (W_k x) = (W_k' q) x, and the mean of W_v x is W_v times
+    the mean of x.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ class FirstTokenAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Float[Tensor, "group fragment dim"]) -> Float[Tensor, "group dim"]:
-        """Give the first token of each set after it has attended to its set."""
+        """Give the first token of each set after attention to its set."""
         normed = self.norm(tokens)
         w_q, w_k, w_v = rearrange(
             self.to_qkv.weight, "(three h e) d -> three h e d", three=3, h=self.n_heads
@@ -108,7 +109,7 @@ class FirstTokenAttention(nn.Module):
 
 
 class GroupMSA(nn.Module):
-    """Gene encoder: fragments to group tokens, group tokens to CLS_ge.
+    """Gene encoder: from fragments to group tokens, from group tokens to CLS_ge.
 
     Parameters
     ----------
@@ -119,10 +120,10 @@ class GroupMSA(nn.Module):
     n_groups, n_fragments
         N_gr and N_f; 0 derives them from the number of genes.
     projection
-        `per_fragment` weights, or one `shared` matrix, which cannot tell genes apart.
+        `per_fragment` weights, or one `shared` matrix, which cannot distinguish genes.
     linear_path
-        Add a linear map of all genes to CLS_ge, with which a linear classifier of CLS_ge can do at
-        least what one of the genes can.
+        Whether to add a linear map of all genes to CLS_ge. With it, a linear classifier of CLS_ge
+        can express any linear classifier of the genes.
     dropout
         Dropout after each attention layer.
     """
@@ -181,7 +182,7 @@ class GroupMSA(nn.Module):
         Parameters
         ----------
         genes
-            Expression in the order of the training, 0 being the mean of a gene.
+            Expression, genes in the order of the training; 0 is the mean of a gene.
 
         Returns
         -------
@@ -192,7 +193,7 @@ class GroupMSA(nn.Module):
     def encode_tokens(
         self, genes: Float[Tensor, "batch gene"]
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch group dim"]]:
-        """CLS_ge, and what each group of genes has gathered within itself."""
+        """CLS_ge, and the token of each group after attention within the group."""
         n_cases = len(genes)
         fragments = rearrange(
             self._fragments(genes), "b (g f) d -> (b g) f d", g=self.layout.n_groups
@@ -207,7 +208,7 @@ class GroupMSA(nn.Module):
         return cls_ge, groups
 
     def _fragments(self, genes: Float[Tensor, "batch gene"]) -> Float[Tensor, "batch fragment dim"]:
-        """Fragment features H_f; the zeros that fill up the last ones leave no gradient."""
+        """Fragment features H_f; the zeros that fill up the last fragments give no gradient."""
         n_slots = self.layout.n_fragments * self.layout.fragment_size
         padded = functional.pad(genes, (0, n_slots - genes.shape[1]))
         pieces = rearrange(padded, "b (f s) -> f b s", f=self.layout.n_fragments)

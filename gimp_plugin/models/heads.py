@@ -1,4 +1,4 @@
-"""Classification heads: fused halves in, logits out."""
+"""Classification heads, from the fused halves to logits."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class LinearHead(nn.Module):
 
     @torch.no_grad()
     def start_from(self, classifier: nn.Linear) -> None:
-        """Copy a classifier of CLS_ge into the part of the layer that sees CLS_ge."""
+        """Copy a classifier of CLS_ge into the part of the layer that reads CLS_ge."""
         self.linear.weight[:, -classifier.in_features :] = classifier.weight
         self.linear.bias.copy_(classifier.bias)
 
 
 def linear(config: ModelConfig, *, in_dim: int, n_classes: int) -> LinearHead:
-    """Linear head, which did better than the MLP where genes were few.
+    """Linear head, which did better than the MLP when there were few genes.
 
     Parameters
     ----------

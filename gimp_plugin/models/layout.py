@@ -1,4 +1,4 @@
-"""Where the tokens of a batch of bags lie: worked out once, used by every layer."""
+"""Where the tokens of a batch of bags lie: computed once, used by every layer."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class BagLayout:
     Parameters
     ----------
     valid
-        True for tokens that exist, or None if all do; padding stands behind them.
+        True for tokens that exist, or None if all do; padding follows them.
     landmark
         Landmark that each token is averaged into.
     size
-        Tokens that each landmark is the mean of.
+        Number of tokens that each landmark is the mean of.
     live
         True for landmarks that exist, or None if all do; a short bag has fewer.
     blanks
-        Number of zero tokens in front of each bag that take part like others, or None.
+        Number of zero tokens in front of each bag that are attended to like others, or None.
     place
-        Where each token stands for the convolution, slides lying apart, or None for one slide.
+        Place of each token in the convolution, with gaps between slides; None for one slide.
     n_places
-        Places of the convolution, if tokens have some.
+        Number of places in the convolution; 0 without `place`.
     """
 
     valid: Bool[Tensor, "batch patch"] | None
@@ -49,7 +49,7 @@ class BagLayout:
         *,
         place: Int[Tensor, "batch _"] | None = None,
     ) -> BagLayout:
-        """Contiguous segments whose sizes differ by one at most.
+        """Contiguous segments whose sizes differ by at most one.
 
         Parameters
         ----------
@@ -58,7 +58,7 @@ class BagLayout:
         n_landmarks
             m; a bag of n tokens has min(m, n) landmarks.
         place
-            Where each token stands for the convolution.
+            Place of each token in the convolution.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class BagLayout:
         *,
         place: Int[Tensor, "batch _"] | None = None,
     ) -> BagLayout:
-        """Equal segments after zeros in front of each bag, as nystrom-attention makes them.
+        """Equal segments, after zeros are put in front of each bag, as in nystrom-attention.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class BagLayout:
         n_landmarks
             m, for bags of any length.
         place
-            Where each token stands for the convolution.
+            Place of each token in the convolution.
 
         Returns
         -------
@@ -129,17 +129,17 @@ class BagLayout:
     ) -> Bool[Tensor, "batch 1 1 patch"] | Float[Tensor, "batch 1 1 _"] | None:
         """Mask for attention to the tokens, with one key in front of them if there are blanks.
 
-        Key and value of every blank are 0, so that one key stands for all blanks of a bag, by the
-        logarithm of their number.
+        Key and value of every blank are 0, so one key represents all blanks of a bag: its logit is
+        the logarithm of their number.
 
         Parameters
         ----------
         dtype
-            Of the attention.
+            Type of the attention.
 
         Returns
         -------
-        A mask, what to add to the logits, or None where neither is needed.
+        A boolean mask, values to add to the logits, or None if neither is needed.
         """
         if self.blanks is None:
             return None if self.valid is None else rearrange(self.valid, "b n -> b 1 1 n")
@@ -156,13 +156,13 @@ def slides_of(sizes: Sequence[int], *, device: torch.device) -> Int[Tensor, "1 p
     Parameters
     ----------
     sizes
-        Patches of each slide.
+        Number of patches of each slide.
     device
-        Where the result goes.
+        Device of the result.
 
     Returns
     -------
-    Indices of the slides, one slide after the other.
+    Index of each patch's slide, slide after slide.
 
     Examples
     --------
@@ -177,14 +177,14 @@ def slides_of(sizes: Sequence[int], *, device: torch.device) -> Int[Tensor, "1 p
 def places_apart(
     slide: Int[Tensor, "batch patch"], *, gap: int
 ) -> Int[Tensor, "batch patch"] | None:
-    """Places that keep slides apart.
+    """Places that keep the slides of a case apart in a convolution.
 
     Parameters
     ----------
     slide
         Slide of each patch.
     gap
-        Empty places between one slide and the next.
+        Number of empty places between one slide and the next.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def places_apart(
 
 
 def _n_places(place: Int[Tensor, "batch _"] | None) -> int:
-    """Places up to the last one that a token stands at."""
+    """Number of places up to the last one with a token."""
     return 0 if place is None else int(place.max()) + 1
 
 
@@ -217,5 +217,5 @@ def _count(
 
 
 def _unless_all(mask: Bool[Tensor, "batch _"]) -> Bool[Tensor, "batch _"] | None:
-    """The mask, or None where it is True throughout, because attention without one is faster."""
+    """The mask, or None if all of it is True, because attention without a mask is faster."""
     return None if mask.all() else mask

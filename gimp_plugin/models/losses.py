@@ -12,12 +12,12 @@ from torch.nn import functional
 
 
 class TripletLoss(NamedTuple):
-    """The triplet loss, and what tells whether it is alive.
+    """The triplet loss, and values that show whether it still has an effect.
 
     Parameters
     ----------
     loss
-        Mean over the triplets that violate the margin; 0, with a gradient of 0, if none does.
+        Mean over the triplets that violate the margin; 0, with a gradient of 0, if none do.
     active_share
         Share of the triplets that violate the margin; 0 if there are none.
     positive_distance, negative_distance
@@ -45,8 +45,8 @@ def masked_l1(
     features
         Their features, as the model sees visible ones.
     reduction
-        `mean` over all values, so that the loss grows neither with the length nor with the ratio;
-        or `sum`, as in the paper.
+        `mean` over all values, so that the loss does not grow with the bag length or the mask
+        ratio; or `sum`, as in the paper.
 
     Returns
     -------
@@ -69,21 +69,21 @@ def triplet_loss(
 ) -> TripletLoss:
     """Gene-induced triplet loss over all triplets of a batch, L_tri (paper, equation 4).
 
-    The paper speaks of "a triplet list"; we take every anchor with every other case of its class
-    and every case of another class. A case without a label (-1) is in no triplet and no pair.
+    The paper speaks of "a triplet list"; we use every anchor with every other case of its class and
+    every case of another class. A case without a label (-1) is in no triplet and no pair.
 
     Parameters
     ----------
     embeddings
-        One embedding a case.
+        One embedding per case.
     labels
-        Class of each case; -1 where it is not known.
+        Class of each case; -1 if it is not known.
     margin
-        delta, in squared distance.
+        delta, as a squared distance.
 
     Returns
     -------
-    The mean over the triplets that violate the margin, and the state of the triplets.
+    The mean over the triplets that violate the margin, and statistics of the triplets.
 
     Examples
     --------
@@ -118,8 +118,8 @@ def patient_embedding(
     cls_img, cls_ge
         The halves.
     normalise
-        Scale each half to unit length. The raw halves have squared norms of about d, beside which
-        a margin of 0.8 means nothing.
+        Whether to scale each half to unit length. The squared norms of the raw halves are about d,
+        so a margin of 0.8 would be negligible.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which patches masked patch modeling hides."""
+"""Choice of the patches that masked patch modeling hides."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def draw_mask(
     valid
         True for patches that exist.
     ratio
-        Share that is hidden: exactly round(ratio n) of n patches, so none of a single one.
+        Share to hide: exactly round(ratio n) of n patches.
     generator
-        Randomness on the CPU: one generator for all bags in turn, or one for each, which makes the
+        Randomness on the CPU: one generator for all bags in turn, or one per bag, which makes the
         mask of a bag independent of its batch mates.
     source
-        Patch that each one is a copy of, where a short bag was tiled; a patch is hidden with all
+        Patch that each patch is a copy of, if a short bag was tiled; a patch is hidden with all
         its copies, and n counts the originals.
 
     Returns

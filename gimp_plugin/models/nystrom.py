@@ -1,4 +1,4 @@
-"""Nyström attention of a bag that depends on that bag alone (paper, section 2.2, equation 2)."""
+"""Nyström attention of a bag, independent of its batch mates (paper, section 2.2, equation 2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gimp_plugin.models.repeats import Repeats
 from gimp_plugin.models.rows import add_rows, take_rows
 
 QUERIES, KEYS, VALUES = range(3)
-"""Parts of the package's one projection."""
+"""Parts of the package's single projection."""
 
 
 class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package has no types
@@ -30,17 +30,18 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
 
         s = softmax(q_l k') v,    u = pinv(softmax(q_l k_l')) s,    o = softmax(q k_l') u.
 
-    Unlike in the package, the pseudo-inverse is scaled by each bag's own maximum, and padding takes
-    part in nothing. The first token is CLS: the residual convolution over neighbouring patches
-    leaves it out unless `cls_convolution`, and never reaches from one slide into the next.
+    Unlike in the package, the pseudo-inverse is scaled by each bag's own maximum, and padding has
+    no effect. The first token is CLS. The residual convolution over neighbouring patches leaves
+    CLS out unless `cls_convolution` is set, and never reaches from one slide into the next.
 
     Parameters
     ----------
     dim
         Hidden dimension d.
     segments
-        `balanced`: landmarks are means of contiguous segments whose sizes differ by one at most;
-        `front_pad`: equal segments after zeros in front, which are attended to, as in the package.
+        `balanced`: landmarks are means of contiguous segments whose sizes differ by at most one;
+        `front_pad`: zeros are put in front and attended to, then the segments are equal, as in the
+        package.
     cls_convolution
         Whether CLS is convolved like a patch, as in the package.
     **package
@@ -67,13 +68,13 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         Parameters
         ----------
         x
-            CLS and patches; what stands in the padding is of no consequence.
+            CLS and patches; the values of the padding do not matter.
         layout
-            Where the tokens lie; without it all exist, and the patches are of one slide.
+            Where the tokens lie; by default all tokens exist and all patches are of one slide.
         rows
             Index of the wanted tokens; all by default.
         repeats
-            Which tokens are alike, if some are: these are projected, and attend, once.
+            Which tokens are equal, if any: equal tokens are projected, and attend, only once.
 
         Returns
         -------
@@ -109,7 +110,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         Parameters
         ----------
         valid
-            True for tokens that exist, CLS in front; padding stands behind them.
+            True for tokens that exist, CLS first; padding follows them.
         slide
             Slide of each patch (without CLS); by default all are of one slide.
 
@@ -139,11 +140,12 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         part
             `QUERIES`, `KEYS` or `VALUES`.
         place
-            Index of the token that each wanted one is like; by default they are those of `x`.
+            Index in `x` of the token that each wanted token equals; by default the tokens of `x`
+            are the wanted ones.
 
         Returns
         -------
-        What was asked for.
+        The queries, keys or values.
         """
         projected = functional.linear(x, self.to_qkv.weight.chunk(3)[part])
         if place is not None:
@@ -222,7 +224,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         inverted: Float[Tensor, "batch head landmark _"],
         layout: BagLayout,
     ) -> Float[Tensor, "batch patch _"]:
-        """Attention from tokens to the landmarks, o, heads side by side.
+        """Attention from tokens to the landmarks, o, with the heads side by side.
 
         Parameters
         ----------
@@ -252,7 +254,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         Parameters
         ----------
         v
-            Values of contiguous tokens, heads side by side; zeros are taken to lie around them.
+            Values of contiguous tokens, heads side by side; zeros are assumed around them.
         layout
             Where the tokens lie.
         first

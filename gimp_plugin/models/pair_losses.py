@@ -1,4 +1,4 @@
-"""Losses of pre-training by pairs: which slides and which genes are of one case."""
+"""Losses of pre-training with pairs: the slides and genes of a case belong together."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ def contrastive_loss(
     temperature: float,
     slides_share: float = 0.5,
 ) -> Float[Tensor, ""]:
-    """InfoNCE in both directions: each case's genes among those of the batch, and its slides.
+    """InfoNCE in both directions: find a case's genes in the batch by its slides, and vice versa.
 
     Parameters
     ----------
     slides, genes
-        Embeddings of the two halves of each case, of any length: their cosines are compared.
+        Embeddings of the two halves of each case, of any norm: their cosines are compared.
     temperature
-        What the cosines are divided by.
+        Divisor of the cosines.
     slides_share
-        Weight of finding the genes to the slides; the rest is that of finding the slides.
+        Weight of finding the genes by the slides; finding the slides by the genes has the rest.
 
     Returns
     -------
-    Mean cross-entropy; 0 for a single case, which has nothing to be told from.
+    Mean cross-entropy; 0 for a single case, which has nothing to be distinguished from.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def contrastive_loss(
 
 
 def retrieval(slides: Float[Tensor, "batch dim"], genes: Float[Tensor, "batch dim"]) -> float:
-    """Share of the other cases whose half is less like a case's other half than its own is.
+    """How often a half is nearer to the other half of its own case than to that of another case.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def retrieval(slides: Float[Tensor, "batch dim"], genes: Float[Tensor, "batch di
 
     Returns
     -------
-    Mean over cases and both directions: 1 where each half finds its own first, 0.5 by chance.
+    Mean share over cases and both directions: 1 if each half finds its own first, 0.5 by chance.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def retrieval(slides: Float[Tensor, "batch dim"], genes: Float[Tensor, "batch di
         + (others == rearrange(own, "i -> i 1")).sum() / 2
         for others in (cosines, cosines.T)
     ]
-    n_cases = len(cosines)  # each is level with itself
+    n_cases = len(cosines)  # each case ties with itself
     return float(sum(behind) - n_cases) / (2 * n_cases * (n_cases - 1))
 
 
@@ -81,15 +81,15 @@ def squared_error(
     Parameters
     ----------
     predicted
-        What the model says.
+        Expression that the model predicts.
     genes
-        Standardised expression: guessing the mean of the training cases has an error of about 1.
+        Standardised expression: predicting the mean of the training cases has an error of about 1.
     hidden
         Genes that count; all by default. A case in which none counts has an error of 0.
 
     Returns
     -------
-    One error a case.
+    One error per case.
 
     Examples
     --------
@@ -111,23 +111,23 @@ def token_alignment(
     valid_others: Bool[Tensor, "batch group"],
     temperature: float,
 ) -> Float[Tensor, " batch"]:
-    """Tokens of one half against what each of them attends to in the other (MGCA, section 3.3).
+    """Contrast the tokens of one half with what they attend to in the other (MGCA, section 3.3).
 
-    A token attends to the other half's tokens by their cosines; what it gets must be more like the
-    token than what the case's other tokens get, and the other way round.
+    A token attends to the other half's tokens by their cosines. The result must be closer to this
+    token than the results of the case's other tokens are, and vice versa.
 
     Parameters
     ----------
     tokens, others
-        Tokens of the two halves of each case, of any length.
+        Tokens of the two halves of each case, of any norm.
     valid, valid_others
         True for tokens that exist.
     temperature
-        What cosines are divided by, in the attention and in the comparison.
+        Divisor of the cosines, in the attention and in the comparison.
 
     Returns
     -------
-    Mean cross-entropy of the tokens of each case, in both directions; 0 with less than two tokens.
+    Mean cross-entropy of the tokens of each case, in both directions; 0 for fewer than two tokens.
     """
     tokens, others = functional.normalize(tokens, dim=-1), functional.normalize(others, dim=-1)
     cosines = einsum(tokens, others, "b n d, b m d -> b n m") / temperature
@@ -148,7 +148,7 @@ def token_alignment(
 def soft_codes(
     scores: Float[Tensor, "batch class"], *, epsilon: float, n_iterations: int
 ) -> Float[Tensor, "batch class"]:
-    """Share of each prototype in each case, all prototypes used alike (Sinkhorn and Knopp).
+    """Share of each prototype in each case, all prototypes used equally (Sinkhorn and Knopp).
 
     Parameters
     ----------
@@ -161,9 +161,9 @@ def soft_codes(
 
     Returns
     -------
-    Shares, 1 in sum for each case; without a gradient.
+    Shares that sum to 1 for each case, without a gradient.
     """
-    scaled = (scores - scores.max()) / epsilon  # the largest is 1 after exp, whatever epsilon is
+    scaled = (scores - scores.max()) / epsilon  # so that the largest is 1 after exp
     codes = scaled.exp()
     for _ in range(n_iterations):
         codes = codes / (codes.sum(dim=0, keepdim=True) * codes.shape[1])
@@ -184,17 +184,17 @@ def prototype_loss(
     scores
         Cosine of each case's half and each prototype.
     codes
-        What `soft_codes` gave for the other half.
+        Shares from `soft_codes` for the other half.
     temperature
-        What the cosines are divided by.
+        Divisor of the cosines.
 
     Returns
     -------
-    One value a case.
+    One value per case.
     """
     return -(codes * (scores / temperature).log_softmax(dim=-1)).sum(dim=-1)
 
 
 def _masked(scores: Float[Tensor, "batch _ other"], valid: Bool[Tensor, "batch 1 other"]) -> Tensor:
-    """Scores of which those that do not count get no share of a softmax."""
+    """Scores, with those that do not count set so low that a softmax gives them nothing."""
     return scores.masked_fill(~valid, torch.finfo(scores.dtype).min)

@@ -27,8 +27,8 @@ class PatchEmbedding(nn.Module):
     dim
         Hidden dimension d.
     norm
-        `layer` normalises each patch over its features, since their size differs from encoder to
-        encoder; `none` takes them as they are.
+        `layer` normalises each patch over its features, because their scale differs between
+        encoders; `none` uses them unchanged.
     """
 
     def __init__(self, feature_dim: int, dim: int, *, norm: str = "layer") -> None:
@@ -40,7 +40,7 @@ class PatchEmbedding(nn.Module):
     def normalise(
         self, features: Float[Tensor, "*patch feature"]
     ) -> Float[Tensor, "*patch feature"]:
-        """Features as the model sees them; what it reconstructs is measured against these."""
+        """Features as the model sees them, which are also the target of its reconstruction."""
         return normalised(features.to(self.mask_token.dtype), self.norm)
 
     def forward(
@@ -57,7 +57,7 @@ class PatchEmbedding(nn.Module):
 
         Returns
         -------
-        One token a patch; those of padding are of no consequence.
+        One token per patch; those of the padding do not matter.
         """
         if visible is None:
             return self.projection(self.normalise(features))

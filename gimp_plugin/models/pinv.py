@@ -1,4 +1,4 @@
-"""The iterative pseudo-inverse of Nyström attention, scaled by each bag alone."""
+"""The iterative pseudo-inverse of Nyström attention, scaled for each bag separately."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def apply_pinv(
     """Pseudo-inverse of each matrix A times its values, by the iteration of Nyströmformer.
 
     Z_0 = A'/c, Z_k+1 = Z_k (13 - X (15 - X (7 - X))) / 4 with X = A Z_k (arXiv 2102.03902, section
-    3.3). c is the largest column sum among the heads of a bag, where the package takes it over the
-    whole batch and so makes a bag depend on its batch mates; the rows of A sum to 1. The last
-    iteration is applied to the values from the right, without forming Z.
+    3.3). c is the largest column sum among the heads of a bag; the rows of A sum to 1. The package
+    takes c over the whole batch, which makes a bag depend on its batch mates. The last iteration
+    is applied to the values from the right, without forming Z.
 
-    All X are polynomials of AA', with which half as many products would do, at the price of ten
-    times the rounding error: more than a bag may change with the padding of its batch.
+    All X are polynomials of AA'. Using that would halve the number of products, but make the
+    rounding error ten times as large: more than a bag may change with the padding of its batch.
 
     Parameters
     ----------
     attention
         Attention among the landmarks; rows and columns of landmarks that do not exist are 0.
     values
-        What the pseudo-inverse is applied to.
+        Values to apply the pseudo-inverse to.
     n_iterations
-        1 or more; after few, small singular values are not inverted yet.
+        1 or more; after only a few, small singular values are not inverted yet.
 
     Returns
     -------

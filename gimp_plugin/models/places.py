@@ -1,7 +1,7 @@
-"""Which patches of a batch go where: worked out once from its masks, as indices.
+"""Which patches of a batch go where: indices, computed once from the masks.
 
-A mask that picks rows makes a GPU tell the host how many there are, and the host waits. So indices
-are worked out where the masks are, on the CPU when the batch is made, and move with it.
+Picking rows with a mask on a GPU makes the host wait for their number. So the indices are computed
+from the masks on the CPU, when the batch is made, and move to the GPU with it.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from torch import Tensor, nn
 from gimp_plugin.errors import PluginError, counted
 
 Picked = tuple[Int[Tensor, " _"], Int[Tensor, " _"]]
-"""Case and patch of each picked row, as a mask of both would pick them."""
+"""Index of the case and of the patch of each picked row, in the order of a mask of both."""
 
 
 class SlideEncoding(NamedTuple):
-    """What the slides of a batch of cases give.
+    """The slides of a batch of cases, encoded.
 
     Parameters
     ----------
     cls_img
         CLS_img of each case.
     reconstructed, target
-        Decoded masked patches of all cases one after the other, and their features as the model
-        sees visible ones; no rows where nothing was masked.
+        Decoded masked patches, case after case, and their features, normalised like those of
+        visible patches; no rows if nothing was masked.
     """
 
     cls_img: Float[Tensor, "batch dim"]
@@ -37,22 +37,22 @@ class SlideEncoding(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """What a model needs to know of a batch besides its features.
+    """What a model needs to know about a batch besides its features.
 
     Parameters
     ----------
     valid
         True for patches that exist.
     slide
-        Slide of each patch; None where all are of one.
+        Slide of each patch; None if each case has one slide.
     rows
-        True for patches that are reconstructed; None where none is.
+        True for patches to reconstruct; None for none.
     visible
-        Patches that are embedded; None for all.
+        Index of the patches to embed; None for all.
     wanted
-        Patches that are reconstructed, as an index.
+        Index of the patches to reconstruct; None for none.
     plan
-        What the aggregator makes of `valid`, `slide` and `rows`, if it can do so in advance.
+        Result of the aggregator's `plan`, if it has one.
     """
 
     valid: Bool[Tensor, "batch patch"]
@@ -63,19 +63,19 @@ class Places:
     plan: Any
 
     def check_wanted(self, found: Float[Tensor, "rows dim"], aggregator: nn.Module) -> None:
-        """Refuse more or fewer patches than are reconstructed: one would be taken for each of them.
+        """Refuse a wrong number of patches: a single patch would be broadcast without an error.
 
         Parameters
         ----------
         found
-            What the aggregator gave besides CLS_img.
+            Patches that the aggregator gave besides CLS_img.
         aggregator
-            Whose name a message gives.
+            The aggregator, to be named in the message.
 
         Raises
         ------
         PluginError
-            If there are.
+            If there are more or fewer patches than are to be reconstructed.
         """
         n_wanted = 0 if self.wanted is None else len(self.wanted[0])
         if len(found) != n_wanted:
@@ -86,6 +86,6 @@ class Places:
 
 
 def picked(mask: Bool[Tensor, "batch patch"]) -> Picked:
-    """Index of what a mask picks."""
+    """Index of the patches that a mask picks."""
     case, patch = mask.nonzero(as_tuple=True)
     return case, patch

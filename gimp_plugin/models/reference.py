@@ -1,4 +1,4 @@
-"""The package nystrom-attention as it is, one bag at a time: what ours is compared with."""
+"""The unmodified package nystrom-attention, one bag at a time: the reference for our own."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gimp_plugin.models.nystrom import NystromAttention
 
 
 class ReferenceAggregator(NystromAggregator):
-    """The same layers computed by the unmodified package under vmap: slow, and an oracle.
+    """The same layers computed by the unmodified package under vmap: a slow oracle for tests.
 
     It equals `NystromAggregator` with `segments="front_pad"` and `cls_convolution=True`, whatever
-    the configuration says of these two; weights are interchangeable. Its convolution runs over all
-    slides of a case as if they were one, and is torch's, whose gradient is wrong on some CPUs for
+    the configuration says about these two; weights are interchangeable. Its convolution treats all
+    slides of a case as one. It is torch's convolution, whose gradient is wrong on some CPUs for
     some lengths (see `convolve`).
 
     Parameters
@@ -31,16 +31,16 @@ class ReferenceAggregator(NystromAggregator):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        del self.checkpointed  # the package keeps everything
+        del self.checkpointed  # the package keeps all activations
 
     def forward(
         self,
         tokens: Float[Tensor, "batch patch dim"],
         valid: Bool[Tensor, "batch patch"],
         *,
-        slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # the package knows none
+        slide: Int[Tensor, "batch patch"] | None = None,  # noqa: ARG002  # not in the package
         rows: Bool[Tensor, "batch patch"] | None = None,
-        plan: NystromPlan | None = None,  # noqa: ARG002  # of `NystromAggregator` alone
+        plan: NystromPlan | None = None,  # noqa: ARG002  # for `NystromAggregator` only
     ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "rows dim"]]:
         """Aggregate the patches of each case, all bags of one length at a time."""
         x = torch.cat([self.cls_token.expand(len(tokens), 1, -1), tokens], dim=1)
@@ -53,7 +53,7 @@ class ReferenceAggregator(NystromAggregator):
         return out[:, 0], out[:, 1:][torch.zeros_like(valid) if rows is None else rows]
 
     def _aggregate(self, x: Float[Tensor, "batch patch dim"]) -> Float[Tensor, "batch patch dim"]:
-        """Run the package on bags of one length, one bag a call."""
+        """Run the package on bags of one length, one bag per call."""
         # Without autocast, under which vmap leaves the convolution's weights behind.
         with torch.autocast(x.device.type, enabled=False):
             for layer in self.layers:

@@ -1,4 +1,4 @@
-"""Tokens that are alike: before the first layer all hidden patches are the mask token."""
+"""Equal tokens: before the first layer, all hidden patches are the mask token."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """One token of each kind, and which stands for which: what is alike is projected once.
+    """One token of each kind, so that equal tokens are projected only once.
 
     Parameters
     ----------
     rows
         Index of one token of each kind, filled up with CLS.
     place
-        Which of these each token is like.
+        Which of these each token equals.
     """
 
     rows: Int[Tensor, "batch _"]
@@ -27,14 +27,14 @@ class Repeats:
 
     @classmethod
     def of(cls, valid: Bool[Tensor, "batch patch"], masked: Bool[Tensor, "batch patch"]) -> Repeats:
-        """Find the kinds: each visible token, the hidden ones together, the padding together.
+        """Find the kinds: each visible token, all hidden tokens together, all padding together.
 
         Parameters
         ----------
         valid
             True for tokens that exist.
         masked
-            True for those that are hidden.
+            True for tokens that are hidden.
 
         Returns
         -------

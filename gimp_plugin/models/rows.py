@@ -1,4 +1,4 @@
-"""Moving rows within each sequence of a batch; the gradient is a plain copy as well."""
+"""Moving rows within each sequence of a batch; the gradient is also only copied."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def take_rows(
 def add_rows(
     x: Float[Tensor, "batch patch dim"], rows: Int[Tensor, "batch patch"], n_rows: int
 ) -> Float[Tensor, "batch rows dim"]:
-    """Sums of the rows of each sequence that go to the same place.
+    """Sum the rows of each sequence that go to the same place.
 
     Parameters
     ----------
     x
         Sequences.
     rows
-        Where each row goes.
+        Place that each row goes to.
     n_rows
         Number of places.
 
     Returns
     -------
-    The sums, 0 where no row goes.
+    The sums; 0 at places that no row goes to.
 
     Examples
     --------

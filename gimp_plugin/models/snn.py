@@ -11,17 +11,17 @@ from gimp_plugin.config import ModelConfig
 
 
 class SelfNormalising(nn.Sequential):
-    """Linear layers, each with SELU and alpha dropout behind it.
+    """Linear layers, each followed by SELU and alpha dropout.
 
     Standardised inputs keep mean 0 and variance 1 from layer to layer, because weights start with
-    variance 1/n and biases at 0, as there. A vector of genes is standardised anyhow.
+    variance 1/n and biases at 0, as in the paper. Genes are standardised already.
 
     Parameters
     ----------
     sizes
-        Inputs, then outputs of each layer.
+        Number of inputs, then of outputs of each layer.
     dropout
-        Chance of alpha dropout; .05 or .1 there, .25 in the SNNs of PORPOISE and MCAT.
+        Rate of alpha dropout; .05 or .1 in the paper, .25 in the SNNs of PORPOISE and MCAT.
     """
 
     def __init__(self, sizes: Sequence[int], *, dropout: float) -> None:
@@ -35,7 +35,7 @@ class SelfNormalising(nn.Sequential):
 
 
 class SNNEncoder(SelfNormalising):
-    """Gene encoder `snn`: two self-normalising layers in the place of GroupMSA.
+    """Gene encoder `snn`: two self-normalising layers instead of GroupMSA.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ class SNNEncoder(SelfNormalising):
     dim
         Hidden dimension d.
     dropout
-        Chance of alpha dropout.
+        Rate of alpha dropout.
     """
 
     def __init__(self, n_genes: int, dim: int, *, dropout: float) -> None:

@@ -1,8 +1,8 @@
 """A layer of Nyström attention, chunk by chunk, for bags whose activations would fill the memory.
 
-What a layer needs of the whole bag is small: the sums of its landmarks' segments, and the attention
-from the landmarks to the tokens. Both are gathered from the tokens before the layer; then these are
-overwritten, chunk by chunk, by those after it. So a bag takes the room of its tokens, once.
+A layer needs little from the whole bag: the sums of its landmarks' segments, and the attention from
+the landmarks to the tokens. Both are gathered from the layer's input tokens, which are then
+overwritten, chunk by chunk, by its output tokens. So the tokens of a bag are held only once.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gimp_plugin.models.nystrom import KEYS, VALUES, NystromAttention
 from gimp_plugin.models.rows import add_rows
 
 CHUNK = 2048
-"""Tokens at a time: what is computed of them at 512 dimensions stays in a processor's cache."""
+"""Tokens at a time; at 512 dimensions the intermediate results fit into a processor's cache."""
 
 Normed = Callable[[slice], Tensor]
-"""Tokens of some rows after the norm."""
+"""Function that gives the tokens of some rows after the norm."""
 
 
 @torch.no_grad()
@@ -37,9 +37,9 @@ def stream_layer(
     n_wanted: int,
     chunk: int = CHUNK,
 ) -> None:
-    """Add to the first tokens of a bag what a pre-norm layer adds to them, in place.
+    """Apply a pre-norm layer, with its residual path, to the first tokens of a bag, in place.
 
-    The same as `tokens + attention(norm(tokens), layout)` but for rounding; there is no gradient.
+    Gives the same as `tokens + attention(norm(tokens), layout)` up to rounding, without a gradient.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ def stream_layer(
     layout
         Where the tokens lie.
     n_wanted
-        Tokens that are wanted, from CLS on.
+        Number of wanted tokens, starting with CLS.
     chunk
-        Tokens at a time.
+        Tokens to compute at a time.
     """
     normed = partial(_normed, norm, tokens)
     n_tokens = tokens.shape[1]
@@ -90,7 +90,7 @@ def landmark_sums(
     normed
         Gives the tokens of some rows.
     chunks
-        Rows at a time, together all.
+        Rows of each chunk; together they are all rows.
     layout
         Where the tokens lie.
 
@@ -113,8 +113,8 @@ def _summarise(
     layout: BagLayout,
 ) -> Float[Tensor, "1 head landmark _"]:
     """Attention from the landmarks to the tokens, s."""
-    # A running mean of the attention to each chunk alone; a chunk weighs by the sum of its keys'
-    # exponentials. Blanks come before all: so many keys of logit 0, with values of 0.
+    # A running mean of the attention to each single chunk; the weight of a chunk is the sum of its
+    # keys' exponentials. Blanks come first: each is a key of logit 0 with a value of 0.
     precise = torch.promote_types(q_landmarks.dtype, torch.float32)
     summary = torch.zeros_like(q_landmarks, dtype=precise)
     n_before = summary.new_zeros(1) if layout.blanks is None else layout.blanks.to(precise)
@@ -139,9 +139,9 @@ def _convolved(
     layout: BagLayout,
     n_tokens: int,
 ) -> Iterator[Float[Tensor, "1 patch _"]]:
-    """Residual convolution of each chunk; the chunks before it may be overwritten by then."""
-    # Values run ahead of the chunk by the reach of the convolution, and as many of those behind it
-    # are kept, for what they were made of is gone.
+    """Residual convolution of each chunk; earlier chunks may already be overwritten."""
+    # Values are computed ahead of the chunk by the reach of the convolution. As many values before
+    # it are kept, because the tokens that they were computed from are gone.
     reach = attention.res_conv.padding[0]
     first = ahead = 0
     v = _values(attention, normed(slice(0)))

@@ -1,4 +1,4 @@
-"""A system, a whole classifier, in the place of GiMP's parts."""
+"""The model of a system: a whole classifier in place of GiMP's parts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from gimp_plugin.models.patches import normalised
 
 
 class SystemModel(GimpModel):
-    """What predicts and trains by a system, where else GiMP's parts do.
+    """A model that trains and predicts with a system instead of GiMP's parts.
 
-    In the place of CLS_img stand the patches themselves, all of one case at once, in the place of
-    CLS_ge its genes, and `classify` gives them to the system.
+    CLS_img is replaced by all patches of a case, and CLS_ge by its genes; `classify` passes both
+    to the system.
 
     Parameters
     ----------
     system
         The system.
     feature_norm
-        What is done to the patch features first, as for `PatchEmbedding`.
+        Normalisation of the patch features, as for `PatchEmbedding`.
     """
 
     def __init__(self, system: nn.Module, *, feature_norm: str) -> None:
@@ -44,7 +44,7 @@ class SystemModel(GimpModel):
         self.feature_norm = feature_norm
 
     def encode_genes(self, genes: Float[Tensor, "batch gene"]) -> Float[Tensor, "batch gene"]:
-        """Give the genes as they are."""
+        """Give the genes unchanged."""
         return genes
 
     @torch.no_grad()
@@ -64,7 +64,7 @@ class SystemModel(GimpModel):
     def tokens(
         self, features: Iterable[Float[Tensor, "_ feature"]]
     ) -> Iterator[Float[Tensor, "_ feature"]]:
-        """Patch features that come some at a time, as the system sees them."""
+        """Patch features as the system sees them, some at a time."""
         return map(self.seen, features)
 
     @torch.no_grad()
@@ -73,7 +73,7 @@ class SystemModel(GimpModel):
         tokens: Iterable[Float[Tensor, "_ feature"]],
         sizes: Sequence[int],  # noqa: ARG002  # all slides are one bag
     ) -> Float[Tensor, "1 patch feature"]:
-        """Gather the patches of a case, whose features are then held all at once."""
+        """Gather the patches of a case, so that all their features are held at once."""
         return rearrange(torch.cat(list(tokens)), "n f -> 1 n f")
 
     def aggregate(
@@ -81,12 +81,12 @@ class SystemModel(GimpModel):
         tokens: Float[Tensor, "1 patch feature"],
         sizes: Sequence[int],  # noqa: ARG002  # as above
     ) -> Float[Tensor, "1 patch feature"]:
-        """Give the patches as they are."""
+        """Give the patches unchanged."""
         return tokens
 
     @property
     def attends(self) -> bool:
-        """Whether the system tells how much it attends to each patch."""
+        """Whether the system can give its attention to each patch."""
         return hasattr(self.system, "attend")
 
     @torch.no_grad()
@@ -118,7 +118,7 @@ class SystemModel(GimpModel):
         self,
         cls_img: Float[Tensor, "1 patch feature"] | None,
         cls_ge: Float[Tensor, "1 gene"] | None,
-        has_slides: Bool[Tensor, " 1"],  # noqa: ARG002  # a system has no case that lacks a half
+        has_slides: Bool[Tensor, " 1"],  # noqa: ARG002  # a system needs all its halves anyway
         has_genes: Bool[Tensor, " 1"],  # noqa: ARG002  # as above
     ) -> Float[Tensor, "1 class"]:
         """Logits of one case.
@@ -126,9 +126,9 @@ class SystemModel(GimpModel):
         Parameters
         ----------
         cls_img, cls_ge
-            What `stream_slides` and `encode_genes` gave; None where the model lacks the half.
+            Results of `stream_slides` and `encode_genes`; None for a half that the model lacks.
         has_slides, has_genes
-            Of no account.
+            Ignored.
 
         Returns
         -------
@@ -149,7 +149,7 @@ def loss_of(
     genes: Float[Tensor, " gene"] | None,
     label: Int[Tensor, ""],
 ) -> Float[Tensor, ""]:
-    """What a system is trained to make small on one case.
+    """Loss of a system on one case.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def loss_of(
 
     Returns
     -------
-    The system's own `loss`; the cross-entropy of its logits where it has none.
+    The system's own `loss`, or the cross-entropy of its logits if it has none.
     """
     if hasattr(system, "loss"):
         return system.loss(features, genes, label)
@@ -170,19 +170,19 @@ def loss_of(
 
 
 def require_modalities(config: ModelConfig, wanted: str) -> None:
-    """Refuse to make a system for other halves than it reads.
+    """Refuse a model whose halves are not those that its system reads.
 
     Parameters
     ----------
     config
-        Of the model.
+        The model's configuration.
     wanted
         Halves that the system reads.
 
     Raises
     ------
     ConfigError
-        If the model has others.
+        If the model has other halves.
     """
     if config.modalities != wanted:
         problem = f"the system {config.system!r} reads {wanted}, not {config.modalities}"

@@ -1,8 +1,8 @@
-"""Plugins: what can be exchanged, who brings it, and what failed to load.
+"""Plugins: which components can be replaced, who provides them, and what failed to load.
 
-A plugin is a module or object that a distribution names in the entry-point group `gimp_plugin`; its
-functions marked with `hookimpl` implement the hooks of `gimp_plugin.plugins.hookspecs`. What its
-components must offer stands in `gimp_plugin.plugins.protocols`; `gimp_plugin.testing` tries it.
+A plugin is a module or object that a distribution names in the entry-point group `gimp_plugin`. Its
+functions marked with `hookimpl` implement the hooks of `gimp_plugin.plugins.hookspecs`.
+`gimp_plugin.plugins.protocols` specifies its components, and `gimp_plugin.testing` tests them.
 """
 
 from __future__ import annotations

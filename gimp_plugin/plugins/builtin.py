@@ -1,4 +1,4 @@
-"""Our own components, registered like anybody else's: by an entry point and a hook."""
+"""The package's own components, registered like any plugin's, by an entry point and hooks."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SYSTEMS: tuple[ComponentRow, ...] = tuple(
         ),
     )
 )
-"""Systems of the comparison."""
+"""Systems that GiMP is compared with."""
 
 COMPONENTS: tuple[ComponentRow, ...] = (
     (
@@ -210,7 +210,7 @@ COMMANDS = (
     *("pretrain", "finetune", "predict", "evaluate", "explain", "export", "benchmark", "demo"),
     *("report", "view", "info", "verify", "config", "plugins", "doctor"),
 )
-"""Names of our commands, which no plugin can take."""
+"""Names of the package's own commands, which no plugin can use."""
 
 
 @hookimpl

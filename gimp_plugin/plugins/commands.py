@@ -1,4 +1,4 @@
-"""A command that a plugin adds to `gimp`: known by its name and not imported yet."""
+"""A command that a plugin adds to `gimp`: registered by name, imported when it is run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Command:
     summary
         One line for `gimp --help`.
     origin
-        Plugin that brought it.
+        Plugin that provides it.
     """
 
     name: str
@@ -43,9 +43,9 @@ def parse_command(row: object, origin: Origin) -> Command:
     Parameters
     ----------
     row
-        What the plugin yielded.
+        Row from the plugin.
     origin
-        Plugin that yielded it.
+        The plugin.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def parse_command(row: object, origin: Origin) -> Command:
     Raises
     ------
     ValueError
-        If the row is not three strings, holds no import string, or its name cannot be typed.
+        If the row is not three strings, has no import string, or its name is not a valid command.
     """
     expected = "a command is (name, 'module:attribute', summary)"
     name, target, summary = texts_of(row, expected, n_texts=3)

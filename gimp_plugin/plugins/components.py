@@ -1,4 +1,4 @@
-"""What a plugin registers: a name, what kind of part it is, and where to import it from."""
+"""Components as a plugin registers them: kind, name, and where to import them from."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ KINDS = (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Entry point that something came from, and the distribution that declares it."""
+    """Entry point of a plugin, and the distribution that declares it."""
 
     entry_point: str
     distribution: str
     version: str
 
     def __str__(self) -> str:
-        """Name both, as error messages do."""
+        """Entry point and distribution, as in error messages."""
         return f"{self.entry_point!r} of {self.distribution} {self.version}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One exchangeable part, known by kind and name and not imported yet.
+    """One replaceable part, registered by kind and name, not imported yet.
 
     Parameters
     ----------
     kind
         One of `KINDS`.
     name
-        What users type.
+        Name that users type.
     target
         Import string, `"module:attribute"`; the attribute may be dotted.
     summary
         One line for `gimp plugins`.
     origin
-        Plugin that brought it.
+        Plugin that provides it.
     """
 
     kind: str
@@ -95,7 +95,7 @@ class PluginFailure:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Part what a user typed at its first colon.
+    """Split a name that a user typed at its first colon.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def split_name(text: str) -> tuple[str, str]:
 
     Returns
     -------
-    Name of the registered component, and its argument, empty where there is none.
+    Name of the registered component, and its argument, empty if there is none.
 
     Examples
     --------
@@ -121,9 +121,9 @@ def parse_row(row: object, origin: Origin) -> Component:
     Parameters
     ----------
     row
-        What the plugin yielded.
+        Row from the plugin.
     origin
-        Plugin that yielded it.
+        The plugin.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def parse_row(row: object, origin: Origin) -> Component:
     Raises
     ------
     ValueError
-        If the row is not four strings, names an unknown kind or holds no import string.
+        If the row is not four strings, names an unknown kind or has no import string.
     """
     kind, name, target, summary = texts_of(
         row, "a component is (kind, name, 'module:attribute', summary)", n_texts=4
@@ -147,25 +147,25 @@ def parse_row(row: object, origin: Origin) -> Component:
 
 
 def texts_of(row: object, expected: str, *, n_texts: int) -> tuple[str, ...]:
-    """Give the texts of a row.
+    """Check that a row consists of a number of strings.
 
     Parameters
     ----------
     row
-        What the plugin yielded.
+        Row from the plugin.
     expected
-        What a row is, for the message.
+        Description of a correct row, for the message.
     n_texts
-        How many texts it has.
+        Number of strings in a correct row.
 
     Returns
     -------
-    The texts.
+    The strings.
 
     Raises
     ------
     ValueError
-        If it is anything else.
+        If the row is anything else.
     """
     if (
         not isinstance(row, (tuple, list))
@@ -182,14 +182,14 @@ def check_target(title: str, name: str, target: str) -> None:
     Parameters
     ----------
     title
-        What it is a row of, for the message.
+        Description of the row, for the message.
     name, target
-        Of the row.
+        Name and import string of the row.
 
     Raises
     ------
     ValueError
-        If either is not what it should be.
+        If the name is empty or the import string is not `module:attribute`.
     """
     module, colon, attribute = target.partition(":")
     if not (name and module and colon and attribute):

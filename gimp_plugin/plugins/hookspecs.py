@@ -1,4 +1,4 @@
-"""Hooks that a plugin may implement, and the two markers that tie both sides together."""
+"""Hooks that a plugin may implement, and the markers of their specification and implementation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pluggy
 PROJECT = "gimp_plugin"
 
 API_VERSION = 1
-"""Of hooks and protocols; a plugin that needs a later one says so: `gimp_api = 2`."""
+"""Version of hooks and protocols; a plugin that needs a later one sets, e.g., `gimp_api = 2`."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -21,11 +21,11 @@ CommandRow = tuple[str, str, str]
 
 @hookspec
 def gimp_components() -> Iterable[ComponentRow]:  # type: ignore[empty-body]  # a specification
-    """Name the components that this plugin brings.
+    """Name the components that this plugin provides.
 
-    Give one row a component: its kind (one of `gimp_plugin.plugins.KINDS`), the name that users
+    Return one row per component: its kind (one of `gimp_plugin.plugins.KINDS`), the name that users
     type, an import string `"module:attribute"`, and a summary of one line. That module is imported
-    when the component is first used, so keep torch out of the plugin's own module.
+    when the component is first used, so do not import torch in the plugin's own module.
     """
 
 
@@ -33,23 +33,23 @@ def gimp_components() -> Iterable[ComponentRow]:  # type: ignore[empty-body]  # 
 def gimp_commands() -> Iterable[CommandRow]:  # type: ignore[empty-body]  # a specification
     """Name the commands that this plugin adds to `gimp`.
 
-    Give one row a command: its name, the import string of a `click.Command`, and the summary that
-    `gimp --help` shows. That module is imported when the command is run.
+    Return one row per command: its name, the import string of a `click.Command`, and the summary
+    that `gimp --help` shows. That module is imported when the command is run.
     """
 
 
 @hookspec
 def gimp_slide_done(slide_id: str, bag: Path, n_patches: int) -> None:
-    """Hear that the bag of a slide was made and is complete.
+    """Receive the news that the bag of a slide is complete.
 
     Parameters
     ----------
     slide_id
         The slide.
     bag
-        Its file.
+        File of the bag.
     n_patches
-        Patches in it.
+        Number of patches in it.
     """
 
 
@@ -57,14 +57,14 @@ def gimp_slide_done(slide_id: str, bag: Path, n_patches: int) -> None:
 def gimp_epoch_done(
     stage: str, epoch: int, n_epochs: int, metrics: Mapping[str, float], run: Path
 ) -> None:
-    """Hear that an epoch of a training is over and its checkpoint written.
+    """Receive the news that an epoch of a training is over and its checkpoint written.
 
     Parameters
     ----------
     stage
-        `genes`, `pretrain` or `finetune`; another trainer may have others.
+        `genes`, `pretrain` or `finetune`; a plugin's trainer may have other stages.
     epoch, n_epochs
-        Its number, counted from 1, and how many there are at most.
+        Number of the epoch, counted from 1, and the largest number of epochs.
     metrics
         Losses and validation metrics of the epoch by name; a copy.
     run

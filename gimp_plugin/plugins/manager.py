@@ -1,7 +1,7 @@
-"""Find the plugins that are installed, and load each without letting it hurt the others.
+"""Find the installed plugins, and load each so that its failure does not affect the others.
 
-pluggy's own `load_setuptools_entrypoints` stops at the first plugin that fails to import and skips
-a second one of the same name without a word, so the entry points are walked here.
+pluggy's `load_setuptools_entrypoints` stops at the first plugin that fails to import and silently
+skips a second plugin of the same name, so this module goes through the entry points itself.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ class Loaded:
     Parameters
     ----------
     manager
-        Holds the plugins that are usable.
+        Manager of the usable plugins.
     origins
-        Where each of them came from, by the plugin's name.
+        Origin of each usable plugin, by its name.
     failures
-        Those that are not usable, and why.
+        Plugins that are not usable, and why.
     disabled
-        Those that `GIMP_DISABLE_PLUGINS` blocks.
+        Plugins that `GIMP_DISABLE_PLUGINS` blocks.
     seconds
-        How long each took to import, those that failed included.
+        Import time of each plugin, including those that failed.
     """
 
     manager: pluggy.PluginManager
@@ -56,16 +56,16 @@ class Loaded:
 
 
 def load_plugins() -> Loaded:
-    """Load every plugin of the entry-point group, each guarded.
+    """Load every plugin of the entry-point group, catching the errors of each.
 
-    A plugin is usable when its module imports, it needs no later version of the interface than
-    ours, each of its hooks exists and takes the arguments that the specification has, and no other
-    plugin bears its name. Ours keeps its name; of two others with one name neither is loaded, since
-    which comes first depends on `sys.path`.
+    A plugin is usable if its module can be imported, it does not need a later version of the
+    interface than ours, its hooks exist and take only arguments of the specification, and no other
+    plugin has its name. Ours keeps its name. Of two other plugins with the same name neither is
+    loaded, because which comes first depends on `sys.path`.
 
     Returns
     -------
-    The usable plugins, in the order ours, then by name, and what became of the others.
+    The usable plugins, ours first, then by name, and the failures of the others.
     """
     loaded = Loaded(new_manager(), {}, [], [], {})
     found = [(origin_of(entry), entry) for entry in entry_points(group=GROUP)]
@@ -82,14 +82,14 @@ def load_plugins() -> Loaded:
 
 
 def new_manager() -> pluggy.PluginManager:
-    """Give a plugin manager that knows our hooks and no plugin."""
+    """Make a plugin manager with our hooks and without plugins."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
 
 def origin_of(entry: EntryPoint) -> Origin:
-    """Say which distribution declares an entry point."""
+    """Find which distribution declares an entry point."""
     name, version = (entry.dist.name, entry.dist.version) if entry.dist else ("unknown", "unknown")
     return Origin(entry_point=entry.name, distribution=name, version=version)
 
@@ -100,7 +100,7 @@ def is_ours(origin: Origin) -> bool:
 
 
 def implementations(loaded: Loaded, hook: str) -> Iterator[tuple[Origin, Callable[..., object]]]:
-    """Each plugin's function for a hook, ours first, then in the order of the plugins' names.
+    """Each plugin's function for a hook, ours first, then by plugin name.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def implementations(loaded: Loaded, hook: str) -> Iterator[tuple[Origin, Callabl
 
     Yields
     ------
-    Where it comes from, and the function: called with the hook's arguments by name, it gets those
-    that it takes.
+    Origin of the plugin, and the function: call it with all the hook's arguments by name; it gets
+    those that it takes.
     """
     found = {one.plugin_name: one for one in getattr(loaded.manager.hook, hook).get_hookimpls()}
     for name, origin in loaded.origins.items():
@@ -121,14 +121,14 @@ def implementations(loaded: Loaded, hook: str) -> Iterator[tuple[Origin, Callabl
 
 
 def _called(implementation: pluggy.HookImpl, **values: object) -> object:
-    """Call a plugin's function with those of the values that it takes."""
+    """Call a plugin's function with only the values that it takes."""
     return implementation.function(*(values[name] for name in implementation.argnames))
 
 
 def _without_disabled(
     found: list[tuple[Origin, EntryPoint]], loaded: Loaded
 ) -> list[tuple[Origin, EntryPoint]]:
-    """Leave out what GIMP_DISABLE_PLUGINS names, by entry point or by distribution."""
+    """Leave out plugins that GIMP_DISABLE_PLUGINS names, by entry point or by distribution."""
     blocked = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
     known = {name for origin, _ in found for name in (origin.entry_point, origin.distribution)}
     for name in sorted(blocked - known):
@@ -143,7 +143,7 @@ def _without_disabled(
 
 
 def _clash(origin: Origin, bearers: list[Origin]) -> str | None:
-    """Say who else bears the plugin's name, unless it is ours."""
+    """Describe which other plugins have the same name; None if there are none or it is ours."""
     others = [str(other) for other in bearers if other != origin]
     if not others or is_ours(origin):
         return None
@@ -152,7 +152,7 @@ def _clash(origin: Origin, bearers: list[Origin]) -> str | None:
 
 
 def _register(loaded: Loaded, origin: Origin, entry: EntryPoint) -> str | None:
-    """Import one plugin and register it; the reason if that is not possible."""
+    """Import and register one plugin; return the reason if that is not possible."""
     start = time.monotonic()
     try:
         plugin = entry.load()
@@ -168,12 +168,12 @@ def _register(loaded: Loaded, origin: Origin, entry: EntryPoint) -> str | None:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Type and message of an error that a plugin raised."""
+    """Type and message of a plugin's error, in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _too_new(plugin: object) -> str | None:
-    """Say that a plugin needs a later version of the interface than this one."""
+    """Describe that a plugin needs a later version of the interface; None if it does not."""
     wanted = getattr(plugin, API, hookspecs.API_VERSION)
     if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
         return f"{API} = {wanted!r}, expected a whole number from 1"
@@ -186,7 +186,7 @@ def _too_new(plugin: object) -> str | None:
 
 
 def _fault(plugin: object) -> str | None:
-    """Say what is wrong with a plugin's hooks, tried in a manager of its own."""
+    """Describe what is wrong with a plugin's hooks, tried in a separate manager, if anything."""
     trial = new_manager()
     specified = set(vars(trial.hook))
     trial.register(plugin)

@@ -1,7 +1,7 @@
-"""What a component of each kind must offer; `gimp_plugin.testing` tries whether it does.
+"""What a component of each kind must provide; `gimp_plugin.testing` checks whether it does.
 
-A component is a function (`...Maker`) of the configuration, but for gene groupings, which are the
-function, and feature readers, which are objects. Parts of a model are modules of torch.
+Most components are functions of the configuration that make an object (`...Maker`). Gene groupings
+are the function itself, and feature readers are objects. Parts of a model are torch modules.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class PatchEncoder(Protocol):
-    """What turns patches into features.
+    """Network that turns patches into features.
 
-    `name` and `weights_sha256` identify the bags: they must differ where the features do.
+    `name` and `weights_sha256` identify bags: encoders that give other features must differ here.
     """
 
     @property
@@ -37,7 +37,7 @@ class PatchEncoder(Protocol):
 
     @property
     def dim(self) -> int:
-        """Features of a patch."""
+        """Number of features of a patch."""
         ...
 
     @property
@@ -47,7 +47,7 @@ class PatchEncoder(Protocol):
 
     @property
     def mpp(self) -> float:
-        """Resolution that it is used at, microns per pixel."""
+        """Resolution at which the network is used, in microns per pixel."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class PatchEncoder(Protocol):
 
     @property
     def preprocessing(self) -> str:
-        """What the network does to the pixels first."""
+        """Preprocessing of the pixels, which is part of the network, in words."""
         ...
 
     def module(self) -> nn.Module:
@@ -71,7 +71,7 @@ class PatchEncoder(Protocol):
 
 
 class PatchEncoderMaker(Protocol):
-    """Component of the kind `patch-encoder`; that of a family also takes `argument`."""
+    """Component of the kind `patch-encoder`; a family of encoders also takes `argument`."""
 
     def __call__(self, *, weights: Path | None, offline: bool) -> PatchEncoder:
         """Find the weights, or raise; the network is built later."""
@@ -79,10 +79,10 @@ class PatchEncoderMaker(Protocol):
 
 
 class GeneEncoder(Protocol):
-    """Module that gives CLS_ge of standardised expression.
+    """Module that computes CLS_ge from standardised expression.
 
-    It may also have `encode_tokens(genes)`, which gives CLS_ge and the tokens that it was made of,
-    (batch, token, dim), and belongs to the `forward` of its own class.
+    It may also have `encode_tokens(genes)`, which returns CLS_ge and the tokens it was computed
+    from, shape (batch, token, dim). The class that defines `forward` must define it.
     """
 
     dim: int
@@ -96,15 +96,15 @@ class GeneEncoderMaker(Protocol):
     """Component of the kind `gene-encoder`."""
 
     def __call__(self, config: ModelConfig, *, n_genes: int) -> GeneEncoder:
-        """Make the encoder; its `dim` is that of the configuration."""
+        """Make the encoder; its `dim` must be that of the configuration."""
         ...
 
 
 class Aggregator(Protocol):
-    """Module that gives CLS_img of the patches of a case, and the patches that are asked for.
+    """Module that computes CLS_img from the patches of a case, and the patches that are wanted.
 
-    It may also have `stream(tokens, sizes)` and `plan(valid, *, slide, rows, masked)`, which belong
-    to the `forward` of its own class.
+    It may also have `stream(tokens, sizes)` and `plan(valid, *, slide, rows, masked)`. The class
+    that defines `forward` must define them.
     """
 
     dim: int
@@ -119,9 +119,9 @@ class Aggregator(Protocol):
     ) -> tuple[Tensor, Tensor]:
         """Aggregate tokens (batch, patch, dim) to (batch, dim) and (rows, dim).
 
-        `valid` is True for patches that exist: the others change nothing, and a case may have none.
-        `slide` is the slide of each patch. `rows` is True for patches that are wanted besides
-        CLS_img, of all cases one after the other; None wants none.
+        `valid` is True for patches that exist; the others must have no effect, and a case may have
+        no patches. `slide` is the slide of each patch. `rows` is True for patches to return besides
+        CLS_img, case after case; None for none.
         """
         ...
 
@@ -130,12 +130,12 @@ class AggregatorMaker(Protocol):
     """Component of the kind `aggregator`."""
 
     def __call__(self, config: ModelConfig) -> Aggregator:
-        """Make the aggregator; its `dim` is that of the configuration."""
+        """Make the aggregator; its `dim` must be that of the configuration."""
         ...
 
 
 class Fusion(Protocol):
-    """Module that makes one embedding of the two halves of a case."""
+    """Module that combines the two halves of a case into one embedding."""
 
     out_dim: int
 
@@ -144,7 +144,7 @@ class Fusion(Protocol):
     ) -> Tensor:
         """Fuse halves, each (batch, dim) or None, to (batch, out_dim).
 
-        What stands in the row of a case without that half changes nothing.
+        The row of a case that lacks a half must have no effect.
         """
         ...
 
@@ -158,7 +158,7 @@ class FusionMaker(Protocol):
 
 
 class Head(Protocol):
-    """Module that gives logits of the fused embedding."""
+    """Module that computes logits from the fused embedding."""
 
     def __call__(self, embedding: Tensor) -> Tensor:
         """Classify embeddings, shape (batch, in_dim), to (batch, class)."""
@@ -174,18 +174,18 @@ class HeadMaker(Protocol):
 
 
 class System(Protocol):
-    """Module that classifies one case by itself, from the halves that the model has.
+    """Module that classifies one case at a time, from the halves that the model has.
 
-    It may also have `loss(features, genes, label)`, the scalar that is minimised in training, by
-    default the cross-entropy; label is a class index, shape (). With `attend(features)`, attention
-    of shape (head, patch), it can be drawn on slides. One that groups genes has `genes_per_group`.
+    It may also have `loss(features, genes, label)`, the scalar to minimise in training; label is a
+    class index, shape (). The default is the cross-entropy. With `attend(features)`, attention of
+    shape (head, patch), it can be drawn on slides. One that groups genes has `genes_per_group`.
     """
 
     def __call__(self, features: Tensor | None, genes: Tensor | None) -> Tensor:
         """Give logits (class,) of a case with features (patch, feature) and genes (gene,).
 
-        A half is None where the model, not the case, lacks it. There is at least one patch, those
-        of all slides one after the other, and no padding.
+        A half is None if the model, not the case, lacks it. Patches come slide after slide, at
+        least one, without padding.
         """
         ...
 
@@ -196,16 +196,16 @@ class SystemMaker(Protocol):
     def __call__(
         self, config: ModelConfig, *, feature_dim: int, n_genes: int, n_classes: int
     ) -> System:
-        """Make the system for `config.modalities`, or raise ConfigError if it is not for these.
+        """Make the system for `config.modalities`, or raise ConfigError if it does not read these.
 
-        Sizes of a half that the model lacks are of no account. Neighbouring genes are those that
-        the gene grouping brought together.
+        Sizes of a half that the model lacks do not matter. The genes are in the order of the gene
+        grouping.
         """
         ...
 
 
 class GeneGrouping(Protocol):
-    """Component of the kind `gene-grouping`; it may take `**context` for what it does not use."""
+    """Component of the kind `gene-grouping`; `**context` may collect arguments it does not use."""
 
     def __call__(
         self,
@@ -219,13 +219,13 @@ class GeneGrouping(Protocol):
         """Order the genes: entry i is the index of the gene that is read at place i.
 
         `genes` is `var` of the cohort, `expression` the standardised values of the training cases,
-        shape (case, gene), and `argument` what stands behind the colon of the name.
+        shape (case, gene), and `argument` the text after the colon of the name.
         """
         ...
 
 
 class FeatureReader(Protocol):
-    """Component of the kind `feature-reader`, as a `gimp_plugin.storage.bags.layout.Layout` is."""
+    """Component of the kind `feature-reader`, e.g. a `gimp_plugin.storage.bags.layout.Layout`."""
 
     @property
     def name(self) -> str:
@@ -238,19 +238,19 @@ class FeatureReader(Protocol):
         ...
 
     def opened(self, path: Path, /) -> AbstractContextManager[Any]:
-        """Open a file safely; what it gives goes to the other functions."""
+        """Open a file safely; the other methods get the opened file."""
         ...
 
     def claims(self, file: Any, /) -> bool:
-        """Tell whether an opened file is of this layout, by its looks."""
+        """Tell whether an opened file seems to have this layout."""
         ...
 
     def look(self, path: Path, file: Any, /) -> BagInfo:
-        """Tell its shape and what it says of itself; no feature is read."""
+        """Read its shape and metadata, but no features."""
         ...
 
     def rows(self, info: BagInfo, file: Any, start: int, stop: int | None, /) -> NDArray[Any]:
-        """Features from a first row up to a last, (patch, dim)."""
+        """Features of the rows from `start` to before `stop` (None: to the end), (patch, dim)."""
         ...
 
     def corners(self, info: BagInfo, file: Any, /) -> NDArray[Any]:
@@ -259,30 +259,30 @@ class FeatureReader(Protocol):
 
 
 class Trainer(Protocol):
-    """What trains a model, which it changes in place; metrics of each stage by its name.
+    """Trains a model in place; each method returns the metrics of its stages by name.
 
-    Of a stage, `metrics.json` holds `chosen_epoch` and `epochs`, a table of numbers for each; that
-    of `finetune` may hold a `calibration` with a `temperature`.
+    The metrics of a stage in `metrics.json` are `chosen_epoch` and `epochs`, a table of numbers per
+    epoch; those of `finetune` may include a `calibration` with a `temperature`.
     """
 
     def pretrain_genes(self, model: GimpModel, material: Material) -> dict[str, Any]:
-        """Train the gene encoder by the labels; nothing for a model without genes."""
+        """Train the gene encoder on the labels; do nothing for a model without genes."""
         ...
 
     def pretrain(self, model: GimpModel, material: Material) -> dict[str, Any]:
-        """Train the image half; nothing for a model without slides.
+        """Train the image half; do nothing for a model without slides.
 
-        Where a user asks for it, some training cases have no label: theirs is -1.
+        If the user asks for it, there are training cases without a label; their label is -1.
         """
         ...
 
     def finetune(
         self, model: GimpModel, material: Material, *, frozen_genes: bool
     ) -> dict[str, Any]:
-        """Train the classifier; a frozen gene encoder stays as it is.
+        """Train the classifier; a frozen gene encoder must not change.
 
-        Where the configuration names a system, the model is a
-        `gimp_plugin.models.system.SystemModel`, and nothing was trained before.
+        If the configuration names a system, the model is a
+        `gimp_plugin.models.system.SystemModel`, and no stage was trained before.
         """
         ...
 
@@ -290,11 +290,11 @@ class Trainer(Protocol):
 class TrainerMaker(Protocol):
     """Component of the kind `trainer`.
 
-    It may have an attribute `pairs`: True says that `pretrain` learns from pairs of slides and
-    genes and from no label, and trains the gene encoder, too. `pretrain_genes` is then not called
+    It may have an attribute `pairs`: True means that `pretrain` learns from pairs of slides and
+    genes, without labels, and also trains the gene encoder. Then `pretrain_genes` is not called
     before it, and the gene encoder is not frozen after it.
     """
 
     def __call__(self, config: GimpConfig, tools: Tools) -> Trainer:
-        """Make the trainer: device, run folder, seed and the other processes are in `tools`."""
+        """Make the trainer; `tools` holds device, run folder, seed and the other processes."""
         ...

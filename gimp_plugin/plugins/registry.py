@@ -1,4 +1,4 @@
-"""What the plugins bring, by name: the one place where a typed name becomes an object."""
+"""Components and commands by name: the one place where a typed name becomes an object."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gimp_plugin.plugins.manager import (
 )
 
 SLOW_S = 1.0
-"""Seconds of import after which a plugin is told to be slow: every command waits for it."""
+"""Seconds of import above which a plugin is reported as slow, since every command waits for it."""
 
 Row = TypeVar("Row", Component, Command)
 
@@ -28,22 +28,22 @@ logger = logging.getLogger(__name__)
 
 
 class Registry:
-    """Components and commands that the installed plugins bring.
+    """Components and commands that the installed plugins provide.
 
     Parameters
     ----------
     components
-        Those that can be used; no two of one kind and name.
+        Usable components; no two have the same kind and name.
     commands
-        Commands that can be run, ours among them; no two of one name.
+        Usable commands, including ours; no two have the same name.
     failures
-        Plugins and components that cannot, and why.
+        Plugins, components and commands that are not usable, and why.
     disabled
         Plugins that the user blocked.
     seconds
-        How long each plugin took to import.
+        Import time of each plugin.
     loaded
-        The plugins themselves, for the hooks that are called while work is done.
+        The plugins themselves, for the hooks that are called during work.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Registry:
         return {origin: taken for origin, taken in self.seconds.items() if taken > SLOW_S}
 
     def names(self, kind: str) -> list[str]:
-        """Names of one kind's components, sorted."""
+        """Names of the components of one kind, sorted."""
         return [component.name for component in self.components if component.kind == kind]
 
     def component(self, kind: str, name: str) -> Component:
@@ -89,7 +89,7 @@ class Registry:
         Raises
         ------
         ConfigError
-            If no usable plugin brings it; plugins that failed are named in the hint.
+            If no usable plugin provides it; the hint names plugins that failed.
         """
         for component in self.components:
             if (component.kind, component.name) == (kind, name):
@@ -110,7 +110,7 @@ class Registry:
 
         Returns
         -------
-        What the component's import string points at.
+        The object that the component's import string names.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Registry:
         return imported(self.component(kind, name))
 
     def _hint(self, known: list[str]) -> str:
-        """Say what there is, and which plugins are missing from it."""
+        """List the known names, and the plugins that failed or are disabled."""
         parts = [f"known are {listed(known, limit=20)}"] if known else []
         parts += [str(failure) for failure in self.failures]
         parts += [f"plugin {origin} is disabled" for origin in self.disabled]
@@ -132,7 +132,7 @@ class Registry:
 
 
 def imported(row: Component | Command) -> Any:
-    """Import what a plugin named.
+    """Import a component or command.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def imported(row: Component | Command) -> Any:
 
     Returns
     -------
-    What its import string points at.
+    The object that its import string names.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def imported(row: Component | Command) -> Any:
 
 @functools.cache
 def registry() -> Registry:
-    """Load the plugins, once a process.
+    """Load the plugins, once per process.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def registry() -> Registry:
         seconds=loaded.seconds,
         loaded=loaded,
     )
-    found.failures += failures  # the clashes are known when both are through
+    found.failures += failures  # only now, because both generators have added the clashes
     for failure in found.failures:
         logger.debug("%s", failure)
     for origin, seconds in found.slow.items():
@@ -188,7 +188,7 @@ def _rows(
     parse: Callable[[object, Origin], Row],
     failures: list[PluginFailure],
 ) -> Iterator[Row]:
-    """Ask each plugin for its rows; what cannot be had becomes a failure."""
+    """Ask each plugin for its rows; an error or an invalid row becomes a failure."""
     for origin, implementation in implementations(loaded, hook):
         try:
             rows = list(cast("Iterable[object]", implementation()))
@@ -204,7 +204,7 @@ def _rows(
 
 
 def _without_clashes(rows: list[Row], failures: list[PluginFailure]) -> Iterator[Row]:
-    """Leave out what another plugin brings too, by the same name; ours stays."""
+    """Leave out rows that another plugin also provides under the same name; ours stay."""
     for row in rows:
         rivals = [other for other in rows if other.title == row.title and other is not row]
         if not rivals or is_ours(row.origin):

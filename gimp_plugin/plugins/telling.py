@@ -1,6 +1,6 @@
-"""Telling the plugins how the work comes on; it goes on whatever they do with it.
+"""Telling the plugins about progress; the work continues even if a plugin fails.
 
-Called in the main process only. A function that raises is a warning that names its plugin.
+Called in the main process only. If a plugin's function raises, a warning names the plugin.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def tell_slide(slide_id: str, *, bag: Path, n_patches: int) -> None:
-    """Tell that the bag of a slide was made.
+    """Tell the plugins that the bag of a slide is complete.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def tell_slide(slide_id: str, *, bag: Path, n_patches: int) -> None:
 def tell_epoch(
     stage: str, epoch: int, *, n_epochs: int, metrics: Mapping[str, float], run: Path
 ) -> None:
-    """Tell that an epoch is over.
+    """Tell the plugins that an epoch is over.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def tell_epoch(
 
 
 def _tell(hook: str, **values: object) -> None:
-    """Call every plugin's function; dictionaries are copied for each."""
+    """Call every plugin's function; each gets its own copy of dictionaries."""
     loaded = registry().loaded
     if loaded is None:
         return

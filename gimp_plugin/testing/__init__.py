@@ -1,7 +1,8 @@
-"""Conformance kit: whether a component does what `gimp_plugin.plugins.protocols` asks of its kind.
+"""Conformance kit: check that a component meets the protocol of its kind.
 
-For the tests of a plugin: each function takes what the plugin registers, tries it at small odd
-sizes on the CPU, and raises an `AssertionError` that says what is wrong. They need no test runner:
+The protocols are in `gimp_plugin.plugins.protocols`. For the tests of a plugin: each function takes
+a registered component, tries it with small odd sizes on the CPU, and raises an `AssertionError`
+that says what is wrong. No test runner is needed:
 
     from gimp_plugin.testing import check_aggregator
 
@@ -45,4 +46,4 @@ CHECKS: dict[str, Callable[..., None]] = {
     "gene-grouping": check_gene_grouping,
     "feature-reader": check_feature_reader,
 }
-"""The check of each kind."""
+"""The check for each kind of component."""

@@ -26,12 +26,12 @@ from gimp_plugin.testing.claims import (
 from gimp_plugin.testing.parts import require_dim
 
 LENGTHS = (11, 1, 6, 0)
-"""Patches of each case; the last has no slide."""
+"""Number of patches of each case; the last case has no slide."""
 FEATURE_DIM = 5
 
 
 class Bags:
-    """A padded batch of bags, and the patches of them that are wanted.
+    """A padded batch of bags, some of whose patches are wanted.
 
     Parameters
     ----------
@@ -64,9 +64,9 @@ def check_aggregator(make: AggregatorMaker, *, config: ModelConfig | None = None
     Parameters
     ----------
     make
-        What is registered: called with the configuration.
+        The registered component, called with the configuration.
     config
-        Of the model; a small one by default.
+        The model's configuration; a small model by default.
     """
     config = config or small_config()
     aggregator = made(lambda: make(config)).eval()
@@ -82,7 +82,7 @@ def check_aggregator(make: AggregatorMaker, *, config: ModelConfig | None = None
 
 
 def _check_shapes(aggregator: Any, bags: Bags, dim: int) -> None:
-    """CLS_img of each case, and the wanted patches one after the other."""
+    """Check the shapes of CLS_img and of the wanted patches."""
     found = bags.call(aggregator)
     pair = isinstance(found, tuple) and len(found) == 2
     require(pair, "it gave no pair of CLS_img and the wanted patches")
@@ -94,7 +94,7 @@ def _check_shapes(aggregator: Any, bags: Bags, dim: int) -> None:
 
 
 def _check_batch(aggregator: Any, bags: Bags) -> None:
-    """Padding is not read, and a case is the same alone as among others."""
+    """Check that padding is not read, and that a case gives the same alone as in a batch."""
     together = bags.call(aggregator)
     loud = torch.where(bags.valid[..., None], bags.tokens, LOUD * draw(*bags.tokens.shape))
     require_close(bags.call(aggregator, loud), together, "what stands in padding is read")
@@ -107,7 +107,7 @@ def _check_batch(aggregator: Any, bags: Bags) -> None:
 
 @torch.no_grad()
 def _check_in_model(aggregator: Any, config: ModelConfig) -> None:
-    """Its `plan` and `stream`, where it has them, give what `forward` gives."""
+    """Check that its `plan` and `stream`, if it has them, give the same as `forward`."""
     model = GimpModel(
         gene_encoder=None,
         patches=made(lambda: PatchEmbedding(FEATURE_DIM, config.dim)),

@@ -1,4 +1,4 @@
-"""What is asked of every module: its seeds, its weights on disk, its gradient."""
+"""Checks of every module: its seeds, its weights on disk, its gradient."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ SMALL = {
     "model.convolution_taps": 3,
 }
 RTOL, ATOL = 1e-3, 1e-4
-"""What the order of sums may change in float32."""
+"""Tolerance for another order of sums in float32."""
 LOUD = 1e3
-"""Size of what stands where nothing should be read."""
+"""Size of values in places that should not be read."""
 
 Called = Callable[[Any], Sequence[Tensor]]
 
 
 def require(holds: object, problem: str) -> None:
-    """Raise where a claim does not hold.
+    """Raise an error if a claim does not hold.
 
     Parameters
     ----------
     holds
-        Whether it does.
+        Whether the claim holds.
     problem
-        What is wrong if not.
+        What is wrong if it does not.
 
     Raises
     ------
     AssertionError
-        If it does not.
+        If the claim does not hold.
     """
     if not holds:
         raise AssertionError(problem)
 
 
 def small_config(**changes: object) -> ModelConfig:
-    """Configuration of a small model; `dim=8` changes a value."""
+    """Configuration of a small model; `dim=8`, for example, changes a value."""
     return load_preset(
         "recommended", SMALL | {f"model.{key}": changes[key] for key in changes}
     ).model
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Standard normal values, the same for a seed."""
+    """Standard normal values, determined by the seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def made(make: Callable[[], Any], *, seed: int = 0) -> Any:
-    """Make a module with seeded weights, as a training does."""
+    """Make a module with seeded weights, as in a training."""
     with seeded(seed, "weights"):
         module = make()
     kind = type(module).__name__
@@ -67,16 +67,16 @@ def made(make: Callable[[], Any], *, seed: int = 0) -> Any:
 
 
 def require_shape(found: object, shape: tuple[int, ...], what: str) -> None:
-    """Refuse what is no tensor of finite numbers of a shape.
+    """Refuse anything other than a tensor of finite floats of a given shape.
 
     Parameters
     ----------
     found
-        What a module gave.
+        Output of a module.
     shape
-        What was expected.
+        Expected shape.
     what
-        Its name, for the message.
+        Name of the output, for the message.
     """
     kind = type(found).__name__
     require(isinstance(found, Tensor), f"{what} is of type {kind}, expected a tensor")
@@ -95,7 +95,7 @@ def require_close(found: Sequence[Tensor], expected: Sequence[Tensor], claim: st
     found, expected
         Tensors of equal shapes.
     claim
-        What would make them equal.
+        What is wrong if they differ, for the message.
     """
     for one, other in zip(found, expected, strict=True):
         apart = (one - other).abs().max().item() if one.numel() else 0.0
@@ -106,12 +106,12 @@ def require_close(found: Sequence[Tensor], expected: Sequence[Tensor], claim: st
 
 
 def require_logits(found: Tensor, what: str) -> None:
-    """Refuse probabilities, which training would take the softmax of.
+    """Refuse probabilities instead of logits, because training would apply a softmax to them.
 
     Parameters
     ----------
     found
-        What stands for the logits, classes last.
+        The logits, classes last.
     what
         Their name, for the message.
     """
@@ -121,14 +121,14 @@ def require_logits(found: Tensor, what: str) -> None:
 
 
 def check_module(make: Callable[[], Any], call: Called) -> None:
-    """Check what holds for every module.
+    """Check what every module must fulfil.
 
     Parameters
     ----------
     make
-        Makes it.
+        Function that makes the module.
     call
-        Calls it, the same each time, and gives its outputs.
+        Function that calls the module, with the same inputs each time, and returns its outputs.
     """
     module = made(make)
     _check_seeds(module, make, call)
@@ -138,7 +138,7 @@ def check_module(make: Callable[[], Any], call: Called) -> None:
 
 
 def _check_seeds(module: nn.Module, make: Callable[[], Any], call: Called) -> None:
-    """Equal seeds make equal weights and, in training, equal outputs."""
+    """Check that equal seeds give equal weights and, in training mode, equal outputs."""
     again = made(make).state_dict()
     for name, one in module.state_dict().items():
         require(torch.equal(one, again[name]), f"one seed made two values of the weights {name!r}")
@@ -161,7 +161,7 @@ def _check_seeds(module: nn.Module, make: Callable[[], Any], call: Called) -> No
 
 
 def _check_weights(module: nn.Module, make: Callable[[], Any], call: Called) -> None:
-    """Weights go through a safetensors file, and decide the outputs."""
+    """Check that weights survive a safetensors file, and determine the outputs."""
     state = {name: one.contiguous() for name, one in module.state_dict().items()}
     try:
         stored = load(save(state))
@@ -176,7 +176,7 @@ def _check_weights(module: nn.Module, make: Callable[[], Any], call: Called) -> 
 
 
 def _check_gradient(module: nn.Module, call: Called) -> None:
-    """The gradient reaches every parameter, and is finite."""
+    """Check that the gradient reaches every parameter, and is finite."""
     module.eval()
     module.zero_grad()
     loss = sum((one * draw(*one.shape, seed=7)).sum() for one in call(module))
@@ -193,7 +193,7 @@ def _check_gradient(module: nn.Module, call: Called) -> None:
 
 @torch.no_grad()
 def _check_bf16(module: nn.Module, call: Called) -> None:
-    """It runs under autocast to bfloat16, as on a GPU."""
+    """Check that the module runs under autocast to bfloat16, as on a GPU."""
     module.eval()
     plain = call(module)
     try:

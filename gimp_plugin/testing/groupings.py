@@ -19,11 +19,11 @@ def check_gene_grouping(
     Parameters
     ----------
     grouping
-        What is registered.
+        The registered component.
     argument
-        What a user writes behind the colon of its name.
+        Text that a user writes after the colon of its name.
     genes
-        Table of the genes, `var` of a cohort; by default one that has every column that
+        Table of the genes, `var` of a cohort; by default a table with all columns that
         `gimp import-genes --gene-table` adds.
     """
     table = made_up_genes(31) if genes is None else genes
@@ -32,7 +32,7 @@ def check_gene_grouping(
 
 
 def made_up_genes(n_genes: int) -> pd.DataFrame:
-    """Table of genes with their names, biotypes and places."""
+    """Table of genes with their names, biotypes and positions."""
     numbers = np.random.default_rng(0).permutation(n_genes)
     return pd.DataFrame(
         {
@@ -46,7 +46,7 @@ def made_up_genes(n_genes: int) -> pd.DataFrame:
 
 
 def _check_order(grouping: GeneGrouping, genes: pd.DataFrame, argument: str) -> None:
-    """It gives a permutation, the same for a seed, and changes nothing."""
+    """Check that it gives a permutation, the same for one seed, and does not change its input."""
     ids = [str(name) for name in genes.index]
     values = np.random.default_rng(1).normal(size=(N_CASES, len(ids))).astype(np.float32)
     given_genes, given_values = genes.copy(), values.copy()

@@ -33,9 +33,9 @@ def check_gene_encoder(make: GeneEncoderMaker, *, config: ModelConfig | None = N
     Parameters
     ----------
     make
-        What is registered: called with the configuration and `n_genes`.
+        The registered component, called with the configuration and `n_genes`.
     config
-        Of the model; a small one by default.
+        The model's configuration; a small model by default.
     """
     config = config or small_config()
     for n_genes in (37, 1):
@@ -52,9 +52,9 @@ def check_head(make: HeadMaker, *, config: ModelConfig | None = None) -> None:
     Parameters
     ----------
     make
-        What is registered: called with the configuration, `in_dim` and `n_classes`.
+        The registered component, called with the configuration, `in_dim` and `n_classes`.
     config
-        Of the model; a small one by default.
+        The model's configuration; a small model by default.
     """
     config = config or small_config()
     embedding = draw(N_CASES, 13)
@@ -68,14 +68,14 @@ def check_head(make: HeadMaker, *, config: ModelConfig | None = None) -> None:
 
 
 def check_fusion(make: FusionMaker, *, config: ModelConfig | None = None) -> None:
-    """Check a fusion, for models of both halves and of either.
+    """Check a fusion, for models with both halves and with either half.
 
     Parameters
     ----------
     make
-        What is registered: called with the configuration.
+        The registered component, called with the configuration.
     config
-        Of the model; a small one by default.
+        The model's configuration; a small model by default.
     """
     config = config or small_config()
     for modalities in MODALITIES:
@@ -89,12 +89,12 @@ def require_dim(module: Any, config: ModelConfig) -> None:
 
 
 def _only(module: nn.Module, batch: Tensor) -> list[Tensor]:
-    """Outputs of a module that has one."""
+    """Outputs of a module with a single output."""
     return [module(batch)]
 
 
 def _check_rows(module: nn.Module, batch: Tensor, out_dim: int, *, what: str) -> None:
-    """One row a case, the same whatever else is in the batch; one case trains, too."""
+    """Check that each case has one row, independent of its batch, and that one case can train."""
     before = batch.clone()
     with torch.no_grad():
         together = module(batch)
@@ -110,7 +110,7 @@ def _check_rows(module: nn.Module, batch: Tensor, out_dim: int, *, what: str) ->
 
 
 def _check_fusion_of(make: FusionMaker, config: ModelConfig) -> None:
-    """Check the fusion of a model that has these halves."""
+    """Check the fusion of a model with the halves of the configuration."""
     has_slides = torch.tensor([True, True, False, True]) & config.has_slides
     has_genes = torch.tensor([True, False, True, True]) & config.has_genes
     cls_img = draw(4, config.dim, seed=1) if config.has_slides else None
@@ -142,10 +142,10 @@ def _check_fusion_of(make: FusionMaker, config: ModelConfig) -> None:
 
 
 def _loud(half: Tensor | None, has: Tensor) -> Tensor | None:
-    """A half with large values where a case lacks it."""
+    """A half with large values in the rows of cases that lack it."""
     return None if half is None else torch.where(has[:, None], half, LOUD * draw(*half.shape))
 
 
 def _row(half: Tensor | None, has: Tensor, case: int) -> Tensor | None:
-    """The half of one case; None where it lacks it."""
+    """The half of one case; None if the case lacks it."""
     return None if half is None or not has[case] else half[case : case + 1]

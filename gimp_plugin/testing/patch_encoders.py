@@ -18,16 +18,16 @@ N_PATCHES = 3
 def check_patch_encoder(
     make: Any, *, argument: str | None = None, weights: Path | None = None
 ) -> None:
-    """Check a patch encoder; it is asked to be offline.
+    """Check a patch encoder, in offline mode.
 
     Parameters
     ----------
     make
-        What is registered: a `gimp_plugin.plugins.protocols.PatchEncoderMaker`.
+        The registered component, a `gimp_plugin.plugins.protocols.PatchEncoderMaker`.
     argument
-        What a user writes behind the colon of a family's name; None for a single encoder.
+        Text that a user writes after the colon of a family's name; None for a single encoder.
     weights
-        File of weights, as `--weights` gives it.
+        File of weights, as for `--weights`.
     """
     given: dict[str, Any] = {} if argument is None else {"argument": argument}
     first, second = (make(weights=weights, offline=True, **given) for _ in range(2))
@@ -50,7 +50,7 @@ def check_patch_encoder(
 
 @torch.no_grad()
 def _check_features(network: Any, other: Any, patches: Tensor, *, dim: int) -> None:
-    """One vector a patch, the same in each network and whatever else is in the batch."""
+    """Check that each patch has one vector, the same in each network and in any batch."""
     before = patches.clone()
     features = network(patches)
     require_shape(features, (N_PATCHES, dim), "what it makes of patches")

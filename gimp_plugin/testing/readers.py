@@ -24,18 +24,18 @@ def check_feature_reader(
     features: ArrayLike,
     coords: ArrayLike | None = None,
 ) -> None:
-    """Check a reader of bags on a file whose content is known.
+    """Check a reader of bags on a file with known content.
 
     Parameters
     ----------
     reader
-        What is registered.
+        The registered component.
     example
-        A file, or folder, of its layout.
+        A file or folder of its layout.
     features
         The features in it, shape (patch, dim), at least 3 patches.
     coords
-        Corners of the patches in the unit that the file counts in; None where it has none.
+        Corners of the patches in the unit of the file; None if it has none.
     """
     expected = np.asarray(features)
     before = _bytes(example)
@@ -61,7 +61,7 @@ def check_feature_reader(
 def _check_info(
     reader: FeatureReader, info: BagInfo, example: Path, shape: tuple[int, ...]
 ) -> None:
-    """What it says of the file is true."""
+    """Check what it says about the file."""
     slide_id = example.name.removesuffix(reader.suffix)
     wanted: dict[str, Any] = {"path": example, "slide_id": slide_id}
     wanted |= {"n_patches": shape[0], "dim": shape[1]}
@@ -71,7 +71,7 @@ def _check_info(
 
 
 def _check_noise(reader: FeatureReader) -> None:
-    """A file that is none of its layout is not claimed, or refused with an error of ours."""
+    """Check that a file of another layout is not claimed, or refused with an error of ours."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"noise{reader.suffix}"
         for noise in NOISE:
@@ -87,7 +87,7 @@ def _check_noise(reader: FeatureReader) -> None:
 
 
 def _takes(reader: FeatureReader, path: Path) -> bool:
-    """Whether a reader makes a bag of a file."""
+    """Whether a reader accepts a file as a bag."""
     with reader.opened(path) as file:
         return reader.claims(file) and bool(reader.look(path, file))
 

@@ -30,14 +30,15 @@ Halves = tuple[Tensor | None, Tensor | None]
 
 
 def check_system(make: SystemMaker, *, config: ModelConfig | None = None) -> None:
-    """Check a system, for all halves that it can be made for.
+    """Check a system, with all halves that it can be made for.
 
     Parameters
     ----------
     make
-        What is registered: called with the configuration, `feature_dim`, `n_genes` and `n_classes`.
+        The registered component, called with the configuration, `feature_dim`, `n_genes` and
+        `n_classes`.
     config
-        Of the model; a small one by default.
+        The model's configuration; a small model by default.
     """
     config = config or small_config()
     tried = [_checked(make, replace(config, modalities=halves)) for halves in MODALITIES]
@@ -45,7 +46,7 @@ def check_system(make: SystemMaker, *, config: ModelConfig | None = None) -> Non
 
 
 def _checked(make: SystemMaker, config: ModelConfig) -> bool:
-    """Check the system of a model that has these halves; False if there is none."""
+    """Check the system of a model with these halves; False if it cannot be made for them."""
     for n_classes in (2, 5):
         maker = partial(make, config, feature_dim=FEATURE_DIM, n_genes=N_GENES, n_classes=n_classes)
         try:
@@ -66,7 +67,7 @@ def _halves(config: ModelConfig, n_patches: int) -> Halves:
 
 
 def _check_case(system: Any, halves: Halves, n_classes: int, *, what: str) -> None:
-    """Logits and losses of a case, whose halves stay as they are; it can be trained on."""
+    """Check logits and losses of a case, that it can train, and that its halves do not change."""
     before = [None if half is None else half.clone() for half in halves]
     with torch.no_grad():
         logits = system.eval()(*halves)
@@ -84,5 +85,5 @@ def _check_case(system: Any, halves: Halves, n_classes: int, *, what: str) -> No
 
 
 def _losses(system: nn.Module, halves: Halves, n_classes: int) -> list[Tensor]:
-    """Loss of a case by the class that it might have."""
+    """Loss of a case for each class that it could have."""
     return [loss_of(system, *halves, torch.tensor(label)) for label in range(n_classes)]

@@ -1,4 +1,4 @@
-"""Check of a trainer: the three stages on a small made-up study."""
+"""Check of a trainer: the three stages on a small synthetic study."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ State = dict[str, Tensor]
 
 
 def check_trainer(make: TrainerMaker, *, config: GimpConfig | None = None) -> None:
-    """Check a trainer: seconds, since it trains.
+    """Check a trainer; this takes seconds, because it trains.
 
     Parameters
     ----------
     make
-        What is registered: called with the configuration and the tools.
+        The registered component, called with the configuration and the tools.
     config
-        Model and training; a small one by default.
+        Configuration of model and training; small by default.
     """
     config = config or load_preset("recommended", SMALL | FEW)
     with TemporaryDirectory() as folder:
@@ -55,7 +55,7 @@ def check_trainer(make: TrainerMaker, *, config: GimpConfig | None = None) -> No
 
 
 def made_up_material(folder: Path) -> Material:
-    """Cases with both halves, their bags in a folder."""
+    """Synthetic cases with both halves, whose bags are in a folder."""
     rng = np.random.default_rng(0)
     cases = []
     for row in range(N_TRAIN + N_VAL):
@@ -76,7 +76,7 @@ def made_up_material(folder: Path) -> Material:
 
 
 def _trained(make: TrainerMaker, config: GimpConfig, material: Material, folder: Path) -> State:
-    """Weights after all stages, each checked."""
+    """Train all stages, check each, and return the final weights."""
     folder.mkdir()
     tools = Tools(accelerator=accelerator_of(Runtime(device="cpu")), folder=folder, seed=0)
     model = _model(config)
@@ -98,7 +98,7 @@ def _trained(make: TrainerMaker, config: GimpConfig, material: Material, folder:
 
 
 def _check_halves(make: TrainerMaker, config: GimpConfig, material: Material, folder: Path) -> None:
-    """A stage of a half that a model lacks does nothing."""
+    """Check that the stage of a half that the model lacks does nothing."""
     tools = Tools(accelerator=accelerator_of(Runtime(device="cpu")), folder=folder, seed=0)
     for modalities, stage in (("slides", "pretrain_genes"), ("genes", "pretrain")):
         own = config.replace({"model.modalities": modalities})
@@ -128,7 +128,7 @@ def _state(model: GimpModel) -> State:
 
 
 def _check_step(before: State, after: State, stage: str) -> None:
-    """A stage changed weights, and all are finite."""
+    """Check that a stage changed weights, and that all are finite."""
     changed = any(not torch.equal(one, before[name]) for name, one in after.items())
     require(changed, f"{stage} changed no weight of the model it was given")
     for name, one in after.items():
@@ -136,7 +136,7 @@ def _check_step(before: State, after: State, stage: str) -> None:
 
 
 def _check_metrics(found: Any, stage: str) -> None:
-    """Metrics of each stage by its name, as `metrics.json` holds them."""
+    """Check the metrics of each stage, by its name, as in `metrics.json`."""
     require(isinstance(found, dict) and found, f"{stage} gave {found!r}, expected metrics")
     try:
         json.dumps(found, allow_nan=False)

@@ -1,7 +1,7 @@
-"""The TIAToolbox side of our models: registry, engine, annotation stores.
+"""Our models in TIAToolbox: registry, engine, annotation stores.
 
-Importing this room is quick and changes nothing; `tiatoolbox.models`, which takes seconds, is
-imported by what needs it, and leaves logging and warnings as they were.
+Importing this package is quick and has no side effects. `tiatoolbox.models`, which takes seconds to
+import, is imported only when needed, and leaves logging and warnings as they were.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs TIAToolbox's models when it is asked for."""
+    """Import objects that need TIAToolbox's models on first access."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from gimp_plugin.toolbox import contract

@@ -1,4 +1,4 @@
-"""From what a user gives an engine, slides or bags, to the cases of a run."""
+"""From the slides or bags that a user gives an engine to the cases of a run."""
 
 from __future__ import annotations
 
@@ -33,27 +33,28 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What a run predicts from, beside the slides.
+    """Inputs of a prediction besides the slides.
 
     Parameters
     ----------
     adata
-        Genes of the cases: an .h5ad file, or an AnnData on the scale of the training; None without.
+        Genes of the cases: an .h5ad file, or an AnnData on the scale of the training; None without
+        genes.
     layer, scale
         As for `gimp predict`.
     slide_table
-        CSV `slide_id,case_id`; by default names and TCGA barcodes say whose a slide is. A column
-        `mpp` is the resolution of slides that do not state theirs.
+        CSV `slide_id,case_id`; by default, slides are matched to cases by name and TCGA barcode. A
+        column `mpp` is the resolution of slides that do not state theirs.
     min_gene_coverage
         Least share of the run's genes that the AnnData must have.
     weights
-        Weights file of the patch encoder, where it does not find its own.
+        Weights file of the patch encoder, if it does not find its own.
     slide_mpp
-        Resolution of slides that do not state theirs; 0 when unknown.
+        Resolution of slides that do not state theirs; 0 if unknown.
     masks
-        Folder with a mask for each slide, where the run's own bags were made by such.
+        Folder with a mask for each slide, if the run's own bags were made with masks.
     offline
-        Do not download weights.
+        Whether not to download weights.
     """
 
     adata: anndata.AnnData | Path | str | None = None
@@ -67,7 +68,7 @@ class Inputs:
     offline: bool = False
 
     def checked(self, record: RunRecord) -> Cohort | None:
-        """Read the genes, if there are any, and see that a run can read them and the slide table.
+        """Read the genes, if any, and check that the run can use them and the slide table.
 
         Parameters
         ----------
@@ -76,7 +77,7 @@ class Inputs:
 
         Returns
         -------
-        The genes.
+        The genes; None if there are none.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What a user gave, looked at and not yet read.
+    """Images that a user gave, not yet read.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ class Images:
     slides
         Slides and folders of slides.
     slide_ids
-        Of these slides.
+        Ids of these slides.
     """
 
     bags: dict[str, BagInfo]
@@ -120,7 +121,7 @@ class Images:
 
 
 def look_at(paths: Sequence[Path]) -> Images:
-    """Tell bags from slides.
+    """Sort images into bags and slides.
 
     Parameters
     ----------
@@ -129,16 +130,16 @@ def look_at(paths: Sequence[Path]) -> Images:
 
     Returns
     -------
-    What there is.
+    The images.
 
     Raises
     ------
     BagError
-        If two images are of one slide, or one is a damaged bag.
+        If two images are of the same slide, or one is a damaged bag.
     MissingFileError
         If an image does not exist.
     SlideError
-        If one is neither a bag nor a slide.
+        If an image is neither a bag nor a slide.
     """
     bags: dict[str, BagInfo] = {}
     slides = []
@@ -159,24 +160,24 @@ def look_at(paths: Sequence[Path]) -> Images:
 def with_bags(
     images: Images, run: Path, *, inputs: Inputs, features: Path, runtime: Runtime
 ) -> dict[str, BagInfo]:
-    """Bags of images; slides are extracted, as the run's own were.
+    """Bags of images; slides are extracted in the same way as those of the run.
 
     Parameters
     ----------
     images
-        What the user gave.
+        Images that the user gave.
     run
         The run.
     inputs
-        What the extraction needs to know.
+        Inputs that the extraction needs.
     features
-        Folder for the bags of slides; those that are there and current are kept.
+        Folder for the bags of slides; up-to-date bags in it are kept.
     runtime
         Device and precision.
 
     Returns
     -------
-    The bags by slide_id, those of slides last; slides that failed are left out, with a warning.
+    The bags by slide_id, those of slides last; failed slides are left out, with a warning.
 
     Raises
     ------
@@ -196,7 +197,7 @@ def with_bags(
 def find_cases(
     record: RunRecord, bags: dict[str, BagInfo], inputs: Inputs, cohort: Cohort | None
 ) -> tuple[list[Case], torch.Tensor | None]:
-    """Cases that bags are of, as `gimp predict` finds them, and their genes.
+    """Find the cases of bags, as `gimp predict` does, and their genes.
 
     Parameters
     ----------
@@ -205,7 +206,7 @@ def find_cases(
     bags
         Bags by slide_id.
     inputs
-        Slide table and least coverage.
+        Slide table and least gene coverage.
     cohort
         Genes of the cases, if there are any.
 
@@ -222,7 +223,7 @@ def find_cases(
     """
     source = CohortSource(
         adata=None if cohort is None else cohort.path,
-        features=Path(),  # not looked into, and so the run's own slide table is not asked
+        features=Path(),  # not read; keeps the run's own slide table from being used
         slide_table=None if inputs.slide_table is None else Path(inputs.slide_table),
         missing="keep",
     )
@@ -241,7 +242,7 @@ def find_cases(
 
 
 def _add(bags: dict[str, BagInfo], path: Path) -> None:
-    """Add a bag, unless there is one of its slide."""
+    """Add a bag; refuse a second bag of a slide."""
     bag = read_info(path)
     if bag.slide_id in bags:
         raise _twice(bag.slide_id, bags[bag.slide_id].path, path)
@@ -249,12 +250,12 @@ def _add(bags: dict[str, BagInfo], path: Path) -> None:
 
 
 def _twice(slide_id: str, one: Path, other: Path) -> BagError:
-    """The error of two images of one slide."""
+    """The error for two images of one slide."""
     return BagError(f"two images are of slide {slide_id!r}: {str(one)!r} and {str(other)!r}")
 
 
 def _bags_at(image: Path) -> list[Path]:
-    """Bags at a path: one, or all of a folder; none where there are slides."""
+    """Bags at a path: one, or all of a folder; none if it holds slides."""
     if image.name.endswith(suffixes()):
         return [image]
     return list(bag_paths(image).values()) if image.is_dir() else []
@@ -263,7 +264,7 @@ def _bags_at(image: Path) -> list[Path]:
 def _extract(
     run: Path, slides: Sequence[Path], *, inputs: Inputs, features: Path, runtime: Runtime
 ) -> set[str]:
-    """Make the bags of slides; those that failed."""
+    """Make the bags of slides; return the ids of slides that failed."""
     try:
         result = extract_for(
             run,
@@ -277,7 +278,7 @@ def _extract(
             offline=inputs.offline,
         )
     except SlideError as error:
-        raise SlideError(error.problem) from error  # the folder that it points into may be gone
+        raise SlideError(error.problem) from error  # no hint: its folder may be temporary
     if result.failures:
         told = counted(len(result.failures), "slide")
         logger.warning("%s failed, left out: %s", told, why(result.failures))

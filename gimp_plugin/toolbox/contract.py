@@ -1,6 +1,6 @@
-"""What we rely on in TIAToolbox, and a clear error where a version of it differs.
+"""The parts of TIAToolbox that we rely on, and a clear error if its version differs.
 
-It has no mechanism for plugins: we enter by its registry, and by overriding methods of its engines.
+TIAToolbox has no plugin mechanism: we use its registry, and override methods of its engines.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ MODEL = "tiatoolbox.models.models_abc:ModelABC"
 
 @dataclass(frozen=True, slots=True)
 class Reliance:
-    """One thing that we rely on.
+    """One object that we rely on.
 
     Parameters
     ----------
     name
         `module:attribute`.
     parameters
-        That it is called with; empty for what is no function.
+        Parameters that it must have; may be empty.
     same
-        Name of the same object elsewhere; empty where that is of no account.
+        Another name that must refer to the same object; empty if there is none.
     """
 
     name: str
@@ -94,7 +94,7 @@ RELIANCES: dict[str, tuple[Reliance, ...]] = {
 
 
 def check(part: str) -> None:
-    """Compare what a part of this room relies on with the TIAToolbox that is installed.
+    """Check the installed TIAToolbox for everything that a part of this package relies on.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def check(part: str) -> None:
 
 
 def _difference(one: Reliance) -> str:
-    """What is wrong with one thing; empty when nothing is."""
+    """Describe what is wrong with one object; empty if nothing is."""
     try:
         found = pkgutil.resolve_name(one.name)
         other = pkgutil.resolve_name(one.same) if one.same else found

@@ -1,4 +1,4 @@
-"""A patch encoder as a model of TIAToolbox, for its engines."""
+"""A patch encoder as a TIAToolbox model, for its engines."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ with logging_kept():
 
 
 class Features(list[NDArray[np.float32]]):
-    """A list of one array, which numpy takes for the array itself.
+    """A list of one array, which numpy converts to the array itself.
 
-    DeepFeatureExtractor takes the first item of what a model gives when it reads slides, and all of
-    it when it is given patches.
+    DeepFeatureExtractor uses the first item of a model's output when it reads slides, and the whole
+    output when it gets patches.
     """
 
     def __array__(
@@ -39,15 +39,15 @@ class Features(list[NDArray[np.float32]]):
 
 
 class PatchEncoderModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no types
-    """A patch encoder that TIAToolbox's engines run: 8-bit patches in, float32 features out.
+    """A patch encoder for TIAToolbox's engines: 8-bit patches in, float32 features out.
 
-    The preprocessing is part of the network, so patches are given as they are read.
+    The preprocessing is part of the network, so patches are passed as they are read.
 
     Parameters
     ----------
     name
-        As for `gimp extract-features --patch-encoder`. Weights are looked for when a state dict is
-        loaded, as `get_pretrained_model` does; `patch_encoder` makes one that is ready.
+        As for `gimp extract-features --patch-encoder`. The encoder looks for its weights when a
+        state dict is loaded, as `get_pretrained_model` does; `patch_encoder` makes a ready model.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,7 +65,7 @@ class PatchEncoderModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no ty
 
     @staticmethod
     def preproc(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Give a patch as it is; the network prepares it."""
+        """Give a patch unchanged; the network does the preprocessing."""
         if image.dtype != np.uint8 or image.shape[-1] != 3:
             problem = f"a patch is {image.dtype} of shape {image.shape}"
             raise ConfigError(problem, hint="expected 8-bit RGB, shape (height, width, 3)")
@@ -78,15 +78,15 @@ class PatchEncoderModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no ty
         Parameters
         ----------
         model
-            The model, perhaps compiled or spread over GPUs.
+            The model, which may be compiled or distributed over GPUs.
         batch_data
             8-bit patches.
         device
-            Where the model is.
+            Device of the model.
 
         Returns
         -------
-        Features of shape (batch, dim), as both modes of the engines want them.
+        Features of shape (batch, dim), in a form for both modes of the engines.
         """
         with torch.inference_mode():
             features = model(torch.as_tensor(batch_data).to(device))
@@ -98,14 +98,14 @@ class PatchEncoderModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no ty
         strict: bool = True,  # noqa: FBT001, FBT002  # torch's signature
         assign: bool = False,  # noqa: FBT001, FBT002  # torch's
     ) -> Any:
-        """Load weights: none take the encoder's own, others are those of `--weights`.
+        """Load weights: an empty state dict means the encoder's own, others are as for `--weights`.
 
         Parameters
         ----------
         state_dict
-            What the weights file holds.
+            Content of the weights file.
         strict, assign
-            As in torch, once there is a network.
+            As in torch, if there is already a network.
 
         Returns
         -------
@@ -123,9 +123,9 @@ class PatchEncoderModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no ty
         Parameters
         ----------
         weights
-            Weights file; None takes the encoder's own.
+            Weights file; None for the encoder's own weights.
         offline
-            Forbid a download.
+            Whether to forbid a download.
         """
         config = ExtractionConfig(patch_encoder=self.name, weights=str(weights or ""))
         self.encoder = find_encoder(config, offline=offline)
@@ -134,7 +134,7 @@ class PatchEncoderModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no ty
 
 @contextmanager
 def _as_file(state_dict: Mapping[str, Any]) -> Iterator[Path | None]:
-    """Weights as a file, which is what patch encoders are made from; None where there are none."""
+    """Weights as a temporary file, for patch encoders to read; None if there are no weights."""
     if not state_dict:
         yield None
         return
@@ -147,16 +147,16 @@ def _as_file(state_dict: Mapping[str, Any]) -> Iterator[Path | None]:
 def patch_encoder(
     name: str, *, weights: Path | str | None = None, offline: bool = False
 ) -> PatchEncoderModel:
-    """Patch encoder as an instance, for `DeepFeatureExtractor(model=...)`.
+    """Make a patch encoder for `DeepFeatureExtractor(model=...)`.
 
     Parameters
     ----------
     name
         As for `gimp extract-features --patch-encoder`.
     weights
-        Weights file; None takes the encoder's own.
+        Weights file; None for the encoder's own weights.
     offline
-        Forbid a download.
+        Whether to forbid a download.
 
     Returns
     -------

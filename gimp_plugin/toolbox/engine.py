@@ -1,4 +1,4 @@
-"""A run as an engine of TIAToolbox: slides or bags in, probabilities and attention out."""
+"""A run as a TIAToolbox engine: slides or bags in, probabilities and attention out."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ FEATURES = "features"
 
 
 class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no types
-    """Classes of slides by a fine-tuned run, and the attention to their patches.
+    """Predict the classes of slides, and the attention to their patches, with a fine-tuned run.
 
-    An engine of TIAToolbox: one item is a case with all its slides, and a slide gets the
-    probabilities of its case. Patches are read as the run's own were, so options of TIAToolbox that
-    say how (`patch_input_shape`, `ioconfig`, masks and so on) are refused.
+    A TIAToolbox engine. One item is a case with all its slides, and each slide gets the
+    probabilities of its case. Patches are read like those of the run, so TIAToolbox options that
+    change this (`patch_input_shape`, `ioconfig`, masks and so on) are refused.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
     device
         `auto`, `cpu`, `cuda` or `cuda:N`.
     verbose
-        Show TIAToolbox's progress.
+        Whether to show TIAToolbox's progress.
     **inputs
-        `adata` and what else `gimp_plugin.toolbox.bags.Inputs` takes.
+        `adata` and the other fields of `gimp_plugin.toolbox.bags.Inputs`.
 
     Raises
     ------
     CheckpointError
-        If the run is not fine-tuned, has no slides, or is damaged.
+        If the run is not fine-tuned, does not read slides, or is damaged.
     ConfigError
         If there is no such input or device.
     """
@@ -106,37 +106,37 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
         Parameters
         ----------
         images
-            Slides, bags, folders of either, and open readers of TIAToolbox, or one of these. Bags
-            come first in the result, slides after them in the order of slide_id, those of a case
+            One or several slides, bags, folders of either, or open TIAToolbox readers. In the
+            result, bags come first, then slides in the order of slide_id; those of a case are
             together.
         save_dir
-            Folder to save to. It may exist: what is not ours in it stays.
+            Folder to save to. It may exist: other files in it stay.
         output_type
-            `dict`; `zarr` (also what `dict` becomes with a `save_dir`, as in TIAToolbox);
-            `annotationstore`, one `<slide_id>.db` a slide; `qupath`, one `<slide_id>.geojson`.
+            `dict`; `zarr` (`dict` also becomes `zarr` with a `save_dir`, as in TIAToolbox);
+            `annotationstore`, one `<slide_id>.db` per slide; `qupath`, one `<slide_id>.geojson`.
         overwrite
-            Replace outputs of an earlier run of this engine that are as it left them, and nothing
-            else.
+            Whether to replace outputs of an earlier run of this engine, if they have not been
+            changed since; nothing else is replaced.
         features
-            Folder for the bags of slides; by default `features` in `save_dir`, else they are not
-            kept.
+            Folder for the bags of slides; by default `features` in `save_dir`. Without either, the
+            bags are not kept.
         **options
             `device` and `verbose` as in TIAToolbox; `patch_mode`, `num_workers` and `batch_size`
-            are of no account.
+            are ignored.
 
         Returns
         -------
-        A dictionary: `slides` and `cases` (ids), `classes`, `probabilities` (slide, class),
-        `predictions` (slide), and for each slide an array of `attention` (patch) and `coordinates`
-        (patch, 4: edges in level-0 pixels). Of the zarr its path, with `slides`, `cases` and
-        `classes` as its attributes; of the other types the path by slide_id.
+        For `dict`, a dictionary: `slides` and `cases` (ids), `classes`, `probabilities` (slide,
+        class), `predictions` (slide), and for each slide an array of `attention` (patch) and
+        `coordinates` (patch, 4: edges in level-0 pixels). For `zarr`, its path; `slides`, `cases`
+        and `classes` are its attributes. For the other types, the paths by slide_id.
 
         Raises
         ------
         ConfigError
-            If an option is unknown or without meaning here, or there are no images.
+            If an option is unknown or not accepted here, or there are no images.
         StaleOutputError
-            If an output exists; before any work.
+            If an output already exists; checked before any work.
         GimpError
             As for `gimp predict`.
         """
@@ -165,7 +165,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
         return result if save_dir is None else at_home(result, Path(save_dir))
 
     def get_dataloader(self, *_images: Any, **_options: Any) -> DataLoader[Item]:
-        """Give the cases one by one; `run` has found them."""
+        """Give the cases that `run` has found, one by one."""
         return DataLoader(Items(self._cases, self._genes), batch_size=None)
 
     def infer_patches(
@@ -176,9 +176,10 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
         Parameters
         ----------
         dataloader
-            Gives the cases.
+            Loader of the cases.
         return_coordinates
-            Whether every bag must say where its patches lie; else those that do not have none.
+            Whether every bag must have positions of its patches; otherwise, bags without positions
+            get no coordinates.
 
         Returns
         -------
@@ -208,7 +209,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
         Parameters
         ----------
         raw_predictions
-            What `infer_patches` gave.
+            Result of `infer_patches`.
         **options
             As in TIAToolbox.
 
@@ -227,7 +228,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
         save_path: Path | None = None,
         **options: Any,
     ) -> Any:
-        """Save as TIAToolbox does, with the ids; stores and GeoJSON one a slide.
+        """Save as TIAToolbox does, with the ids; one annotation store or GeoJSON file per slide.
 
         Parameters
         ----------
@@ -273,5 +274,5 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
 
 
 def _lazy(values: NDArray[Any]) -> da.Array:
-    """Array as TIAToolbox's engines hand them on."""
+    """Array in the form that TIAToolbox's engines use."""
     return da.from_array(values)  # type: ignore[no-untyped-call]  # dask has no types

@@ -1,4 +1,4 @@
-"""Attention as GeoJSON that QuPath reads."""
+"""Attention as GeoJSON for QuPath."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from gimp_plugin.explain.attention import SlideAttention, class_of
 from gimp_plugin.storage.atomic import whole_file
 
 NAMESPACE = uuid.UUID("6f7c8ad2-9a7b-5d0e-8a34-2d1b5c0f6e11")
-"""Ids of patches are made from it, so that the same attention is the same bytes."""
+"""Base of the ids of patches, so that the same attention gives the same bytes."""
 
 OBJECT_TYPE = "tile"
 
 
 def write_geojson(path: Path, found: SlideAttention) -> None:
-    """Write the patches of a slide as QuPath's objects, whole or not at all.
+    """Write the patches of a slide as QuPath objects, either completely or not at all.
 
-    Each is a tile (QuPath's kind of object for a patch: a detection, so that measurement maps show
-    it), its class a fifth of the slide's patches by attention, with the measurements `attention`
-    and what other scores there are, `score` and the probability of each class.
+    Each is a tile (QuPath's object for a patch: a detection, so that measurement maps show it). Its
+    class is a fifth of the slide's patches by attention. Its measurements are `attention`, the
+    other scores if there are any, `score`, and the probability of each class.
 
     Parameters
     ----------
     path
-        Where; QuPath opens files that end in `.geojson`.
+        Path of the file; QuPath opens files that end in `.geojson`.
     found
         The attention.
     """
@@ -40,7 +40,7 @@ def write_geojson(path: Path, found: SlideAttention) -> None:
 
 
 def _features(found: SlideAttention) -> Iterator[dict[str, Any]]:
-    """One feature a patch."""
+    """One GeoJSON feature per patch."""
     probabilities = {f"probability {name}": p for name, p in found.probabilities.items()}
     rows = zip(found.boxes().tolist(), found.measured(), found.scores().tolist(), strict=True)
     for number, ((left, top, right, bottom), measured, score) in enumerate(rows):

@@ -1,4 +1,4 @@
-"""What a user of TIAToolbox gives an engine, checked before any work."""
+"""Checks of the arguments that a user of TIAToolbox gives an engine, before any work."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from gimp_plugin.toolbox.overlays import SUFFIXES
 DICT, ZARR = "dict", "zarr"
 OUTPUTS = (DICT, ZARR, *SUFFIXES)
 OPTIONS = ("patch_mode", "device", "num_workers", "batch_size", "verbose")
-"""Options of `run` that TIAToolbox's users give and that have a meaning, or none, here."""
+"""Options of TIAToolbox's `run` that are accepted here, although some have no effect."""
 
 
 def paths_of(images: Any) -> list[Path]:
-    """Paths of images: one or several paths or open readers.
+    """Paths of images.
 
     Parameters
     ----------
     images
-        What the user gave.
+        One or several paths or open readers.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def paths_of(images: Any) -> list[Path]:
     Raises
     ------
     ConfigError
-        If there is none, or one is something else.
+        If there are no images, or one is neither a path nor a reader.
     """
     if isinstance(images, (str, Path)) or hasattr(images, "input_path"):
         images = [images]
@@ -55,7 +55,7 @@ def paths_of(images: Any) -> list[Path]:
 
 
 def inputs_of(given: Mapping[str, Any]) -> Inputs:
-    """What a run predicts from, beside the slides.
+    """Inputs of a prediction besides the slides.
 
     Parameters
     ----------
@@ -77,17 +77,17 @@ def inputs_of(given: Mapping[str, Any]) -> Inputs:
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options of `run` that have no meaning here.
+    """Refuse options of `run` that are not accepted here.
 
     Parameters
     ----------
     options
-        Values by name; None is as if it were not given.
+        Values by name; None counts as not given.
 
     Raises
     ------
     ConfigError
-        If there is one.
+        If there is such an option.
     """
     given = [name for name, value in options.items() if value is not None]
     hint = "slides are read as those of the run were"
@@ -95,14 +95,14 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def kind_of(output_type: Any, save_dir: Path | str | None) -> str:
-    """Type of the output, in small letters.
+    """Type of the output, in lower case.
 
     Parameters
     ----------
     output_type
-        As the user gave it.
+        Type as the user gave it.
     save_dir
-        Folder to save to, with which `dict` becomes `zarr`.
+        Folder to save to; if given, `dict` becomes `zarr`.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def kind_of(output_type: Any, save_dir: Path | str | None) -> str:
     Raises
     ------
     ConfigError
-        If it is none of them, or needs a folder.
+        If the type is unknown, or needs a folder.
     """
     kind = output_type.lower() if isinstance(output_type, str) else ""
     if kind not in OUTPUTS:
@@ -125,7 +125,7 @@ def kind_of(output_type: Any, save_dir: Path | str | None) -> str:
 
 
 def device_name(device: Any) -> str:
-    """Device as torch knows it; `auto` is CUDA where torch sees it.
+    """Name of a device in torch; `auto` is CUDA if torch sees it.
 
     Parameters
     ----------
@@ -134,20 +134,20 @@ def device_name(device: Any) -> str:
 
     Returns
     -------
-    Its name.
+    The name.
 
     Raises
     ------
     ConfigError
-        If there is no such word.
+        If the name is not valid.
     ResourceError
-        If it is not there.
+        If the device does not exist.
     """
     return str(device_of(Runtime(device=str(device))))
 
 
 def _check_known(what: str, given: Iterable[str], known: Iterable[str], *, hint: str) -> None:
-    """Refuse a name that is not known."""
+    """Refuse unknown names."""
     for name in given:
         if name not in known:
             problem = f"{what} takes no {name!r}{did_you_mean(name, known)}"

@@ -1,4 +1,4 @@
-"""The folder that an engine saves to: nothing of the user's is ever removed."""
+"""The folder that an engine saves to, in which the user's own files are never removed."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ FORMAT_VERSION = 1
 def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterator[Path]:
     """Give a path for a new folder, whose content moves into `save_dir` at the end.
 
-    TIAToolbox's engines want a folder that does not exist, and empty one that does when they are
-    told to overwrite. Here the user's files stay; only what an earlier run has left there, and is
-    as it left it, is replaced.
+    TIAToolbox's engines need a folder that does not exist; told to overwrite, they empty an
+    existing one. Here the user's files stay: only outputs of an earlier run are replaced, and only
+    if they have not been changed since.
 
     Parameters
     ----------
     save_dir
-        Where the outputs go; it may exist.
+        Folder for the outputs; it may exist.
     names
         Outputs that may be made.
     overwrite
-        Replace outputs of an earlier run.
+        Whether to replace outputs of an earlier run.
 
     Yields
     ------
@@ -52,18 +52,18 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
     ResourceError
         If nothing can be written there.
     LockedError
-        If another engine saves there.
+        If another engine is saving there.
     StaleOutputError
-        If an output exists, and is not ours or is not to be overwritten.
+        If an output exists and is not ours, was changed, or is not to be overwritten.
     """
     _check_free(save_dir, names, overwrite=overwrite)
     with _new_folder(save_dir) as folder:
         made = folder / "out"
         yield made
         files = sorted(path.name for path in made.iterdir())
-        ours = _check_free(save_dir, files, overwrite=overwrite)  # it may have taken hours
+        ours = _check_free(save_dir, files, overwrite=overwrite)  # again: hours may have passed
         prints = {name: _print_of(made / name) for name in files}
-        # Both prints are good until the last file is in its place: a kill leaves no file nobody's.
+        # Both old and new prints count as ours until all files are in place, in case of a kill.
         both = {name: [*ours.get(name, ()), prints[name]] for name in files}
         write_json(save_dir / MANIFEST, _manifest({**ours, **both}))
         for name in files:
@@ -74,7 +74,7 @@ def moved_in(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> Iterat
 
 
 def _print_of(path: Path) -> str:
-    """Hash of a file, or of all files of a folder with their names; nothing for a link."""
+    """Hash of a file, or of all files of a folder with their names; empty for a link."""
     if path.is_symlink():
         return ""
     if path.suffix == STORE:
@@ -86,7 +86,7 @@ def _print_of(path: Path) -> str:
 
 
 def _check_free(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> dict[str, list[str]]:
-    """Refuse outputs that are there; what earlier runs left, by their list."""
+    """Refuse existing outputs that may not be replaced; return the list of earlier outputs."""
     ours = _listed(save_dir)
     there = [name for name in names if os.path.lexists(save_dir / name)]
     strange = [name for name in there if name not in ours]
@@ -105,14 +105,14 @@ def _check_free(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> dic
 
 @contextmanager
 def _new_folder(save_dir: Path) -> Iterator[Path]:
-    """Give an empty folder in a folder, which is made where it is missing."""
+    """Give an empty folder within `save_dir`, which is made if it is missing."""
     if save_dir.exists() and not save_dir.is_dir():
         raise ConfigError(f"save_dir {str(save_dir)!r} is a file, expected a folder")
     with ExitStack() as stack:
         try:
             save_dir.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held_by_all(save_dir / f"{STAGE}.lock", str(uuid.uuid4())))
-            shutil.rmtree(save_dir / STAGE, ignore_errors=True)  # of an engine that was killed
+            shutil.rmtree(save_dir / STAGE, ignore_errors=True)  # left by a killed engine
             (save_dir / STAGE).mkdir()
         except OSError as error:
             if isinstance(error, LockedError):
@@ -124,19 +124,19 @@ def _new_folder(save_dir: Path) -> Iterator[Path]:
 
 
 def at_home(made: Any, save_dir: Path) -> Any:
-    """Paths of outputs, one or some by name, where they are in the end."""
+    """Final path of one output, or of several by name."""
     if isinstance(made, dict):
         return {name: save_dir / path.name for name, path in made.items()}
     return save_dir / made.name
 
 
 def _manifest(files: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """What the list of outputs holds."""
+    """Content of the list of outputs."""
     return {keys.FORMAT: FORMAT, keys.FORMAT_VERSION: FORMAT_VERSION, "files": dict(files)}
 
 
 def _listed(save_dir: Path) -> dict[str, list[str]]:
-    """Outputs of earlier runs with their hashes, by the list that they left."""
+    """Outputs of earlier runs with their hashes, from the list that these runs left."""
     path = save_dir / MANIFEST
     if not os.path.lexists(path):
         return {}
@@ -151,7 +151,7 @@ def _listed(save_dir: Path) -> dict[str, list[str]]:
 
 
 def _remove(path: Path) -> None:
-    """Remove a file, a link, or a folder of ours."""
+    """Remove our file, link or folder."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -1,4 +1,4 @@
-"""What an engine saves of each slide, and what it is called."""
+"""The files that an engine saves for each slide, and their names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gimp_plugin.toolbox.stores import write_store
 
 STORE = ".db"
 SUFFIXES = {"annotationstore": STORE, "qupath": ".geojson"}
-"""Types of output with one file a slide."""
+"""Types of output with one file per slide, and the ends of their names."""
 OUTPUT = "output.zarr"
 
 
 def names_of(kind: str, slide_ids: Sequence[str]) -> list[str]:
-    """Names of the outputs: one a slide, or one.
+    """Names of the outputs: one per slide, or a single one.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def names_of(kind: str, slide_ids: Sequence[str]) -> list[str]:
 
     Returns
     -------
-    Names in the folder that is saved to.
+    Names within the output folder.
     """
     return [f"{name}{SUFFIXES[kind]}" for name in slide_ids] if kind in SUFFIXES else [OUTPUT]
 
@@ -43,7 +43,7 @@ def write_overlays(
     folder: Path,
     classes: Sequence[str],
 ) -> Iterator[tuple[str, Path]]:
-    """Write one file a slide.
+    """Write one file per slide.
 
     Parameters
     ----------
@@ -54,13 +54,13 @@ def write_overlays(
     kind
         Type of the output.
     folder
-        Where to.
+        Folder to write to.
     classes
         Class names.
 
     Yields
     ------
-    Slide and path.
+    Id and path of each slide.
     """
     write = write_store if kind == "annotationstore" else write_geojson
     for row, (slide_id, case_id) in enumerate(pairs):

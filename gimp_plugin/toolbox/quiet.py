@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def logging_kept() -> Iterator[None]:
-    """Leave logging and warnings as the user has set them, whatever is imported meanwhile.
+    """Keep logging and warnings as the user has set them, whatever is imported in the block.
 
-    `import tiatoolbox` sends every library's INFO lines to stdout where the root logger has no
-    handler, and lets logging take over warnings; imports below it change the filters of warnings.
+    If the root logger has no handler, `import tiatoolbox` sends the INFO lines of all libraries to
+    stdout; it also redirects warnings to logging. Modules that it imports change warning filters.
 
     Yields
     ------
@@ -36,7 +36,7 @@ def logging_kept() -> Iterator[None]:
 
 @contextmanager
 def filters_kept() -> Iterator[None]:
-    """Take a filter away that TIAToolbox leaves on the root logger when an engine fails.
+    """Remove a filter that TIAToolbox leaves on the root logger when an engine fails.
 
     Yields
     ------

@@ -1,4 +1,4 @@
-"""Our patch encoders among the pretrained models that TIAToolbox knows by name."""
+"""Registration of our patch encoders among TIAToolbox's pretrained models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def toolbox_name(patch_encoder: str) -> str:
 
     Returns
     -------
-    Our name behind a prefix; `resnet50` alone is a network of TIAToolbox without weights.
+    Our name with a prefix; `resnet50` alone is a network of TIAToolbox without weights.
 
     Examples
     --------
@@ -37,19 +37,19 @@ def toolbox_name(patch_encoder: str) -> str:
 
 
 def register(*patch_encoders: str) -> tuple[str, ...]:
-    """Make patch encoders known to TIAToolbox by name, with their weights and normalisation.
+    """Register patch encoders with TIAToolbox by name, with their weights and normalisation.
 
-    From then on `DeepFeatureExtractor("gimp-resnet50")`, `get_pretrained_model("gimp-resnet50")`
-    and whatever takes a name find them, in this process. Nothing is downloaded before one is used.
-    `weights=` takes the file that `gimp extract-features --weights` takes. Calling it again changes
-    nothing. TIAToolbox's annotation stores work from then on, even where Python's sqlite3 cannot
-    load extensions.
+    Afterwards, `DeepFeatureExtractor("gimp-resnet50")`, `get_pretrained_model("gimp-resnet50")` and
+    everything else that takes a name find them, in this process. Nothing is downloaded before an
+    encoder is used. `weights=` takes the same file as `gimp extract-features --weights`. Calling
+    this again is harmless. It also makes TIAToolbox's annotation stores work if Python's sqlite3
+    cannot load extensions.
 
     Parameters
     ----------
     *patch_encoders
         Names as for `gimp extract-features --patch-encoder`, such as `timm:resnet18`; by default
-        all that need no argument.
+        all encoders that need no argument.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def register(*patch_encoders: str) -> tuple[str, ...]:
     ConfigError
         If there is no such patch encoder.
     PluginError
-        If TIAToolbox has changed what we rely on, or has a model of that name.
+        If TIAToolbox has changed something that we rely on, or has another model of that name.
     """
     contract.check("encoder")
     with logging_kept():
@@ -91,14 +91,14 @@ def register(*patch_encoders: str) -> tuple[str, ...]:
 
 
 def _check_known(name: str, known: tuple[str, ...]) -> None:
-    """Refuse the name of no patch encoder."""
+    """Refuse a name that is not a patch encoder."""
     if split_name(name)[0] not in known and ":" not in name:
         problem = f"no patch encoder {name!r}{did_you_mean(name, known)}"
         raise ConfigError(problem, hint="gimp plugins lists them")
 
 
 def _entry(name: str) -> dict[str, Any]:
-    """What TIAToolbox's registry says of a model: patches as `gimp extract-features` takes them."""
+    """Entry for TIAToolbox's registry, with the default patches of `gimp extract-features`."""
     usual = ExtractionConfig()
     size = [usual.patch_size, usual.patch_size]
     return {
@@ -115,7 +115,7 @@ def _entry(name: str) -> dict[str, Any]:
 
 
 def _with_ours(fetch: Callable[..., Any], infos: dict[str, Any]) -> Callable[..., Any]:
-    """TIAToolbox's search for weights, which looks for all of them in one place of the web."""
+    """Wrap TIAToolbox's download of weights, which does not have ours."""
 
     @functools.wraps(fetch)
     def fetch_pretrained_weights(model_name: str, *given: Any, **named: Any) -> Any:
@@ -129,7 +129,7 @@ def _with_ours(fetch: Callable[..., Any], infos: dict[str, Any]) -> Callable[...
 
 
 def nothing() -> io.BytesIO:
-    """Empty state dict as a file: the encoder finds its own weights."""
+    """Empty state dict as a file, with which the encoder finds its own weights."""
     import torch
 
     file = io.BytesIO()

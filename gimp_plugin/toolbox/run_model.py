@@ -1,4 +1,4 @@
-"""A fine-tuned run as a model of TIAToolbox, and the cases that it is given."""
+"""A fine-tuned run as a TIAToolbox model, and the cases that it gets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ with logging_kept():
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What an engine's loader gives: one case, and its standardised genes, shape (1, gene)."""
+    """One item of an engine's loader: a case, and its standardised genes, shape (1, gene)."""
 
     case: Case
     genes: Tensor | None
@@ -47,7 +47,7 @@ class Items(Dataset[Item]):
 
 
 class RunModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no types
-    """The model of a fine-tuned run, as TIAToolbox's engines call one.
+    """The model of a fine-tuned run, in the form that TIAToolbox's engines call.
 
     Parameters
     ----------
@@ -72,11 +72,11 @@ class RunModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no types
         Parameters
         ----------
         model
-            The model, perhaps compiled or spread over GPUs.
+            The model, which may be compiled or distributed over GPUs.
         batch_data
             The case.
         device
-            Where to compute.
+            Device to compute on.
 
         Returns
         -------
@@ -108,7 +108,7 @@ class RunModel(ModelABC):  # type: ignore[misc]  # TIAToolbox has no types
 
 
 def reading_of(record: RunRecord) -> IOPatchPredictorConfig:
-    """Say in TIAToolbox's words how a run's patches were read; it asks for this and we do not.
+    """Describe how a run's patches were read, in a form that TIAToolbox requires but we do not use.
 
     Parameters
     ----------

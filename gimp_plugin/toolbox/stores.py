@@ -16,28 +16,28 @@ from gimp_plugin.toolbox import contract
 from gimp_plugin.toolbox.quiet import logging_kept
 
 FAR = 1_000_000
-"""Downsample up to which patches are drawn: TIAToolbox leaves small ones out when zoomed out."""
+"""Largest downsample at which patches are drawn; by default, TIAToolbox omits small ones."""
 
 
 def write_store(path: Path, found: SlideAttention) -> None:
-    """Write the patches of a slide as annotations, whole or not at all.
+    """Write the patches of a slide as annotations, either completely or not at all.
 
     Each is a square at level 0 with the properties `type` (a fifth of the slide's patches by
-    attention), `color`, `score` (rank of its attention, to 1), `attention` (1 is an even share; may
-    be negative), what other scores there are, `case_id`, `predicted` and the probability of each
-    class, `prob_<class>`.
+    attention), `color`, `score` (rank of its attention, up to 1), `attention` (1 is an even share;
+    may be negative), the other scores if there are any, `case_id`, `predicted`, and the probability
+    of each class, `prob_<class>`.
 
     Parameters
     ----------
     path
-        Where; TIAToolbox takes files that end in `.db`.
+        Path of the file; TIAToolbox opens files that end in `.db`.
     found
         The attention.
 
     Raises
     ------
     PluginError
-        If TIAToolbox has changed what we rely on.
+        If TIAToolbox has changed something that we rely on.
     """
     contract.check("stores")
     let_sqlite_be()
@@ -47,11 +47,11 @@ def write_store(path: Path, found: SlideAttention) -> None:
         annotations = list(_annotations(found))
         store.append_many(annotations, [str(number) for number in range(len(annotations))])
         store.close()
-        store.path = Path(":memory:")  # when it is deleted, it opens and closes its file once more
+        store.path = Path(":memory:")  # on deletion, it would open and close its file once more
 
 
 def print_of_store(path: Path) -> str:
-    """Hash of the annotations of a store: its bytes change when TIAToolbox only opens it.
+    """Hash of the annotations of a store, whose bytes change even when TIAToolbox only opens it.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def print_of_store(path: Path) -> str:
 
     Returns
     -------
-    The hash; nothing for what is no store.
+    The hash; empty if the file is not a store.
     """
     digest = hashlib.sha256()
     try:
@@ -80,11 +80,11 @@ def attention_renderer(
     Parameters
     ----------
     score
-        Property that decides the colour, from 0 to 1.
+        Property that determines the colour, from 0 to 1.
     colour_map
-        One of matplotlib's.
+        Colour map of matplotlib.
     opacity
-        From 0 to 1, which hides the tissue.
+        Opacity from 0 to 1; 1 hides the tissue.
 
     Returns
     -------
@@ -102,9 +102,9 @@ def attention_renderer(
 
 
 def let_sqlite_be() -> None:
-    """Let annotation stores work where Python's sqlite3 cannot load extensions.
+    """Make annotation stores work if Python's sqlite3 cannot load extensions.
 
-    TIAToolbox wants to switch that on only to ask SQLite how it was compiled, which needs none.
+    TIAToolbox enables extensions only to ask SQLite how it was compiled, which needs none.
     """
     if hasattr(sqlite3.Connection, "enable_load_extension"):
         return
@@ -120,7 +120,7 @@ def compile_options() -> list[str]:
 
 
 def _annotations(found: SlideAttention) -> Iterator[Any]:
-    """One annotation a patch."""
+    """One annotation per patch."""
     from shapely import box
     from tiatoolbox.annotation.storage import Annotation
 

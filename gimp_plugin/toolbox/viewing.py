@@ -1,4 +1,4 @@
-"""A slide in TIAToolbox's viewer, with the scores that an explanation gives its patches."""
+"""A slide in TIAToolbox's viewer, with the scores of its patches from an explanation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from gimp_plugin.toolbox.stores import attention_renderer
 
 
 def viewer(run: Path, slide: Path, explanation: Path, *, score: str | None, folder: Path) -> Any:
-    """Prepare the viewer.
+    """Prepare the viewer of a slide.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ def viewer(run: Path, slide: Path, explanation: Path, *, score: str | None, fold
     slide
         The slide.
     explanation
-        What `explain` wrote for that run, with annotation stores.
+        Output of `explain` for that run, with annotation stores.
     score
-        `attention`, `attribution` or `occlusion`; None for the first that there is.
+        `attention`, `attribution` or `occlusion`; None for the first that is available.
     folder
-        An empty folder: the store is copied there, since TIAToolbox changes what it opens.
+        An empty folder: the store is copied there, because TIAToolbox changes files it opens.
 
     Returns
     -------
-    A `TileServer`, which shows patches by the rank of their score in the slide.
+    A `TileServer`, which colours patches by the rank of their score in the slide.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def viewer(run: Path, slide: Path, explanation: Path, *, score: str | None, fold
     CheckpointError
         If the explanation is of another run, or the store is damaged.
     ConfigError
-        If the score is not there.
+        If the store lacks the score.
     SlideError
         If TIAToolbox cannot open the slide.
     """
@@ -95,7 +95,7 @@ def _server(slide: Path, store: Path, score: str, values: list[float]) -> Any:
 
 
 def _properties(store: Path) -> list[dict[str, Any]]:
-    """Properties of each patch of a store, which is not changed by that."""
+    """Properties of each patch of a store, which is not changed by reading."""
     try:
         with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as opened:
             cells = opened.execute("SELECT properties FROM annotations").fetchall()

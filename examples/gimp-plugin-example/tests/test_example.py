@@ -1,4 +1,4 @@
-"""Whether the components do what gimp-plugin asks of them."""
+"""Tests that the components meet the protocols of gimp-plugin, and that the command is found."""
 
 from __future__ import annotations
 

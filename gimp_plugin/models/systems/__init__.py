@@ -1,3 +1,3 @@
-"""The systems that GiMP is compared with, each written from its own paper."""
+"""The systems that GiMP is compared with, each implemented from its own paper."""
 
 from __future__ import annotations

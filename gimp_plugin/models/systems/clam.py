@@ -20,16 +20,16 @@ ATTENDED, OTHER = 1, 0
 
 
 class CLAM(nn.Module):
-    """Gated attention of one branch (SB) or of one a class (MB), and an instance loss.
+    """Gated attention with one branch (SB) or one branch per class (MB), and an instance loss.
 
-    The most attended patches of a case are to be told from the least attended by a classifier of
-    the case's class; to the classifiers of the other classes the most attended are no evidence
-    either, for classes exclude each other (`subtyping` in the authors' code, which is meant for
-    such problems). There are 8 of each; here at most half of the bag, so that no patch is both but
-    in a bag of 1, where the authors' code fails. The loss of a patch is their smooth top-1 SVM of
-    two classes at temperature 1, which is the cross-entropy with a margin of 1 added to the wrong
-    class; it is averaged over the classifiers and weighs .3, the cross-entropy of the case .7. d is
-    512 there, dropout .25.
+    The instance classifier of the case's class learns to distinguish the most attended patches of
+    the case from the least attended. Classes exclude each other, so the classifiers of the other
+    classes learn that the most attended patches are no evidence for these (`subtyping` in the
+    authors' code). There are 8 patches of each kind, but here at most half of the bag, so that no
+    patch is in both; a bag of 1 patch, where the authors' code fails, is the exception. The loss of
+    a patch is the authors' smooth top-1 SVM of two classes at temperature 1: the cross-entropy with
+    a margin of 1 added to the wrong class. Its mean over the classifiers has weight .3, the
+    cross-entropy of the case .7. In the paper, d is 512 and dropout .25.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class CLAM(nn.Module):
     n_classes
         Number of classes.
     multi_branch
-        Whether each class has an attention of its own.
+        Whether each class has its own attention.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class CLAM(nn.Module):
         genes: Float[Tensor, " gene"] | None,
         label: Int[Tensor, ""],
     ) -> Float[Tensor, ""]:
-        """Cross-entropy of the case, and what tells attended patches from others."""
+        """Weighted sum of the cross-entropy of the case and the instance loss."""
         del genes
         patches, weights = self._weighed(features)
         bag = functional.cross_entropy(self._logits(patches, weights), label)
@@ -110,7 +110,7 @@ class CLAM(nn.Module):
     def _logits(
         self, patches: Float[Tensor, "patch dim"], weights: Float[Tensor, "head patch"]
     ) -> Float[Tensor, " class"]:
-        """Logits of the bag; with several branches each class reads its own."""
+        """Logits of the bag; with several branches, each class reads its own branch."""
         pooled = einsum(weights, patches, "h n, n d -> h d")
         if not self.multi_branch:
             return self.head(pooled[0])
@@ -123,7 +123,7 @@ class CLAM(nn.Module):
         name: int,
         label: Int[Tensor, ""],
     ) -> Float[Tensor, ""]:
-        """Loss of one class's classifier of patches."""
+        """Loss of the instance classifier of one class."""
         n_each = min(N_PATCHES, max(1, len(patches) // 2))
         order = weights.argsort(descending=True, stable=True)
         most, least = (self.instance[name](patches[order[at]]) for at in _ends(n_each))
@@ -135,7 +135,7 @@ clam_mb = partial(CLAM.from_config, multi_branch=True)
 
 
 def _ends(n_each: int) -> tuple[slice, slice]:
-    """The first few and the last few."""
+    """Slices of the first few and of the last few."""
     return slice(n_each), slice(-n_each, None)
 
 

@@ -1,4 +1,4 @@
-"""DSMIL: a critical patch and the others' distance to it (Li et al. 2021, arXiv 2011.08939)."""
+"""DSMIL: a critical patch and the distance of others to it (Li et al. 2021, arXiv 2011.08939)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from gimp_plugin.models.system import require_modalities
 class DSMIL(nn.Module):
     """Two streams whose logits are averaged.
 
-    The instance stream classifies each patch; a class has the logit of its highest patch, the
-    critical one. The bag stream weighs the values of all patches, for each class, by the softmax of
-    their queries' products with the query of the critical patch, and classifies the sums together.
-    As in the authors' code products are divided by the root of their size, and the loss is the mean
-    of both streams' own; here that is the cross-entropy, for classes exclude each other, where
-    theirs is a binary one a class. Queries have 128 values there, values as many as the features;
-    here both have d. Patch features are given: their contrastive pre-training and their pyramid of
-    magnifications are no part of this.
+    The instance stream classifies each patch; the logit of a class is that of its highest patch,
+    the critical patch. For each class, the bag stream weights the values of all patches by the
+    softmax of the products of their queries with the query of the critical patch; it classifies
+    the sums of all classes together. As in the authors' code, products are divided by the square
+    root of the query size, and the loss is the mean of the losses of both streams. Here these are
+    cross-entropies, because classes exclude each other; the authors use a binary cross-entropy per
+    class. Their queries have 128 dimensions and their values as many as the features; here both
+    have d. Their contrastive pre-training of features and pyramid of magnifications are left out:
+    patch features are given.
 
     Parameters
     ----------
     config
-        The model's configuration: `dim`, `embedding_dropout` (of the values; 0 there).
+        The model's configuration: `dim`, `embedding_dropout` (of the values; 0 in the paper).
     feature_dim
         Features of a patch.
     n_classes
@@ -85,7 +86,7 @@ class DSMIL(nn.Module):
 
     @torch.no_grad()
     def attend(self, features: Float[Tensor, "patch feature"]) -> Float[Tensor, "class patch"]:
-        """Weights of the patches in the bag stream, by class."""
+        """Weights of the patches in the bag stream, for each class."""
         return self._weights(features)[1]
 
     def _weights(

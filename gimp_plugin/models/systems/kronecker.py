@@ -9,25 +9,25 @@ from torch import Tensor, nn
 
 
 class GatedKronecker(nn.Module):
-    """All products of the values of two gated vectors, a 1 appended to each, and two layers.
+    """Kronecker product of two gated vectors, with a 1 appended to each, and two layers.
 
-    A vector h becomes o = ReLU(W_o (sigmoid(z) * ReLU(W_h h))), where z sees both vectors; the 1
-    keeps the values of either beside their products. In Pathomic Fusion z is bilinear in both
-    vectors, and the last layer sees the gated vectors once more. In PORPOISE z is linear, and the
-    last layer sees the given vectors.
+    A vector h becomes o = ReLU(W_o (sigmoid(z) * ReLU(W_h h))), where z is a function of both
+    vectors. The appended 1 keeps the values of each vector beside their products. In Pathomic
+    Fusion, z is bilinear in both vectors, and the last layer also sees the gated vectors. In
+    PORPOISE, z is linear, and the last layer also sees the given vectors.
 
     Parameters
     ----------
     dim
-        Values of each vector.
+        Size of each vector.
     reduced
-        Values of each gated vector.
+        Size of each gated vector.
     out_dim
-        Values of the fusion.
+        Size of the output.
     dropout
-        Chance of dropout behind each layer but W_h and z.
+        Dropout after each layer except W_h and z.
     bilinear
-        Whether the fusion is that of Pathomic Fusion, and not of PORPOISE.
+        Whether to fuse as in Pathomic Fusion, not as in PORPOISE.
     """
 
     def __init__(
@@ -66,15 +66,15 @@ class GatedKronecker(nn.Module):
 
 
 class _Bilinear(nn.Bilinear):
-    """torch's bilinear layer of single vectors, as products that autocast knows."""
+    """torch's bilinear layer for single vectors, computed by products that autocast supports."""
 
     def forward(
         self, first: Float[Tensor, " dim"], second: Float[Tensor, " dim"]
     ) -> Float[Tensor, " out"]:
-        """Give each product of both vectors and a matrix."""
+        """Give the product of both vectors with each matrix, plus the bias."""
         return einsum(first, self.weight, second, "i, o i j, j -> o") + self.bias
 
 
 def _layer(n_in: int, n_out: int, dropout: float) -> nn.Sequential:
-    """A linear layer with what stands behind it."""
+    """A linear layer, ReLU and dropout."""
     return nn.Sequential(nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout))

@@ -18,9 +18,9 @@ N_LAYERS = 2
 
 
 class SetPooling(nn.Module):
-    """Two transformer layers over a set, gated attention pooling, and a layer.
+    """Two transformer layers over a set, gated attention pooling, and a linear layer.
 
-    The transformers have a feed-forward part of twice the width and norms behind, as there.
+    As in MCAT, the feed-forward parts have twice the width, and norms follow each part.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class SetPooling(nn.Module):
 class MCAT(nn.Module):
     """Genomic-guided co-attention, each half pooled as a set, both concatenated and classified.
 
-    There it predicts hazards of survival, here logits of classes. There six functional gene sets
-    have an SNN each; here the groups that GroupMSA has: equal numbers of neighbouring genes, which
-    the gene grouping brought together (`gmt:FILE` for gene sets). d is 256 there, the transformers
-    have 8 heads, the co-attention has one, dropout is .25. Their SNNs have ELU and alpha dropout,
-    ours SELU, with which they are self-normalising.
+    The paper's model predicts hazards of survival, this one logits of classes. In the paper, each
+    of six functional gene sets has an SNN; here, each group of GroupMSA has one: equal numbers of
+    neighbouring genes, as ordered by the gene grouping (`gmt:FILE` for gene sets). In the paper, d
+    is 256, the transformers have 8 heads, the co-attention has one head, and dropout is .25. Its
+    SNNs use ELU and alpha dropout; ours use SELU, which makes them self-normalising.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class MCAT(nn.Module):
     feature_dim
         Features of a patch.
     n_genes
-        Genes of a case.
+        Number of genes of a case.
     n_classes
         Number of classes.
     """

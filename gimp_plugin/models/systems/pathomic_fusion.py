@@ -15,23 +15,23 @@ REDUCTION = 8
 
 
 class PathomicFusion(nn.Module):
-    """The fusion of their CNN and SNN branches, with bilinear gates and skipped paths.
+    """The fusion of an image branch and an SNN branch, with bilinear gates and skip connections.
 
-    There a VGG19 reads one region of interest, and a graph network its nuclei. A bag of patches has
-    neither: in the place of the CNN's features stands the mean of the embedded patches, and the
-    graph is left out, as in their experiments with two branches. There each branch ends with 32
-    values and the fusion with 64; here with d/8 and d/4, which is a fusion as theirs at d = 256.
-    Their SNN has ELU and alpha dropout and four layers, ours SELU and two. All is trained together,
-    where they train the branches first.
+    In the paper, a VGG19 reads one region of interest and a graph network its nuclei. A bag of
+    patches has neither: here the mean of the embedded patches replaces the CNN's features, and the
+    graph is left out, as in the paper's experiments with two branches. In the paper, each branch
+    ends with 32 values and the fusion with 64; here with d/8 and d/4, the same at d = 256. The
+    paper's SNN has ELU, alpha dropout and four layers; ours has SELU and two. Here everything is
+    trained together; in the paper, the branches are trained first.
 
     Parameters
     ----------
     config
-        The model's configuration: `dim`, `embedding_dropout` (.25 there).
+        The model's configuration: `dim`, `embedding_dropout` (.25 in the paper).
     feature_dim
         Features of a patch.
     n_genes
-        Genes of a case.
+        Number of genes of a case.
     n_classes
         Number of classes.
     """

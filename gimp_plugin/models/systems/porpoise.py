@@ -20,20 +20,20 @@ REDUCTION, INPUT_DROPOUT = 8, 0.1
 class Porpoise(nn.Module):
     """Gated attention over patches, two self-normalising layers on genes, and their fusion.
 
-    There it predicts hazards of survival, here logits of classes. Its genes are expression,
-    mutations and copy numbers of selected genes, here those of the cohort. Patches are embedded in
-    512 values and halves in 256 there, all in d here; the fusion reduces each to an eighth, as
-    there. Their SNN has ELU and alpha dropout, ours SELU, with which it is self-normalising, and
-    the layers behind the products have dropout here.
+    The paper's model predicts hazards of survival, this one logits of classes. It reads expression,
+    mutations and copy numbers of selected genes, this one the genes of the cohort. In the paper,
+    patches are embedded in 512 values and halves in 256; here all are in d. As in the paper, the
+    fusion reduces each half to an eighth. The paper's SNN has ELU and alpha dropout; ours has SELU,
+    which makes it self-normalising. Here the layers after the products also have dropout.
 
     Parameters
     ----------
     config
-        The model's configuration: `dim`, `embedding_dropout` (.25 there).
+        The model's configuration: `dim`, `embedding_dropout` (.25 in the paper).
     feature_dim
         Features of a patch.
     n_genes
-        Genes of a case.
+        Number of genes of a case.
     n_classes
         Number of classes.
     """
@@ -80,5 +80,5 @@ class Porpoise(nn.Module):
         return self._weights(self.embed(features))
 
     def _weights(self, patches: Float[Tensor, "patch dim"]) -> Float[Tensor, "1 patch"]:
-        """Attention to each patch, 1 in sum."""
+        """Attention to each patch; it sums to 1."""
         return rearrange(self.attention.scores(patches).softmax(dim=0), "n 1 -> 1 n")

@@ -14,15 +14,15 @@ from gimp_plugin.models.system import require_modalities
 class SNN(nn.Module):
     """Two self-normalising layers and a linear classifier.
 
-    Two layers of equal width as in the SNNs of PORPOISE and MCAT, which have 256; the paper
-    searches over 2 to 32. The width here is d, the dropout that of the embedding.
+    Two layers of equal width, as in the SNNs of PORPOISE and MCAT, whose width is 256; the paper
+    searches over 2 to 32 layers. The width here is d, and the dropout is `embedding_dropout`.
 
     Parameters
     ----------
     config
         The model's configuration.
     n_genes
-        Genes of a case.
+        Number of genes of a case.
     n_classes
         Number of classes.
     """

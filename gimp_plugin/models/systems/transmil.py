@@ -18,12 +18,13 @@ PPEG_TAPS = (7, 5, 3)
 
 
 class TransMIL(nn.Module):
-    """The bag made a square, two layers of Nyström attention with PPEG between, CLS classified.
+    """Two layers of Nyström attention over the bag as a square, PPEG between them, CLS classified.
 
-    Patches are repeated from the first on until they fill a square, CLS is put in front. The
-    attention is that of the package nystrom-attention, as in the authors' code, with its zeros in
-    front and its residual convolution, computed by our own forward; of one bag both give the same.
-    d is 512 there, heads 8, landmarks d/2 as here, dropout .1.
+    Patches are repeated, starting from the first, until they fill a square; CLS is put in front. As
+    in the authors' code, the attention is that of the package nystrom-attention, with zeros in
+    front and the residual convolution. It is computed by our own forward pass, which gives the
+    same for a single bag. In the paper, d is 512, with 8 heads, d/2 landmarks (as here) and
+    dropout .1.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ class TransMIL(nn.Module):
 
 
 def _attention(config: ModelConfig) -> NystromAttention:
-    """The package's attention with the paper's choices."""
+    """The package's attention with the paper's settings."""
     return NystromAttention(
         config.dim,
         segments="front_pad",

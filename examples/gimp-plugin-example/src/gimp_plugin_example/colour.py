@@ -18,7 +18,7 @@ class Colour(nn.Module):
 
 
 def colour(*, weights=None, offline: bool = False) -> Encoder:
-    """Give the encoder; it has no weights, and says so where their hash would stand."""
+    """Make the encoder; it has no weights, so a text replaces the hash of the weights."""
     if weights is not None:
         raise ValueError("it has no weights")
     return Encoder(

@@ -15,7 +15,7 @@ class MeanAggregator(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, tokens: Tensor, valid: Tensor, *, slide=None, rows=None):
-        """Aggregate tokens, shape (case, patch, dim); `valid` marks those that exist."""
+        """Aggregate tokens, shape (case, patch, dim); `valid` is True for patches that exist."""
         real = valid[..., None]
         mean = torch.where(real, tokens, 0).sum(dim=1) / real.sum(dim=1).clamp(min=1)
         wanted = torch.zeros_like(valid) if rows is None else rows

@@ -1,4 +1,4 @@
-"""What this distribution brings: names only, since it is imported whenever they are listed."""
+"""Names of what this plugin provides; no heavy imports, since every command imports this module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ HERE = "gimp_plugin_example"
 
 @hookimpl
 def gimp_components():
-    """Name the components."""
+    """Return one row per component: kind, name, import string, summary."""
     return [
         ("gene-encoder", "example-linear", f"{HERE}.linear:LinearGenes", "one linear layer"),
         ("aggregator", "example-mean", f"{HERE}.mean:MeanAggregator", "mean of the patches"),
@@ -21,5 +21,5 @@ def gimp_components():
 
 @hookimpl
 def gimp_commands():
-    """Name the commands."""
+    """Return one row per command: name, import string, summary."""
     return [("example-bags", f"{HERE}.bags:command", "Count the patches of each slide.")]
