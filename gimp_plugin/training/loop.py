@@ -137,7 +137,7 @@ class _Fit:
         own = () if ranks.is_main else (ranks.rank,)
         with seeded(self.tools.seed, self.stage.name, number, *own), accelerator.autocast():
             terms: Terms = self.module(**step.inputs)
-        # The gradient of the loss is the sum over the ranks, but they are averaged next.
+        # The gradient of the loss is the sum of those of the ranks, which are averaged next.
         accelerator.backward(terms[LOSS] * ranks.world)
         if self.settings.clip_norm:
             accelerator.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
