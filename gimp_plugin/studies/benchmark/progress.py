@@ -27,7 +27,7 @@ class Progress:
         self._waiting = [place for place, cost in costs.items() if cost is None]
         self._spent: dict[str, list[float]] = {}
         for place, cost in costs.items():
-            if cost is not None:  # a cost that includes other methods' tells no time
+            if cost is not None:  # with needs, the cost includes theirs
                 self._spend(place, 0.0 if method_of(place.method).needs else cost.seconds)
         if self._n_ended:
             logger.info("%d of %d cells are done", self._n_ended, self._n_cells)
