@@ -82,7 +82,7 @@ def plugins() -> Iterator[Finding]:
 
 
 def program() -> Iterator[Finding]:
-    """Report whether `gimp` is ours, the image editor's, or another environment's."""
+    """Report whether the `gimp` that the shell finds is ours."""
     programs = list(programs_called("gimp"))
     ours = [path for path in programs if is_ours(path)]
     others = [path for path in programs if path not in ours]
