@@ -21,8 +21,8 @@ from gimp_plugin.storage.runs import read_run
 logger = logging.getLogger(__name__)
 
 FEW_WRONG = 1.0
-"""Threshold for the number of cases of the rarest class times 1 - AUC. Below it, the bootstrap
-interval contains the true AUC in less than 9 of 10 simulated cohorts."""
+"""Threshold for the number of cases of the rarest class times 1 - AUC (or AUC, if that is smaller).
+Below it, the bootstrap interval contains the true AUC in less than 9 of 10 simulated cohorts."""
 NAMES = {"auc": "AUC", "auc_pooled": "pooled AUC", "macro_f1": "macro F1", "brier": "Brier score"}
 """Names of metrics that differ from their key."""
 

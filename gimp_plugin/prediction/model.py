@@ -117,7 +117,7 @@ class GimpModel:
 
         Returns
         -------
-        What was predicted.
+        The result of the prediction.
 
         Raises
         ------

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PredictionResult:
-    """What was predicted.
+    """Result of a prediction.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
 
     Returns
     -------
-    What was predicted.
+    The result of the prediction.
 
     Raises
     ------

@@ -112,5 +112,5 @@ def _calibration(stage: Mapping[str, Any]) -> str:
 
 
 def plain(text: str) -> str:
-    """Replace characters of a name that Markdown or HTML would interpret by spaces."""
+    """Put spaces in place of all characters of a name that Markdown or HTML could interpret."""
     return "".join(letter if letter.isalnum() or letter in " -_.+" else " " for letter in text)

@@ -74,7 +74,7 @@ def pretrain(
 
     Returns
     -------
-    What was done.
+    Folder, outcome and metrics of the run.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def finetune(
 
     Returns
     -------
-    What was done.
+    Folder, outcome and metrics of the run.
 
     Raises
     ------

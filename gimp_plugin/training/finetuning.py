@@ -144,7 +144,7 @@ class FinetuneStage(Stage):
     def _loaded(
         self, order: Sequence[Sequence[int]], epoch: int
     ) -> Iterator[tuple[list[Case], Batch | None]]:
-        """Training cases of each batch, with their patches where the model has an image half."""
+        """Training cases of each batch, with their patches if the model has an image half."""
         cases = self.material.train
         if not self.has_slides:
             yield from (([cases[index] for index in indices], None) for indices in order)

@@ -34,7 +34,7 @@ PACKAGES = ("torch", "nystrom-attention", "tiatoolbox", "anndata", "accelerate",
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a command did.
+    """Result of a training command.
 
     Parameters
     ----------

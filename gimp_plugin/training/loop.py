@@ -137,7 +137,7 @@ class _Fit:
         own = () if ranks.is_main else (ranks.rank,)
         with seeded(self.tools.seed, self.stage.name, number, *own), accelerator.autocast():
             terms: Terms = self.module(**step.inputs)
-        # The gradient of the loss is the sum of those of the ranks, which are averaged next.
+        # accelerate averages the gradients of the ranks, but that of the loss is their sum.
         accelerator.backward(terms[LOSS] * ranks.world)
         if self.settings.clip_norm:
             accelerator.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
@@ -210,7 +210,7 @@ class _Fit:
     def _resume(self) -> None:
         """Resume from the newest checkpoint: of this stage, a later one, or the one before."""
         found = self._checkpoint()
-        if found is None:  # a log is then from a training of which nothing else is left
+        if found is None:  # any log is then left over from a lost training
             if self.ranks.is_main:
                 (self.tools.folder / LOG).unlink(missing_ok=True)
             return

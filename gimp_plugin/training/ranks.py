@@ -199,7 +199,7 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
     with _losses_told():
         try:
             ranks = Ranks.of(accelerator_of(runtime))
-        except GimpError as error:  # of all processes of this machine
+        except GimpError as error:  # raised in all processes of this machine
             if os.environ.get("LOCAL_RANK", "0") == "0":
                 raise
             raise ElsewhereError(error.exit_code) from error

@@ -111,8 +111,8 @@ def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
     Raises
     ------
     GimpError
-        If the cohort, the bags or the splits are not valid, a fold has no test case or shares test
-        cases with another, or the regime asks for more than there is.
+        If the cohort, the bags or the splits are not valid, a fold has no test case or shares some
+        with another (except for repeated partitions), or the regime asks for more than there is.
     """
     source = replace(with_defaults(source), missing="drop")
     study = prepare(source)
@@ -218,7 +218,7 @@ def _fold_names(study: Study, source: CohortSource) -> Sequence[str | None]:
 
 
 def _check_tests(folds: Sequence[Splits]) -> None:
-    """Refuse folds without a test case, or with test cases of another fold."""
+    """Refuse folds without a test case, or that share some, except for repeated partitions."""
     for splits in folds:
         if not splits.of(keys.TEST):
             raise SplitError(f"{splits.source} has no test case", hint="give splits with a test")

@@ -83,7 +83,7 @@ def export(
 
     Returns
     -------
-    What was done.
+    The result of the export.
 
     Raises
     ------

@@ -102,7 +102,7 @@ class Explainer:
 
         Returns
         -------
-        What was found.
+        The results of the case.
         """
         main, *others = self.inputs.models
         halves = Halves.of(main, case, self.device)
