@@ -109,7 +109,8 @@ def finetune(
     source
         Where the cases are; fields that are None are taken from the run given as `start`.
     config
-        Settings of the training; also of the model, unless `start` is a run.
+        Settings of the model and the training; if `start` is a run, only those settings of the
+        model may differ from it that fine-tuning adds.
     start
         A run folder; `genes` for gene pre-training only (the paper's "without pre-training"); or
         `none`, which trains everything at once.
