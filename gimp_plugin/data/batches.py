@@ -1,4 +1,4 @@
-"""Batches of cases: drawn, padded, and the same with any number of loader processes."""
+"""Batches of cases, drawn and padded; the same for any number of loader processes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gimp_plugin.data.cases import Case, Patches, draw_subset, draw_window, gene
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Patches of several cases, padded to the longest.
+    """Patches of several cases, padded to the case with the most patches.
 
     Parameters
     ----------
     case
         Index of each case in the list that the batch was drawn from, shape (batch,).
     features
-        Shape (batch, patch, feature), float16 or float32 as stored; zeros behind the last patch.
+        Shape (batch, patch, feature), float16 or float32 as stored; zeros after the last patch.
     valid
         True for real patches, shape (batch, patch).
     slide
@@ -42,33 +42,33 @@ class Batch:
     source: Int[Tensor, "batch patch"]
 
     def to(self, device: torch.device) -> Self:
-        """Give the batch on a device."""
+        """Move the batch to a device."""
         return moved(self, device)
 
     def pin_memory(self) -> Self:
-        """Give the batch in pinned memory, from where a GPU copies without blocking."""
+        """Copy the batch to pinned memory, from which a GPU copies without blocking."""
         return type(self)(
             **{field.name: getattr(self, field.name).pin_memory() for field in fields(self)}
         )
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Bring tensors to a device without waiting for what it is doing.
+    """Move tensors to a device without waiting for its pending work.
 
     Parameters
     ----------
     value
-        A tensor, or tensors in dictionaries, tuples and dataclasses; anything else stays.
+        A tensor, or tensors in dictionaries, tuples and dataclasses; anything else is left alone.
     device
-        Where to.
+        The target.
 
     Returns
     -------
-    The same with the tensors there.
+    The same structure, with its tensors on the device.
     """
     if isinstance(value, Tensor):
         if device.type == "cuda" and not value.is_cuda:
-            value = value.pin_memory()  # from where a GPU copies in its own time
+            value = value.pin_memory()  # so that the copy does not block
         return value.to(device, non_blocking=True)
     if is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in fields(value)]
@@ -79,20 +79,20 @@ def moved(value: Any, device: torch.device) -> Any:
 
 
 class Draw(Protocol):
-    """How patches are drawn from a case with the randomness of that case and epoch."""
+    """Draws patches from a case with the random generator of that case and epoch."""
 
     def __call__(self, case: Case, rng: np.random.Generator) -> Patches:
-        """Give the patches."""
+        """Draw the patches."""
         ...
 
 
 def window_draw(settings: PretrainConfig) -> Draw:
-    """Windows for masked patch modeling."""
+    """Give the draw of windows for masked patch modeling."""
     return partial(_window, length=settings.subsequence_length, tiled=settings.window == "tiled")
 
 
 def subset_draw(settings: FinetuneConfig) -> Draw:
-    """Random subsets for fine-tuning."""
+    """Give the draw of random subsets for fine-tuning."""
     return partial(
         _subset,
         low=settings.patch_share_low,
@@ -114,23 +114,23 @@ def load(
 ) -> Iterator[Batch]:
     """Load the batches of one epoch.
 
-    What is drawn from a case depends on (seed, epoch, case) only, so neither the number of
+    The patches drawn from a case depend only on (seed, epoch, case), so neither the number of
     processes nor the order of loading changes a batch.
 
     Parameters
     ----------
     cases
-        The cases that the batches are made of.
+        The cases to load from.
     order
         Indices of the cases of each batch.
     draw
         How patches are drawn from a case; a case without slides gets one patch of zeros.
     feature_dim
-        Features of a patch.
+        Length of the features of a patch.
     seed, epoch
-        Randomness of the draw.
+        Seed the draws.
     num_workers
-        Loader processes; 0 loads in this one.
+        Number of loader processes; 0 loads in this process.
     pin_memory
         Load into pinned memory.
 
@@ -150,7 +150,7 @@ def load(
 
 @dataclass(frozen=True, slots=True)
 class _Cases(Dataset[tuple[int, Patches]]):
-    """Cases by index, drawn with the randomness of one epoch."""
+    """Cases by index, with patches drawn for one epoch."""
 
     cases: Sequence[Case]
     draw: Draw
@@ -171,7 +171,7 @@ class _Cases(Dataset[tuple[int, Patches]]):
 
 
 def _collate(items: Sequence[tuple[int, Patches]]) -> Batch:
-    """Pad cases to the longest."""
+    """Join cases to a batch, padded to the case with the most patches."""
     longest = max(len(patches.features) for _, patches in items)
     dim = items[0][1].features.shape[1]
     dtype = np.result_type(*(patches.features.dtype for _, patches in items))

@@ -1,4 +1,4 @@
-"""A case as the training sees it, and how patches are drawn from its bags."""
+"""A case in training, and how patches are drawn from its bags."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Case:
     case_id
         The patient's id.
     label
-        Index of the class; -1 when it is not known.
+        Index of the class; -1 if unknown.
     bags
         The bags of the patient's slides, in the order of slide_id; empty without slides.
     gene_row
@@ -36,7 +36,7 @@ class Case:
 
     @property
     def n_patches(self) -> int:
-        """Patches of all slides."""
+        """Number of patches of all slides."""
         return sum(bag.n_patches for bag in self.bags)
 
     @property
@@ -76,11 +76,11 @@ class Patches:
 
 
 def generator(seed: int, epoch: int, case_id: str) -> np.random.Generator:
-    """Randomness of one case in one epoch, whatever the order or process it is loaded in.
+    """Seed a generator by case and epoch, independent of loading order and process.
 
     Returns
     -------
-    A generator of its own.
+    A new generator.
 
     Examples
     --------
@@ -93,25 +93,25 @@ def generator(seed: int, epoch: int, case_id: str) -> np.random.Generator:
 def draw_window(
     case: Case, length: int, rng: np.random.Generator, *, tiled: bool = False
 ) -> Patches:
-    """Contiguous patches of one slide (paper, section 2.3).
+    """Draw contiguous patches of one slide (paper, section 2.3).
 
-    The slide is drawn in proportion to its patches, the start uniformly. The paper's indices
-    j = i..L+i are one too many; we take exactly L.
+    The slide is drawn with a probability proportional to its number of patches, the start
+    uniformly. The paper's indices j = i..L+i give one patch too many; we take exactly L.
 
     Parameters
     ----------
     case
         A case with at least one bag.
     length
-        L, patches of a window at most.
+        L, the maximum number of patches of a window.
     rng
-        Randomness of this case in this epoch.
+        Random generator of this case in this epoch.
     tiled
         Repeat a shorter bag cyclically up to exactly L, as the paper does.
 
     Returns
     -------
-    min(L, n) patches of the slide, or exactly L when tiled.
+    min(L, n) patches of a slide with n patches, or exactly L when tiled.
     """
     sizes = np.array([bag.n_patches for bag in case.bags])
     bag = case.bags[int(rng.choice(len(sizes), p=sizes / sizes.sum()))]
@@ -126,18 +126,18 @@ def draw_window(
 def draw_subset(
     case: Case, low: float, high: float, rng: np.random.Generator, *, max_patches: int
 ) -> Patches:
-    """Random share of a case's patches, in their order.
+    """Draw a random share of a case's patches, in their order.
 
     Parameters
     ----------
     case
         A case with at least one bag.
     low, high
-        The share is uniform between these; 1 and 1 take every patch.
+        The share is drawn uniformly between these; 1 and 1 take every patch.
     rng
-        Randomness of this case in this epoch.
+        Random generator of this case in this epoch.
     max_patches
-        At most that many patches.
+        Maximum number of patches.
 
     Returns
     -------
@@ -152,12 +152,12 @@ def draw_subset(
 
 
 def all_patches(case: Case) -> Patches:
-    """Every patch of every slide of a case, in the order of slide_id."""
+    """Read every patch of every slide of a case, in the order of slide_id."""
     return _rows(case, np.arange(case.n_patches))
 
 
 def _rows(case: Case, chosen: NDArray[np.int64]) -> Patches:
-    """Rows of a case's bags laid end to end; each file is read once, from its first to last row."""
+    """Read rows of the concatenated bags, each file once, from its first to its last chosen row."""
     parts, slides, offset = [], [], 0
     for index, bag in enumerate(case.bags):
         own = chosen[(chosen >= offset) & (chosen < offset + bag.n_patches)] - offset

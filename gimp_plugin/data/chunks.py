@@ -1,4 +1,4 @@
-"""All patches of cases, some rows of a bag at a time, so that no bag is ever held whole."""
+"""All patches of cases, read in chunks, so that no bag is ever held in memory as a whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gimp_plugin.data.cases import Case
 from gimp_plugin.storage.bags import BagInfo, read_features
 
 ROWS = 8192
-"""Patches that are read at a time: whole chunks of our files."""
+"""Number of patches read at a time, a multiple of the chunk size of our files."""
 
 
 def load_chunks(
@@ -29,12 +29,13 @@ def load_chunks(
     device
         Where the features go; copies to a GPU do not block.
     num_workers
-        Loader processes, which read ahead by a few chunks each; 0 reads in this one.
+        Number of loader processes, each of which reads a few chunks ahead; 0 reads in this process.
 
     Yields
     ------
-    Each case with its features as stored, shape (patch, feature), at most `ROWS` patches at a
-    time; they are read while one goes through them, before the next case. None without slides.
+    Each case with an iterator of its features as stored, shape (patch, feature), at most `ROWS`
+    patches at a time. It reads lazily, must be used before the next case, and is empty without
+    slides.
     """
     parts = [
         _Part(case.case_id, bag, start, min(start + ROWS, bag.n_patches))
@@ -43,7 +44,7 @@ def load_chunks(
         for start in range(0, bag.n_patches, ROWS)
     ]
     chunks: Iterator[Tensor] = iter(())
-    if parts:  # else no process is needed
+    if parts:  # otherwise no loader is needed
         pinned = device.type == "cuda"
         loader = DataLoader(
             _Parts(parts), batch_size=None, num_workers=num_workers, pin_memory=pinned
@@ -52,7 +53,7 @@ def load_chunks(
     for case in cases:
         own = islice(chunks, sum(-(-bag.n_patches // ROWS) for bag in case.bags))
         yield case, own
-        for _ in own:  # what was not asked for is not the next case's
+        for _ in own:  # skip chunks that were not used
             pass
 
 

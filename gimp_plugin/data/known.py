@@ -1,4 +1,4 @@
-"""Which cases there are, their expression and their classes, from the files that a user gives."""
+"""The cases, their expression and their classes, from the files that a user gives."""
 
 from __future__ import annotations
 
@@ -27,23 +27,22 @@ def known_cases(
     source
         Where they are.
     modalities
-        Which halves the model has.
+        Halves of the model.
     labelled
-        Whether cases need a class; with `source.unlabelled` one that has none is left to the
+        Whether cases need a class; with `source.unlabelled`, cases without one are left to the
         caller.
 
     Returns
     -------
-    The cohort, of 0 genes when there is none; what is known of the cases, those of the cohort
-    first; and the class of each case that has one, by the table if it has classes, else by the
-    cohort.
+    The cohort, with 0 genes if there is none; the data about the cases, those of the cohort first;
+    and the class of each case that has one, from the table if it has classes, else from the cohort.
 
     Raises
     ------
     ConfigError
-        If the model has genes, or classes are needed, and nothing says where they are.
+        If genes or classes are needed and no file for them is given.
     CohortError
-        If the cohort or the table cannot be trusted.
+        If the cohort or the table is not valid.
     PairingError
         If the two have no case in common.
     """
@@ -63,7 +62,7 @@ def known_cases(
 
 
 def _check_given(source: CohortSource, modalities: str, *, labelled: bool) -> None:
-    """Refuse to train on what is not there, before anything is read."""
+    """Refuse to train without the files that are needed, before anything is read."""
     if labelled and source.adata is None and source.labels is None:
         hint = "give --adata, or --labels for a model of slides only"
         raise ConfigError("nothing says which cases there are and their classes", hint=hint)
@@ -73,7 +72,7 @@ def _check_given(source: CohortSource, modalities: str, *, labelled: bool) -> No
 
 
 def _read(source: CohortSource) -> tuple[Cohort, pd.DataFrame | None]:
-    """Cohort and table of labels."""
+    """Read the cohort and the table of labels."""
     import pandas as pd
 
     table = None

@@ -1,4 +1,4 @@
-"""Cases that a study leaves out, each with the reason."""
+"""Cases that a study leaves out, with reasons."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def without_label(
     slides
         Slides of each case that is used.
     obs
-        What is known of the cases.
+        Data about the cases.
     labels
         Class of each case that has one.
     source
-        Where they come from.
+        Where the cases come from.
 
     Returns
     -------
-    A row a case.
+    One row per case.
     """
     bare = [case_id for case_id in slides if case_id not in labels]
     if bare:
@@ -58,12 +58,12 @@ def without_label(
 def without_anything(
     obs: pd.DataFrame, slides: Mapping[str, object], known: Sequence[Exclusion]
 ) -> tuple[Exclusion, ...]:
-    """List the cases that have nothing of what the model reads.
+    """List the cases that have nothing that the model reads.
 
     Parameters
     ----------
     obs
-        What is known of the cases.
+        Data about the cases.
     slides
         Slides of each case that is used.
     known
@@ -71,7 +71,7 @@ def without_anything(
 
     Returns
     -------
-    A row a case.
+    One row per case.
     """
     said = {one.case_id for one in known}.union(slides)
     bare = [case_id for case_id in map(str, obs.index) if case_id not in said]

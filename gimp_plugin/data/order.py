@@ -1,4 +1,4 @@
-"""Which cases stand in which batch of an epoch."""
+"""Assign the cases of an epoch to batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ MAX_CLASSES = 4
 
 
 def shuffled_batches(n_cases: int, batch_size: int, *, seed: int, epoch: int) -> list[list[int]]:
-    """Every case once, in random order; the last batch may be smaller.
+    """Put every case in one batch, in random order; the last batch may be smaller.
 
     Parameters
     ----------
     n_cases
         Number of cases.
     batch_size
-        Cases a batch.
+        Cases per batch.
     seed, epoch
-        Randomness of the order.
+        Seed the order.
 
     Returns
     -------
@@ -34,24 +34,24 @@ def shuffled_batches(n_cases: int, batch_size: int, *, seed: int, epoch: int) ->
 def balanced_batches(
     labels: Sequence[int], batch_size: int, *, seed: int, epoch: int
 ) -> list[list[int]]:
-    """Batches with as many cases of each class, so that every batch holds triplets.
+    """Draw batches with equally many cases of each class, so that every batch has triplets.
 
-    P = min(classes, 4) classes a batch and K = floor(batch_size / P) cases of each, at least 2. A
-    class is walked through in random order and started again at its end; the epoch is as long as
-    it takes to draw as many cases as there are.
+    Each batch has P = min(classes, 4) classes and K = floor(batch_size / P) cases of each, at least
+    2. The cases of a class are used in random order, starting over after the last; an epoch draws
+    about as many cases as there are.
 
-    Where some cases have no label, they take their share of each batch, but never more than what
-    leaves half of it to labelled cases, balanced as ever: triplets stay alive however few labels
-    there are. In a small batch P is less for it, but at least 2.
+    Cases without a label take their share of each batch, but at most half of it; the rest goes to
+    labelled cases, balanced as above. Triplets thus remain however few labels there are. In a small
+    batch this can reduce P, but not below 2.
 
     Parameters
     ----------
     labels
         Class of each case; -1 where it is not known.
     batch_size
-        Cases a batch, at most (but at least 2 of each class, and one without a label).
+        Maximum cases per batch (but at least 2 of each class, and one without a label).
     seed, epoch
-        Randomness of the order.
+        Seed the order.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def balanced_batches(
 
 
 def _places(members: Mapping[int, Sequence[int]], batch_size: int) -> tuple[int, int, int]:
-    """Classes of a batch, cases of each, and cases without a label."""
+    """Number of classes in a batch, of cases of each, and of cases without a label."""
     n_free, n_cases = len(members.get(UNKNOWN, ())), sum(map(len, members.values()))
     if n_free == n_cases:
         return 0, 0, min(batch_size, n_free)
@@ -101,7 +101,7 @@ def _next(
     n_wanted: int,
     rng: np.random.Generator,
 ) -> list[int]:
-    """Next cases of a class; none stands twice in what is given."""
+    """Next cases of a class, without repeats."""
     n_wanted = min(n_wanted, len(members[label]))
     queue = queues[label]
     if len(queue) < n_wanted:

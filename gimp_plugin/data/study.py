@@ -1,4 +1,4 @@
-"""Everything a stage needs to know of its cases, checked before any work begins."""
+"""Everything that a stage needs to know about its cases, checked before any work begins."""
 
 from __future__ import annotations
 
@@ -35,20 +35,21 @@ PATHS = {"adata", "labels", "features", "slide_table"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """The cases at hand.
+    """The cases of a stage and what is known about them.
 
     Parameters
     ----------
     cohort
-        The expression cohort; of 0 genes when there is none.
+        The expression cohort, with 0 genes if there is none.
     obs
-        What is known of the cases, by the cohort and the table of labels.
+        Data about the cases, from the cohort and the table of labels.
     labels
-        Class name of each case that has one; all that are used have, unless they were asked for.
+        Class name of each case that has one; every used case has one unless unlabelled cases or a
+        prediction were asked for.
     cases
-        The cases that are used, in the cohort's order; labels are not yet class indices.
+        The cases that are used, in the order of the cohort, without class indices.
     feature_dim, encoder
-        Of the bags; 0 and empty when no case has slides.
+        Dimension and encoder of the bags; 0 and empty if no case has slides.
     exclusions
         What was left out, and why.
     """
@@ -68,11 +69,11 @@ class Study:
 
     @property
     def unlabelled(self) -> tuple[str, ...]:
-        """Ids of the cases that are used and have no class."""
+        """Ids of the used cases that have no class."""
         return tuple(case_id for case_id in self.case_ids if case_id not in self.labels)
 
     def with_classes(self, classes: Sequence[str]) -> tuple[Case, ...]:
-        """Give the cases with their labels as class indices; -1 where there is no label."""
+        """Give the cases with their labels as class indices; -1 without a label."""
         index = {name: number for number, name in enumerate(classes)}
         return tuple(
             replace(case, label=index.get(self.labels.get(case.case_id, ""), UNKNOWN))
@@ -80,13 +81,13 @@ class Study:
         )
 
     def fingerprint(self) -> dict[str, str]:
-        """Hashes of what the result depends on: expression, labels, bags and their cases."""
+        """Hashes of everything that the result depends on: expression, labels, bags and cases."""
         expression, values = hashlib.sha256(), self.cohort.values  # noqa: PD011  # an array
-        for case in self.cases:  # one at a time: a copy of all would take as much memory again
+        for case in self.cases:  # one at a time: a copy would double the memory
             if case.has_genes:
                 expression.update(values[case.gene_row].tobytes())
         known: list[object] = [self.cohort.gene_ids, self.cohort.scale]
-        names = other_names(self.cohort.genes)  # by which genes are found, too
+        names = other_names(self.cohort.genes)  # genes are matched by these, too
         expression.update(sha256_json([*known, names] if any(names) else known).encode())
         bags = {
             case.case_id: [[bag.slide_id, bag.fingerprint] for bag in case.bags]
@@ -108,22 +109,22 @@ def prepare(
     cohort: Cohort | None = None,
     bags: Mapping[str, BagInfo] | None = None,
 ) -> Study:
-    """Read a cohort, find its bags and bring both together.
+    """Read a cohort, find its bags and match both.
 
     Parameters
     ----------
     source
-        Where everything is; what is None takes its default.
+        Where everything is; fields that are None take their default.
     modalities
-        Which halves the model has; bags are not looked for when it has no slides.
+        Halves of the model; bags are not looked for if it reads no slides.
     labelled
-        Whether labels are needed, and cases without one are left out.
+        Whether labels are needed; cases without one are then left out.
     unlabelled
-        Whether they stay all the same, if `source.unlabelled` is `use`.
+        Whether to keep cases without a label even so, if `source.unlabelled` is `use`.
     cohort
-        What to take instead of reading `source.adata`; its labels are of no account.
+        Cohort to use instead of reading `source.adata`; its labels are ignored.
     bags
-        Bags by slide_id, to take instead of looking into `source.features`.
+        Bags by slide_id, to use instead of reading the folder `source.features`.
 
     Returns
     -------
@@ -132,11 +133,11 @@ def prepare(
     Raises
     ------
     ConfigError
-        If the model has genes, or labels are needed, and nothing says where they are.
+        If genes or labels are needed and no file for them is given.
     CohortError
-        If the cohort cannot be trusted.
+        If the cohort is not valid.
     PairingError
-        If nothing is paired, or something is not and `missing` is `error`.
+        If nothing can be paired, or `missing` is `error` and something cannot.
     BagError
         If bags of different encoders or dimensions are mixed.
     """
@@ -157,7 +158,7 @@ def prepare(
         slides, exclusions = pairing.slides, (*unreadable, *pairing.exclusions)
     has_genes = "genes" in modalities and source.adata is not None
     rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)} if has_genes else {}
-    if labelled:  # prediction names them itself
+    if labelled:  # prediction reports them itself
         slides = {case_id: own for case_id, own in slides.items() if own or case_id in rows}
     exclusions += without_anything(obs, slides, exclusions)
     keeps_all = not labelled or (unlabelled and source.unlabelled == "use")
@@ -188,18 +189,18 @@ def prepare(
 
 
 def with_defaults(source: CohortSource, of: Mapping[str, Any] | None = None) -> CohortSource:
-    """Fill what a user did not give from another run, then from the defaults.
+    """Fill in fields that a user did not give, from another run or else from the defaults.
 
     Parameters
     ----------
     source
         What the user gave.
     of
-        What the run given to `--from` was made of.
+        Source of the other run, for instance of the one given to `--from`.
 
     Returns
     -------
-    The source; what has no default may still be None.
+    The source; fields without a default may still be None.
     """
     inherited = dict(of or {})
     changes: dict[str, Any] = {}
@@ -215,7 +216,7 @@ def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
     """Bags of a folder by slide_id, and those that cannot be read."""
     found, errors = scan_bags(folder)
     for error in errors.values():
-        if isinstance(error, SafetyError):  # a file that means harm stops everything
+        if isinstance(error, SafetyError):  # an unsafe file stops everything
             raise error
     if not found:
         reason = f" that can be read: {next(iter(errors.values()))}" if errors else ""
@@ -250,7 +251,7 @@ def _pair(
 
 
 def _one_encoder(bags: Sequence[BagInfo]) -> tuple[int, str]:
-    """Dimension and encoder that all bags share."""
+    """Dimension and encoder of all bags; refuse a mixture."""
     by_maker: dict[tuple[int, str], list[BagInfo]] = {}
     for bag in bags:
         by_maker.setdefault((bag.dim, bag.encoder or ""), []).append(bag)
@@ -268,5 +269,5 @@ def _one_encoder(bags: Sequence[BagInfo]) -> tuple[int, str]:
 
 
 def encoder_text(encoder: str | None) -> str:
-    """Give an encoder as a user reads it; a foreign bag may not name its own."""
+    """Name an encoder for a user; bags made by other programs may not name theirs."""
     return repr(encoder) if encoder else "an unnamed encoder"

@@ -1,4 +1,4 @@
-"""One slide under two names: its patches would count twice, or its patient stand in two parts."""
+"""One slide under two names: its patches would count twice, or its patient be in two parts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gimp_plugin.errors import counted, listed
 logger = logging.getLogger(__name__)
 
 SHOWN = 4
-"""Names of a slide that a message gives."""
+"""Maximum number of names of a slide in a message."""
 
 
 def warn_of_twins(cases: Sequence[Case]) -> None:
-    """Warn of slides whose features are the same, within a case or in two of them.
+    """Warn of slides with identical features, within a case or in different cases.
 
-    Only our own bags are compared, by the hash that they carry: nothing is read.
+    Only our own bags are compared, by the hash that they store: no features are read.
 
     Parameters
     ----------
@@ -40,6 +40,6 @@ def warn_of_twins(cases: Sequence[Case]) -> None:
 
 
 def _one(names: Sequence[str]) -> str:
-    """Names of one slide, the first of them where there are many."""
+    """Join the names of one slide, shortened if there are many."""
     shown = " = ".join(names[:SHOWN])
     return shown if len(names) <= SHOWN else f"{shown} = {len(names) - SHOWN} more"

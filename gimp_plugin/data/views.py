@@ -1,4 +1,4 @@
-"""How much tissue a patch shows: features of one encoder, taken in two ways, do not go together."""
+"""Resolution and size of patches: features of patches that differ in them must not be mixed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def view_of(made: Mapping[str, Any]) -> str:
-    """Resolution and size of the patches that an extraction takes.
+    """Describe the resolution and size of the patches of an extraction.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def view_of(made: Mapping[str, Any]) -> str:
 
     Returns
     -------
-    In words; empty where it does not tell.
+    The description; empty if the configuration has no such entries.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def warn_of_mixed_views(bags: Iterable[BagInfo]) -> None:
     Parameters
     ----------
     bags
-        Bags that are used together; those that do not tell are of no account.
+        Bags that are used together; those that do not record it are ignored.
     """
     views = _views(bags)
     if len(views) > 1:
@@ -60,7 +60,7 @@ def warn_of_other_views(record: RunRecord, bags: Iterable[BagInfo]) -> None:
     record
         The run.
     bags
-        Bags that it shall read; those that do not tell are of no account.
+        Bags for the run to read; those that do not record it are ignored.
     """
     seen = view_of(record.extraction)
     for view, names in _views(bags).items() if seen else ():
@@ -70,7 +70,7 @@ def warn_of_other_views(record: RunRecord, bags: Iterable[BagInfo]) -> None:
 
 
 def _views(bags: Iterable[BagInfo]) -> dict[str, list[str]]:
-    """Slides by what their patches show, as far as the bags tell."""
+    """Slides by the view of their patches, as far as the bags record it."""
     views: dict[str, list[str]] = {}
     for bag in bags:
         view = _told(bag.attributes.get(keys.EXTRACTION_CONFIG))
@@ -80,7 +80,7 @@ def _views(bags: Iterable[BagInfo]) -> dict[str, list[str]]:
 
 
 def _told(stored: object) -> str:
-    """What a bag tells of its patches; nothing for what is no configuration."""
+    """View of the patches of a bag; empty if it stores no valid configuration."""
     try:
         made = json.loads(str(stored))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Evaluation: what predictions are worth, by patient, with intervals and paired tests."""
+"""Evaluation: how good predictions are, by patient, with intervals and paired tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two systems on the same patients."""
+"""Comparison of two systems on the same patients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from gimp_plugin.evaluation.result import Comparison
 
 PATIENTS = "exact McNemar, swapped probabilities"
 FOLDS = "corrected resampled t"
-"""Tests of a comparison: of patients, each predicted once; and of folds that share patients."""
+"""Tests of a comparison: over patients that are each predicted once, or over folds that share
+patients."""
 
 
 def compare(
@@ -27,16 +28,16 @@ def compare(
     Parameters
     ----------
     found
-        What the evaluated system predicts.
+        Predictions of the evaluated system.
     others
-        Name of each other system, and what it predicts for the same patients, as `aligned`.
+        Name and predictions of each other system, for the same patients, as returned by `aligned`.
     seed
-        Of the permutations.
+        Seed of the permutations.
 
     Returns
     -------
-    One comparison a system, of the patients, or of the folds of repeated partitions. Holm's
-    adjustment counts all tests of the table, two a system.
+    One comparison per system, over patients, or over folds for repeated partitions. Holm's
+    adjustment counts all tests of the table, two per system.
     """
     tested = [
         _compared(found.patients, name, other.patients, seed=seed)
@@ -52,7 +53,7 @@ def compare(
 
 
 def _compared(patients: Patients, name: str, other: Patients, *, seed: int) -> Comparison:
-    """Differences and tests, not yet adjusted."""
+    """Differences and tests over patients, not yet adjusted."""
     right, other_right = (one.predicted == one.labels for one in (patients, other))
     difference, auc_p = statistics.swap_test(patients, other.probabilities, seed=seed)
     accuracy_p = statistics.mcnemar(right, other_right)
@@ -71,7 +72,7 @@ def _compared(patients: Patients, name: str, other: Patients, *, seed: int) -> C
 
 
 def _resampled(found: Gathered, name: str, other: Gathered) -> Comparison:
-    """Differences of the folds of repeated partitions, whose patients are no independent cases."""
+    """Differences over the folds of repeated partitions, whose patients are not independent."""
     scores = [
         [metrics.of_each_fold(metric, one.patients) for one in (found, other)]
         for metric in (metrics.accuracy, metrics.auc)
@@ -95,20 +96,20 @@ def _resampled(found: Gathered, name: str, other: Gathered) -> Comparison:
 
 
 def aligned(found: Gathered, name: str, other: Gathered) -> Gathered:
-    """Give what another system predicts, in the order of the first.
+    """Bring the predictions of another system into the order of the evaluated one.
 
     Parameters
     ----------
     found
-        What the evaluated system predicts.
+        Predictions of the evaluated system.
     name
         Name of the other system, for the message.
     other
-        What it predicts.
+        Predictions of the other system.
 
     Returns
     -------
-    The other, its patients in the order and under the folds of the first.
+    `other`, with its patients in the order and under the fold names of the evaluated system.
 
     Raises
     ------
@@ -149,7 +150,7 @@ def aligned(found: Gathered, name: str, other: Gathered) -> Gathered:
 
 
 def _folds(patients: Patients) -> dict[frozenset[str], str]:
-    """Name of each fold, by its patients: they tell which fold it is in any system."""
+    """Name of each fold by its patients, which identify the fold in any system."""
     members: dict[str, set[str]] = {}
     for fold, case_id in zip(patients.folds, patients.case_ids, strict=True):
         members.setdefault(fold, set()).add(same_case(case_id))

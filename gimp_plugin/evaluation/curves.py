@@ -14,12 +14,12 @@ from gimp_plugin.evaluation.result import Estimate
 
 Floats = NDArray[np.float64]
 Draw = Callable[[Floats | None], tuple[Floats, Floats, float]]
-"""Gives x and y of a curve, and its area, under weights of the cases."""
+"""Computes x and y of a curve, and its area, from weights of the cases."""
 Height = Callable[[Floats, Floats, Floats], Floats]
-"""Gives the height of a curve at each x of a grid."""
+"""Computes the height of a curve at each x of a grid."""
 
 N_DRAWS = 500
-"""Draws of a band: enough for a line that is drawn, not for a number that is cited."""
+"""Bootstrap draws of a band: enough for a plotted line, not for a number that is cited."""
 GRID = np.linspace(0.0, 1.0, 51)
 TINY = 1e-9
 
@@ -31,9 +31,9 @@ class Curve:
     Parameters
     ----------
     x, y
-        Points, x ascending.
+        Points, with ascending x.
     grid, low, high
-        95 % interval of y at each x of the grid, by itself.
+        Pointwise 95 % interval of y at each x of the grid.
     area
         Area under the curve: AUC, or average precision.
     """
@@ -47,20 +47,20 @@ class Curve:
 
 
 def roc(patients: Patients, place: int, *, seed: int) -> Curve:
-    """Sensitivity by 1 - specificity, of all folds together.
+    """Compute sensitivity by 1 - specificity, over all folds together.
 
     Parameters
     ----------
     patients
-        Some are of the class, some are not.
+        Patients, some of the class and some not.
     place
-        The class, an index.
+        Index of the class.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
-    The curve; between two points it is a straight line.
+    The curve; two points are joined by a straight line.
     """
     from sklearn.metrics import roc_curve
 
@@ -74,21 +74,21 @@ def roc(patients: Patients, place: int, *, seed: int) -> Curve:
 
 
 def precision_recall(patients: Patients, place: int, *, seed: int) -> Curve:
-    """Precision by recall, of all folds together.
+    """Compute precision by recall, over all folds together.
 
     Parameters
     ----------
     patients
-        Some are of the class, some are not.
+        Patients, some of the class and some not.
     place
-        The class, an index.
+        Index of the class.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
-    The curve, a flight of steps: precision at the least recall that is not below x. It has no
-    point at recall 0, where no case is called.
+    The curve, a step function: at x, the precision at the lowest recall of x or more. It has no
+    point at recall 0, where no case is called positive.
     """
     from sklearn.metrics import precision_recall_curve
 
@@ -97,15 +97,15 @@ def precision_recall(patients: Patients, place: int, *, seed: int) -> Curve:
     def draw(weights: Floats | None) -> tuple[Floats, Floats, float]:
         precision, recall, _ = precision_recall_curve(positive, scores, sample_weight=weights)
         area = -np.diff(recall) @ precision[:-1]  # average precision
-        first = int(np.flatnonzero(recall >= 1 - TINY)[-1])  # of those that call every case
+        first = int(np.flatnonzero(recall >= 1 - TINY)[-1])  # the last with full recall
         return recall[first:-1][::-1], precision[first:-1][::-1], float(area)
 
     return _with_band(draw, GRID[1:], patients, seed=seed, height=_on_step)
 
 
 def _on_line(x: Floats, y: Floats, grid: Floats) -> Floats:
-    """Height of a line at each x of a grid, the upper end where it rises straight up."""
-    # Weights add up to 1 but for the last digits: a grid point at a step is on it.
+    """Height of a line at each x of a grid; the upper end where it is vertical."""
+    # Weights add up to 1 only up to rounding, so a grid point close to a step counts as on it.
     at = np.searchsorted(x, grid + TINY, side="right") - 1
     after = np.minimum(at + 1, len(x) - 1)
     share = np.clip((grid - x[at]) / np.maximum(x[after] - x[at], TINY), 0.0, 1.0)
@@ -113,13 +113,13 @@ def _on_line(x: Floats, y: Floats, grid: Floats) -> Floats:
 
 
 def _on_step(x: Floats, y: Floats, grid: Floats) -> Floats:
-    """Height of a flight of steps at each x of a grid: that of the next point."""
+    """Height of a step function at each x of a grid: that of the next point."""
     at = np.searchsorted(x, grid - TINY, side="left")
     return y[np.minimum(at, len(y) - 1)]
 
 
 def _with_band(draw: Draw, grid: Floats, patients: Patients, *, seed: int, height: Height) -> Curve:
-    """Draw patients with replacement, and keep where the curve passes the grid."""
+    """Draw patients with replacement, and take quantiles of the curves on the grid."""
     x, y, area = draw(None)
     heights, areas = [], []
     for weights in statistics.draws(patients, seed=seed, n_draws=N_DRAWS):

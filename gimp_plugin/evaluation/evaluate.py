@@ -1,4 +1,4 @@
-"""From tables of predictions to what they are worth."""
+"""Evaluate tables of predictions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from gimp_plugin.storage.runs import read_run
 logger = logging.getLogger(__name__)
 
 FEW_WRONG = 1.0
-"""Cases of the rarest class times 1 - AUC, below which the bootstrap interval of an AUC holds the
-true one in less than 9 of 10 simulated cohorts."""
+"""Threshold for the number of cases of the rarest class times 1 - AUC (or AUC, if that is smaller).
+Below it, the bootstrap interval contains the true AUC in less than 9 of 10 simulated cohorts."""
 NAMES = {"auc": "AUC", "auc_pooled": "pooled AUC", "macro_f1": "macro F1", "brier": "Brier score"}
-"""Of metrics that read otherwise than their key."""
+"""Names of metrics that differ from their key."""
 
 
 Table = Path | str | Sequence[Path | str]
-"""Table of predictions of one system, or those of its seeds and folds."""
+"""Table of predictions of one system, or the tables of its seeds and folds."""
 
 
 def evaluate(
@@ -41,27 +41,28 @@ def evaluate(
 ) -> Evaluation:
     """Compare predictions with the labels.
 
-    The unit is the patient. Several tables of the same patients are seeds, whose probabilities are
-    averaged first; tables of different patients are folds, over which the AUC is averaged by size.
-    Tables of repeated partitions share patients: all numbers are then means over the folds, with
-    intervals and tests that allow for it (`statistics.corrected_t`).
-    A patient without a predicted class counts as not right; metrics of probabilities count it.
+    The unit is the patient. Tables of the same patients are seeds: their probabilities are averaged
+    first. Tables of different patients are folds: the AUC is averaged over them, weighted by size.
+    Tables of repeated partitions share some patients: all numbers are then means over the folds,
+    with intervals and tests that allow for the overlap (`statistics.corrected_t`).
+    A patient without a predicted class counts as not right; its probabilities still count in the
+    metrics of probabilities.
 
     Parameters
     ----------
     predictions
         Tables that `predict` wrote, of one system.
     part
-        Part to evaluate; by default `test`, or `new` where there is no test. `train` and `val`
+        Part to evaluate; by default `test`, or `new` if there is no test case. `train` and `val`
         only show how well the model fits.
     model
-        Run that made the predictions: no table may say that another did, and no evaluated case may
-        be one that it was trained on.
+        Run that made the predictions, to check that no table was made by another run, and that the
+        run was not trained on an evaluated case.
     others
-        Other systems to set beside and test against, on the same patients: for instance the same
-        run without one half. A mapping names them; else they are called by their tables.
+        Other systems to compare with and test against on the same patients, for instance the same
+        run without one half. A mapping names them; otherwise they are named after their tables.
     seed
-        Of the bootstrap and the permutations.
+        Seed of the bootstrap and the permutations.
 
     Returns
     -------
@@ -70,11 +71,11 @@ def evaluate(
     Raises
     ------
     EvaluationError
-        If a table cannot be trusted, there is nothing to evaluate, a class is absent, a case was
-        trained on, another run than `model` made a table, or `model` is a bundle, which cannot tell
-        what it was trained on.
+        If a table is not valid, there is nothing to evaluate, a class is absent, a case was trained
+        on, a table was not made by `model`, or `model` is a bundle, which does not know what it was
+        trained on.
     CheckpointError
-        If `model` is no finished run.
+        If `model` is not a finished run.
     """
     paths = _listed_paths(predictions)
     found = gather(paths, part=part)
@@ -114,7 +115,7 @@ def evaluate(
 
 
 def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
-    """Refuse predictions that are not those of a run, or of cases that it was trained on."""
+    """Refuse predictions of another run, or of cases that the run was trained on."""
     record = read_run(model)
     if record.classes != found.patients.classes:
         problem = (
@@ -142,7 +143,7 @@ def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
 def _caveats(
     found: Gathered, estimates: Mapping[str, Estimate], by_class: Mapping[str, ClassScores]
 ) -> Iterator[str]:
-    """Warn of intervals that promise too much."""
+    """Warn of intervals that are too narrow."""
     repeated = found.test_to_train is not None
     named = {NAMES.get(name, name.replace("_", " ")): one for name, one in estimates.items()}
     for name, one in by_class.items():
@@ -159,7 +160,7 @@ def _caveats(
 
 
 def _near_the_end(patients: Patients, auc: Estimate) -> Iterator[str]:
-    """Warn of a bootstrap with so few cases out of order that its draws are too much alike."""
+    """Warn if so few cases are ranked wrongly that the bootstrap draws vary too little."""
     places = range(len(patients.classes))
     fewest = min(patients.where(patients.labels == place).n_patients for place in places)
     if fewest * min(auc.value, 1 - auc.value) < FEW_WRONG and not auc.flat:
@@ -176,7 +177,7 @@ def _listed_paths(paths: Table) -> list[Path]:
 
 
 def _named(others: Sequence[Table] | Mapping[str, Table]) -> dict[str, list[Path]]:
-    """Tables of the other systems, by different names."""
+    """Tables of the other systems, by distinct names."""
     if isinstance(others, Mapping):
         return {name: _listed_paths(one) for name, one in others.items()}
     tables = list(map(_listed_paths, others))

@@ -1,4 +1,4 @@
-"""From tables of predictions to the patients of one part: seeds averaged, folds side by side."""
+"""Turn tables of predictions into the patients of one part: seeds averaged, folds joined."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Gathered:
     part
         Part of the splits that they come from.
     patients
-        All of them, seeds averaged.
+        All patients, averaged over seeds.
     by_seed
-        All of them as each seed predicts them; empty with one seed.
+        All patients as predicted by each seed; empty with one seed.
     n_unlabelled
-        Cases of the part that were left out because they have no label.
+        Number of cases of the part that were left out because they have no label.
     warnings
-        What the reader of a number should know.
+        What the reader of the numbers should know.
     test_to_train
-        Of repeated partitions, whose folds share patients: test cases of a fold by its training
-        cases, mean of the folds. None where no patient is in two folds.
+        For repeated partitions, whose folds share patients: number of test cases per training case
+        of a fold, averaged over the folds. None if no patient is in two folds.
     """
 
     part: str
@@ -50,7 +50,7 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True)
 class _Fold:
-    """Tables that predict the same patients, one a seed; and whom they know otherwise."""
+    """Tables that predict the same patients, one per seed, and the other cases in them."""
 
     seeds: list[Patients]
     paths: list[Path]
@@ -60,19 +60,19 @@ class _Fold:
 
 
 def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
-    """Read tables and bring their patients together.
+    """Read tables and combine their patients.
 
     Tables of the same patients are seeds: their probabilities are averaged. Tables of different
-    patients are folds. A table may also hold several folds, told apart by a column `fold`. Tables
-    that share some test patients are folds of repeated partitions, where a patient whom one tests
-    is a training or validation case of the other.
+    patients are folds. A table may also hold several folds, distinguished by a column `fold`.
+    Tables that share some test patients are folds of repeated partitions, in which a test patient
+    of one is a training or validation case of the other.
 
     Parameters
     ----------
     paths
         Tables of one system.
     part
-        Part to evaluate; by default `test`, or `new` where there is no test.
+        Part to evaluate; by default `test`, or `new` if there is no test case.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
     Raises
     ------
     EvaluationError
-        If the part is empty, has no labels or lacks a class, or the tables do not fit together, one
-        is given twice or one of repeated partitions has no training case.
+        If the part is empty, has no labels or lacks a class; if the tables do not fit together, or
+        one is given twice; or if a table of repeated partitions has no training case.
     """
     _check_once(paths)
     tables = [read_predictions(path) for path in paths]
@@ -106,7 +106,7 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
 
 
 def _headline(tables: Sequence[Predictions]) -> str:
-    """Part that a headline may come from."""
+    """Choose the part for headline results: `test`, else `new`."""
     found = Counter(split for table in tables for split in table.splits)
     for part in (keys.TEST, keys.NEW):
         if found[part]:
@@ -118,7 +118,7 @@ def _headline(tables: Sequence[Predictions]) -> str:
 
 
 def _folds(tables: Sequence[Predictions], part: str) -> list[_Fold]:
-    """Tables by the patients that they predict."""
+    """Group the tables by the patients that they predict."""
     folds: dict[frozenset[str], _Fold] = {}
     for table in tables:
         patients, unlabelled = select(table, part)
@@ -141,7 +141,7 @@ def _folds(tables: Sequence[Predictions], part: str) -> list[_Fold]:
 
 
 def _numbered(fold: _Fold, number: str) -> _Fold:
-    """Name the folds of a table by its number, so that those of two tables stay apart."""
+    """Add the number of a table to its fold names, so that those of two tables differ."""
     seeds = [
         replace(one, folds=tuple(f"{number} {own}".strip() for own in one.folds))
         for one in fold.seeds
@@ -161,7 +161,7 @@ def _nothing_to_evaluate(table: Predictions, part: str, n_unlabelled: int) -> Ev
 
 
 def _check_once(paths: Sequence[Path]) -> None:
-    """Refuse a table that is given twice: it would pass for two seeds."""
+    """Refuse a table that is given twice: it would count as two seeds."""
     counts = Counter(path.resolve() for path in paths)
     twice = [path for path in paths if counts[path.resolve()] > 1]
     if twice:
@@ -180,7 +180,7 @@ def _check_classes(tables: Sequence[Predictions]) -> None:
 
 
 def _check_overlaps(folds: Mapping[frozenset[str], _Fold], part: str) -> None:
-    """Refuse tables that share some patients but not all, unless they are of two partitions."""
+    """Refuse tables that share some but not all patients, unless from repeated partitions."""
     for (first, one), (second, other) in combinations(folds.items(), 2):
         shared = sorted(first & second)
         moved = first & (other.trained | other.validated) or second & (one.trained | one.validated)
@@ -199,7 +199,7 @@ def _check_overlaps(folds: Mapping[frozenset[str], _Fold], part: str) -> None:
 
 
 def _test_to_train(folds: Sequence[_Fold]) -> float:
-    """Test cases of a fold by its training cases, which validation cases are not."""
+    """Mean ratio of test to training cases of a fold; validation cases do not count."""
     for one in folds:
         if not one.trained:
             problem = f"{str(one.paths[0])!r} has no training case, and others share test cases"
@@ -233,7 +233,7 @@ def _check_every_class(fold: _Fold, part: str) -> None:
 
 
 def _few_cases(patients: Patients, part: str) -> Iterator[str]:
-    """Warn of classes that a number can hardly be computed from."""
+    """Warn of classes with too few cases."""
     for place, name in enumerate(patients.classes):
         count = patients.where(patients.labels == place).n_patients
         if count < FEW:
@@ -242,7 +242,7 @@ def _few_cases(patients: Patients, part: str) -> Iterator[str]:
 
 
 def _mixed_halves(folds: Sequence[_Fold]) -> Iterator[str]:
-    """Warn of averages over tables that look like seeds and were predicted from other halves."""
+    """Warn of tables averaged as seeds that were predicted from different halves."""
     for fold in folds:
         halves = {frozenset(zip(one.case_ids, one.modalities, strict=True)) for one in fold.seeds}
         if len(halves) > 1:
@@ -252,5 +252,5 @@ def _mixed_halves(folds: Sequence[_Fold]) -> Iterator[str]:
 
 
 def _named(tables: Sequence[Predictions]) -> str:
-    """Tables as a message names them."""
+    """Name tables in a message."""
     return listed((str(table.path) for table in tables), limit=2)

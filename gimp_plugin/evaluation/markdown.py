@@ -1,4 +1,4 @@
-"""An evaluation as a person reads it: tables in Markdown that read well as plain text, too."""
+"""Report of an evaluation: tables in Markdown that also read well as plain text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CAUTION_OF_FOLDS = (
 
 
 def methods(found: Evaluation, *, tested: bool) -> str:
-    """How intervals, and p-values if there are any, were computed.
+    """Describe how intervals, and p-values if there are any, were computed.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def methods(found: Evaluation, *, tested: bool) -> str:
 
     Returns
     -------
-    Sentences.
+    Sentences for the report.
     """
     holm = "Holm's adjustment counts all tests of the table"
     if found.test_to_train is not None:
@@ -57,12 +57,12 @@ def methods(found: Evaluation, *, tested: bool) -> str:
 
 
 def caution(found: Evaluation) -> str:
-    """Say what the calibration error is by chance."""
+    """Caution that the calibration error is above 0 by chance."""
     return CAUTION if found.test_to_train is None else CAUTION_OF_FOLDS
 
 
 def sections(found: Evaluation) -> Iterator[str]:
-    """Parts of the report, from the most to the least asked for.
+    """Give the parts of the report, the most requested first.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def sections(found: Evaluation) -> Iterator[str]:
 
 
 def _title(found: Evaluation) -> str:
-    """What was evaluated, and how many."""
+    """Describe what was evaluated, with the number of cases."""
     classes = ", ".join(f"{one.n_cases} {name}" for name, one in found.by_class.items())
     line = f"{', '.join(found.predictions)}: {found.n_cases} {found.part} cases ({classes})"
     if found.fitted:
@@ -119,18 +119,18 @@ def _title(found: Evaluation) -> str:
 
 
 def folds(found: Evaluation) -> str:
-    """How many folds there are, and whether they share patients."""
+    """Describe the number of folds, and whether they share patients."""
     shared = "" if found.test_to_train is None else " of repeated partitions"
     return f"{found.n_folds} folds{shared}"
 
 
 def counted(found: Evaluation) -> str:
-    """What the bins of the reliability table count."""
+    """Name what the bins of the reliability table count."""
     return "cases" if found.test_to_train is None else "predictions"
 
 
 def labelled_metrics(found: Evaluation) -> Iterator[tuple[str, Estimate]]:
-    """Metrics under the names that a reader knows."""
+    """Metrics with the names that a reader knows."""
     classes = list(found.by_class)
     kind = f"{classes[1]} positive" if len(classes) == 2 else "one class against the others, mean"
     folds = ", mean of the folds" if found.n_folds > 1 else ""
@@ -161,7 +161,7 @@ def _modalities_table(found: Evaluation) -> str:
 
 
 def _reliability_table(found: Evaluation) -> str:
-    """How often the most likely class is right, by how sure the model is of it."""
+    """Accuracy of the most likely class, by confidence."""
     return table(
         ["confidence", counted(found), "mean confidence", "share right"],
         (

@@ -1,8 +1,8 @@
-"""Metrics of patients, each under many weightings of the patients at once.
+"""Metrics of patients, each computed for many weightings of the patients at once.
 
-A metric takes patients and weights of shape (draw, case) and gives one value a draw. Weights of 1
-give the estimate, the counts of a bootstrap draw give a bootstrap value: there is one definition
-for both.
+A metric takes patients and weights of shape (draw, case) and gives one value per draw. Weights of 1
+give the estimate, and the counts of a bootstrap draw give a bootstrap value, so both have the same
+definition.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Floats = NDArray[np.float64]
 Metric = Callable[[Patients, Floats], Floats]
 
 BIN_EDGES = np.linspace(0.0, 1.0, 16)
-"""Of the confidences that are taken together: bins are open below and closed above."""
+"""Edges of the bins of confidence, which are open below and closed above."""
 TINY = float(np.finfo(np.float64).eps)
 
 
 def accuracy(patients: Patients, weights: Floats) -> Floats:
-    """Share of patients whose class is predicted; one without an answer is not."""
+    """Share of patients whose class is predicted correctly; no answer counts as not right."""
     return _mean((patients.predicted == patients.labels).astype(float), weights)
 
 
@@ -34,13 +34,13 @@ def coverage(patients: Patients, weights: Floats) -> Floats:
 
 
 def accuracy_answered(patients: Patients, weights: Floats) -> Floats:
-    """Share of the patients with an answer whose class is predicted; some have one."""
+    """Share of the patients with an answer, at least one, whose answer is right."""
     right, answered = patients.predicted == patients.labels, patients.predicted >= 0
     return (weights @ right) / (weights @ answered)
 
 
 def balanced_accuracy(patients: Patients, weights: Floats) -> Floats:
-    """Mean over the classes of the share of their patients that is found."""
+    """Mean sensitivity of the classes."""
     true, _, both = _counts(patients, weights)
     return (both / true).mean(axis=1)
 
@@ -52,10 +52,11 @@ def macro_f1(patients: Patients, weights: Floats) -> Floats:
 
 
 def auc(patients: Patients, weights: Floats) -> Floats:
-    """AUC of each fold, averaged by the size of the fold.
+    """AUC of each fold, averaged over the folds by size.
 
-    With two classes it is that of the second class, with more the mean of each class against the
-    others. Probabilities of different folds come from different models and are not compared.
+    With two classes it is the AUC of the second class, with more the mean over the classes of each
+    against the others. Probabilities of different folds come from different models and are not
+    compared.
 
     Returns
     -------
@@ -84,7 +85,7 @@ def pooled_auc(patients: Patients, weights: Floats) -> Floats:
 def brier(patients: Patients, weights: Floats) -> Floats:
     """Mean squared error of the probabilities: 0 to 1 with two classes, 0 to 2 with more.
 
-    With two classes the error of the second is taken, with more the sum over the classes.
+    With two classes it is the error of the second, with more the sum over the classes.
 
     Returns
     -------
@@ -105,10 +106,10 @@ def calibration_error(patients: Patients, weights: Floats) -> Floats:
     """Expected calibration error of the most likely class, in 15 bins of equal width.
 
     The confidence of a patient is its highest probability; bins hold (0, 1/15], (1/15, 2/15], ...
-    In each, the distance of the mean confidence from the share of patients whose most likely class
-    is the true one; the mean of these over the patients (arXiv 1706.04599, equation 3). It is above
-    0 by chance, the more so the fewer patients there are, and under the bootstrap once more: its
-    interval is `statistics.reflected`.
+    The error of a bin is the distance between the mean confidence and the share of patients whose
+    most likely class is the true one; the result is the mean over the patients (arXiv 1706.04599,
+    equation 3). Chance alone makes it larger than 0, the more so the fewer patients there are, and
+    the bootstrap adds to that: its interval is therefore `statistics.reflected`.
 
     Returns
     -------
@@ -127,7 +128,7 @@ def confidences(patients: Patients) -> tuple[Floats, NDArray[np.bool_], NDArray[
 
 
 def swapped_auc(patients: Patients, probabilities: Floats) -> Floats:
-    """AUC, folds averaged by size, of many tables of probabilities for the same patients.
+    """AUC, averaged over folds by size, of many tables of probabilities for the same patients.
 
     Parameters
     ----------
@@ -152,13 +153,13 @@ def swapped_auc(patients: Patients, probabilities: Floats) -> Floats:
 
 
 def _ranked_classes(patients: Patients) -> range:
-    """Classes whose AUCs are averaged: the second of two, or all."""
+    """Classes over which the AUC is averaged: the second of two, or all."""
     n_classes = len(patients.classes)
     return range(1, 2) if n_classes == 2 else range(n_classes)
 
 
 def _by_fold(patients: Patients, weights: Floats, metric: Metric) -> Floats:
-    """Mean of a metric over the folds, by their size."""
+    """Mean of a metric over the folds, weighted by size."""
     total = np.zeros(len(weights))
     for name in patients.fold_names:
         within = patients.of_fold(name)
@@ -168,12 +169,12 @@ def _by_fold(patients: Patients, weights: Floats, metric: Metric) -> Floats:
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:
-    """Weighted mean of one value a patient."""
+    """Weighted mean of one value per patient."""
     return weights @ values / weights.sum(axis=1)
 
 
 def _counts(patients: Patients, weights: Floats) -> tuple[Floats, Floats, Floats]:
-    """Patients of each class, predicted as it, and both; each of shape (draw, class)."""
+    """Patients of each class, predicted as that class, and both; each of shape (draw, class)."""
     true, predicted = (
         _one_hot(values, patients) for values in (patients.labels, patients.predicted)
     )
@@ -181,5 +182,5 @@ def _counts(patients: Patients, weights: Floats) -> tuple[Floats, Floats, Floats
 
 
 def _one_hot(values: NDArray[np.int64], patients: Patients) -> Floats:
-    """Class indices as rows of an identity matrix; zeros for -1, which is no class."""
+    """Class indices as one-hot rows; zeros for -1, which is no class."""
     return np.eye(len(patients.classes) + 1)[values, :-1]

@@ -1,4 +1,4 @@
-"""What the files beside tables of predictions say of where they come from."""
+"""Origin of tables of predictions, as recorded in the files next to them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from gimp_plugin.storage.systems import told_apart
 
 
 def mixed_systems(paths: Sequence[Path], *, seeds: bool) -> Iterator[str]:
-    """Warn of tables that count as one system and say that they are of several.
+    """Warn of tables that are given as one system but record different ones.
 
-    They are not refused: settings may be chosen for each fold anew, and the mean of two systems is
-    a system, too. Tables that do not say what made them are left alone.
+    They are not refused: settings may be chosen separately for each fold, and the mean of two
+    systems is also a system. Tables without a record are ignored.
 
     Parameters
     ----------
     paths
-        Tables of one system.
+        Tables given as one system.
     seeds
-        Whether they predict the same patients and are averaged; else they are folds.
+        Whether they predict the same patients and are averaged; otherwise they are folds.
 
     Yields
     ------
@@ -50,19 +50,19 @@ def mixed_systems(paths: Sequence[Path], *, seeds: bool) -> Iterator[str]:
 
 
 def check_predicted_by(record: RunRecord, paths: Sequence[Path]) -> None:
-    """Refuse tables that say that another run predicted them.
+    """Refuse tables that were predicted by another run according to their record.
 
     Parameters
     ----------
     record
         The run.
     paths
-        Tables; those that do not say what made them are left alone.
+        Tables; those without a record are ignored.
 
     Raises
     ------
     EvaluationError
-        If a table is of another run.
+        If a table is from another run.
     """
     own = sha256_file(record.weights)
     for path in paths:
@@ -78,6 +78,6 @@ def check_predicted_by(record: RunRecord, paths: Sequence[Path]) -> None:
 
 
 def edited(paths: Sequence[Path]) -> Iterator[str]:
-    """Warn of tables that are not as they were predicted: a label may have been added, or more."""
+    """Warn of tables that were changed after they were predicted."""
     for path in filter(was_edited, paths):
         yield f"{shown(path)!r} was changed after it was predicted"

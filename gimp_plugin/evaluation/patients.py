@@ -1,4 +1,4 @@
-"""What is evaluated: patients with a true class and predicted probabilities."""
+"""Patients to evaluate, with a true class and predicted probabilities."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gimp_plugin.storage.predictions import Predictions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patients:
-    """Labelled patients, one row each; of repeated partitions one row for each fold with them.
+    """Labelled patients, one row each; for repeated partitions, one row per patient and fold.
 
     Parameters
     ----------
     case_ids
         The patients.
     classes
-        Class names; the second is the positive class of two.
+        Class names; of two, the second is the positive class.
     labels, predicted
         True and predicted class of each patient, as indices; predicted is -1 without an answer.
     probabilities
@@ -58,15 +58,15 @@ class Patients:
         return tuple(dict.fromkeys(self.folds))
 
     def of_fold(self, name: str) -> NDArray[np.bool_]:
-        """Tell which patients belong to a fold."""
+        """Tell which rows belong to a fold."""
         return np.array([fold == name for fold in self.folds])
 
     def where(self, chosen: Sequence[bool] | NDArray[np.bool_]) -> Self:
-        """Take some of the patients, in their order."""
+        """Select rows by a mask."""
         return self.at(np.flatnonzero(chosen))
 
     def at(self, rows: NDArray[np.int64]) -> Self:
-        """Take the patients of some rows, in the order of these."""
+        """Select rows by index, in the given order."""
         return type(self)(
             case_ids=tuple(self.case_ids[row] for row in rows),
             classes=self.classes,
@@ -79,12 +79,12 @@ class Patients:
 
 
 def select(table: Predictions, part: str) -> tuple[Patients, frozenset[str]]:
-    """Labelled patients of one part of a table; several rows of one patient are averaged.
+    """Select the labelled patients of one part; several rows of one patient are averaged.
 
     Parameters
     ----------
     table
-        Predictions.
+        The predictions.
     part
         `test`, `new`, `train` or `val`.
 
@@ -108,7 +108,7 @@ def select(table: Predictions, part: str) -> tuple[Patients, frozenset[str]]:
 
 
 def together(parts: Sequence[Patients]) -> Patients:
-    """Lay several sets of patients end to end."""
+    """Concatenate several sets of patients."""
     first = parts[0]
     return Patients(
         case_ids=tuple(case_id for one in parts for case_id in one.case_ids),
@@ -124,14 +124,14 @@ def together(parts: Sequence[Patients]) -> Patients:
 def averaged(parts: Sequence[Patients]) -> Patients:
     """Average the probabilities of rows that belong to one patient, over all the sets.
 
-    A patient with one row keeps its predicted class; of several rows it is the class with the
-    highest mean probability, and none where any of the rows has none. TCGA patients are told apart
-    by their first 12 characters.
+    A patient with one row keeps its predicted class. A patient with several rows gets the class
+    with the highest mean probability, or none if any of the rows has none. TCGA patients are
+    identified by the first 12 characters of their name.
 
     Parameters
     ----------
     parts
-        Sets of rows, for instance one a seed.
+        Sets of rows, for instance one per seed.
 
     Returns
     -------

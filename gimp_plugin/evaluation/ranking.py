@@ -1,4 +1,4 @@
-"""Areas under the ROC curve, many at once."""
+"""Areas under many ROC curves at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Claims = NDArray[np.bool_]
 
 
 def weighted_auc(scores: Floats, positive: Claims, weights: Floats) -> Floats:
-    """AUC of one ranking under many weightings of its cases.
+    """Compute the AUC of one ranking under many weightings of its cases.
 
     Parameters
     ----------
@@ -24,11 +24,11 @@ def weighted_auc(scores: Floats, positive: Claims, weights: Floats) -> Floats:
 
     Returns
     -------
-    Share of pairs of a positive and a negative case that are in order, ties counting half; shape
-    (draw,). Nan where the weights leave no positive or no negative case.
+    Share of the pairs of a positive and a negative case that are ranked correctly, ties counting
+    half; shape (draw,). NaN if the weights leave no positive or no negative case.
     """
     order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of each run of equal scores
+    starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))  # of each run of ties
     weights, positive = weights[:, order], positive[order]
     above = np.add.reduceat(weights * positive, starts, axis=1)
     below = np.add.reduceat(weights * ~positive, starts, axis=1)
@@ -39,19 +39,19 @@ def weighted_auc(scores: Floats, positive: Claims, weights: Floats) -> Floats:
 
 
 def each_auc(scores: Floats, positive: Claims) -> Floats:
-    """AUC of many rankings of the same cases.
+    """Compute the AUC of many rankings of the same cases.
 
     Parameters
     ----------
     scores
         Shape (draw, case).
     positive
-        True for the positive cases, shape (case,); some are, some are not.
+        True for the positive cases, shape (case,); at least one is True and one False.
 
     Returns
     -------
-    Share of pairs of a positive and a negative case that are in order, ties counting half; shape
-    (draw,). This is the Mann-Whitney statistic by the sum of ranks.
+    Share of the pairs of a positive and a negative case that are ranked correctly, ties counting
+    half; shape (draw,). This is the Mann-Whitney statistic, computed from the sum of ranks.
     """
     n_positive = int(positive.sum())
     n_pairs = n_positive * (positive.size - n_positive)

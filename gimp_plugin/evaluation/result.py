@@ -1,4 +1,4 @@
-"""What an evaluation says, for programs and for people."""
+"""Results of an evaluation, for programs and for people."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FITTED = (keys.TRAIN, keys.VAL)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval, where it has one."""
+    """A number with its 95 % interval, if it has one."""
 
     value: float
     low: float | None = None
@@ -23,7 +23,7 @@ class Estimate:
 
     @property
     def flat(self) -> bool:
-        """Whether the interval has no width but for rounding: the draws, or folds, all agree."""
+        """Whether the interval has no width, up to rounding: all draws, or folds, agree."""
         return self.low is not None and self.high is not None and self.high - self.low < SAME
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """One class against the others, by the predicted class."""
+    """Scores of one class against the others, by the predicted class."""
 
     n_cases: int
     sensitivity: Estimate
@@ -43,7 +43,7 @@ class ClassScores:
 
 @dataclass(frozen=True, slots=True)
 class ModalityScores:
-    """Cases that were predicted from the same halves; no AUC where a class is absent."""
+    """Scores of cases predicted from the same halves; no AUC if a class is absent."""
 
     n_cases: int
     accuracy: Estimate
@@ -59,10 +59,10 @@ class ReliabilityBin:
     low, high
         Edges of the bin.
     n_cases
-        Cases in it.
+        Number of cases in the bin.
     confidence, accuracy
-        Mean of their highest probabilities, and share of them whose most likely class is the true
-        one; None without cases.
+        Mean of their highest probabilities, and share of the cases whose most likely class is the
+        true one; None without cases.
     """
 
     low: float
@@ -74,12 +74,12 @@ class ReliabilityBin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SystemScores:
-    """One of several systems, side by side on the same patients.
+    """Scores of one of several systems on the same patients.
 
     Parameters
     ----------
     name
-        Its tables.
+        Name of the system, or of its tables.
     modalities
         Number of cases by the halves that they were predicted from.
     accuracy, balanced_accuracy, auc, calibration_error
@@ -96,27 +96,28 @@ class SystemScores:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The evaluated system beside another one, on the same patients.
+    """The evaluated system compared with another one, on the same patients.
 
-    Of repeated partitions, all are means over the folds.
+    For repeated partitions, all values are means over the folds.
 
     Parameters
     ----------
     other
-        The other system.
+        Name of the other system.
     accuracy, auc
-        What the other system reaches.
+        Values of the other system.
     accuracy_difference, auc_difference
-        The evaluated system less the other.
+        The evaluated system minus the other.
     accuracy_p, auc_p
         P-values of the test.
     accuracy_p_holm, auc_p_holm
         The same, adjusted for all tests of the table.
     test
-        Which test: exact McNemar for the accuracy and a permutation test that swaps probabilities
-        within patients for the AUC, or of repeated partitions the corrected resampled t-test.
+        Name of the test: exact McNemar for the accuracy and a permutation test that swaps
+        probabilities within patients for the AUC; or, for repeated partitions, the corrected
+        resampled t-test.
     accuracy_difference_ends, auc_difference_ends
-        95 % interval of the difference, from the corrected resampled t-test; else None.
+        95 % interval of the difference, from the corrected resampled t-test; otherwise None.
     """
 
     other: str
@@ -144,21 +145,20 @@ class Evaluation:
     part
         Part of the splits: `test`, `new`, or by request `train` or `val`.
     n_cases, n_unlabelled
-        Patients that were evaluated, and cases left out because they have no label.
+        Number of patients evaluated, and of cases left out because they have no label.
     n_abstained
-        Patients of these for whom the model gave no class; they count as not right.
+        Number of evaluated patients without a predicted class; they count as not right.
     n_folds, n_seeds
-        Folds laid side by side, and seeds whose probabilities were averaged.
+        Number of folds, and of seeds whose probabilities were averaged.
     test_to_train
-        Of repeated partitions, where patients are in several folds: test cases of a fold by its
-        training cases. Every estimate is then a mean over the folds, with the interval of
-        `statistics.corrected_t`; `calibration_error`, without an interval, and `reliability` are of
-        all predictions together. Else None.
+        For repeated partitions, where patients are in several folds: number of test cases per
+        training case of a fold. Every estimate is then a mean over the folds, with the interval of
+        `statistics.corrected_t`; `calibration_error`, without an interval, and `reliability` are
+        computed over all predictions together. Otherwise None.
     metrics
-        Estimates by name. `auc` is computed per fold and averaged by size; with several folds
-        `auc_pooled` stands beside it, but for repeated partitions. Where the model gave no class
-        for some patients, `coverage` is the share of the others, and `accuracy_answered` the
-        accuracy among them.
+        Estimates by name. `auc` is computed per fold and averaged by size; several folds also have
+        `auc_pooled`, except for repeated partitions. If some patients have no predicted class,
+        `coverage` is the share of the others, and `accuracy_answered` the accuracy among them.
     by_class, by_modalities
         Scores by class name, and by the halves that predictions were made from.
     by_seed
@@ -166,12 +166,12 @@ class Evaluation:
     reliability
         Points of the reliability curve, from the lowest confidence to the highest.
     systems, comparisons
-        The evaluated system and the others side by side, and tests against each; empty without
+        Scores of the evaluated system and the others, and tests against each; empty without
         others.
     warnings
-        What the reader of a number should know.
+        What the reader of the numbers should know.
     draws, seed
-        Of the bootstrap.
+        Number of draws and seed of the bootstrap.
     """
 
     predictions: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""What predictions are worth: every number of an evaluation, with its interval.
+"""Compute every number of an evaluation, with its interval.
 
-Of repeated partitions, whose folds share patients, each number is the mean of its values in the
-folds, and the interval is that of `statistics.corrected_t`; but for the calibration error, which is
-that of all predictions together and has none.
+For repeated partitions, whose folds share patients, each number is the mean of its values in the
+folds, with the interval of `statistics.corrected_t`. The exception is the calibration error: it is
+computed over all predictions together and has no interval.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ WITH_INTERVAL: dict[str, metrics.Metric] = {
     "calibration_error": metrics.calibration_error,
 }
 BIASED = "calibration_error"
-"""Metric that chance moves away from 0."""
+"""Metric that chance alone makes larger than 0."""
 
 
 UNBOUNDED = frozenset({"brier", "log_loss"})
-"""Metrics that are no share: they may exceed 1."""
+"""Metrics that are not shares and may exceed 1."""
 
 
 def estimates(found: Gathered, *, seed: int) -> dict[str, Estimate]:
-    """All metrics, with their intervals; of the answers too, where some patient has none."""
+    """All metrics with intervals, including those of answers if some patients have none."""
     patients, ratio = found.patients, found.test_to_train
     if ratio is None:
         return _of_patients(patients, seed=seed)
@@ -62,12 +62,12 @@ def estimates(found: Gathered, *, seed: int) -> dict[str, Estimate]:
         for name, metric in wanted.items()
         if name != BIASED
     }
-    # The fewer cases, the larger it is by chance: a fold has too few.
+    # Over all predictions, because a fold has so few cases that chance would enlarge it.
     return means | {BIASED: Estimate(value(wanted[BIASED], patients))}
 
 
 def _mean(values: metrics.Floats, test_to_train: float, *, share: bool = True) -> Estimate:
-    """Mean over the folds of repeated partitions; one fold alone has no interval."""
+    """Mean over the folds of repeated partitions; a single fold has no interval."""
     if len(values) < 2:
         return Estimate(float(values.mean()))
     found = statistics.corrected_t(values, test_to_train)
@@ -75,7 +75,7 @@ def _mean(values: metrics.Floats, test_to_train: float, *, share: bool = True) -
 
 
 def _of_patients(patients: Patients, *, seed: int) -> dict[str, Estimate]:
-    """Metrics of patients that each were predicted once."""
+    """Metrics of patients that were each predicted once."""
     wanted = dict(WITH_INTERVAL)
     if len(patients.fold_names) > 1:
         wanted["auc_pooled"] = metrics.pooled_auc
@@ -92,7 +92,7 @@ def _of_patients(patients: Patients, *, seed: int) -> dict[str, Estimate]:
 
 
 def by_class(found: Gathered) -> dict[str, ClassScores]:
-    """Sensitivity and specificity of each class; no answer counts against both."""
+    """Sensitivity and specificity of each class; a missing answer counts against both."""
     patients, scores = found.patients, {}
     for place, name in enumerate(patients.classes):
         true, called = patients.labels == place, patients.predicted == place
@@ -124,7 +124,7 @@ def _share(found: Gathered, hits: Claims, among: Claims) -> Estimate:
 
 
 def _auc(found: Gathered, *, seed: int) -> Estimate | None:
-    """AUC with its interval; None where a fold lacks a class."""
+    """AUC with its interval; None if a fold lacks a class."""
     patients = found.patients
     cells = set(zip(patients.folds, patients.labels.tolist(), strict=True))
     if len(cells) < len(patients.fold_names) * len(patients.classes):
@@ -152,7 +152,7 @@ def _mean_value(metric: metrics.Metric, patients: Patients) -> float:
 
 
 def reliability(patients: Patients) -> tuple[ReliabilityBin, ...]:
-    """Points of the reliability curve, a bin each, from the lowest confidence to the highest."""
+    """Points of the reliability curve, one per bin, from the lowest confidence to the highest."""
     confidence, right, bins = metrics.confidences(patients)
     points = []
     for number, (low, high) in enumerate(pairwise(metrics.BIN_EDGES.tolist())):
@@ -180,7 +180,7 @@ def side_by_side(systems: Sequence[tuple[str, Gathered]], *, seed: int) -> tuple
 
 
 def value(metric: metrics.Metric, patients: Patients) -> float:
-    """Estimate of a metric."""
+    """Value of a metric with all weights 1."""
     return float(metric(patients, np.ones((1, len(patients))))[0])
 
 

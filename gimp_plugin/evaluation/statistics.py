@@ -1,4 +1,4 @@
-"""Intervals and tests; the unit is the patient everywhere."""
+"""Intervals and tests; the unit is always the patient."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def wilson(n_hits: int, n: int) -> tuple[float, float]:
     Parameters
     ----------
     n_hits, n
-        Hits, and tries; at least one.
+        Number of hits, and of trials (at least one).
 
     Returns
     -------
@@ -47,7 +47,7 @@ def wilson(n_hits: int, n: int) -> tuple[float, float]:
 def bootstrap(
     patients: Patients, metrics: Mapping[str, Metric], *, seed: int, n_draws: int = N_DRAWS
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals by drawing patients with replacement.
+    """95 % percentile intervals, by drawing patients with replacement.
 
     Each class keeps its number of patients within each fold, so that no draw lacks a class. All
     metrics are computed on the same draws.
@@ -55,18 +55,18 @@ def bootstrap(
     Parameters
     ----------
     patients
-        At least one of each class in each fold.
+        Patients, at least one of each class in each fold.
     metrics
-        What to compute, by name.
+        Metrics to compute, by name.
     seed
-        Of the draws.
+        Seed of the draws.
     n_draws
         Number of draws.
 
     Returns
     -------
-    Lower and upper end by name. A metric that is the same in every draw, as an AUC of 1 is, has an
-    interval without width.
+    Lower and upper end by name. A metric with the same value in every draw, such as an AUC of 1,
+    has an interval without width.
     """
     values: dict[str, list[Floats]] = {name: [] for name in metrics}
     for weights in draws(patients, seed=seed, n_draws=n_draws):
@@ -80,16 +80,15 @@ def bootstrap(
 def reflected(value: float, low: float, high: float) -> tuple[float, float]:
     """95 % interval of a metric that the bootstrap moves away from 0 (basic bootstrap interval).
 
-    The distances of the drawn values from the estimate are laid to its other side. A percentile
-    interval of the calibration error would hardly ever hold the true one of a model that is nearly
-    calibrated.
+    The percentile interval is mirrored about the estimate. Without that, the interval of the
+    calibration error of a nearly calibrated model would hardly ever contain the true value.
 
     Parameters
     ----------
     value
-        Estimate.
+        The estimate.
     low, high
-        Percentile interval of `bootstrap`.
+        Percentile interval from `bootstrap`.
 
     Returns
     -------
@@ -110,9 +109,9 @@ def mean_interval(values: Floats, *, seed: int, n_draws: int = N_DRAWS) -> tuple
     Parameters
     ----------
     values
-        One value a case, at least one.
+        One value per case, at least one.
     seed, n_draws
-        Of the draws.
+        Seed and number of draws.
 
     Returns
     -------
@@ -125,7 +124,7 @@ def mean_interval(values: Floats, *, seed: int, n_draws: int = N_DRAWS) -> tuple
 
 
 def draws(patients: Patients, *, seed: int, n_draws: int) -> Iterator[Floats]:
-    """How often each patient is drawn, in blocks of shape (draw, case)."""
+    """Draw how often each patient counts, in blocks of shape (draw, case)."""
     rng = np.random.default_rng(seed)
     strata = [
         np.flatnonzero(patients.of_fold(name) & (patients.labels == place))
@@ -141,7 +140,7 @@ def draws(patients: Patients, *, seed: int, n_draws: int) -> Iterator[Floats]:
 
 
 def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Two-sided exact p of McNemar's test, that two systems are right equally often.
+    """Two-sided exact p of McNemar's test that two systems are right equally often.
 
     Parameters
     ----------
@@ -150,7 +149,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
     Returns
     -------
-    The p-value; 1 where they are never of different opinion.
+    The p-value; 1 if the two never differ.
 
     Examples
     --------
@@ -169,25 +168,25 @@ def swap_test(
 ) -> tuple[float, float]:
     """Permutation test for the AUC of two systems on the same patients.
 
-    Where the systems do not differ, it is of no account which of them gave a patient which
-    probabilities: these are swapped within randomly chosen patients. That is exact for systems
-    that do not differ at all. Where they rank equally well on other scales, one being surer or
-    leaning to a class, p is too large: the test is on the safe side, and may miss a difference.
+    If the systems do not differ, their probabilities for a patient are interchangeable, so they are
+    swapped within randomly chosen patients. This is exact for systems that do not differ at all. If
+    both rank equally well but on different scales, because one is more confident or favours a
+    class, p is too large: the test is conservative and may miss a difference.
 
     Parameters
     ----------
     patients
-        The patients, and what the first system gives them.
+        The patients, with the probabilities of the first system.
     other
-        What the second system gives them, shape (case, class).
+        Probabilities of the second system, shape (case, class).
     seed
-        Of the swaps.
+        Seed of the swaps.
     n_swaps
-        Number of random swaps.
+        Number of random permutations.
 
     Returns
     -------
-    AUC of the first less that of the second, and the two-sided p, at least 1 / (n_swaps + 1).
+    AUC of the first minus that of the second, and the two-sided p, at least 1 / (n_swaps + 1).
     """
     rng = np.random.default_rng(seed)
     both = np.stack([patients.probabilities, other])
@@ -203,7 +202,7 @@ def swap_test(
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """Mean over folds, its 95 % interval, and the two-sided p of a true mean of 0."""
+    """Mean over folds, its 95 % interval, and the two-sided p for a true mean of 0."""
 
     value: float
     low: float
@@ -212,26 +211,26 @@ class Mean:
 
 
 def corrected_t(values: Floats, test_to_train: float) -> Mean:
-    """Corrected resampled t-test of folds whose patients overlap (Nadeau & Bengio 2003).
+    """Corrected resampled t-test for folds with overlapping patients (Nadeau & Bengio 2003).
 
-    Folds of repeated partitions are not independent: they share training cases, and test cases.
-    The variance of the mean of k values is taken as (1 / k + n_test / n_train) times their sample
+    Folds of repeated partitions are not independent: they share training cases and test cases. The
+    variance of the mean of k values is taken as (1 / k + n_test / n_train) times their sample
     variance, with k - 1 degrees of freedom (doi 10.1023/A:1024068626366; for repeated
-    cross-validation doi 10.1007/978-3-540-24775-3_3). That allows for the overlap by the sizes
-    alone; it is an approximation.
+    cross-validation doi 10.1007/978-3-540-24775-3_3). This is an approximation, because it accounts
+    for the overlap by the sizes alone.
 
     Parameters
     ----------
     values
-        One value a fold, at least two; for instance by how much one system is better.
+        One value per fold, at least two; for instance the difference between two systems.
     test_to_train
-        Number of test cases of a fold by its number of training cases.
+        Number of test cases of a fold divided by its number of training cases.
 
     Returns
     -------
-    The mean, its interval, and the two-sided p. Values that are all the same, but for rounding,
-    have an interval without width and no t: the p is then that of the sign test, 1 where they are
-    0 and 2 / 2^k else.
+    The mean, its interval, and the two-sided p. Values that are all equal, up to rounding, have an
+    interval without width and no t: p is then that of the sign test, 1 if they are 0 and 2 / 2^k
+    otherwise.
 
     Examples
     --------
@@ -252,7 +251,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Returns
     -------
-    As many values, none above 1.
+    One adjusted value for each, at most 1.
 
     Examples
     --------
@@ -267,5 +266,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _difference(patients: Patients, both: Floats) -> Floats:
-    """AUC of the first system less that of the second; `both` is (draw, system, case, class)."""
+    """AUC of the first system minus that of the second; `both` is (draw, system, case, class)."""
     return swapped_auc(patients, both[:, 0]) - swapped_auc(patients, both[:, 1])

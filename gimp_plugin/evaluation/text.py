@@ -1,4 +1,4 @@
-"""Numbers and tables as a person reads them, in Markdown."""
+"""Format numbers and tables for people, in Markdown."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import count
 from pathlib import Path
 
 SAME = 1e-12
-"""Differences of scores below this are rounding."""
+"""Smaller differences of scores count as rounding errors."""
 
 
 def number(value: float) -> str:
-    """Give three decimals; what is less than 1 is not rounded to it, for that claims too much.
+    """Format with three decimals; a value below 1 is never rounded up to 1.
 
     Returns
     -------
@@ -27,7 +27,7 @@ def number(value: float) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """Give both ends of an interval; nothing where there is none.
+    """Format both ends of an interval; empty if there is none.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def interval(low: float | None, high: float | None) -> str:
 
 
 def difference(value: float, ends: tuple[float, float] | None = None) -> str:
-    """Give a difference with its sign, and its interval where it has one.
+    """Format a difference with its sign, and its interval if it has one.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def difference(value: float, ends: tuple[float, float] | None = None) -> str:
 
 
 def p_value(value: float) -> str:
-    """Give a p-value with two digits that count.
+    """Format a p-value with two significant digits.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def p_value(value: float) -> str:
 
 
 def shown(path: Path) -> str:
-    """Give a path as it goes into a result: never an absolute one.
+    """Format a path for a result; of an absolute path, keep only the name.
 
     Returns
     -------
@@ -88,18 +88,18 @@ def shown(path: Path) -> str:
 
 
 def name_of(tables: Sequence[Path], *, folders: bool = True) -> str:
-    """Call a system by its tables.
+    """Name a system after its tables.
 
     Parameters
     ----------
     tables
-        At least one.
+        The tables, at least one.
     folders
-        Name the folders of a relative path, too.
+        Include the folders of a relative path.
 
     Returns
     -------
-    The first table, and how many there are more.
+    The first table, and the number of further ones.
 
     Examples
     --------
@@ -112,11 +112,11 @@ def name_of(tables: Sequence[Path], *, folders: bool = True) -> str:
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """Number the names that occur again.
+    """Add a number to names that occur again.
 
     Returns
     -------
-    As many, all different.
+    As many names, all different.
 
     Examples
     --------
@@ -131,16 +131,16 @@ def numbered(names: Iterable[str]) -> list[str]:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay out a Markdown table whose columns also stand in line as plain text.
+    """Format a Markdown table whose columns are also aligned as plain text.
 
-    The first column is text, the others are numbers and stand to the right.
+    The first column is text; the others are numbers, aligned to the right.
 
     Parameters
     ----------
     header
         Names of the columns.
     rows
-        As many cells each.
+        Cells of each row, one per column.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def page(parts: Iterable[str]) -> str:
-    r"""Bring tables and paragraphs into one text, in which no name of a class or file acts as HTML.
+    r"""Join tables and paragraphs into one text, in which no class or file name acts as HTML.
 
     Returns
     -------

@@ -1,3 +1,3 @@
-"""Why a model says what it says: attention, attributions and their tests, as arrays."""
+"""Explain predictions: attention, attributions and their tests, as arrays."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a run makes of one slide: the probabilities of its case, and a score of each patch."""
+"""Result of a run for one slide: the probabilities of its case, and a score of each patch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLASSES: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("attention 60-80 %", (244, 152, 122)),
     ("attention 80-100 %", (180, 4, 38)),
 )
-"""Fifths of the patches of a slide, from the least attended on, with their colours."""
+"""Fifths of the patches of a slide, in order of increasing attention, with their colours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -28,20 +28,20 @@ class SlideAttention:
     Parameters
     ----------
     slide_id, case_id
-        Whose it is.
+        The slide and its case.
     attention
-        Of each patch, averaged over the heads; 1 is an even share of all patches of the case. It
-        may be negative.
+        Attention to each patch, averaged over the heads; 1 is an even share of all patches of the
+        case. It may be negative.
     corners
-        Top-left corners, level-0 pixels, shape (patch, 2).
+        Top-left corners of the patches in level-0 pixels, shape (patch, 2).
     side
-        Of a patch, in level-0 pixels.
+        Side of a patch, in level-0 pixels.
     probabilities
-        Of the case, by class.
+        Probabilities of the case, by class.
     kind
-        What `attention` holds, where it is another score of patches.
+        Name of the score in `attention`, if it is another one.
     others
-        More scores, by name.
+        Further scores, by name.
     """
 
     slide_id: str
@@ -55,17 +55,17 @@ class SlideAttention:
 
     @property
     def predicted(self) -> str:
-        """Class of the case."""
+        """Most likely class of the case."""
         return max(self.probabilities, key=lambda name: self.probabilities[name])
 
     def scores(self) -> NDArray[np.float64]:
-        """Rank of each patch's attention in its slide, from above 0 to 1; equals share a rank."""
+        """Rank of each patch's attention in its slide, in (0, 1]; ties share a rank."""
         from scipy.stats import rankdata
 
         return np.asarray(rankdata(self.attention) / len(self.attention))
 
     def measured(self) -> Iterator[dict[str, float]]:
-        """Scores of each patch by name, the one that counts first; unknown ones are left out."""
+        """Scores of each patch by name, the main one first; unknown others are left out."""
         columns = {self.kind: self.attention, **self.others}
         for values in zip(*(column.tolist() for column in columns.values()), strict=True):
             yield {
@@ -75,7 +75,7 @@ class SlideAttention:
             }
 
     def boxes(self) -> NDArray[np.int64]:
-        """Left, top, right and bottom edge of each patch, level-0 pixels."""
+        """Left, top, right and bottom edge of each patch, in level-0 pixels."""
         return boxes_of(self.corners, self.side)
 
 
@@ -86,7 +86,7 @@ def boxes_of(corners: NDArray[np.int32], side: int) -> NDArray[np.int64]:
 
 
 def place_of(bag: BagInfo) -> tuple[NDArray[np.int32], int]:
-    """Where the patches of a bag lie on its slide.
+    """Read where the patches of a bag lie on its slide.
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ def place_of(bag: BagInfo) -> tuple[NDArray[np.int32], int]:
 
     Returns
     -------
-    Top-left corners, level-0 pixels, and the side of a patch.
+    Top-left corners and the side of a patch, in level-0 pixels.
 
     Raises
     ------
     BagError
-        If the bag does not say so.
+        If the bag does not record them.
     """
     corners, side = read_coords(bag), bag.patch_size_level0
     if side is None:
@@ -110,7 +110,7 @@ def place_of(bag: BagInfo) -> tuple[NDArray[np.int32], int]:
 
 
 def check_placed(bags: Iterable[BagInfo]) -> None:
-    """Refuse bags that do not say where their patches lie, before any work.
+    """Refuse bags that do not record where their patches lie, before any work.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def check_placed(bags: Iterable[BagInfo]) -> None:
     Raises
     ------
     BagError
-        If there is one.
+        If there is such a bag.
     """
     for bag in bags:
         if not (bag.has_coords and bag.patch_size_level0):
@@ -128,14 +128,14 @@ def check_placed(bags: Iterable[BagInfo]) -> None:
 
 
 def class_of(score: float, kind: str = "attention") -> tuple[str, tuple[int, int, int]]:
-    """Fifth that a score lies in, with its colour.
+    """Give the fifth that a score lies in, and its colour.
 
     Parameters
     ----------
     score
-        From 0 to 1.
+        Score from 0 to 1.
     kind
-        What was scored.
+        Name of the score.
 
     Returns
     -------

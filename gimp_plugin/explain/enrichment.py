@@ -1,4 +1,4 @@
-"""Whether the genes of a set have larger attributions than the others."""
+"""Test whether the genes of a set have larger attributions than the others."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 
 
 class Enrichment(NamedTuple):
-    """One set of genes, tested.
+    """Test result of one set of genes.
 
     Parameters
     ----------
     name
-        Of the set.
+        Name of the set.
     n_genes
-        Its genes among those that the model reads.
+        Number of its genes that the model reads.
     auc
-        Chance that a gene of the set has the larger value than one of the others; .5 is none.
+        Probability that a gene of the set has a larger value than one of the others; .5 means no
+        difference.
     p, q
-        One-sided p of Mann and Whitney's test, and adjusted for the number of sets (Benjamini and
-        Hochberg).
+        One-sided p of the Mann-Whitney test, and the same adjusted for the number of sets
+        (Benjamini and Hochberg).
     """
 
     name: str
@@ -40,15 +41,15 @@ def enriched(
     Parameters
     ----------
     values
-        One value a gene, larger ones mattering more.
+        One value per gene; larger values matter more.
     sets
-        Genes of each set, as places in `values`.
+        Genes of each set, as indices into `values`.
     least
-        Sets with fewer genes are passed over, as are sets of all genes.
+        Sets with fewer genes are skipped, as are sets of all genes.
 
     Returns
     -------
-    The sets, the smallest p first.
+    The tested sets, smallest p first.
     """
     from scipy.stats import false_discovery_control, mannwhitneyu
 

@@ -1,4 +1,4 @@
-"""What a model's output says for a class, as a function of a case's patches or genes."""
+"""Evidence of a model for a class, as a function of the patches or genes of a case."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from torch import Tensor
 from gimp_plugin.models.gimp import GimpModel
 
 Score = Callable[[Tensor], Tensor]
-"""From inputs, shape (batch, ...), to the log-odds of each class, shape (batch, class)."""
+"""Maps inputs, shape (batch, ...), to the log-odds of each class, shape (batch, class)."""
 
 
 def log_odds(logits: Float[Tensor, "batch class"]) -> Float[Tensor, "batch class"]:
     """Log-odds of each class against all others, log p - log(1 - p).
 
-    The evidence for a class in nats. What is added to all logits alike, which changes no
-    probability, changes nothing here either; of two classes, one is the negative of the other.
+    This is the evidence for a class, in nats. Adding a constant to all logits, which changes no
+    probability, changes no log-odds either. With two classes, one is the negative of the other.
 
     Parameters
     ----------
     logits
-        Logits of two classes or more, already divided by the temperature.
+        Logits of two or more classes, already divided by the temperature.
 
     Returns
     -------
-    Log-odds.
+    The log-odds.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def log_odds(logits: Float[Tensor, "batch class"]) -> Float[Tensor, "batch class
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """A case whose patches may be taken away or changed, while its genes stay.
+    """A case whose patches can be removed or changed, while its genes stay the same.
 
     Parameters
     ----------
@@ -57,11 +57,11 @@ class Evidence:
     tokens
         Tokens of all patches, slide after slide, shape (patch, dim).
     sizes
-        Patches of each slide.
+        Number of patches of each slide.
     cls_ge
         CLS_ge, shape (1, dim); None for a case without genes.
     temperature
-        What logits are divided by.
+        Number by which logits are divided.
     """
 
     model: GimpModel
@@ -72,7 +72,7 @@ class Evidence:
 
     @property
     def n_patches(self) -> int:
-        """Patches of all slides."""
+        """Number of patches of all slides."""
         return len(self.tokens)
 
     def attention(self) -> NDArray[np.float32]:
@@ -80,8 +80,8 @@ class Evidence:
 
         Returns
         -------
-        One value a patch; 1 is an even share. It may be negative: the pseudo-inverse of Nyström
-        attention has negative values.
+        One value per patch; 1 is an even share. It may be negative, because the pseudo-inverse of
+        Nyström attention has negative values.
         """
         _, by_head = self.model.attend_tokens(iter([self.tokens]), self.sizes)
         return (by_head.float().mean(dim=0) * self.n_patches).cpu().numpy()
@@ -92,32 +92,32 @@ class Evidence:
         Parameters
         ----------
         rows
-            Patches that are left, in increasing order; at least one.
+            Patches to keep, in increasing order; at least one.
 
         Returns
         -------
-        One value a class.
+        One value per class.
         """
         tokens = self.tokens[torch.from_numpy(rows).to(self.tokens.device)]
         return self.of_bag(tokens, self.sizes_of(rows))
 
     @torch.no_grad()
     def of_bag(self, tokens: Tensor, sizes: Sequence[int]) -> NDArray[np.float64]:
-        """Log-odds of each class from other patches, in the memory that their tokens take."""
+        """Log-odds of each class from other patches, using little memory beyond their tokens."""
         cls_img = self.model.stream_tokens(iter([tokens]), sizes)
         return self._classified(cls_img)[0].double().cpu().numpy()
 
     def of_tokens(self, sizes: Sequence[int]) -> Score:
-        """Log-odds as a function of the tokens of as many patches, with a gradient.
+        """Give the log-odds as a differentiable function of tokens.
 
         Parameters
         ----------
         sizes
-            Patches of each slide.
+            Number of patches of each slide.
 
         Returns
         -------
-        From tokens, shape (1, patch, dim), to log-odds.
+        Function of tokens, shape (1, patch, dim), that returns log-odds.
         """
 
         def score(tokens: Tensor) -> Tensor:
@@ -126,7 +126,7 @@ class Evidence:
         return score
 
     def sizes_of(self, rows: NDArray[np.integer[Any]]) -> list[int]:
-        """How many of some patches lie on each slide."""
+        """Count how many of the given patches lie on each slide."""
         ends = np.cumsum(self.sizes)
         counts = np.bincount(np.searchsorted(ends, rows, side="right"), minlength=len(self.sizes))
         return [int(count) for count in counts]
@@ -143,16 +143,16 @@ def classified(
     *,
     temperature: float,
 ) -> Float[Tensor, "batch class"]:
-    """Log-odds from the halves; learned tokens stand for those that are None.
+    """Compute log-odds from the halves; learned tokens replace halves that are None.
 
     Parameters
     ----------
     model
         The model.
     cls_img, cls_ge
-        The halves; patches and genes themselves for a system.
+        The halves; for a system, the patches and genes themselves.
     temperature
-        What logits are divided by.
+        Number by which logits are divided.
 
     Returns
     -------
@@ -174,25 +174,25 @@ def integrated(
     n_steps: int,
     at_a_time: int = 1,
 ) -> Float[Tensor, "*rest"]:
-    """Integrated gradients (arXiv 1703.01365) through captum, a few points of the path at a time.
+    """Integrated gradients (arXiv 1703.01365) by captum, a few points of the path at a time.
 
     Parameters
     ----------
     score
-        The function.
+        The function to attribute.
     inputs, baseline
         End and start of the straight path.
     target
-        Class.
+        Index of the class.
     n_steps
-        Points of the path, by Gauss and Legendre's rule.
+        Number of points on the path (Gauss-Legendre quadrature).
     at_a_time
-        Points that are computed at once; the memory grows with it, not with `n_steps`.
+        Number of points computed at once; memory grows with it, not with `n_steps`.
 
     Returns
     -------
-    The attribution of each input. Its sum is the score at the end less that at the start, but for
-    the error of the rule.
+    The attribution of each input. They sum to the score at the end minus that at the start, up to
+    the error of the quadrature.
     """
     from captum.attr import IntegratedGradients
 

@@ -1,4 +1,4 @@
-"""Whether scores of patches are true to the model, to each other, and to the tissue."""
+"""Test whether scores of patches agree with the model, with each other, and with the tissue."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from gimp_plugin.explain.evidence import Evidence
 
 Scores = NDArray[np.float32]
 Kept = Callable[[NDArray[np.int64]], float]
-"""Evidence from some of the patches only."""
+"""Maps indices of the patches to keep to the evidence from these alone."""
 
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
-"""Shares of the patches that are put in or taken out."""
+"""Shares of the patches that are inserted or deleted."""
 
 N_ORDERS = 5
 N_TOP = 20
-"""Genes of a table of the most important ones."""
+"""Number of genes in a table of the most important ones."""
 
 
 def evidence_of(evidence: Evidence, target: int) -> Kept:
-    """Log-odds of a class as a function of the patches that are left."""
+    """Give the log-odds of a class as a function of the patches that are kept."""
     return lambda rows: float(evidence.of_rows(np.sort(rows))[target])
 
 
@@ -35,29 +35,30 @@ def areas(
     rng: np.random.Generator,
     n_orders: int = N_ORDERS,
 ) -> dict[str, float]:
-    """Area between the curves of deletion and insertion by a score, and those of random order.
+    """Area between the deletion and insertion curves of a score and those of random order.
 
-    Insertion leaves the patches with the highest scores, deletion all others (Petsiuk et al. 2018,
-    arXiv 1806.07421), at each of `SHARES`. Random orders are the same for all scores.
+    At each of `SHARES`, insertion keeps only the patches with the highest scores, and deletion only
+    the others (Petsiuk et al. 2018, arXiv 1806.07421). Random orders are the same for all scores.
 
     Parameters
     ----------
     kept
         Evidence from some of the patches.
     scores
-        One value a patch, by name; higher ones speak for the class.
+        One value per patch, by name; higher values support the class.
     rows
-        Patches that take part.
+        Patches to use.
     rng
-        Of the random orders.
+        Random generator for the random orders.
     n_orders
-        How many random orders are averaged.
+        Number of random orders that are averaged.
 
     Returns
     -------
     `deletion_<name>`: how much lower the evidence is after deletion by the score than after
-    random deletion; `insertion_<name>`: how much higher after insertion; each averaged over the
-    shares. Above 0 the score is true to the model. Nothing for a single patch.
+    random deletion; `insertion_<name>`: how much higher it is after insertion; each averaged over
+    the shares. A value above 0 means that the score is faithful to the model. Empty for a single
+    patch.
     """
     n_patches = len(rows)
     if n_patches < 2:
@@ -83,18 +84,18 @@ def areas(
 
 
 def agreement(scores: Mapping[str, Scores], regions: NDArray[np.int64]) -> dict[str, float]:
-    """Rank correlation (Spearman) of each two scores of a case.
+    """Rank correlation (Spearman) of each pair of scores of a case.
 
     Parameters
     ----------
     scores
-        One value a patch, by name; `occlusion` has one a region.
+        One value per patch, by name; `occlusion` has the same value for all patches of a region.
     regions
-        Region of each patch: with `occlusion`, means over regions are compared.
+        Region of each patch: `occlusion` is compared with means over regions.
 
     Returns
     -------
-    `spearman_<one>_<other>`; a pair of which one is constant or unknown is left out.
+    `spearman_<one>_<other>`; pairs with a constant or unknown score are left out.
     """
     found = {}
     sizes = np.bincount(regions)
@@ -111,20 +112,20 @@ def agreement(scores: Mapping[str, Scores], regions: NDArray[np.int64]) -> dict[
 def gene_agreement(
     one: NDArray[np.floating], other: NDArray[np.floating], *, most: int = N_TOP
 ) -> dict[str, float]:
-    """Whether two runs name the same genes for the same case.
+    """Measure whether two runs find the same genes important for a case.
 
     Parameters
     ----------
     one, other
-        Attribution of each gene by two runs; a gene that is NaN for either does not count.
+        Attribution of each gene by each run; a gene that is NaN for either does not count.
     most
-        Genes that are called the top ones, at most; a tenth of the genes where these are fewer.
+        Maximum number of top genes; a tenth of the genes if that is fewer.
 
     Returns
     -------
-    `genes`: rank correlation of the attributions, with their sign; `top_genes`: share of the top
-    ones by absolute attribution that both name, which is their number divided by that of all genes
-    where the runs have nothing in common. Nothing for fewer than 3 genes.
+    `genes`: rank correlation of the signed attributions; `top_genes`: share of the top genes by
+    absolute attribution that the runs have in common. For unrelated runs, that share is on average
+    the number of top genes divided by the number of all genes. Empty for fewer than 3 genes.
 
     Examples
     --------
@@ -140,21 +141,21 @@ def gene_agreement(
 
 
 def n_top(n_genes: int, *, most: int = N_TOP) -> int:
-    """How many genes are called the top ones: `most`, or a tenth of the genes, at least one."""
+    """Number of top genes: a tenth of the genes, but at least one and at most `most`."""
     return min(most, max(1, n_genes // 10))
 
 
 def top_overlap(
     one: NDArray[np.floating], other: NDArray[np.floating], *, most: int = N_TOP
 ) -> float:
-    """Share of the genes with the largest absolute values that are the same on both sides."""
+    """Share of the genes with the largest absolute values that both have in common."""
     count = n_top(len(one), most=most)
     tops = [set(np.argsort(-np.abs(side), kind="stable")[:count].tolist()) for side in (one, other)]
     return len(tops[0] & tops[1]) / count
 
 
 def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | None:
-    """Rank correlation; None where a value is unknown or all of one side are equal."""
+    """Rank correlation; None for unknown or constant values, or fewer than 3."""
     from scipy.stats import spearmanr
 
     known = np.isfinite(one).all() and np.isfinite(other).all()
@@ -164,18 +165,18 @@ def spearman(one: NDArray[np.floating], other: NDArray[np.floating]) -> float | 
 
 
 def truth_aucs(scores: Mapping[str, Scores], truth: NDArray[np.float64]) -> dict[str, float]:
-    """Chance that a patch of the wanted kind has the higher score than another one.
+    """Probability that a patch of the wanted kind has a higher score than another patch.
 
     Parameters
     ----------
     scores
-        One value a patch, by name.
+        One value per patch, by name.
     truth
-        1 for patches of the wanted kind, 0 for others, NaN for those of no account.
+        1 for patches of the wanted kind, 0 for others, NaN for patches to ignore.
 
     Returns
     -------
-    `auc_<name>`; nothing where a kind is missing.
+    `auc_<name>`; empty if one of the kinds is missing.
     """
     from sklearn.metrics import roc_auc_score
 

@@ -1,4 +1,4 @@
-"""What each gene of a case adds to the evidence for each class."""
+"""Contribution of each gene of a case to the evidence for each class."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.system import SystemModel
 
 POINTS_AT_A_TIME = 8
-"""A system reads one case at a time, and all its patches with it."""
+"""Points of the path per step; only 1 for a system, which reads all patches with each point."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneAttribution:
-    """What each gene of a case adds to the log-odds of each class.
+    """Contribution of each gene of a case to the log-odds of each class.
 
     Parameters
     ----------
     values
         Shape (class, gene), in nats.
     error
-        Completeness error of each class: sum of the values, less what they should sum to.
+        Completeness error of each class: the sum of the values minus what it should be.
     """
 
     values: NDArray[np.float32]
@@ -46,7 +46,7 @@ def attribute_genes(
     reference: Float[Tensor, "class gene"] | None = None,
     targets: Sequence[int] | None = None,
 ) -> GeneAttribution:
-    """Integrated gradients of the genes of a case, its slides as they are.
+    """Integrated gradients of the genes of a case, with its slides unchanged.
 
     Parameters
     ----------
@@ -57,18 +57,18 @@ def attribute_genes(
     cls_img
         CLS_img, or the patches as a system reads them; None for a case without slides.
     temperature
-        What logits are divided by.
+        Number by which logits are divided.
     n_steps
-        Points of the path.
+        Number of points on the path.
     reference
-        Standardised expression where the path to each class starts; 0 if not given, where every
-        gene has the mean of the training cases.
+        Standardised expression at which the path for each class starts; by default 0, the mean of
+        the training cases for every gene.
     targets
-        Classes; all if not given.
+        Indices of the classes; by default all.
 
     Returns
     -------
-    The attribution, to the classes in that order.
+    The attribution, for the classes in that order.
     """
     score = score_of_genes(model, cls_img, temperature=temperature)
     inputs = genes[None]
@@ -77,8 +77,8 @@ def attribute_genes(
     n_classes = len(full)
     chosen = list(range(n_classes)) if targets is None else list(targets)
     at_a_time = 1 if isinstance(model, SystemModel) else POINTS_AT_A_TIME
-    # The log-odds of one of two classes are those of the other, negative: so is a path from one
-    # place for both.
+    # With two classes, the log-odds of one are the negative of the other's, and so are the
+    # attributions if both paths start at the same point.
     mirrored = reference is None and n_classes == 2
     found, wanted = {}, {}
     for target in [1] if mirrored else chosen:
@@ -96,7 +96,7 @@ def attribute_genes(
 
 
 def means_of_others(class_means: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean of the other classes for each class, each of them weighing alike.
+    """Mean of the other classes for each class, with equal weights.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def means_of_others(class_means: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Returns
     -------
-    Of the same shape.
+    The means, of the same shape.
 
     Examples
     --------
@@ -127,19 +127,19 @@ def evidence_of_genes(
     *,
     temperature: float,
 ) -> Kept:
-    """Log-odds of a class as a function of the genes that are left.
+    """Give the log-odds of a class as a function of the genes that are kept.
 
     Parameters
     ----------
     model, genes, cls_img, temperature
         As for `attribute_genes`.
     target
-        Class.
+        Index of the class.
 
     Returns
     -------
-    From the genes that keep their values to the log-odds; all others have the mean of the
-    training cases, wherever the path of an attribution starts.
+    Function of the genes that keep their values, returning the log-odds. All other genes are set to
+    the mean of the training cases, whatever the start of an attribution path.
     """
     score = score_of_genes(model, cls_img, temperature=temperature)
 
@@ -156,7 +156,7 @@ def evidence_of_genes(
 def by_group(
     values: NDArray[np.float32], groups: NDArray[np.int64], *, n_groups: int
 ) -> NDArray[np.float64]:
-    """Sums over the genes of each group.
+    """Sum over the genes of each group.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def by_group(
     groups
         Group of each gene.
     n_groups
-        How many groups there are.
+        Number of groups.
 
     Returns
     -------
@@ -176,7 +176,7 @@ def by_group(
 
 
 def score_of_genes(model: GimpModel, cls_img: Tensor | None, *, temperature: float) -> Score:
-    """Log-odds of each class as a function of standardised genes, the slides as they are.
+    """Give the log-odds as a function of standardised genes, with the slides unchanged.
 
     Parameters
     ----------
@@ -185,7 +185,7 @@ def score_of_genes(model: GimpModel, cls_img: Tensor | None, *, temperature: flo
 
     Returns
     -------
-    From genes, shape (batch, gene), to log-odds, shape (batch, class).
+    Function of genes, shape (batch, gene), that returns log-odds, shape (batch, class).
     """
 
     def score(some: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which half of a case decided: its Shapley value, exactly, from four predictions."""
+"""Contribution of each half of a case: its exact Shapley value, from four predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 
 
 class Shares(NamedTuple):
-    """Shapley values of the two halves, in the units of what they were computed from."""
+    """Shapley values of the two halves, in the units of their inputs."""
 
     slides: Floats
     genes: Floats
@@ -20,17 +20,17 @@ class Shares(NamedTuple):
 def shapley(*, both: Floats, slides: Floats, genes: Floats, none: Floats) -> Shares:
     """Shapley values (1953) of two players, from the value of each coalition.
 
-    They sum to what both halves change together, `both - none`. Their difference is `slides -
-    genes`: what stands for no half at all has no say in which of them counts for more.
+    They sum to the joint effect of both halves, `both - none`. Their difference is `slides -
+    genes`, so the value without any half does not affect which half counts for more.
 
     Parameters
     ----------
     both, slides, genes, none
-        A value of each case, from these halves; the other's learned token stands for it.
+        Value of each case, predicted from these halves; a learned token replaces a missing half.
 
     Returns
     -------
-    What each half adds, averaged over the two orders in which they may come.
+    The contribution of each half, averaged over both orders of adding them.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What each patch of a case adds to the evidence for a class."""
+"""Contribution of each patch of a case to the evidence for a class."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from gimp_plugin.explain.evidence import Evidence, integrated
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribution:
-    """What each patch adds to the log-odds of a class.
+    """Contribution of each patch to the log-odds of a class.
 
     Parameters
     ----------
     values
-        One value a patch, in nats.
+        One value per patch, in nats.
     full, baseline
-        Log-odds of the case, and of one whose patches all are the mean patch.
+        Log-odds of the case, and with every patch replaced by the mean patch.
     """
 
     values: NDArray[np.float32]
@@ -30,25 +30,25 @@ class Attribution:
 
     @property
     def error(self) -> float:
-        """Completeness error: sum of the values, less what they should sum to."""
+        """Completeness error: the sum of the values minus what it should be."""
         return float(self.values.sum(dtype=np.float64)) - (self.full - self.baseline)
 
 
 def parts(n_patches: int, *, max_patches: int) -> list[NDArray[np.int64]]:
-    """Rows of a bag in as few parts as hold at most so many: every k-th patch, its order kept.
+    """Split the rows of a bag into as few parts as possible: every k-th patch, in order.
 
-    A part looks like one of the random subsets of patches that models are fine-tuned on.
+    A part resembles the random subsets of patches that models are fine-tuned on.
 
     Parameters
     ----------
     n_patches
-        Patches of the bag.
+        Number of patches of the bag.
     max_patches
-        Patches of a part, at most.
+        Maximum number of patches of a part.
 
     Returns
     -------
-    Rows of each part; each row is in one of them.
+    Rows of each part; each row is in exactly one part.
 
     Examples
     --------
@@ -60,27 +60,27 @@ def parts(n_patches: int, *, max_patches: int) -> list[NDArray[np.int64]]:
 
 
 def attribute(evidence: Evidence, target: int, *, n_steps: int, max_patches: int) -> Attribution:
-    """Integrated gradients of the patches of a case, together.
+    """Integrated gradients of the patches of a case, computed jointly.
 
-    The path runs from a bag of as many copies of the case's mean patch to the bag, in the space of
-    tokens. So the values say what a patch adds by being other than the case's average, with the
-    average's own evidence in `baseline`; nothing that is asked of other cases changes them. A bag
-    of more than `max_patches` is cut into interleaved parts, each explained as a bag of its own.
+    In the space of tokens, the path runs from a bag in which every patch is the mean patch of the
+    case to the actual bag. The values thus say what a patch contributes by differing from the mean
+    patch, whose own evidence is `baseline`; they do not depend on other cases. A bag of more than
+    `max_patches` is split into interleaved parts, each explained as a separate bag.
 
     Parameters
     ----------
     evidence
         The case.
     target
-        Class.
+        Index of the class.
     n_steps
-        Points of the path.
+        Number of points on the path.
     max_patches
-        Patches of a part: the memory for gradients grows with it, and with nothing else.
+        Maximum number of patches of a part; it alone decides the memory for gradients.
 
     Returns
     -------
-    The attribution. Its error holds that of the parts, too.
+    The attribution. Its error includes that of splitting into parts.
     """
     every = np.arange(evidence.n_patches)
     mean = evidence.tokens.mean(dim=0)
@@ -104,14 +104,14 @@ def attribute(evidence: Evidence, target: int, *, n_steps: int, max_patches: int
 def occlude(
     evidence: Evidence, target: int, regions: NDArray[np.int64], *, full: float
 ) -> NDArray[np.float32]:
-    """What the log-odds of a class lose when a region is taken out, for each of its patches.
+    """Loss of log-odds of a class when a region is removed, per patch of the region.
 
     Parameters
     ----------
     evidence
         The case.
     target
-        Class.
+        Index of the class.
     regions
         Region of each patch, numbered from 0.
     full
@@ -119,8 +119,8 @@ def occlude(
 
     Returns
     -------
-    The loss divided by the patches of the region, by patch; NaN where there is one region only,
-    without which nothing would be left.
+    For each patch, the loss of its region divided by the number of patches in the region; NaN if
+    there is only one region, because nothing would be left without it.
     """
     values = np.full(len(regions), np.nan, np.float32)
     if regions.max(initial=0) == 0:

@@ -1,4 +1,4 @@
-"""Regions of a slide: blocks of neighbouring patches, all of a size."""
+"""Regions of a slide: blocks of neighbouring patches, all of the same size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GROWTH = 1.2
 
 
 def step_of(corners: NDArray[np.int32]) -> int:
-    """Smallest distance of two columns or rows of patches; 1 where there is only one of each.
+    """Smallest distance between two columns or rows of patches; 1 if there is only one of each.
 
     Parameters
     ----------
@@ -20,23 +20,24 @@ def step_of(corners: NDArray[np.int32]) -> int:
 
     Returns
     -------
-    Level-0 pixels: the side of a patch where patches touch, and the bag does not tell it.
+    The distance in level-0 pixels. If patches touch, it is the side of a patch, for bags that do
+    not record one.
     """
     steps = np.concatenate([np.diff(np.unique(corners[:, axis])) for axis in (0, 1)])
     return int(steps.min()) if steps.size else 1
 
 
 def blocks(corners: NDArray[np.int32], *, n_regions: int, side: int) -> NDArray[np.int64]:
-    """Square blocks of the smallest size of which at most so many hold a patch.
+    """Divide a slide into square blocks, as small as the maximum number of regions allows.
 
     Parameters
     ----------
     corners
         Top-left corners of the patches of a slide, shape (patch, 2).
     n_regions
-        Regions, at most; 1 or more.
+        Maximum number of regions, 1 or more; blocks without patches do not count.
     side
-        Of a patch, in the units of the corners.
+        Side of a patch, in the units of the corners.
 
     Returns
     -------
@@ -53,12 +54,12 @@ def blocks(corners: NDArray[np.int32], *, n_regions: int, side: int) -> NDArray[
 
 
 def runs(n_patches: int, *, n_regions: int) -> NDArray[np.int64]:
-    """Runs of patches as they come, for a bag without places: neighbours follow each other.
+    """Divide patches into runs by index, for a bag without coords: neighbours are adjacent.
 
     Parameters
     ----------
     n_patches, n_regions
-        How many patches, and regions at most.
+        Number of patches, and maximum number of regions.
 
     Returns
     -------
@@ -75,14 +76,14 @@ def runs(n_patches: int, *, n_regions: int) -> NDArray[np.int64]:
 def regions_of(
     places: Sequence[NDArray[np.int32] | int], *, n_regions: int, sides: Sequence[int]
 ) -> NDArray[np.int64]:
-    """Regions of a case; each slide gets as many as its share of the patches, at least one.
+    """Divide a case into regions; each slide gets its share by patches, at least one.
 
     Parameters
     ----------
     places
-        Corners of each slide's patches, or their number where the corners are unknown.
+        Corners of each slide's patches, or their number if the corners are unknown.
     n_regions
-        Regions of the case, about.
+        Approximate number of regions of the case.
     sides
         Side of the patches of each slide.
 

@@ -1,4 +1,4 @@
-"""Prediction: probabilities and embeddings of every case that a run can be asked about."""
+"""Prediction: probabilities and embeddings of cases by a trained run."""
 
 from __future__ import annotations
 

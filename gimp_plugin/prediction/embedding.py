@@ -1,4 +1,4 @@
-"""Embeddings of cases in an AnnData, where scanpy finds them."""
+"""Embeddings of cases, stored in an AnnData where scanpy finds them."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class Embedded:
     Parameters
     ----------
     values
-        One row a case, in the order of the cohort, shape (case, dim).
+        One row per case, in the order of the cohort, shape (case, dim).
     facts
-        What they were made of: text and numbers.
+        What they were made from, as text and numbers.
     """
 
     values: NDArray[np.float32]
@@ -72,33 +72,33 @@ def embed(  # noqa: PLR0913  # a scanpy user's keywords, not our configuration o
 ) -> None:
     """Add the embedding of each case to an AnnData, as scanpy's functions do.
 
-    Sets `adata.obsm[key_added]`, float32, one row a case; what it was made of goes to
+    Sets `adata.obsm[key_added]`, float32, one row per case, and records what it was made from in
     `adata.uns["gimp"]["embeddings"][key_added]`. Nothing else changes. Each case is computed alone,
-    with all its patches, so its row does not depend on the others.
+    with all its patches, so its row does not depend on other cases.
 
     Parameters
     ----------
     adata
-        Cases by genes, on the scale of the training: not yet normalised, or with a layer that is
-        not.
+        Cases by genes, on the scale of the training: not normalised, or with a layer that is not.
     run
         A pre-trained or fine-tuned run.
     what
-        `patient`: both halves side by side, as the head of a fine-tuned run reads them (a learned
-        token stands for slides that a case lacks, if the run was trained for that), or, of a
-        pre-trained run, CLS_pat of its triplet loss. `genes`: CLS_ge. `slides`: CLS_img.
+        `patient`: for a fine-tuned run, both halves side by side, as the head reads them (a learned
+        token replaces slides that a case lacks, if the run was trained for that); for a pre-trained
+        run, CLS_pat of its triplet loss. `genes`: CLS_ge. `slides`: CLS_img.
     layer
         Layer with the expression, instead of X.
     scale
-        Scale of the expression; else as `uns["gimp"]["scale"]` declares for X, else guessed.
+        Scale of the expression; by default the one that `uns["gimp"]["scale"]` declares for X, or
+        else guessed.
     features
         Folder of bags; by default the run's.
     slide_table
         CSV `slide_id,case_id`; by default the run's, if `features` are the run's too.
     key_added
-        Key of `obsm`; what stands there is replaced.
+        Key of `obsm`; an existing entry is replaced.
     min_gene_coverage
-        Least share of the run's genes that the AnnData must have.
+        Minimum share of the run's genes that the AnnData must have.
     device
         `auto`, `cpu`, `cuda` or `cuda:N`.
     precision
@@ -151,13 +151,13 @@ def embedded(
     run, what, min_gene_coverage
         As for `embed`.
     source
-        Where the bags are; what is None is taken from the run. Its layer is only noted.
+        Where the bags are; fields that are None are taken from the run. The layer is only recorded.
     runtime
         Device and precision.
 
     Returns
     -------
-    The embeddings, and what they were made of.
+    The embeddings, and what they were made from.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def _check_target(adata: anndata.AnnData, key_added: str) -> None:
 
 
 def _halves(record: RunRecord, what: str) -> tuple[str, ...]:
-    """Halves that an embedding is made of; a run that lacks one is refused."""
+    """Halves that an embedding is made from; a run that lacks one is refused."""
     model = record.config.model
     if model.system:
         problem = f"run {str(record.path)!r} is of the system {model.system!r}: it has no embedding"
@@ -227,7 +227,7 @@ def _halves(record: RunRecord, what: str) -> tuple[str, ...]:
 
 
 def _check_slides(cases: list[Case], needed: tuple[str, ...], *, what: str) -> None:
-    """Refuse cases without slides where the embedding needs them; else say how many there are."""
+    """Refuse cases without slides if the embedding needs slides; else warn of them."""
     bare = [case.case_id for case in cases if not case.has_slides]
     if bare and keys.SLIDES in needed:
         problem = f"{len(bare)} of {len(cases)} cases have no slide, and the embedding {what!r} of "
@@ -239,7 +239,7 @@ def _check_slides(cases: list[Case], needed: tuple[str, ...], *, what: str) -> N
 
 
 def _given(record: RunRecord, model: GimpModel, what: str) -> Given:
-    """What to make of the halves of each case."""
+    """Give the function that turns the halves of a case into its embedding."""
     normalise = record.config.pretrain.normalise_halves
 
     def give(

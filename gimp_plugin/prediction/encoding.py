@@ -1,4 +1,4 @@
-"""What a run's model makes of cases, one case at a time, each with all its patches."""
+"""Run a model over cases, one case at a time, each with all its patches."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.storage.runs import RunRecord
 
 Encode = Callable[[Iterable[Tensor], Sequence[int]], Tensor]
-"""From the features of a case, some at a time, and the patches of each slide, to CLS_img."""
+"""Turns chunks of the features of a case, and the patch count of each slide, into CLS_img."""
 
 Given = Callable[[Tensor | None, Tensor | None, Tensor, Tensor], Tensor]
-"""What is made of CLS_img, CLS_ge (None where missing) and whether each is there, shape (1,)."""
+"""Turns CLS_img, CLS_ge (None if missing) and whether each is there, shape (1,), into a result."""
 
 
 def each_case(
@@ -32,28 +32,28 @@ def each_case(
     title: str = "",
     encode: Encode | None = None,
 ) -> Iterator[tuple[Case, Tensor]]:
-    """Encode cases, each alone, so that no result depends on which others are asked for.
+    """Encode cases one at a time, so that no result depends on the other cases.
 
     Parameters
     ----------
     model
-        The model of a run, which is moved to the device.
+        The model of a run; it is moved to the device.
     cases
-        The cases; the slides of those that have some are read, chunk by chunk.
+        The cases; slides are read chunk by chunk.
     genes
-        Standardised expression by `Case.gene_row`, shape (row, gene); None to do without.
+        Standardised expression by `Case.gene_row`, shape (row, gene); None to use no genes.
     give
-        What to make of the two halves, for instance `model.classify`.
+        Function of the two halves, for instance `model.classify`.
     runtime
         Device, precision and loader processes.
     title
-        Of the progress bar; there is none without.
+        Title of the progress bar; an empty title shows no bar.
     encode
-        What to make of the slides instead of `model.stream_slides`.
+        Function that encodes the slides, in place of `model.stream_slides`.
 
     Yields
     ------
-    Each case and what `give` gave for it, less the batch dimension, on the CPU.
+    Each case and the result of `give` for it, without the batch dimension, on the CPU.
     """
     device = device_of(runtime)
     model.to(device).eval()
@@ -75,7 +75,7 @@ def each_case(
 
 
 def needed_halves(record: RunRecord) -> tuple[str, ...]:
-    """Halves that a run was not trained to do without: `slides`, `genes`, both or none."""
+    """Halves that a run cannot predict without: `slides`, `genes`, both or none."""
     model, settings = record.config.model, record.config.finetune
     tuned = record.kind == "finetune"
     if model.system:

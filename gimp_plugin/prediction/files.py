@@ -1,4 +1,4 @@
-"""What a prediction reads that the run names, and whether what it wrote is current."""
+"""Inputs that a prediction inherits from the run, and whether its table is current."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gimp_plugin.storage.runs import PROVENANCE, RunRecord
 
 
 def inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
-    """What the run says of the inputs, as far as it holds for these cases and features."""
+    """Inputs recorded by the run, without those that do not apply to these cases and features."""
     scale = record.source.get("scale")
     if scale is not None and scale not in SCALES:
         problem = f"{str(record.path / PROVENANCE)!r} is damaged: 'source.scale' is {scale!r}"
@@ -34,7 +34,7 @@ def inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
 
 
 def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Whether there is work to do; what was made from other inputs, or is not ours, is refused."""
+    """Whether the table must be written; a file with other inputs, or not ours, is refused."""
     beside, noted = sidecar(output), note_of(output)
     if beside.exists() and MODEL not in noted:
         problem = f"{str(beside)!r} is in the way: it is not the file that goes with predictions"
@@ -45,7 +45,7 @@ def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> 
         problem = f"{str(output)!r} is in the way: it is no table of predictions"
         raise StaleOutputError(problem, hint="choose another --output")
     edited = was_edited(output)
-    # Tables of older versions do not tell their system, which follows from the model.
+    # Tables of older versions do not name their system, which follows from the model.
     inputs = {key: value for key, value in noted.items() if key not in {SYSTEM, TABLE_SHA256}}
     if not edited and inputs == made_from:
         return False
@@ -57,7 +57,7 @@ def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> 
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a file begins as a table of predictions does."""
+    """Whether a file starts like a table of predictions."""
     start = ",".join(columns(())[:3]).encode()
     if not path.is_file():
         return False

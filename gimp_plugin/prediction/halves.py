@@ -1,4 +1,4 @@
-"""Which halves of which cases a run predicts from: those that are there, or those asked for."""
+"""Which halves of a case a run predicts from: those it has, or those asked for."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ logger = logging.getLogger(__name__)
 
 
 def check_modalities(record: RunRecord, modalities: str | None) -> None:
-    """Refuse to predict from halves that a run does not have, or without one that it needs.
+    """Refuse halves that a run does not have, or the lack of one that it needs.
 
     Parameters
     ----------
     record
         The run.
     modalities
-        Halves to predict every case from; None takes what each case has.
+        Halves to predict every case from; None uses the halves that each case has.
 
     Raises
     ------
     ConfigError
-        If there is no such word.
+        If `modalities` has no such choice.
     CheckpointError
         If the run lacks one of these halves, or was not trained to do without the other.
     """
@@ -57,12 +57,12 @@ def check_modalities(record: RunRecord, modalities: str | None) -> None:
 
 
 def halves_of(modalities: str) -> tuple[str, ...]:
-    """Halves that `slides`, `genes` or `slides+genes` stands for."""
+    """Split `slides`, `genes` or `slides+genes` into halves."""
     return tuple(modalities.split("+"))
 
 
 def shown(case: Case, modalities: str | None) -> Case:
-    """Give a case with the half hidden that it is not to be predicted from."""
+    """Give a case without the half that it must not be predicted from."""
     asked = halves_of(modalities or keys.BOTH)
     return replace(
         case,
@@ -72,7 +72,7 @@ def shown(case: Case, modalities: str | None) -> Case:
 
 
 def modalities_of(case: Case) -> str:
-    """Halves that a case has, at least one, as a table of predictions names them."""
+    """Name the halves of a case, which has at least one, as in a table of predictions."""
     if case.has_slides and case.has_genes:
         return keys.BOTH
     return keys.SLIDES if case.has_slides else keys.GENES
@@ -81,20 +81,20 @@ def modalities_of(case: Case) -> str:
 def predictable(
     cases: Sequence[Case], record: RunRecord, modalities: str | None
 ) -> tuple[list[Case], list[Exclusion]]:
-    """Tell cases that can be predicted from those that lack a half; warn of other patches.
+    """Separate cases that can be predicted from those that lack a half; warn of other patches.
 
     Parameters
     ----------
     cases
-        The cases, as `shown` gives them.
+        The cases, as returned by `shown`.
     record
         The run.
     modalities
-        Halves to predict every case from; None takes what each case has.
+        Halves to predict every case from; None uses the halves that each case has.
 
     Returns
     -------
-    The cases, and what was left out.
+    The cases that can be predicted, and what was left out.
 
     Raises
     ------

@@ -24,18 +24,18 @@ PATHS = ("adata", "labels", "features", "slide_table")
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class GimpModel:
-    """A trained model: to predict with as the commands do, or as a module of torch.
+    """A trained model, to predict with like the commands, or to use as a torch module.
 
     Parameters
     ----------
     record
-        What the folder says of itself.
+        Metadata of the folder.
     module
-        The network, on the CPU in evaluation mode; its `encode_slides`, `encode_genes` and
-        `classify` are what a training script of your own takes, and its `system` where the run is
-        of one. `predict` and `embed` read the folder, so they do not see what is changed here.
+        The network, on the CPU in evaluation mode; your own training script can use its
+        `encode_slides`, `encode_genes` and `classify`, or its `system` if the run is of one.
+        `predict` and `embed` read the folder, so they do not see changes to this module.
     transform
-        From expression to what `module` reads; None for a model without genes.
+        Converts expression to the input of `module`; None for a model without genes.
     """
 
     record: RunRecord
@@ -44,7 +44,7 @@ class GimpModel:
 
     @classmethod
     def from_pretrained(cls, path: Path | str) -> GimpModel:
-        """Load a model bundle, or a run; nothing is unpickled or fetched.
+        """Load a model bundle or a run; nothing is unpickled or downloaded.
 
         Parameters
         ----------
@@ -60,14 +60,14 @@ class GimpModel:
         MissingFileError
             If there is no such folder.
         CheckpointError
-            If it is neither, was not fine-tuned (`embed` takes a pre-trained run as a path), a file
-            of it is missing, or one is not as it was written.
+            If it is neither, was not fine-tuned (`embed` takes a pre-trained run as a path), or one
+            of its files is missing or was changed.
         """
         record, module = load_classifier(Path(path))
         return cls(record, module, transform_of(record))
 
     def __repr__(self) -> str:
-        """Say what it tells apart, and from what."""
+        """Show the classes, and what the model reads."""
         encoder = encoder_text(self.record.encoder)
         reads = [f"{len(self.genes)} genes"] if self.genes else []
         reads += [f"slides by {encoder}"] if self.record.config.model.has_slides else []
@@ -77,17 +77,17 @@ class GimpModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the logits; the second is the positive one of two."""
+        """Class names, in the order of the logits; of two classes, the second is positive."""
         return self.record.classes
 
     @property
     def genes(self) -> tuple[str, ...]:
-        """Ids of the genes that it reads, in its order; none for a model without genes."""
+        """Ids of the genes, in the order that the model reads them; empty without genes."""
         return () if self.transform is None else self.transform.gene_ids
 
     @property
     def temperature(self) -> float:
-        """What logits are divided by before the softmax."""
+        """Number by which logits are divided before the softmax."""
         return self.record.temperature
 
     def predict(
@@ -101,7 +101,7 @@ class GimpModel:
         abstain_below: float = 0.0,
         **inputs: anndata.AnnData | Path | str,
     ) -> PredictionResult:
-        """Predict cases, as `gimp_plugin.prediction.predict` and the command do.
+        """Predict cases, like `gimp_plugin.prediction.predict` and the command.
 
         Parameters
         ----------
@@ -112,17 +112,17 @@ class GimpModel:
         missing, min_gene_coverage, modalities, abstain_below
             As for `gimp_plugin.prediction.predict`.
         **inputs
-            Where the cases are: `adata`, `features` and what else `CohortSource` has, paths as text
-            if you like, `adata` also as an AnnData.
+            Where the cases are: `adata`, `features` and the other fields of `CohortSource`. Paths
+            may be text, and `adata` may be an AnnData.
 
         Returns
         -------
-        What was predicted.
+        The result of the prediction.
 
         Raises
         ------
         GimpError
-            As `gimp_plugin.prediction.predict`; of an input that there is not, ConfigError.
+            As `gimp_plugin.prediction.predict`; ConfigError for an unknown input.
         """
         given: dict[str, Any] = dict(inputs)
         adata = given.pop("adata") if hasattr(given.get("adata"), "obs_names") else None
@@ -159,7 +159,7 @@ class GimpModel:
 
 
 def _path(name: str, given: object) -> Path:
-    """Path that was given under a name."""
+    """Convert an argument to a path, or refuse it by its name."""
     if isinstance(given, (str, Path)) and str(given):
         return Path(given)
     what = "a path or an AnnData" if name == "adata" else "a path"

@@ -1,4 +1,4 @@
-"""Bags of new slides, made as those that a run was trained on."""
+"""Make bags of new slides in the same way as those that a run was trained on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def extract_for(  # noqa: PLR0913  # what the command takes
     masks: Path | None = None,
     offline: bool = False,
 ) -> ExtractionResult:
-    """Extract the features of slides as a run's own bags were extracted.
+    """Extract the features of slides in the same way as the run's own bags.
 
     Parameters
     ----------
@@ -43,28 +43,28 @@ def extract_for(  # noqa: PLR0913  # what the command takes
     runtime
         Device and precision.
     weights
-        Weights file of the patch encoder, where it does not find its own.
+        Weights file of the patch encoder, if it does not find its own.
     slide_mpp
-        Resolution of slides that do not state theirs; 0 when unknown.
+        Resolution of slides that do not state theirs; 0 if unknown.
     slide_table
-        A CSV whose column `mpp`, if it has one, says the same slide by slide.
+        A CSV whose column `mpp`, if it has one, gives that resolution for each slide.
     masks
-        Folder with a mask for each slide, where the run's own bags were made by such.
+        Folder with a mask for each slide, if the run's own bags were made with masks.
     offline
         Do not download weights.
 
     Returns
     -------
-    What became of each slide.
+    The outcome for each slide.
 
     Raises
     ------
     CheckpointError
-        If the run does not know how its bags were made.
+        If the run does not record how its bags were made.
     PluginError
-        If the plugin that brought its patch encoder is not installed.
+        If the plugin that provides its patch encoder is not installed.
     SlideError
-        If no slide could be read, or the table gives one no possible resolution.
+        If no slide could be read, or the table gives one an impossible resolution.
     """
     record = read_run(run)
     noted = record.components.get(KIND)
@@ -81,7 +81,7 @@ def extract_for(  # noqa: PLR0913  # what the command takes
 
 
 def why(failures: Sequence[Failure], *, limit: int = 3) -> str:
-    """First few slides that failed, each with its reason."""
+    """List the first few slides that failed, with reasons."""
     told = [f"{one.item!r} ({one.message})" for one in failures[:limit]]
     more = [f"and {len(failures) - limit} more"] if len(failures) > limit else []
     return "; ".join([*told, *more])
@@ -94,14 +94,14 @@ def extraction_config(
     slide_mpp: float = 0.0,
     masks: Path | None = None,
 ) -> ExtractionConfig:
-    """Configuration that a run's bags were made with.
+    """Restore the configuration that a run's bags were made with.
 
     Parameters
     ----------
     record
         The run.
     weights, slide_mpp, masks
-        What is not part of it.
+        Settings that the run does not hold.
 
     Returns
     -------
@@ -110,11 +110,11 @@ def extraction_config(
     Raises
     ------
     CheckpointError
-        If the run has no slides, or its bags did not say how they were made.
+        If the run has no slides, or its bags did not record how they were made.
     ConfigError
         If masks are given and its bags were made without, or the other way round.
     SafetyError
-        If its patch encoder is an import string: a file does not decide which code is run.
+        If its patch encoder is an import string: a file must not decide which code is run.
     """
     if not record.extraction:
         problem = f"run {str(record.path)!r} does not know how its bags were made"

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PredictionResult:
-    """What was predicted.
+    """Result of a prediction.
 
     Parameters
     ----------
@@ -69,38 +69,38 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
     modalities: str | None = None,
     abstain_below: float = 0.0,
 ) -> PredictionResult:
-    """Predict the class of every case, with all its patches, one case at a time.
+    """Predict the class of every case, one case at a time, with all its patches.
 
-    Each case is computed alone, so a prediction does not depend on which others are asked for. A
-    case that lacks a half is predicted from the other, if the run was trained for that.
-    Probabilities are the softmax of logits / T, with the temperature T of the run.
+    Each case is computed alone, so its prediction does not depend on other cases. A case that lacks
+    a half is predicted from the other, if the run was trained for that. Probabilities are the
+    softmax of logits / T, with the temperature T of the run.
 
     Parameters
     ----------
     run
-        A fine-tuned run, or a bundle of one: it marks every case as new.
+        A fine-tuned run, or a bundle of one; with a bundle, every case is marked as new.
     source
-        Where the cases are; what is None is taken from the run. Its slide table goes with its own
-        features: other features need a table of their own, if any.
+        Where the cases are; fields that are None are taken from the run. The run's slide table
+        belongs to its own features: other features need their own table, if any.
     output
-        The table to write. Beside it, `<output>.json` says what it was made from.
+        The table to write; `<output>.json` next to it records what it was made from.
     runtime
         Device and precision.
     adata
         Genes and labels of the cases in memory, instead of the file `source.adata`.
     missing
-        What becomes of cases that lack a half: `drop`, `keep` or `error`.
+        What to do with cases that lack a half: `drop`, `keep` or `error`.
     min_gene_coverage
-        Least share of the run's genes that the cohort must have.
+        Minimum share of the run's genes that the cohort must have.
     modalities
-        Halves to predict every case from, `slides`, `genes` or `slides+genes`: the other is
-        hidden, and a case that lacks one is left out. None takes what each case has.
+        Halves to predict every case from, `slides`, `genes` or `slides+genes`: any other half is
+        hidden, and cases that lack one of these are left out. None uses what each case has.
     abstain_below
-        A case whose highest probability is lower gets no class; 0 gives every case one.
+        Cases whose highest probability is lower get no class; with 0 every case gets one.
 
     Returns
     -------
-    What was predicted.
+    The result of the prediction.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
         If neither a cohort, nor a table of labels, nor features are given, or a value is wrong.
     CheckpointError
         If the run is not fine-tuned, is damaged, was trained on other features, or cannot predict
-        from the halves that are asked for.
+        from the given halves.
     CohortError
         If the genes do not fit the run.
     PairingError
@@ -154,7 +154,7 @@ def _study(
     missing: str,
     modalities: str | None,
 ) -> Study:
-    """Cases of a file, or of an AnnData with the labels that it has."""
+    """Cases of a file, or of an AnnData and its labels."""
     if adata is not None:
         if source.labels is not None:
             raise ConfigError("labels go with a file, not with an AnnData", hint="put them in obs")
@@ -176,23 +176,23 @@ def _study(
 def genes_of(
     record: RunRecord, study: Study, cases: list[Case], *, min_gene_coverage: float
 ) -> tuple[torch.Tensor, float] | None:
-    """Genes as a run reads them.
+    """Convert genes to the input of a run.
 
     Parameters
     ----------
     record
         The run.
     study
-        Where the expression is.
+        Holds the expression.
     cases
-        Cases that are predicted.
+        Cases to predict.
     min_gene_coverage
-        Least share of the run's genes that the cohort must have.
+        Minimum share of the run's genes that the cohort must have.
 
     Returns
     -------
     Standardised expression by `Case.gene_row`, and the share of the genes that were found; None
-    where neither the run nor any case has genes.
+    if the run has no genes or no case has any.
     """
     transform = transform_of(record)
     if transform is None or not any(case.has_genes for case in cases):
@@ -211,7 +211,7 @@ def genes_of(
 def _not_as_usual(
     record: RunRecord, *, modalities: str | None, abstain_below: float
 ) -> dict[str, Any]:
-    """What decides the table beside the inputs, where it is given: older tables stay current."""
+    """Settings that affect the table and differ from the default, so older tables stay current."""
     values = {
         "temperature": record.temperature,
         "modalities": modalities,

@@ -1,4 +1,4 @@
-"""Rows of the table of predictions: what a run's model makes of each case."""
+"""Rows of the table of predictions, one per case."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def rows_of(
     genes: tuple[torch.Tensor, float] | None,
     runtime: Runtime,
 ) -> list[dict[str, Any]]:
-    """Predict cases, and lay out a row for each.
+    """Predict cases, and give a row of the table for each.
 
     Parameters
     ----------
     record, model
-        The run, and the model that it holds.
+        The run and its model.
     study
-        Where the labels are.
+        Holds the labels.
     cases
-        The cases that are predicted.
+        The cases to predict.
     genes
-        What `genes_of` gave.
+        Result of `genes_of`.
     runtime
         Device and precision.
 
     Returns
     -------
-    One mapping a case, with a value for each column of the table.
+    One mapping per case, with a value for each column of the table.
 
     Raises
     ------
     NotFiniteError
-        If the model gives a case no finite probabilities.
+        If the probabilities of a case are not finite.
     """
     values, coverage = genes or (None, None)
     parts = parts_of_cases(record, [case.case_id for case in cases])
@@ -91,16 +91,16 @@ def rows_of(
 
 
 def abstain(rows: list[dict[str, Any]], record: RunRecord, *, below: float) -> None:
-    """Take the class from rows that are not sure enough of it.
+    """Remove the predicted class from rows with too low a confidence.
 
     Parameters
     ----------
     rows
-        As `rows_of` gave them; they are changed.
+        Result of `rows_of`; changed in place.
     record
         The run.
     below
-        Least probability of a class; 0 leaves all.
+        Lowest confidence that keeps its class; 0 keeps all.
     """
     unsure = [row for row in rows if max(row[f"prob_{name}"] for name in record.classes) < below]
     for row in unsure:
@@ -111,7 +111,7 @@ def abstain(rows: list[dict[str, Any]], record: RunRecord, *, below: float) -> N
 
 
 def parts_of_cases(record: RunRecord, case_ids: Sequence[str]) -> dict[str, str]:
-    """Split of each case as the run or an ancestor knows it; being trained on weighs most.
+    """Give the split of each case in the run or an ancestor; `train` takes precedence.
 
     Parameters
     ----------
@@ -122,7 +122,7 @@ def parts_of_cases(record: RunRecord, case_ids: Sequence[str]) -> dict[str, str]
 
     Returns
     -------
-    `train`, `val` or `test` of each, `new` for those that it does not know.
+    `train`, `val` or `test` for each case; `new` for cases that the run has never seen.
     """
     parts = {same_case(case_id): part for case_id, part in record.parts.items()}
     for part in (keys.VAL, keys.TRAIN):
@@ -131,7 +131,7 @@ def parts_of_cases(record: RunRecord, case_ids: Sequence[str]) -> dict[str, str]
 
 
 def _not_finite(record: RunRecord, case: Case) -> NotFiniteError:
-    """Error for a case that a model has no answer for, which names the plugins that are in it."""
+    """Error for a case without finite probabilities, naming the plugins in the model."""
     problem = f"run {str(record.path)!r} gives case {case.case_id!r} no finite probabilities"
     error = NotFiniteError(problem, hint="look at this case, or use --precision fp32")
     for kind, name in of_plugins(record.components).items():

@@ -1,3 +1,3 @@
-"""Studies: whole experiments made of the rooms below."""
+"""Studies: whole experiments, built from the other sub-packages."""
 
 from __future__ import annotations

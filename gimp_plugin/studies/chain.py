@@ -1,4 +1,4 @@
-"""Training one model from its beginning to its end, as studies do it for each of their arms."""
+"""Train one model through all stages, as studies do for each of their arms."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PRETRAIN, FINETUNE = "pretrain", "finetune"
 def train(
     source: CohortSource, config: GimpConfig, *, start: str, folder: Path, runtime: Runtime
 ) -> tuple[RunResult, ...]:
-    """Pre-train where it is asked for, and fine-tune; what is complete and current stays.
+    """Pre-train if asked for, and fine-tune; runs that are complete and current are kept.
 
     Parameters
     ----------
     source
         Where the cases are.
     config
-        Model and training.
+        Settings of the model and the training.
     start
-        `pretrain` for both stages; `genes` or `none` as `finetune` takes them.
+        `pretrain` for both stages; `genes` or `none` as for `finetune`.
     folder
         Where the run folders `pretrain` and `finetune` go.
     runtime
@@ -31,7 +31,7 @@ def train(
 
     Returns
     -------
-    What each stage did; the fine-tuned run is the last.
+    The result of each stage, the fine-tuned run last.
     """
     first: tuple[RunResult, ...] = ()
     if start == PRETRAINED:

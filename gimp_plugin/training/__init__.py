@@ -1,4 +1,4 @@
-"""Training: three stages on one model, each in a run folder that says what it was made from."""
+"""Training: three stages on one model; each run folder records what it was made from."""
 
 from __future__ import annotations
 

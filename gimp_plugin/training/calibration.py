@@ -1,4 +1,4 @@
-"""Temperature scaling: one number makes the probabilities of a run as sure as it is right."""
+"""Temperature scaling: one number that makes the confidence of a run match its accuracy."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ logger = logging.getLogger(__name__)
 MIN_CASES = 20
 LIMITS = (0.05, 20.0)
 NEAR = 1e-3
-"""A search that is drawn beyond a limit ends nearer to it than this, as a share."""
+"""A search that would pass a limit ends closer to it than this, in log temperature."""
 
 
 def calibration(
     logits: Float[Tensor, "batch class"], labels: Int[Tensor, " batch"]
 ) -> dict[str, Any]:
-    """Temperature T that gives softmax(logits / T) the least smoothed log loss.
+    """Fit the temperature T that minimises the smoothed log loss of softmax(logits / T).
 
-    Temperature scaling (arXiv 1706.04599) fits the labels as they are. Where all cases are right,
-    or nearly, its T falls towards 0 or is left to the one that is not. So the targets are smoothed:
-    of N cases and K classes, the target is (N + 1) / (N + K) for the true class and 1 / (N + K)
-    for each other, which is Laplace's rule of succession, as if one more case of each class had
-    been seen. Platt (1999, "Probabilistic outputs for support vector machines", section 2.2) does
-    the same with the number of cases of the class instead of N, which smooths K times as much.
+    Temperature scaling (arXiv 1706.04599) fits the labels as they are. If all cases are classified
+    correctly, its T falls towards 0; if all but one are, that one case decides T. The targets are
+    therefore smoothed: with N cases and K classes, the target is (N + 1) / (N + K) for the true
+    class and 1 / (N + K) for each other class. This is Laplace's rule of succession, as if one more
+    case of each class had been seen. Platt (1999, "Probabilistic outputs for support vector
+    machines", section 2.2) uses the number of cases of the class instead of N, which smooths K
+    times as much.
 
-    T stays 1, with a warning, for fewer than 20 cases, where a logit is not finite, and where the
-    best one is at an end of the range .05 to 20.
+    T stays 1, with a warning, if there are fewer than 20 cases, if a logit is not finite, or if the
+    best T is at an end of the range .05 to 20.
 
     Parameters
     ----------
     logits
-        Of cases that the model was not trained on.
+        Logits of cases that the model was not trained on.
     labels
         Class indices.
 
     Returns
     -------
     `temperature`; `fitted`, whether it was found; `n_cases`; and `log_loss_before` and `log_loss`,
-    the mean log loss of these cases at T = 1 and at T, not smoothed.
+    the unsmoothed mean log loss of these cases at T = 1 and at T.
     """
     exact, labels, n_cases = logits.double().cpu(), labels.cpu(), len(labels)
 
@@ -75,7 +76,7 @@ def calibration(
 
 
 def _least(loss: Callable[[float], float]) -> tuple[float, str]:
-    """Log temperature with the least loss; 0, and why, where it is at an end of the range."""
+    """Log temperature with the lowest loss; 0 and the reason if it is at an end of the range."""
     low, high = map(math.log, LIMITS)
     found = float(minimize_scalar(loss, bounds=(low, high), method="bounded").x)
     if low + NEAR < found < high - NEAR:

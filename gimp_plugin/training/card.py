@@ -1,4 +1,4 @@
-"""The model card: what a run is for and what it was seen to do, for whoever finds the folder."""
+"""The model card: what a run is for and how well it did, for whoever finds the folder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ The validation figures above chose the epoch, so they flatter the model. `gimp p
 def model_card(
     kind: str, config: GimpConfig, classes: Sequence[str], metrics: Mapping[str, Any]
 ) -> str:
-    """Model card of a run, in Markdown.
+    """Write the model card of a run, in Markdown.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def model_card(
 
     Returns
     -------
-    The text.
+    The text of the card.
     """
     model, n_bare = config.model, metrics.get("n_unlabelled", 0)
     parts = {"system": model.system}
@@ -88,7 +88,7 @@ def model_card(
 
 
 def method_of(model: ModelConfig) -> str:
-    """Say what a model classifies by."""
+    """Name the method of a model."""
     if model.system:
         return f"the system `{model.system}`, which has no part of GiMP"
     return (
@@ -104,7 +104,7 @@ def stage_row(name: str, stage: Mapping[str, Any]) -> str:
 
 
 def _calibration(stage: Mapping[str, Any]) -> str:
-    """Paragraph on the temperature of the probabilities, where a stage gives one."""
+    """Paragraph on the temperature of the probabilities; empty for a stage without one."""
     if "calibration" not in stage:
         return ""
     temperature = stage["calibration"]["temperature"]
@@ -112,5 +112,5 @@ def _calibration(stage: Mapping[str, Any]) -> str:
 
 
 def plain(text: str) -> str:
-    """Give a name without what Markdown or HTML would act on."""
+    """Put spaces in place of all characters of a name that Markdown or HTML could interpret."""
     return "".join(letter if letter.isalnum() or letter in " -_.+" else " " for letter in text)

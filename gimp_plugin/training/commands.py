@@ -1,4 +1,4 @@
-"""The two commands that train: `pretrain` and `finetune`."""
+"""The two training commands, `pretrain` and `finetune`."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ FROM_NONE = "none"
 def pretrain(
     source: CohortSource, config: GimpConfig, *, output: Path, runtime: Runtime
 ) -> RunResult:
-    """Pre-train: the gene encoder by the labels, then masked patch modeling and triplets.
+    """Pre-train the gene encoder on the labels, then the image half by patches and triplets.
 
-    Labels are used, so only training cases are; the epoch of the gene stage is chosen on the
-    validation cases. Training cases without a class, where `source.unlabelled` is `use`, take part
-    in masked patch modeling. A trainer that learns from pairs does without labels, and trains both
-    encoders at once. The same command goes on where it was interrupted.
+    Because labels are used, only training cases are trained on; the epoch of the gene stage is
+    chosen on the validation cases. With `source.unlabelled` set to `use`, training cases without a
+    class take part in masked patch modeling. A trainer that learns from pairs needs no labels and
+    trains both encoders at once. An interrupted run resumes when the same command is run again.
 
     Parameters
     ----------
     source
         Where the cases are.
     config
-        Model and training.
+        Settings of the model and the training.
     output
         The run folder.
     runtime
@@ -74,12 +74,12 @@ def pretrain(
 
     Returns
     -------
-    What was done.
+    Folder, outcome and metrics of the run.
 
     Raises
     ------
     GimpError
-        If the inputs cannot be trusted, `output` holds a run made from others, or the loss stops
+        If the inputs are not valid, `output` holds a run made from other inputs, or the loss stops
         being finite.
     """
 
@@ -107,9 +107,10 @@ def finetune(
     Parameters
     ----------
     source
-        Where the cases are; what is None is taken from the run given as `start`.
+        Where the cases are; fields that are None are taken from the run given as `start`.
     config
-        Training; the model is that of the run given as `start`, if one is.
+        Settings of the model and the training; if `start` is a run, only those settings of the
+        model may differ from it that fine-tuning adds.
     start
         A run folder; `genes` for gene pre-training only (the paper's "without pre-training"); or
         `none`, which trains everything at once.
@@ -120,16 +121,16 @@ def finetune(
 
     Returns
     -------
-    What was done.
+    Folder, outcome and metrics of the run.
 
     Raises
     ------
     SplitError
-        If a val or test case was a training case of the run it starts from, or of an ancestor.
+        If a val or test case was a training case of the run given as `start`, or of an ancestor.
     CheckpointError
-        If the classes or the bags are not those of the run it starts from, or it is a bundle.
+        If the classes or the bags are not those of the run given as `start`, or it is a bundle.
     GimpError
-        If the inputs cannot be trusted, `output` holds a run made from others, or the loss stops
+        If the inputs are not valid, `output` holds a run made from other inputs, or the loss stops
         being finite.
     """
 
@@ -155,7 +156,7 @@ def finetune(
 def _plan_after(
     start: Path, source: CohortSource, config: GimpConfig, runtime: Runtime
 ) -> tuple[Plan, GimpModel]:
-    """Plan and model that go on from what another run trained."""
+    """Plan and model that continue from another run."""
     record, pretrained = load_run(start)
     if record.bundled:
         problem = (
@@ -193,7 +194,7 @@ def _plan_after(
 
 
 def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Runtime) -> Plan:
-    """Plan of a run that starts from nothing."""
+    """Plan of a run that starts from no other run."""
     source = with_defaults(source)
     pretrains = kind == "pretrain"
     study = prepare(source, modalities=config.model.modalities, unlabelled=pretrains)
@@ -229,7 +230,7 @@ def _fresh_model(plan: Plan, *, decoder: bool = True) -> GimpModel:
 
 
 def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResult:
-    """Claim the folder, train, write and seal; or find that there is nothing to do."""
+    """Claim the folder, train, write and seal; if the run is current, do nothing."""
     accelerator = accelerator_of(plan.runtime, folder=output)
     tools = Tools(
         accelerator=accelerator,
@@ -269,7 +270,7 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
 
 
 def _checkpoint_activations(model: GimpModel, name: str) -> None:
-    """Let the aggregator compute its activations again, if there is one and it can."""
+    """Make the aggregator recompute its activations, if it can; else warn."""
     if hasattr(model.aggregator, "checkpointed"):
         model.aggregator.checkpointed = True
     else:
@@ -277,7 +278,7 @@ def _checkpoint_activations(model: GimpModel, name: str) -> None:
 
 
 def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
-    """Lock the folder and say what it will hold, for all ranks; or find that it is finished."""
+    """Lock and claim the folder for all ranks; False if it holds this run, finished."""
     identity, claimed = plan.identity(), False
     main_identity = ranks.same(identity)
     with ranks.together():

@@ -1,4 +1,4 @@
-"""Learning curves of a run as one picture, from the metrics of its stages."""
+"""Learning curves of a run in one picture, from the metrics of its stages."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PANELS = {
     "triplets": ("triplet_", "active_"),
     "squared distances": ("positive_", "negative_"),
 }
-"""Panels by title and their metrics; a name that ends with _ stands for all that begin so."""
+"""Metrics of each panel, by its title; a name that ends in _ means all that start with it."""
 
 OTHERS = "other"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, which remain apart without colour vision."""
+"""Colours of Okabe and Ito, which differ for colour-blind readers too."""
 
 LINES = ("-", "--", "-.", ":")
 PANEL_INCHES = (3.4, 2.4)
 MARGIN_INCHES = (0.5, 0.42)
-"""Left of a panel and below it, for its numbers; .15 and .25 stay on the other sides."""
+"""Left of a panel and below it, for the axis numbers; right and above are .15 and .25."""
 
 
 def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
@@ -38,7 +38,8 @@ def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
 
     Returns
     -------
-    An SVG file, the same bytes for the same metrics; a row a stage, the chosen epoch marked.
+    An SVG file with one row per stage and the chosen epoch marked; the same metrics always give
+    the same bytes.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -50,7 +51,7 @@ def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
     (width, height), (beside, below) = PANEL_INCHES, MARGIN_INCHES
     with rc_context({"svg.hashsalt": "gimp", "font.size": 8}):
         figure = Figure(figsize=(width * n_columns, height * n_rows))
-        figure.subplots_adjust(  # by hand: an automatic layout draws everything twice
+        figure.subplots_adjust(  # by hand: an automatic layout would draw everything twice
             left=beside / width / n_columns,
             right=1 - 0.15 / width / n_columns,
             bottom=below / height / n_rows,
@@ -70,7 +71,7 @@ def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
 
 
 def panels_of(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
-    """Titles of the panels of a stage, each with the metrics that it has."""
+    """Give the title of each panel of a stage, with its metrics."""
     left = dict.fromkeys(name for epoch in epochs for name in epoch)
     for title, wanted in PANELS.items():
         found = [

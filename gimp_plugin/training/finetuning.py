@@ -30,17 +30,17 @@ class FinetuneStage(Stage):
     model
         The model.
     config
-        The configuration; the table `finetune` is this stage's.
+        The configuration; this stage reads the table `finetune`.
     material
         The cases.
     seed
-        Of order, patch subsets and dropout of halves.
+        Seed of the order, the patch subsets and the dropout of halves.
     device
-        Where the model is.
+        Device of the model.
     num_workers
-        Loader processes.
+        Number of loader processes.
     frozen_genes
-        Whether the gene encoder stays as it is, its CLS_ge computed once.
+        Whether the gene encoder is not trained; CLS_ge is then computed once.
     ranks
         The processes that train together.
     """
@@ -78,7 +78,7 @@ class FinetuneStage(Stage):
             }
 
     def train(self, mode: bool = True) -> FinetuneStage:  # noqa: FBT001, FBT002  # nn.Module's
-        """Set the mode; a frozen gene encoder stays in evaluation."""
+        """Set the mode; a frozen gene encoder stays in evaluation mode."""
         super().train(mode)
         if self.frozen_genes:
             self.model.gene_encoder.eval()
@@ -89,7 +89,7 @@ class FinetuneStage(Stage):
         return len(self._order(0))
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
-        """Random subsets of the training cases' patches, with some halves dropped."""
+        """Random subsets of the patches of training cases, with some halves dropped."""
         cases, order = self.material.train, self._order(epoch)[skip:]
         read = [self.ranks.share(indices, filled=True) for indices in order]
         for indices, (members, batch) in zip(order, self._loaded(read, epoch), strict=True):
@@ -114,7 +114,7 @@ class FinetuneStage(Stage):
         return classification_scores(self.val_logits(), labels, self.class_weights)
 
     def val_logits(self) -> Float[Tensor, "batch class"]:
-        """Logits of the validation cases, each alone, with all its patches and its own halves."""
+        """Logits of the validation cases, one at a time, with all patches and halves of each."""
         cases = self.material.val
         own, logits = self.ranks.share(cases, filled=True), []
         for case, chunks in load_chunks(own, device=self.device, num_workers=self.num_workers):
@@ -126,13 +126,13 @@ class FinetuneStage(Stage):
         return self.ranks.rows(torch.cat(logits), len(cases))
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
-        """Best balanced accuracy, then the lower loss; or best accuracy alone, as in the paper."""
+        """Balanced accuracy, then the lower loss; or accuracy alone, as in the paper."""
         if self.settings.choose_by == "accuracy":
             return (metrics["val_accuracy"],)
         return (metrics["val_balanced_accuracy"], -metrics["val_loss"])
 
     def _order(self, epoch: int) -> list[list[int]]:
-        """Cases of each batch."""
+        """Indices of the cases of each batch."""
         size = self.settings.batch_size
         return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)
 
@@ -144,7 +144,7 @@ class FinetuneStage(Stage):
     def _loaded(
         self, order: Sequence[Sequence[int]], epoch: int
     ) -> Iterator[tuple[list[Case], Batch | None]]:
-        """Training cases of each batch, with their patches where the model has an image half."""
+        """Training cases of each batch, with their patches if the model has an image half."""
         cases = self.material.train
         if not self.has_slides:
             yield from (([cases[index] for index in indices], None) for indices in order)
@@ -165,7 +165,7 @@ class FinetuneStage(Stage):
     def _inputs(
         self, members: Sequence[Case], part: str, halves: dict[str, Tensor]
     ) -> dict[str, Any]:
-        """Arguments of `forward` but for slides and labels."""
+        """Arguments of `forward` except slides and labels."""
         if self.material.genes is None:
             return dict(halves)
         if not self.frozen_genes:
@@ -176,14 +176,14 @@ class FinetuneStage(Stage):
         return {**halves, "cls_ge": self.cls_ge[part][moved(rows, self.device)]}
 
     def _logits(self, cls_img: Tensor | None, inputs: dict[str, Any]) -> Tensor:
-        """Logits of cases."""
+        """Logits of a batch of cases."""
         cls_ge = inputs.get("cls_ge")
         if cls_ge is None and "genes" in inputs:
             cls_ge = self.model.encode_genes(inputs["genes"])
         return self.model.classify(cls_img, cls_ge, inputs["has_slides"], inputs["has_genes"])
 
     def _kept_halves(self, members: Sequence[Case], epoch: int) -> dict[str, Tensor]:
-        """Halves that each case shows in this step; never none of both."""
+        """Halves of each case that this step uses, always at least one."""
         own = _own_halves(members)
         draws = torch.stack(
             [

@@ -1,4 +1,4 @@
-"""The run folder around a training: claimed before, written and sealed after."""
+"""The run folder of a training: what is written to it before and after."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PACKAGES = ("torch", "nystrom-attention", "tiatoolbox", "anndata", "accelerate",
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a command did.
+    """Result of a training command.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class RunResult:
 
 
 def write_start(folder: Path, plan: Plan, *, n_processes: int) -> None:
-    """Write what is known before training: where the inputs were, and what was left out."""
+    """Write what is known before training: where the inputs were and what was left out."""
     write_json(folder / runs.PROVENANCE, provenance(plan, n_processes=n_processes))
     write_exclusions(folder, plan.exclusions())
 
@@ -79,9 +79,9 @@ def write_results(
     stages
         Metrics by stage.
     class_means
-        Standardised genes of the training cases of each class, if known, shape (class, gene).
+        Mean standardised genes of the training cases of each class, shape (class, gene), if known.
     n_processes
-        Processes that trained together.
+        Number of processes that trained together.
     """
     tensors = {name: one.cpu().contiguous() for name, one in model.state_dict().items()}
     with whole_file(folder / runs.MODEL) as temporary:
@@ -107,7 +107,7 @@ def write_results(
 
 
 def provenance(plan: Plan, *, n_processes: int) -> dict[str, Any]:
-    """Where the inputs were, and what the run was made with."""
+    """Record where the inputs were, and what the run was made with."""
     return {
         "source": source_to_dict(plan.source),
         "scale_guessed": plan.study.cohort.scale_guessed,
@@ -137,20 +137,20 @@ def _extraction(plan: Plan) -> dict[str, Any]:
 
 
 def _patch_encoder(plan: Plan) -> dict[str, dict[str, str]]:
-    """The plugin's patch encoder that made the bags; nothing where it is ours, or unknown."""
+    """Patch encoder that made the bags; empty unless it is a plugin's."""
     bag = next((bag for case in plan.study.cases for bag in case.bags), None)
     told = bag and bag.attributes.get(keys.ENCODER_PLUGIN)
     return {"patch-encoder": json.loads(told)} if told else {}
 
 
 def _feature_readers(plan: Plan) -> list[dict[str, str]]:
-    """Which readers the bags were read with."""
+    """Feature readers that the bags were read with."""
     layouts = sorted({bag.layout for case in plan.study.cases for bag in case.bags})
     return [origin_of("feature-reader", layout) for layout in layouts]
 
 
 def _gene_rows(plan: Plan, model: GimpModel) -> list[dict[str, Any]]:
-    """Rows of `genes.csv`; what reads no groups puts all genes into group 0."""
+    """Rows of `genes.csv`; without gene groups all genes are in group 0."""
     if plan.transform is None:
         return []
     reader = model.system if isinstance(model, SystemModel) else model.gene_encoder

@@ -19,20 +19,20 @@ from gimp_plugin.training.stage import LOSS, Stage, Step, Terms, mean_cross_entr
 
 
 class GeneStage(Stage):
-    """Train the gene encoder and a linear classifier on CLS_ge by the cases' labels.
+    """Train the gene encoder and a linear classifier on CLS_ge with the labels of the cases.
 
     Parameters
     ----------
     model
-        A model with a gene encoder; its other parts do not train.
+        A model with a gene encoder; its other parts are not trained.
     config
-        The configuration; the table `genes` is this stage's.
+        The configuration; this stage reads the table `genes`.
     material
         The cases.
     seed
-        Of the order.
+        Seed of the order.
     device
-        Where the model is.
+        Device of the model.
     ranks
         The processes that train together.
     """
@@ -89,10 +89,10 @@ class GeneStage(Stage):
         return classification_scores(torch.cat(logits), labels, self.class_weights)
 
     def score(self, metrics: dict[str, float]) -> tuple[float, ...]:
-        """The epoch with the lowest validation loss is the best."""
+        """Negative validation loss: the epoch with the lowest loss is the best."""
         return (-metrics["val_loss"],)
 
     def _order(self, epoch: int) -> list[list[int]]:
-        """Cases of each batch."""
+        """Indices of the cases of each batch."""
         size = self.settings.batch_size
         return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)

@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 
 
 class GimpTrainer:
-    """Registered as the trainer `gimp`: three stages on one model, each changing it in place.
+    """Registered as the trainer `gimp`: three stages that each change one model in place.
 
     Parameters
     ----------
     config
-        Model and training.
+        Settings of the model and the training.
     tools
         Device, run folder and seed.
     """
@@ -37,7 +37,7 @@ class GimpTrainer:
         self.config, self.tools = config, tools
 
     def pretrain_genes(self, model: GimpModel, material: Material) -> dict[str, Any]:
-        """Train the gene encoder by the labels; without a gene half there is nothing to do.
+        """Train the gene encoder with the labels; do nothing without a gene half.
 
         Parameters
         ----------
@@ -63,12 +63,12 @@ class GimpTrainer:
         return {stage.name: fit(stage, self.tools)}
 
     def pretrain(self, model: GimpModel, material: Material) -> dict[str, Any]:
-        """Masked patch modeling and triplets; without an image half there is nothing to do.
+        """Train the image half by masked patches and triplets; do nothing without one.
 
         Parameters
         ----------
         model
-            The model, its gene encoder pre-trained; it ends with the last epoch's weights.
+            The model, with a pre-trained gene encoder; it ends with the last epoch's weights.
         material
             The cases.
 
@@ -104,11 +104,11 @@ class GimpTrainer:
         material
             The cases.
         frozen_genes
-            Whether the gene encoder was pre-trained and stays as it is.
+            Whether the gene encoder was pre-trained and is not trained further.
 
         Returns
         -------
-        Metrics of the stage by its name; its `calibration` holds the temperature.
+        Metrics of the stage by its name; `calibration` holds the temperature.
         """
         stage_of: type[FinetuneStage] = FinetuneStage
         if isinstance(model, SystemModel):
@@ -133,7 +133,7 @@ class GimpTrainer:
 
 
 def _warn_of_pretraining(last: dict[str, float], config: GimpConfig) -> None:
-    """Say when a term of the pre-training taught nothing."""
+    """Warn if the model learned nothing from a term of the pre-training loss."""
     error, median = last["val_reconstruction"], last["val_median"]
     if config.pretrain.reconstruction_weight and error >= median:
         logger.warning(

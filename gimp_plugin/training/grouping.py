@@ -1,4 +1,4 @@
-"""The order of the genes by the grouping that a configuration names."""
+"""The order of the genes, by the grouping that a configuration names."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def grouped(
     Parameters
     ----------
     name
-        Of the grouping, with its argument.
+        Name of the grouping, with its argument.
     gene_ids, seed, genes, expression
-        What it is called with; one of a plugin gets copies, which it may change.
+        Its arguments; a plugin's grouping gets copies of the last two, which it may change.
 
     Returns
     -------
-    Entry i is the index of the gene that is read at place i.
+    The order: entry i is the index of the gene that is read at place i.
 
     Raises
     ------
     PluginError
-        If a plugin's grouping fails, or gives no order of these genes.
+        If a plugin's grouping fails, or does not return an order of these genes.
     """
     first, argument = split_name(name)
     component = registry().component(KIND, first)

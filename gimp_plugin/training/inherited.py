@@ -1,4 +1,4 @@
-"""What a fine-tuning takes over from the run it starts from, and what must be the same."""
+"""What fine-tuning inherits from the run it starts from, and what must match it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ NEW_IN_FINETUNING = {"fusion", "head", "head_dropout", "embedding_dropout", "tra
 
 
 def check_fits(study: Study, record: RunRecord) -> None:
-    """Refuse cases that the run it starts from cannot read.
+    """Refuse cases that the starting run cannot read.
 
     Parameters
     ----------
     study
         The cases.
     record
-        The run it starts from.
+        The run that fine-tuning starts from.
 
     Raises
     ------
     CheckpointError
-        If classes or bags are not those of that run.
+        If the classes or bags are not those of that run.
     """
     classes = sorted({study.labels[case_id] for case_id in study.case_ids})
     if classes != list(record.classes):
@@ -47,12 +47,12 @@ def check_fits(study: Study, record: RunRecord) -> None:
 
 
 def warn_of_missing_genes(transform: GeneTransform | None, cohort: Cohort) -> None:
-    """Say which genes of the run it starts from the cohort lacks: they count as average.
+    """Warn of genes of the starting run that the cohort lacks: they count as average.
 
     Parameters
     ----------
     transform
-        How that run reads genes; None without genes.
+        How the starting run reads genes; None without genes.
     cohort
         Genes of the cases.
     """
@@ -64,19 +64,19 @@ def warn_of_missing_genes(transform: GeneTransform | None, cohort: Cohort) -> No
 
 
 def check_same_model(asked: ModelConfig, record: RunRecord) -> None:
-    """Refuse to change what was trained; only what fine-tuning adds may differ.
+    """Refuse model settings that differ from the starting run, except what fine-tuning adds.
 
     Parameters
     ----------
     asked
         The model of this run.
     record
-        The run it starts from.
+        The run that fine-tuning starts from.
 
     Raises
     ------
     ConfigError
-        If another setting differs.
+        If any other setting differs.
     """
     wanted, had = asked.to_dict(), record.config.model.to_dict()
     changed = [
@@ -90,7 +90,7 @@ def check_same_model(asked: ModelConfig, record: RunRecord) -> None:
 
 
 def splits_after(study: Study, given: CohortSource, record: RunRecord, *, seed: int) -> Splits:
-    """Splits of the run it starts from, unless the user gives others.
+    """Give the splits of the starting run, unless the user gives others.
 
     Parameters
     ----------
@@ -99,9 +99,9 @@ def splits_after(study: Study, given: CohortSource, record: RunRecord, *, seed: 
     given
         What the user gave.
     record
-        The run it starts from.
+        The run that fine-tuning starts from.
     seed
-        Of splits that are drawn.
+        Seed for splits that are drawn.
 
     Returns
     -------

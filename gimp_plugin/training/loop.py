@@ -1,4 +1,4 @@
-"""The loop that every stage runs in: epochs, steps, the choice of the epoch, and resuming."""
+"""The loop that runs every stage: epochs, steps, choice of the epoch, and resuming."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from gimp_plugin.training.tracking import track
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_S = 300.0
-"""Seconds between two checkpoints within an epoch; each epoch ends with one anyhow."""
+"""Seconds between two checkpoints within an epoch; each epoch also ends with one."""
 
 CHECK_EVERY = 25
-"""Steps between two looks at the loss on a GPU, where each look waits for the device."""
+"""Steps between two checks of the loss on a GPU, where each check waits for the device."""
 
 
 def fit(stage: Stage, tools: Tools) -> dict[str, Any]:
-    """Train one stage, from where its last checkpoint stands.
+    """Train one stage, resuming from its last checkpoint if there is one.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def fit(stage: Stage, tools: Tools) -> dict[str, Any]:
 
     Returns
     -------
-    The chosen epoch (counted from 1) and the metrics of each.
+    The chosen epoch (counted from 1) and the metrics of each epoch.
 
     Raises
     ------
     NotFiniteError
-        If the loss or a metric of the validation stops being finite; the last checkpoint stays.
+        If the loss or a validation metric stops being finite; the last checkpoint is kept.
     """
     return _Fit(stage, tools).run()
 
@@ -78,7 +78,7 @@ class _Fit:
         self.module, self.optimiser = tools.accelerator.prepare(stage, optimiser)
 
     def run(self) -> dict[str, Any]:
-        """Train, choose the epoch, and note that the stage is finished."""
+        """Train, choose the epoch, and record that the stage is finished."""
         self._resume()
         if self.progress.stage != self.stage.name:
             earlier = self.progress.earlier[self.stage.name]
@@ -95,7 +95,7 @@ class _Fit:
         return self.progress.result()
 
     def _is_over(self) -> bool:
-        """Whether all epochs are done, or none was better for too long."""
+        """Whether all epochs are done, or patience has run out."""
         done, patience = self.progress.epoch, self.settings.patience
         waited = done - 1 - self.progress.best_epoch
         early = patience > 0 and self.progress.best_score is not None and waited >= patience
@@ -115,7 +115,7 @@ class _Fit:
             pending.append((step.case_ids, terms[LOSS].detach()))
             if len(pending) >= self._patience_with_loss or progress.step == self.n_steps:
                 problem = _not_finite(pending, self.stage.name, epoch)
-                if problem is not None:  # the loss is that of all ranks
+                if problem is not None:  # the loss is the same on all ranks
                     with self.ranks.together():
                         raise problem
                 pending = []
@@ -127,7 +127,7 @@ class _Fit:
         self._close_epoch(means, time.monotonic() - started)
 
     def _step(self, step: Step, number: int) -> Terms:
-        """One update of the weights; its dropout depends on the seed and the step's number."""
+        """Update the weights once; dropout depends on the seed and the step number."""
         rate = self.lr * lr_factor(
             number, self.settings.epochs * self.n_steps, self.settings.warmup
         )
@@ -137,7 +137,7 @@ class _Fit:
         own = () if ranks.is_main else (ranks.rank,)
         with seeded(self.tools.seed, self.stage.name, number, *own), accelerator.autocast():
             terms: Terms = self.module(**step.inputs)
-        # Averaging over the ranks follows, and the gradient of the loss is the sum of theirs.
+        # accelerate averages the gradients of the ranks, but that of the loss is their sum.
         accelerator.backward(terms[LOSS] * ranks.world)
         if self.settings.clip_norm:
             accelerator.clip_grad_norm_(self.module.parameters(), self.settings.clip_norm)
@@ -176,7 +176,7 @@ class _Fit:
             )
 
     def _log(self, values: dict[str, float], seconds: float) -> None:
-        """One line for people, one for programs."""
+        """Log one line for people and one for programs."""
         done, stage = self.progress.epoch, self.stage.name
         shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
         logger.info("%s %d/%d  %s  %.1f s", stage, done, self.settings.epochs, shown, seconds)
@@ -188,19 +188,19 @@ class _Fit:
         track(self.tools, stage, done, values)
 
     def _track(self, epochs: Sequence[Mapping[str, float]]) -> None:
-        """Tell the trackers of epochs that an earlier process has done."""
+        """Send the trackers the epochs that an earlier process has completed."""
         with self.ranks.together():
             for number, values in enumerate(epochs, start=1):
                 track(self.tools, self.stage.name, number, values)
 
     def _choose(self) -> None:
-        """Give the model the weights of the best epoch; without a choice they are the last."""
+        """Load the weights of the best epoch; if none was chosen, keep the last ones."""
         if self.best:
             self.stage.model.load_state_dict(self.best)
         self.best = {}
 
     def _save(self) -> None:
-        """Write a checkpoint; one rank's state is that of all."""
+        """Write a checkpoint from the main rank; all ranks have the same state."""
         if not self.ranks.is_main:
             return
         optimiser = None if self.progress.finished else self.optimiser
@@ -208,9 +208,9 @@ class _Fit:
         save_checkpoint(self.tools.folder / RESUME, tensors, self.progress.to_dict())
 
     def _resume(self) -> None:
-        """Go on from the newest checkpoint: of this stage, of a later one, or of the one before."""
+        """Resume from the newest checkpoint: of this stage, a later one, or the one before."""
         found = self._checkpoint()
-        if found is None:  # what a log then holds is of a training that nothing else is left of
+        if found is None:  # any log is then left over from a lost training
             if self.ranks.is_main:
                 (self.tools.folder / LOG).unlink(missing_ok=True)
             return
@@ -242,24 +242,24 @@ class _Fit:
         return found
 
     def _bar(self, batches: Any) -> Any:
-        """Progress bar of an epoch, on a terminal only."""
+        """Show the progress of an epoch, on a terminal only."""
         name = f"{self.stage.name} {self.progress.epoch + 1}/{self.settings.epochs}"
         done = self.progress.step
-        hidden = None if self.ranks.is_main else True  # None: shown on a terminal only
+        hidden = None if self.ranks.is_main else True  # None: only on a terminal
         return tqdm(
             batches, desc=name, total=self.n_steps, initial=done, disable=hidden, leave=False
         )
 
     @property
     def _patience_with_loss(self) -> int:
-        """Steps between two looks at the loss."""
+        """Steps between two checks of the loss."""
         return 1 if self.tools.accelerator.device.type == "cpu" else CHECK_EVERY
 
 
 def _not_finite(
     pending: list[tuple[Sequence[str], Tensor]], stage: str, epoch: int
 ) -> NotFiniteError | None:
-    """The error of the first loss that is not finite, with its cases; None if all are."""
+    """Error for the first loss that is not finite, with its cases; None if all are finite."""
     losses = torch.stack([loss for _, loss in pending])
     if bool(torch.isfinite(losses).all()):
         return None
@@ -275,7 +275,7 @@ def _not_finite(
 def _metric_not_finite(
     metrics: Mapping[str, float], stage: str, epoch: int
 ) -> NotFiniteError | None:
-    """The error of the first metric that is not finite, which no JSON can hold; None if all are."""
+    """Error for the first metric that is not finite, and so not valid JSON; None if all are."""
     for name, value in metrics.items():
         if not math.isfinite(value):
             problem = f"{name} of {stage} is not finite ({value}) in epoch {epoch + 1}"

@@ -1,4 +1,4 @@
-"""The cases of a training with their genes, as the stages take them."""
+"""The cases of a training and their genes, in the form that the stages read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gimp_plugin.models.gimp import GimpModel
 
 GENE_BATCH = 64
 FEWEST_CASES = 3
-"""A mean of fewer tells of these cases, not of their class; a run may be shared."""
+"""A mean of fewer would reveal single cases, and a run may be shared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +26,14 @@ class Material:
     Parameters
     ----------
     train, val
-        The cases; each has a label, but for training cases that were asked for without one.
+        The cases; each has a label, except training cases that may be unlabelled.
     genes
         Standardised expression by `Case.gene_row`, shape (row, gene), on the CPU; None without
         genes.
     classes
         Class names, sorted.
     feature_dim
-        Features of a patch; 0 without slides.
+        Length of the features of a patch; 0 without slides.
     """
 
     train: tuple[Case, ...]
@@ -45,7 +45,7 @@ class Material:
     def only(
         self, *, slides: bool = False, genes: bool = False, labelled: bool = False
     ) -> Material:
-        """Give the material with the cases that have these halves, or a label."""
+        """Keep only the cases that have the given halves, or a label."""
         train, val = (
             tuple(
                 case
@@ -59,19 +59,19 @@ class Material:
         return replace(self, train=train, val=val)
 
     def genes_of(self, cases: Sequence[Case]) -> Float[Tensor, "batch gene"]:
-        """Genes of some cases; zeros, the mean of the training cases, for one without genes."""
+        """Genes of some cases; 0, the mean of the training cases, for a case without genes."""
         if self.genes is None:
             raise RuntimeError("this material has no genes")
         rows = torch.tensor([case.gene_row for case in cases])
         return torch.where(rows[:, None] >= 0, self.genes[rows.clamp(min=0)], 0.0)
 
     def class_means(self) -> NDArray[np.float32] | None:
-        """Mean of the genes over the training cases of each class, each case weighing alike.
+        """Mean of the genes over the training cases of each class.
 
         Returns
         -------
-        Standardised, shape (class, gene); None without genes, or where a class has fewer than
-        three training cases that have genes.
+        Standardised means, shape (class, gene); None without genes, or if a class has fewer than
+        three training cases with genes.
         """
         known = [case for case in self.train if case.has_genes and case.has_label]
         labels = np.array([case.label for case in known], int)
@@ -92,13 +92,13 @@ class Material:
         ----------
         kind
             `none`, or `balanced`: n / (n_classes * n_c) by the training cases, as scikit-learn
-            defines it; a class without a training case weighs as if it had one.
+            defines it; a class without training cases is weighted as if it had one.
         device
             Where the loss is computed.
 
         Returns
         -------
-        One weight a class; None weighs all cases alike.
+        One weight per class; None gives all cases the same weight.
         """
         if kind == "none":
             return None
@@ -115,22 +115,22 @@ def labels_of(cases: Sequence[Case]) -> Int[Tensor, " batch"]:
 def encoded_genes(
     model: GimpModel, material: Material, cases: Sequence[Case], device: torch.device
 ) -> Float[Tensor, "batch dim"]:
-    """CLS_ge of some cases, from a gene encoder that does not train.
+    """Compute CLS_ge of some cases with a gene encoder that is not trained.
 
     Parameters
     ----------
     model
         A model with a gene encoder.
     material
-        Where the genes are.
+        Holds the genes.
     cases
         The cases.
     device
-        Where the model is.
+        Device of the model.
 
     Returns
     -------
-    One embedding a case.
+    One embedding per case.
     """
     was_training = model.gene_encoder.training
     model.gene_encoder.eval()

@@ -12,22 +12,22 @@ from gimp_plugin.config.stages import Optimisation
 
 
 def adamw(module: nn.Module, settings: Optimisation, *, lr: float) -> torch.optim.AdamW:
-    """AdamW over the parameters that train; only matrices decay.
+    """AdamW over the parameters that are trained; weight decay applies to matrices only.
 
-    Norms, biases and tokens (one dimension, or named as tokens) keep their size freely.
+    Norms, biases and tokens (one dimension, or a name that ends in token or tokens) do not decay.
 
     Parameters
     ----------
     module
-        What is trained; frozen parameters are left out.
+        The module to train; frozen parameters are left out.
     settings
-        The stage's table.
+        Settings of the stage.
     lr
         Peak learning rate.
 
     Returns
     -------
-    The optimiser; its state by parameter starts empty.
+    The optimiser, with empty state.
     """
     trained = [(name, one) for name, one in module.named_parameters() if one.requires_grad]
     groups = [
@@ -39,7 +39,7 @@ def adamw(module: nn.Module, settings: Optimisation, *, lr: float) -> torch.opti
 
 
 def peak_lr(settings: Optimisation, dim: int) -> float:
-    """Learning rate of a stage; where it is 0, the larger the model the smaller.
+    """Give the learning rate of a stage; a setting of 0 scales it with 1 / dim.
 
     Returns
     -------
@@ -54,7 +54,7 @@ def peak_lr(settings: Optimisation, dim: int) -> float:
 
 
 def lr_factor(step: int, n_steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at a step: linear warm-up, then half a cosine down to 0.
+    """Share of the peak learning rate at a step: linear warm-up, then cosine decay to 0.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def lr_factor(step: int, n_steps: int, warmup: float) -> float:
     n_steps
         Steps of the whole stage.
     warmup
-        Share of the steps in which the rate rises.
+        Share of the steps during which the rate rises.
 
     Returns
     -------

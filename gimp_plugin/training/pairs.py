@@ -1,4 +1,4 @@
-"""Trainers that pre-train by pairs of slides and genes: what is different around them."""
+"""Trainers that pre-train by pairs of slides and genes: how to recognise and check them."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ def learns_from_pairs(config: GimpConfig) -> bool:
     Parameters
     ----------
     config
-        Model and training.
+        Settings of the model and the training.
 
     Returns
     -------
-    True if what is registered says `pairs = True`. It needs no label then: no gene pre-training
-    goes before it, it trains the gene encoder itself, and fine-tuning trains it further.
+    True if the registered trainer has `pairs = True`. Such a trainer needs no labels and no gene
+    pre-training: it trains the gene encoder itself, and fine-tuning trains that encoder further.
     """
     maker = registry().load("trainer", config.model.trainer)
     return bool(getattr(maker, "pairs", False))
 
 
 def check_pairs(study: Study, splits: Splits, config: GimpConfig) -> None:
-    """Refuse what has no pairs to learn from.
+    """Refuse cases or settings that give no pairs to learn from.
 
     Parameters
     ----------
     study
         The cases.
     splits
-        Part of each.
+        Part of each case.
     config
-        Model and training.
+        Settings of the model and the training.
 
     Raises
     ------
     ConfigError
-        If the model lacks a half, or a batch holds one case.
+        If the model lacks a half, or a batch holds only one case.
     PairingError
         If fewer than two training cases have both halves.
     """

@@ -1,4 +1,4 @@
-"""From what the user asked for to a training that is checked and ready to start."""
+"""Turn what the user asked for into a training that is checked and ready to start."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Plan:
     config, source, runtime
         What the user asked for.
     study, splits, transform, classes
-        What was made of the inputs.
+        What the inputs were turned into.
     trained_on
-        Training and validation cases of this run and of every run it came from.
+        Training and validation cases of this run and of every ancestor.
     start
-        What it starts from, by name and hash; empty when it starts from nothing.
+        What the training starts from, by name and hash; empty if from nothing.
     """
 
     kind: str
@@ -63,7 +63,7 @@ class Plan:
     start: Mapping[str, str]
 
     def identity(self) -> dict[str, Any]:
-        """Give the content of `config.json`: all that decides the bytes of the run."""
+        """Give the content of `config.json`: everything that determines the bytes of the run."""
         parts = sorted(self.splits.parts.items())
         return {
             "kind": self.kind,
@@ -85,11 +85,11 @@ class Plan:
         }
 
     def plugins(self) -> dict[str, str]:
-        """Components of plugins that take part, by kind; nothing where all are ours."""
+        """Components that come from plugins, by kind; empty if there are none."""
         return of_plugins(components_of(self.config.model))
 
     def exclusions(self) -> tuple[Exclusion, ...]:
-        """Give what was left out, cases without a part included."""
+        """Give what was left out, including cases without a part."""
         bare = [name for name in self.study.case_ids if name not in self.splits.parts]
         labels = self.study.labels
         reasons = {name: NO_PART if name in labels else NOT_TRAINING for name in bare}
@@ -98,11 +98,11 @@ class Plan:
 
     @property
     def n_unlabelled(self) -> int:
-        """Training cases without a class."""
+        """Number of training cases without a class."""
         return len({*self.study.unlabelled}.intersection(self.splits.of(TRAIN)))
 
     def material(self) -> Material:
-        """Give the cases of training and validation with their standardised genes."""
+        """Give the training and validation cases with their standardised genes."""
         cases = self.study.with_classes(self.classes)
         train, val = (
             tuple(one for one in cases if self.splits.parts.get(one.case_id) == part)
@@ -121,7 +121,7 @@ class Plan:
 
 
 def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
-    """Splits of the cases that are used, as asked for, checked.
+    """Give the splits that the user asked for, of the cases that are used, checked.
 
     Parameters
     ----------
@@ -130,17 +130,17 @@ def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
     source
         `splits` and `fold` as the user gave them.
     seed
-        Of what is drawn.
+        Seed for splits that are drawn.
 
     Returns
     -------
-    The part of each case; cases that a table does not name are in none. One without a class is
-    in `train`, if the table or column puts it there or the splits are drawn, or in none.
+    The part of each case; cases that a table does not name have none. A case without a class is in
+    `train` if the table or column puts it there or the splits are drawn; else it has no part.
 
     Raises
     ------
     SplitError
-        If they overlap or lack a part or a class.
+        If parts overlap, or one is missing or lacks a class.
     """
     labels = labels_at_hand(study)
     if source.splits is None:
@@ -158,7 +158,7 @@ def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
 
 
 def cases_of_slides(study: Study) -> dict[str, str]:
-    """Case by slide: tables of splits of other programs name slides."""
+    """Case of each slide, because tables of splits made by other programs name slides."""
     known = set(study.case_ids)
     return {
         bag.slide_id: case.case_id
@@ -176,7 +176,7 @@ def checked_splits(splits: Splits, labels: Mapping[str, str]) -> Splits:
 
 
 def check_leaks(splits: Splits, trained_on: Mapping[str, Sequence[str]]) -> None:
-    """Refuse splits whose val or test cases trained an ancestor."""
+    """Refuse splits with val or test cases that an ancestor was trained on."""
     check_ancestry(splits, trained_on[TRAIN])
 
 
@@ -191,19 +191,19 @@ def with_this_run(
 def fitted_transform(
     study: Study, splits: Splits, config: GimpConfig, *, seed: int
 ) -> GeneTransform | None:
-    """Gene transform fitted on the training cases: what the model reads, in its grouping's order.
+    """Fit the gene transform on the training cases, with the genes selected and in order.
 
     Parameters
     ----------
     study
         The cases.
     splits
-        Which of them are training cases; no other has a say. Those without a class have one: no
-        label is needed for it, and a few cases give poor means and standard deviations.
+        Which cases are training cases; only these are used, including those without a class: no
+        label is needed, and few cases would give poor means and standard deviations.
     config
         Selection and grouping of the genes.
     seed
-        For groupings that draw.
+        Seed for groupings that draw at random.
 
     Returns
     -------
@@ -212,9 +212,9 @@ def fitted_transform(
     Raises
     ------
     CohortError
-        If the selection or the grouping cannot be had from this cohort.
+        If the selection or the grouping is not possible with this cohort.
     PluginError
-        If a plugin's grouping fails, or gives no order.
+        If a plugin's grouping fails, or does not return an order.
     """
     if not config.model.has_genes:
         return None
@@ -236,7 +236,7 @@ def fitted_transform(
 
 
 def without_folder(config: GimpConfig) -> GimpConfig:
-    """Leave the folder out of a grouping's file: its content decides, and stands in the genes."""
+    """Drop the folder from a grouping's file: only its content counts, which orders the genes."""
     name, argument = split_name(config.model.gene_grouping)
     if "/" not in argument:
         return config
@@ -244,7 +244,7 @@ def without_folder(config: GimpConfig) -> GimpConfig:
 
 
 def source_to_dict(source: CohortSource) -> dict[str, Any]:
-    """The source as JSON can hold it, with paths as the user gave them."""
+    """Convert the source to JSON types, with paths as the user gave them."""
     return {
         key: str(value) if isinstance(value, Path) else value
         for key, value in asdict(source).items()

@@ -26,22 +26,22 @@ from gimp_plugin.training.windows import VALIDATION_EPOCH, WindowStage, first_co
 
 
 class PretrainStage(WindowStage):
-    """Train the image half; the gene encoder is frozen and its CLS_ge computed once.
+    """Train the image half; the gene encoder is frozen and CLS_ge is computed once.
 
     Parameters
     ----------
     model
         A model with patches, aggregator and decoder.
     config
-        The configuration; the table `pretrain` is this stage's.
+        The configuration; this stage reads the table `pretrain`.
     material
         The cases.
     seed
-        Of order, windows and masks.
+        Seed of the order, the windows and the masks.
     device
-        Where the model is.
+        Device of the model.
     num_workers
-        Loader processes.
+        Number of loader processes.
     ranks
         The processes that train together.
     """
@@ -77,18 +77,18 @@ class PretrainStage(WindowStage):
         self.median: float | None = None
 
     def train(self, mode: bool = True) -> PretrainStage:  # noqa: FBT001, FBT002  # nn.Module's
-        """Set the mode; the frozen gene encoder stays in evaluation."""
+        """Set the mode; the frozen gene encoder stays in evaluation mode."""
         super().train(mode)
         if self.model.gene_encoder is not None:
             self.model.gene_encoder.eval()
         return self
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
-        """Windows of training cases, those with a label class-balanced, with their masks."""
+        """Masked windows of training cases, class-balanced among those with a label."""
         yield from self._steps("train", self._order(epoch)[skip:], epoch, self.ranks)
 
     def forward(self, **inputs: Any) -> Terms:
-        """L_pre = L_rec + L_tri, with the parts and what the triplets look like."""
+        """L_pre = L_rec + L_tri, with both terms and statistics of the triplets."""
         encoded, labels = self._encode(inputs), inputs["labels"]
         cls_img = self.ranks.rows(encoded.cls_img, len(labels))
         terms: Terms = {"reconstruction": self._reconstruction(encoded)}
@@ -105,7 +105,7 @@ class PretrainStage(WindowStage):
         return {LOSS: total, **{name: value.detach() for name, value in terms.items()}}
 
     def validate(self) -> dict[str, float]:
-        """L_rec on fixed windows of the validation cases, beside that of the bag's own median."""
+        """L_rec on fixed windows of the validation cases, and the error of the bag's median."""
         size, own = self.settings.batch_size, self.ranks.share(range(len(self.material.val)))
         order = [own[at : at + size] for at in range(0, len(own), size)]
         errors, medians, n_values = 0.0, 0.0, 0.0
@@ -116,20 +116,20 @@ class PretrainStage(WindowStage):
             if self.median is None:
                 medians += self._median_error(step.inputs)
         errors, medians, n_values = self.ranks.sums(errors, medians, n_values)
-        n_values = max(1.0, n_values)  # of bags too short to hide a patch, both are 0
+        n_values = max(1.0, n_values)  # both are 0 if the bags are too short to hide a patch
         if self.median is None:
             self.median = medians / n_values
         return {"val_reconstruction": errors / n_values, "val_median": self.median}
 
     def _order(self, epoch: int) -> list[list[int]]:
-        """Cases of each batch."""
+        """Indices of the cases of each batch."""
         labels = [case.label for case in self.material.train]
         return balanced_batches(labels, self.settings.batch_size, seed=self.seed, epoch=epoch)
 
     def _steps(
         self, part: str, order: Sequence[Sequence[int]], epoch: int, ranks: Ranks
     ) -> Iterator[Step]:
-        """Load windows, draw their masks and bring both to the device."""
+        """Load windows, draw their masks and move both to the device."""
         loaded = self._windows(part, order, epoch, ranks)
         for indices, (whole, members, batch) in zip(order, loaded, strict=True):
             masked = self._masked(batch, members, epoch)
@@ -154,7 +154,7 @@ class PretrainStage(WindowStage):
     def _masked(
         self, batch: Batch, members: Sequence[Case], epoch: int
     ) -> Bool[Tensor, "batch patch"]:
-        """Patches that are hidden; each case draws its own."""
+        """Draw the patches that are hidden, independently for each case."""
         generators = [
             torch.Generator().manual_seed(derived(self.seed, "mask", epoch, case.case_id))
             for case in members
@@ -178,7 +178,7 @@ class PretrainStage(WindowStage):
     def _spaces(
         self, cls_img: Float[Tensor, "batch dim"], cls_ge: Float[Tensor, "batch dim"] | None
     ) -> dict[str, tuple[float, Tensor]]:
-        """Weight and embedding of each space that triplets are taken in."""
+        """Weight and embedding of each space in which triplets are formed."""
         settings, spaces = self.settings, {}
         if cls_ge is not None and settings.patient_triplet_weight:
             patient = patient_embedding(cls_img, cls_ge, normalise=settings.normalise_halves)
@@ -191,7 +191,7 @@ class PretrainStage(WindowStage):
         return spaces
 
     def _median_error(self, inputs: dict[str, Any]) -> float:
-        """Summed error of guessing each masked patch as the median of the bag's visible ones."""
+        """Summed error of predicting each masked patch by the median of the visible patches."""
         values = self.model.patches.normalise(inputs["features"])
         hidden, seen = inputs["places"].wanted, inputs["places"].visible
         return sum(
@@ -201,5 +201,5 @@ class PretrainStage(WindowStage):
 
 
 def _of(row: int, index: Picked) -> Int[Tensor, " patch"]:
-    """Patches of a case among those of a batch."""
+    """Patches of one case of the batch."""
     return index[1][index[0] == row]

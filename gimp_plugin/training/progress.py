@@ -1,4 +1,4 @@
-"""What a checkpoint holds: how far a stage has come, and the tensors of its model and AdamW."""
+"""Content of a checkpoint: the progress of a stage, and the tensors of its model and AdamW."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIRST, SECOND, STEP = "adam.exp_avg.", "adam.exp_avg_sq.", "adam.step."
 
 @dataclass(slots=True)
 class Progress:
-    """How far a stage has come: all that a checkpoint holds besides tensors."""
+    """Progress of a stage: everything in a checkpoint except the tensors."""
 
     stage: str
     epoch: int = 0
@@ -31,31 +31,31 @@ class Progress:
     earlier: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the progress as JSON can hold it."""
+        """Convert the progress to JSON types."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def result(self) -> dict[str, Any]:
-        """Give what `metrics.json` says of the stage."""
+        """Give the entry of the stage in `metrics.json`."""
         return {"chosen_epoch": self.best_epoch + 1, "epochs": self.history}
 
 
 def tensors_of(
     stage: Stage, optimiser: Optimizer | None, *, best: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Tensors of a checkpoint by name.
+    """Collect the tensors of a checkpoint.
 
     Parameters
     ----------
     stage
-        The stage; the weights of its model are among them, and its own.
+        The stage, for the weights of its model and its own.
     optimiser
-        AdamW, whose moments are among them; None for a stage that is finished.
+        AdamW, for its moments; None for a stage that is finished.
     best
-        Weights of the epoch that is chosen so far.
+        Weights of the best epoch so far.
 
     Returns
     -------
-    The tensors.
+    The tensors by name.
     """
     tensors = {MODEL + name: one for name, one in stage.model.state_dict().items()}
     own = stage.state_dict().items()
@@ -74,7 +74,7 @@ def tensors_of(
 def load_moments(
     stage: Stage, optimiser: Optimizer, tensors: Mapping[str, Tensor], *, n_done: int
 ) -> None:
-    """Give AdamW the moments of a checkpoint.
+    """Restore the moments of AdamW from a checkpoint.
 
     Parameters
     ----------
@@ -83,10 +83,10 @@ def load_moments(
     optimiser
         AdamW.
     tensors
-        Of the checkpoint.
+        Tensors of the checkpoint.
     n_done
-        Steps that it has done, where the checkpoint does not tell for each parameter: one without
-        a gradient in some of them has done fewer.
+        Steps done so far, used for a parameter whose own step count is not in the checkpoint: a
+        parameter that had no gradient in some steps has done fewer.
     """
     first, second, steps = (under(prefix, tensors) for prefix in (FIRST, SECOND, STEP))
     every = torch.tensor(float(n_done))
@@ -100,7 +100,7 @@ def load_moments(
 
 
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors whose name starts with a prefix, without it."""
+    """Tensors whose name starts with a prefix, with the prefix removed."""
     return {
         name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)
     }

@@ -1,4 +1,4 @@
-"""Several processes that train one model: each its share of every batch, all with one voice."""
+"""Several processes that train one model: each takes its share of every batch."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ T = TypeVar("T")
 
 OURS = "gimp_plugin"
 AGREED = "stops_all_ranks"
-"""Mark of an error that all ranks know of, each where the others are."""
+"""Attribute of an error that all ranks know of, so that all stop at the same point."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """A process among those that train together; by default it is alone.
+    """A process among those that train together; by default the only one.
 
-    The batch is that of one process: case i of it belongs to rank i mod `world`. Every rank knows
-    the cases of the whole batch, and goes through the same calls that speak to the others.
+    The batch is the same as for one process: its case i belongs to rank i mod `world`. Every rank
+    knows the cases of the whole batch, and makes the same sequence of collective calls.
 
     Parameters
     ----------
@@ -48,24 +48,24 @@ class Ranks:
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> Ranks:
-        """Give the place that a launcher gave to this process."""
+        """Give the rank that a launcher assigned to this process."""
         return cls(accelerator.process_index, accelerator.num_processes)
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the process that writes and logs."""
         return self.rank == 0
 
     def share(self, batch: Sequence[T], *, filled: bool = False) -> list[T]:
-        """Own items of a batch.
+        """Give the items of a batch that belong to this rank.
 
         Parameters
         ----------
         batch
             Items of all ranks.
         filled
-            Where the batch has fewer items than there are ranks, give the first one instead of
-            none: every rank takes part in every step, and what it computes then is of no account.
+            If a rank would get no item, give it the first item of the batch: every rank takes part
+            in every step, and the result for this extra item is ignored.
 
         Returns
         -------
@@ -82,14 +82,14 @@ class Ranks:
         return own or list(batch[:1]) if filled else own
 
     def rows(self, own: Float[Tensor, "own dim"], n_rows: int) -> Float[Tensor, "batch dim"]:
-        """Rows of the whole batch, of which the own ones alone carry a gradient.
+        """Gather the rows of the whole batch; only those of this rank carry a gradient.
 
         Parameters
         ----------
         own
-            Rows of the own items; more than those are of no account.
+            Rows of this rank's items; any further rows are ignored.
         n_rows
-            Items of the whole batch.
+            Number of items of the whole batch.
 
         Returns
         -------
@@ -105,24 +105,24 @@ class Ranks:
     def put_back(
         self, gathered: Float[Tensor, "_ dim"], own: Float[Tensor, "own dim"], n_rows: int
     ) -> Float[Tensor, "batch dim"]:
-        """Bring rows of all ranks, as many of each, into the batch's order; own ones from `own`."""
+        """Order equally many rows of each rank as in the batch; this rank's come from `own`."""
         every = rearrange(gathered, "(rank k) d -> (k rank) d", rank=self.world)[:n_rows].clone()
         every[self.rank :: self.world] = own
         return every
 
     def mean(self, total: Float[Tensor, ""], count: int | Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """Mean over all ranks of what each has summed; its gradient is that of the own summand.
+        """Mean over all ranks; its gradient is that of this rank's share.
 
         Parameters
         ----------
         total
-            Sum over the own values.
+            Sum of this rank's values.
         count
-            Number of own values, or the sum of their weights.
+            Number of this rank's values, or the sum of their weights.
 
         Returns
         -------
-        The mean, 0 when no rank has a value.
+        The mean; 0 if no rank has a value.
         """
         own_count = total.new_zeros((), dtype=torch.float64) + count
         everything, n_values = reduce(torch.stack([total.detach().double(), own_count]), "sum")
@@ -130,7 +130,7 @@ class Ranks:
         return _valued(total / n_values.to(total.dtype), everything / n_values)
 
     def sum(self, total: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """Sum over all ranks; its gradient is that of the own summand."""
+        """Sum over all ranks; its gradient is that of this rank's summand."""
         return total if self.world == 1 else _valued(total, reduce(total.detach(), "sum"))
 
     def sums(self, *values: float) -> tuple[float, ...]:
@@ -140,17 +140,17 @@ class Ranks:
         return tuple(sum(of_all) for of_all in zip(*gather_object([values]), strict=True))
 
     def same(self, value: T) -> T:
-        """Give the main process's value to all, who then decide alike."""
+        """Give all ranks the main process's value, so that all decide the same."""
         return value if self.world == 1 else broadcast_object_list([value])[0]
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Run a block on all ranks; what stops one stops all, and one of them says it.
+        """Run a block on all ranks; an error in one stops all, and only one reports it.
 
         Raises
         ------
         ElsewhereError
-            If another rank says what stopped it.
+            If another rank reports the error.
         """
         if self.world == 1:
             yield
@@ -158,7 +158,7 @@ class Ranks:
         problem = None
         try:
             yield
-        except Exception as error:  # noqa: BLE001  # it is raised again
+        except Exception as error:  # noqa: BLE001  # raised again below
             problem = error
         codes = gather_object([None if problem is None else exit_code_of(problem)])
         failed = [rank for rank, code in enumerate(codes) if code is not None]
@@ -176,9 +176,9 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(runtime: Runtime) -> Iterator[Ranks]:
-    """Train together with the other processes that a launcher started, if one did.
+    """Train together with the other processes that a launcher started, if any.
 
-    Only the main process logs. A block within a block is the same group.
+    Only the main process logs. Nested blocks share one group.
 
     Parameters
     ----------
@@ -187,19 +187,19 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
 
     Yields
     ------
-    The place of this process.
+    The rank of this process.
 
     Raises
     ------
     ResourceError
         If the device is not there, or another process of the group is gone.
     ElsewhereError
-        If another process says what is wrong.
+        If another process reports the error.
     """
     with _losses_told():
         try:
             ranks = Ranks.of(accelerator_of(runtime))
-        except GimpError as error:  # of all processes of this machine
+        except GimpError as error:  # raised in all processes of this machine
             if os.environ.get("LOCAL_RANK", "0") == "0":
                 raise
             raise ElsewhereError(error.exit_code) from error
@@ -219,14 +219,14 @@ def joined(runtime: Runtime) -> Iterator[Ranks]:
 
 
 def _leave_in_order(ranks: Ranks) -> None:
-    """Take the group down when this process ends; not where others may be gone: that would wait."""
+    """Destroy the group when this process ends; if others may be gone, that would hang."""
     if ranks.world > 1:
         atexit.register(PartialState().destroy_process_group)
 
 
 @contextmanager
 def _losses_told() -> Iterator[None]:
-    """Say it in our words when the connection to another process fails."""
+    """Turn a failed connection to another process into a ResourceError."""
     try:
         yield
     except RuntimeError as error:
@@ -238,5 +238,5 @@ def _losses_told() -> Iterator[None]:
 
 
 def _valued(own: Float[Tensor, ""], value: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """A value with the gradient of another."""
+    """Give a value the gradient of `own`."""
     return value.to(own.dtype) + (own - own.detach())

@@ -18,11 +18,11 @@ def classification_scores(
     Parameters
     ----------
     logits
-        Before the softmax.
+        Logits of the cases.
     labels
         Class indices.
     weights
-        Of the classes in the cross-entropy, as in training.
+        Weights of the classes in the cross-entropy, as in training.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What one stage of the training offers to the loop that runs it."""
+"""Interface between a stage of the training and the loop that runs it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Step:
     Parameters
     ----------
     case_ids
-        Cases of the batch, those of all ranks, to be named when something is wrong with them.
+        Cases of the batch, of all ranks, to name in an error.
     inputs
-        Arguments of `Stage.forward`; of several ranks each has its share.
+        Arguments of `Stage.forward`; each rank has its own share.
     """
 
     case_ids: Sequence[str]
@@ -41,7 +41,7 @@ def mean_cross_entropy(
     ranks: Ranks,
     weights: Float[Tensor, " class"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of the whole batch, from each rank's own cases; they stand first."""
+    """Cross-entropy of the whole batch; a rank's own cases are the first of its rows."""
     if ranks.world == 1:
         return functional.cross_entropy(logits, labels, weights)
     own = functional.cross_entropy(logits[: len(labels)], labels, weights, reduction="sum")
@@ -51,16 +51,16 @@ def mean_cross_entropy(
 class Stage(nn.Module):
     """One stage: its batches, its loss and its validation.
 
-    A stage is a module whose `forward` gives the loss, so that accelerate can wrap it for several
-    processes. Its weights are those of `self.model`. The loss is that of the whole batch on every
-    rank, its gradient that of the rank's own share.
+    A stage is a module whose `forward` returns the loss, so that accelerate can wrap it for several
+    processes. It trains the weights of `self.model`. On every rank, the loss is that of the whole
+    batch, and its gradient that of the rank's own share.
 
     Parameters
     ----------
     model
         The model that is trained.
     settings
-        The stage's table of the configuration.
+        Settings of the stage, its table of the configuration.
     dim
         Hidden dimension d of the model.
     ranks
@@ -77,15 +77,15 @@ class Stage(nn.Module):
         self.ranks = ranks
 
     def n_batches(self) -> int:
-        """Steps of an epoch; the same for each."""
+        """Steps of an epoch, the same for all epochs."""
         raise NotImplementedError  # abstract
 
     def batches(self, epoch: int, *, skip: int = 0) -> Iterator[Step]:
-        """Batches of an epoch on the stage's device, the first `skip` left out."""
+        """Batches of an epoch on the stage's device, without the first `skip`."""
         raise NotImplementedError  # abstract
 
     def forward(self, **inputs: Any) -> Terms:
-        """Loss of a batch: `loss` is minimised, the other terms are logged."""
+        """Loss terms of a batch: `loss` is minimised, the others are logged."""
         raise NotImplementedError  # abstract
 
     def validate(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Weights that start from the training cases, not at random."""
+"""Initial weights computed from the training cases instead of drawn at random."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ N_CASES, N_RUNS, RUN = 512, 4, 16
 
 @torch.no_grad()
 def start_decoder_at_median(model: GimpModel, material: Material) -> None:
-    """Let the decoder begin with the median of the training cases' patches, whatever it is given.
+    """Make the decoder start with the median of the training patches as its constant output.
 
-    Of the guesses that do not look at a patch's neighbours that one has the smallest L1 error, so
-    that training goes into what the neighbours tell. From random weights, hundreds of steps go
-    into finding it.
+    Of all guesses that ignore the neighbours of a patch, the median has the smallest L1 error, so
+    training is spent on what the neighbours add. From random weights, it takes hundreds of steps to
+    find the median.
 
     Parameters
     ----------
     model
-        Its decoder is changed in place.
+        The model, whose decoder is changed in place.
     material
         The cases.
     """
@@ -39,7 +39,7 @@ def start_decoder_at_median(model: GimpModel, material: Material) -> None:
 
 
 def _sample(cases: Sequence[Case]) -> Float[Tensor, "patch feature"]:
-    """A few short runs of patches of each slide of some cases, evenly taken."""
+    """Features of a few short sequences of patches per slide, evenly spaced."""
     runs = [
         read_features(bag, start, min(start + RUN, bag.n_patches))
         for case in cases[:: max(1, len(cases) // N_CASES)]

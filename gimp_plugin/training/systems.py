@@ -1,4 +1,4 @@
-"""The only stage of a system: its own loss, case by case, in the frame of fine-tuning."""
+"""The only stage of a system: fine-tuning with the system's own loss, case by case."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from gimp_plugin.training.stage import LOSS, Terms
 
 
 class SystemStage(FinetuneStage):
-    """Train a system as fine-tuning trains GiMP: order, patches, validation and choice are its.
+    """Train a system with the order, patches, validation and choice of epoch of fine-tuning.
 
-    A system sees one case at a time, without padding; the loss of a batch is the mean of its cases,
-    each weighted by its class. No half is dropped, for a system knows no token to replace it.
+    A system sees one case at a time, without padding; the loss of a batch is the mean over its
+    cases, weighted by class. No half is dropped, because a system has no token to replace it.
     """
 
     model: SystemModel
@@ -39,7 +39,7 @@ class SystemStage(FinetuneStage):
         return {LOSS: total / weight if self.ranks.world == 1 else self.ranks.mean(total, weight)}
 
     def _loss(self, case: int, inputs: dict[str, Any]) -> Tensor:
-        """Loss of one case; that of a case which fills up a rank is of no account."""
+        """Loss of one case; that of an extra case that fills a rank is ignored."""
         features = genes = None
         if "features" in inputs:
             features = self.model.seen(inputs["features"][case, : inputs["sizes"][case]])
@@ -55,14 +55,14 @@ class SystemStage(FinetuneStage):
 
 
 def check_fresh(model: ModelConfig, asked: str) -> None:
-    """Refuse to pre-train a system, or to start one from something.
+    """Refuse to pre-train a system, or to start one from a pre-training.
 
     Parameters
     ----------
     model
-        What the model is.
+        Settings of the model.
     asked
-        What asks for it, as a user types it.
+        Command or option that asks for it, as a user types it.
 
     Raises
     ------
@@ -80,14 +80,14 @@ def check_whole(model: ModelConfig, cases: Sequence[Case]) -> None:
     Parameters
     ----------
     model
-        What the model is.
+        Settings of the model.
     cases
         The cases.
 
     Raises
     ------
     PairingError
-        If one lacks a half, and the model is a system.
+        If the model is a system and a case lacks a half.
     """
     lacking = [
         case.case_id

@@ -1,4 +1,4 @@
-"""What the stages of a training work with."""
+"""Device, run folder and seed for the stages of a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gimp_plugin.training.ranks import Ranks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What a training works with.
+    """Device, run folder and seed of a training.
 
     Parameters
     ----------
@@ -21,9 +21,9 @@ class Tools:
     folder
         The run folder; checkpoints and the log go there.
     seed
-        Of everything that is drawn.
+        Seed of everything that is drawn.
     num_workers
-        Loader processes.
+        Number of loader processes.
     """
 
     accelerator: Accelerator

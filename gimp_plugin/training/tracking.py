@@ -11,15 +11,15 @@ from gimp_plugin.training.tools import Tools
 
 @contextmanager
 def tracked(tools: Tools) -> Iterator[None]:
-    """Keep the trackers that the accelerator was made with open while a run is trained.
+    """Keep the accelerator's trackers open while a run is trained.
 
-    What an earlier process of the run had written goes: each stage tells the epochs of its
-    checkpoint again, so that every epoch stands there once, wherever that process was killed.
+    Events that an earlier process of the run wrote are deleted: each stage sends the epochs of its
+    checkpoint again, so that every epoch appears once, wherever that process was killed.
 
     Parameters
     ----------
     tools
-        Accelerator and run folder; the main process alone writes.
+        Accelerator and run folder; only the main process writes.
     """
     accelerator, ranks = tools.accelerator, tools.ranks
     with ranks.together():
@@ -29,11 +29,11 @@ def tracked(tools: Tools) -> Iterator[None]:
     try:
         yield
     finally:
-        for tracker in accelerator.trackers:  # end_training would leave the process group, too
+        for tracker in accelerator.trackers:  # end_training would also leave the process group
             tracker.finish()
 
 
 def track(tools: Tools, stage: str, epoch: int, values: Mapping[str, float]) -> None:
-    """Tell the trackers, if there are any, the values of an epoch, counted from 1."""
+    """Send the values of an epoch, counted from 1, to the trackers, if any."""
     tagged = {f"{stage}/{name}": value for name, value in values.items()}
     tools.accelerator.log(tagged, step=epoch)

@@ -1,4 +1,4 @@
-"""Training cases without a class: which there are, and what they need beside them."""
+"""Training cases without a class: which they are, and which other cases they require."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ logger = logging.getLogger(__name__)
 
 
 def labels_at_hand(study: Study) -> dict[str, str]:
-    """Class of each case that is used and has one."""
+    """Class of each used case that has one."""
     labels = study.labels
     return {case_id: labels[case_id] for case_id in study.case_ids if case_id in labels}
 
 
 def with_unlabelled(splits: Splits, named: Iterable[str], study: Study) -> Splits:
-    """Add training cases without a class; those of a val or test patient stay outside.
+    """Add training cases without a class, except those of a val or test patient.
 
     Parameters
     ----------
     splits
         The part of each case that has a class.
     named
-        Cases without a class that may train.
+        Cases without a class that may be trained on.
     study
         The cases.
 
     Returns
     -------
-    The larger splits.
+    The splits with these cases added.
     """
     larger = unlabelled.with_unlabelled(splits, named)
     rest = [case_id for case_id in study.unlabelled if case_id not in larger.parts]
@@ -52,23 +52,23 @@ def with_unlabelled(splits: Splits, named: Iterable[str], study: Study) -> Split
 
 
 def outside_of(fold: str, study: Study, column: str) -> tuple[str, ...]:
-    """Cases without a class that a column of folds puts into another fold."""
+    """Cases without a class that a column of folds assigns to another fold."""
     cells = dict(zip(map(str, study.obs.index), study.obs[column].tolist(), strict=True))
     values = ((case_id, cells.get(case_id)) for case_id in study.unlabelled)
     return tuple(name for name, one in values if not is_missing(one) and text_of(one) != fold)
 
 
 def check_slides(study: Study, splits: Splits, config: GimpConfig) -> None:
-    """Refuse to train a model that reads slides on genes alone.
+    """Refuse to train a model that reads slides if no training case has slides.
 
     Parameters
     ----------
     study
         The cases.
     splits
-        Part of each.
+        Part of each case.
     config
-        Model and training.
+        Settings of the model and the training.
 
     Raises
     ------
@@ -82,16 +82,16 @@ def check_slides(study: Study, splits: Splits, config: GimpConfig) -> None:
 
 
 def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
-    """Refuse to pre-train on slides that cannot do their part.
+    """Refuse to pre-train without the slides that triplets and validation need.
 
     Parameters
     ----------
     study
         The cases.
     splits
-        Part of each.
+        Part of each case.
     config
-        Model and training.
+        Settings of the model and the training.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every pre-training does with slides: windows of them, batch by batch."""
+"""Base of every pre-training on slides: windows of patches, batch by batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gimp_plugin.training.ranks import ALONE, Ranks
 from gimp_plugin.training.stage import Stage
 
 VALIDATION_EPOCH = 2**31
-"""Epoch number whose randomness the validation windows and masks have, the same each time."""
+"""Epoch number that seeds the validation windows and masks, so that they never change."""
 
 
 class WindowStage(Stage):
@@ -26,17 +26,17 @@ class WindowStage(Stage):
     Parameters
     ----------
     model
-        A model with patches and aggregator; what trains of it, a subclass says.
+        A model with patches and aggregator; subclasses say which parts are trained.
     config
-        The configuration; the table `pretrain` is this stage's.
+        The configuration; this stage reads the table `pretrain`.
     material
         The cases.
     seed
-        Of order, windows and masks.
+        Seed of the order, the windows and the masks.
     device
-        Where the model is.
+        Device of the model.
     num_workers
-        Loader processes.
+        Number of loader processes.
     ranks
         The processes that train together.
     """
@@ -70,7 +70,7 @@ class WindowStage(Stage):
         return
 
     def _order(self, epoch: int) -> list[list[int]]:
-        """Training cases of each batch."""
+        """Indices of the training cases of each batch."""
         raise NotImplementedError  # abstract
 
     def _cases(self, part: str) -> Sequence[Case]:
@@ -80,7 +80,7 @@ class WindowStage(Stage):
     def _windows(
         self, part: str, order: Sequence[Sequence[int]], epoch: int, ranks: Ranks
     ) -> Iterator[tuple[list[Case], list[Case], Batch]]:
-        """Cases of each batch, those of this rank, and a window of each of the latter."""
+        """Cases of each batch, this rank's cases among them, and a window of each of these."""
         cases = self._cases(part)
         batches = load(
             cases,
@@ -98,5 +98,5 @@ class WindowStage(Stage):
 
 
 def first_copies(source: Tensor) -> Bool[Tensor, "batch patch"]:
-    """True where a patch is the first copy of itself; everywhere but in tiled windows."""
+    """True where a patch is the first copy of itself: everywhere except in tiled windows."""
     return source == torch.arange(source.shape[1], device=source.device)

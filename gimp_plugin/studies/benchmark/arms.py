@@ -1,4 +1,4 @@
-"""Methods that are networks: GiMP as a whole and in parts, ABMIL, and GiMP's controls."""
+"""Methods that are networks: GiMP as a whole and in part, ABMIL, and the controls of GiMP."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ def network(
     changes: Mapping[str, Any],
     learned_from: CohortSource | None = None,
 ) -> Cost:
-    """Train a model of the cell's configuration, and predict.
+    """Train a model with the cell's configuration, and predict.
 
     Parameters
     ----------
     cell
-        Where and with what.
+        The cell.
     start
         As for `studies.chain.train`.
     changes
-        What differs from the configuration of the comparison, by dotted name.
+        Settings that differ from the configuration of the comparison, by dotted name.
     learned_from
-        Where the training finds its cases, if not where the prediction does.
+        Source of the training cases, if it differs from that of the prediction.
 
     Returns
     -------
-    What the training took.
+    The cost of the training.
     """
     config = cell.config.replace(changes)
     if cell.epochs is not None:
@@ -77,23 +77,23 @@ def network(
 
 
 def trained_seconds(run: Path) -> float:
-    """Seconds of all epochs of a run, by its log; one that was repeated counts once."""
+    """Seconds of all epochs of a run, from its log; a repeated epoch counts once."""
     lines = (run / LOG).read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     return sum({(one["stage"], one["epoch"]): one["seconds"] for one in records}.values())
 
 
 def shuffled(cell: Cell) -> Cost:
-    """Train on labels that say nothing; the test cases keep their own.
+    """Train on labels without information; the test cases keep their own labels.
 
     Parameters
     ----------
     cell
-        Where and with what.
+        The cell.
 
     Returns
     -------
-    What the training took.
+    The cost of the training.
     """
     labels = labels_at_hand(cell.study)
     drawn = shuffled_labels(labels, cell.splits, seed=cell.runtime.seed)
@@ -109,11 +109,11 @@ def shuffled(cell: Cell) -> Cost:
 
 
 def shuffled_labels(labels: Mapping[str, str], splits: Splits, *, seed: int) -> dict[str, str]:
-    """Give training and validation cases labels that say nothing of the true ones.
+    """Give training and validation cases labels that are independent of the true ones.
 
     The training cases of each true class get the labels of all classes in equal shares. A plain
-    permutation agrees with the truth a little more or less than by half, and where the classes are
-    the main difference between patients, a model takes that little for all there is. The few
+    permutation would agree with the truth slightly more or less than half the time, and if the
+    classes are the main difference between patients, a model learns from that small excess. The few
     validation cases, which only choose an epoch, exchange their labels, so that no class is lost.
 
     Parameters
@@ -121,9 +121,9 @@ def shuffled_labels(labels: Mapping[str, str], splits: Splits, *, seed: int) -> 
     labels
         Class by case id.
     splits
-        Which cases train and validate.
+        Part of each case.
     seed
-        Of the draw, with the name of the fold.
+        Seed of the draw, together with the name of the fold.
 
     Returns
     -------
@@ -141,16 +141,16 @@ def shuffled_labels(labels: Mapping[str, str], splits: Splits, *, seed: int) -> 
 
 
 def swapped(cell: Cell) -> Cost:
-    """Let the cell's GiMP predict the test cases from each other's slides.
+    """Predict the test cases from each other's slides, with the GiMP of the same fold and seed.
 
     Parameters
     ----------
     cell
-        Where and with what.
+        The cell.
 
     Returns
     -------
-    What the training of that GiMP took.
+    The cost of training that GiMP.
     """
     folder, cost = cell.beside("gimp")
     test = list(cell.splits.of(keys.TEST))
@@ -164,7 +164,7 @@ def swapped(cell: Cell) -> Cost:
 
 
 def _with_slides(cell: Cell, new_case: Mapping[str, str]) -> CohortSource:
-    """The cell's cases by a slide table, some of them with the slides of others."""
+    """Source of the cell's cases with a slide table, in which cases may have others' slides."""
     rows = [
         {keys.SLIDE_ID: bag.slide_id, keys.CASE_ID: new_case.get(case.case_id, case.case_id)}
         for case in cell.inputs.study.cases

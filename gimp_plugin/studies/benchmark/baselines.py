@@ -1,4 +1,4 @@
-"""Methods without a network of their own: logistic regression, and late fusion."""
+"""Methods without a network of their own: logistic regression and late fusion."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost
 from gimp_plugin.training.plan import fitted_transform
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0)
-"""Values of C that the validation cases choose from."""
+"""Values of C, chosen between on the validation cases."""
 
 MAX_ITERATIONS = 5000
 Floats = NDArray[np.float64]
 
 
 def logistic(cell: Cell, *, modalities: str) -> Cost:
-    """Logistic regression on genes, on the mean of all patches, or on both side by side.
+    """Train logistic regression on genes, on the mean of all patches, or on both concatenated.
 
-    Inputs are standardised by the training cases. C is chosen as the epoch of a fine-tuning is: by
-    balanced accuracy on the validation cases, then by the lower loss; the smallest of equals.
+    Inputs are standardised with the training cases. C is chosen like the epoch of fine-tuning: by
+    balanced accuracy on the validation cases, then by the lower loss; the smallest if tied.
 
     Parameters
     ----------
     cell
-        Where and with what.
+        The cell.
     modalities
         Halves to read.
 
     Returns
     -------
-    What the training took.
+    The cost of the training.
     """
     inputs = np.hstack(list(_halves(cell, modalities)))
     study = cell.study
@@ -69,16 +69,16 @@ def logistic(cell: Cell, *, modalities: str) -> Cost:
 def late_fusion(cell: Cell) -> Cost:
     """Average the logits of logistic regression on genes and of ABMIL on slides.
 
-    Logits are logarithms of the probabilities; their mean is brought back to probabilities.
+    Logits are the logarithms of the probabilities; their mean is converted back to probabilities.
 
     Parameters
     ----------
     cell
-        Where and with what.
+        The cell.
 
     Returns
     -------
-    What the training of both took.
+    The cost of training both.
     """
     (genes, genes_cost), (slides, slides_cost) = map(cell.beside, ("logistic-genes", "abmil"))
     logits = np.mean([_logits(cell, folder / PREDICTIONS) for folder in (genes, slides)], axis=0)
@@ -102,16 +102,16 @@ def _halves(cell: Cell, modalities: str) -> Iterator[Floats]:
 
 
 def _score(model: Any, inputs: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Balanced accuracy, then the loss turned round."""
+    """Balanced accuracy, then the negative loss."""
     probabilities = model.predict_proba(inputs)
     accuracy = balanced_accuracy_score(labels, probabilities.argmax(axis=1))
     return float(accuracy), -float(log_loss(labels, probabilities, labels=model.classes_))
 
 
 def _logits(cell: Cell, path: Path) -> Floats:
-    """Logarithms of the probabilities that a table gives the cases of the study."""
+    """Logarithms of the probabilities in a table, for the cases of the study."""
     table = read_predictions(path)
     row_of = {case_id: row for row, case_id in enumerate(table.case_ids)}
-    # A case in no part may be missing; whatever it gets is not written.
+    # A case without a part may be missing; its value here is never written.
     rows = [row_of.get(case_id, 0) for case_id in cell.inputs.study.case_ids]
     return np.log(np.maximum(table.probabilities[rows], np.finfo(np.float64).tiny))

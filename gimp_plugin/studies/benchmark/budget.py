@@ -1,4 +1,4 @@
-"""As many epochs for every network, whatever stages it is trained in."""
+"""The same total number of epochs for every network, whatever its stages."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ FROM_GENES = "genes"
 
 
 def shared(config: GimpConfig, *, start: str, epochs: int) -> GimpConfig:
-    """Share epochs between the stages of a training as its own settings do.
+    """Divide epochs between the stages of a training in proportion to its own settings.
 
     Parameters
     ----------
     config
-        Model and training; its epochs say which stage gets how much.
+        Settings of the model and the training; its epochs give the proportions.
     start
         As for `studies.chain.train`.
     epochs
-        Of all stages together, at least one for each.
+        Total over all stages, at least one for each.
 
     Returns
     -------
-    The configuration, each stage with at least one epoch.
+    The configuration, with at least one epoch per stage.
     """
     stages = stages_of(config, start)
     wanted = [getattr(config, stage).epochs for stage in stages]
@@ -38,7 +38,7 @@ def shared(config: GimpConfig, *, start: str, epochs: int) -> GimpConfig:
 
 
 def stages_of(config: GimpConfig, start: str) -> tuple[str, ...]:
-    """Stages that a training goes through, by the tables of their settings."""
+    """Stages of a training, named by the tables of their settings."""
     genes = config.model.has_genes and start in {PRETRAINED, FROM_GENES}
     if start == PRETRAINED and learns_from_pairs(config):
         genes = False

@@ -1,4 +1,4 @@
-"""One cell of a comparison, as a method sees it."""
+"""One cell of a comparison, as a method receives it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gimp_plugin.studies.benchmark.folder import PREDICTIONS, Cost, Place, cost_
 from gimp_plugin.studies.benchmark.inputs import Inputs
 
 Train = Callable[["Cell"], Cost]
-"""A method: trains on the cell's training cases and writes the cell's table of predictions."""
+"""Trains on the cell's training cases and writes the cell's table of predictions."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """What a method is given, and where it writes.
+    """Inputs of a method, and where it writes.
 
     Parameters
     ----------
@@ -38,11 +38,11 @@ class Cell:
     inputs
         Cases, genes and folds.
     config
-        Model and training.
+        Settings of the model and the training.
     runtime
         Device and precision; the seed is the cell's.
     epochs
-        Of all stages of a network together; None leaves them to the configuration.
+        Total over all stages of a network; None leaves them to the configuration.
     """
 
     place: Place
@@ -55,7 +55,7 @@ class Cell:
 
     @property
     def folder(self) -> Path:
-        """Folder of the cell: all in it is the method's."""
+        """Folder of the cell; everything in it belongs to the method."""
         return self.place.within(self.output)
 
     @property
@@ -79,13 +79,13 @@ class Cell:
         return self.inputs.fold(self.place.fold)
 
     def rows_of(self, part: str) -> NDArray[np.int64]:
-        """Positions, among the cases of the study, of those of a part."""
+        """Indices of the cases of a part among the cases of the study."""
         parts = self.splits.parts
         found = [parts.get(case_id) == part for case_id in self.inputs.study.case_ids]
         return np.flatnonzero(found)
 
     def beside(self, method: str) -> tuple[Path, Cost]:
-        """Folder and cost of another method on the same fold and seed.
+        """Give the folder and cost of another method on the same fold and seed.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class Cell:
 
         Returns
         -------
-        Where its results are, and what they took.
+        Folder of its results, and their cost.
 
         Raises
         ------
@@ -108,14 +108,15 @@ class Cell:
         return place.within(self.output), cost
 
     def write(self, probabilities: NDArray[np.float64], *, modalities: str) -> None:
-        """Write the table of predictions, and beside it that this method made it.
+        """Write the table of predictions, and record next to it that this method made it.
 
         Parameters
         ----------
         probabilities
-            Of every case of the study, shape (case, class); those in no part are left out.
+            Probabilities of every case of the study, shape (case, class); cases without a part are
+            left out.
         modalities
-            Halves that they were made from.
+            Halves that the predictions were made from.
         """
         study, classes, parts = self.study, self.inputs.classes, self.splits.parts
         rows = [
@@ -144,15 +145,15 @@ class Method:
     Parameters
     ----------
     name
-        What users type, and the name of its folder.
+        Name that users type, also used for its folder.
     summary
-        What it is, in a line.
+        One-line description.
     train
-        Does the work for one cell.
+        Function that does one cell.
     needs
-        Methods that must be done before, on the same fold and seed.
+        Methods that must be done first, on the same fold and seed.
     by_name_only
-        Whether it takes part only where its name is given, as controls do.
+        Whether it takes part only if its name is given, like the controls.
     """
 
     name: str

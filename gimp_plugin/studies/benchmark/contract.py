@@ -1,4 +1,4 @@
-"""Whether the plugins' parts that take part in a comparison keep the contract of their kind."""
+"""Check that components of plugins in a comparison keep the contract of their kind."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_parts(config: GimpConfig, methods: Iterable[str]) -> None:
-    """Try the plugins' parts of each method, as their tests should, and warn of faults.
+    """Try the components of plugins in each method, as their own tests should, and warn of faults.
 
-    What reads padding or the other cases of a batch, or gives something else once it is stored,
-    seldom stops a training, but what it reaches says little.
+    A component that reads padding or the other cases of a batch, or gives different results once it
+    is stored and loaded, seldom stops a training, but its figures are then misleading.
 
     Parameters
     ----------
     config
-        Of all methods.
+        Configuration of all methods.
     methods
-        Their names.
+        Names of the methods.
     """
     tried = set()
     for name in filter(is_network, methods):
@@ -46,13 +46,13 @@ def warn_of_parts(config: GimpConfig, methods: Iterable[str]) -> None:
 
 
 def _fault(component: Component, model: ModelConfig) -> str:
-    """What is wrong with a part, tried at a small size; nothing where all is well."""
+    """Describe the fault of a component, tried at a small size; empty if there is none."""
     make = imported(component)
     sizes: dict[str, Any] = {key.removeprefix("model."): value for key, value in SMALL.items()}
     try:
         CHECKS[component.kind](make, config=replace(model, **sizes))
     except GimpError:
-        return ""  # it refuses this model, as the training will tell
-    except Exception as error:  # noqa: BLE001  # a plugin's part may raise anything
+        return ""  # it refuses this model; the training will report that
+    except Exception as error:  # noqa: BLE001  # a plugin may raise anything
         return " ".join((str(error) or type(error).__name__).split())
     return ""

@@ -1,4 +1,4 @@
-"""From what the user asked for to the cells of a comparison, checked before any work begins."""
+"""Turn what the user asked for into the cells of a comparison, checked before any work begins."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Design:
     Parameters
     ----------
     inputs
-        What the methods read.
+        Inputs of the methods.
     regime
-        How much there is to learn from.
+        What the methods may learn from.
     config, runtime
         What the user asked for.
     identity
-        All that decides the bytes of a cell besides its place; of plugins, which method has which.
+        Everything except its place that determines the bytes of a cell; plugins by method.
     places
         The cells, in the order in which they run.
     reference
@@ -62,7 +62,7 @@ class Design:
 def designed(
     source: CohortSource, config: GimpConfig, protocol: Protocol, *, runtime: Runtime
 ) -> Design:
-    """Read the inputs and lay out the cells; nothing is written.
+    """Read the inputs and list the cells; nothing is written.
 
     Parameters
     ----------
@@ -71,8 +71,7 @@ def designed(
 
     Returns
     -------
-    The design. The folds of one seed come before those of the next, and all methods of a fold
-    before the next fold, so that tables can be made early.
+    The design. Cells are ordered by seed, then fold, then method, so that tables can be made early.
 
     Raises
     ------
@@ -81,7 +80,7 @@ def designed(
     SplitError
         If there is no such fold.
     GimpError
-        If the inputs cannot be trusted.
+        If the inputs are not valid.
     """
     methods = chosen(protocol.methods)
     reference = reference_of(protocol.reference, methods)
@@ -89,7 +88,7 @@ def designed(
     config = config.replace(own)
     regime = Regime.parse(protocol.regime)
     plugins = {}
-    for name in methods:  # an unknown name is refused before any work
+    for name in methods:  # refuses an unknown name before any work
         components = components_of(config.replace(settings_of(name)).model)
         plugins[name] = of_plugins(components) if is_network(name) else {}
     inputs = look(source, regime, seed=runtime.seed)
@@ -113,16 +112,16 @@ def designed(
 
 
 def cells_of(design: Design, places: Iterable[Place], *, output: Path) -> list[Cell]:
-    """Give some cells of a design, with what they read written down.
+    """Give some cells of a design, after writing their inputs.
 
     Parameters
     ----------
     design
         The comparison.
     places
-        Which cells.
+        The cells to give.
     output
-        Folder of the comparison, which is its own.
+        Folder of the comparison, already claimed.
 
     Returns
     -------
@@ -136,7 +135,7 @@ def cells_of(design: Design, places: Iterable[Place], *, output: Path) -> list[C
             identity=design.identity,
             inputs=inputs,
             config=design.config,
-            # Whatever lies in a cell that is not done is ours.
+            # Any files in a cell that is not done are ours.
             runtime=replace(design.runtime, seed=place.seed, overwrite=True),
             epochs=design.epochs,
         )
@@ -157,7 +156,7 @@ def _folds(inputs: Inputs, wanted: tuple[str, ...]) -> tuple[str, ...]:
 def _identity(
     inputs: Inputs, config: GimpConfig, protocol: Protocol, runtime: Runtime
 ) -> dict[str, Any]:
-    """All that decides the bytes of a cell besides its place; not which cells are asked for."""
+    """Everything except its place that determines the bytes of a cell."""
     folds = [[one.fold, sorted(one.parts.items())] for one in inputs.folds]
     _, argument = split_name(config.model.gene_grouping)
     grouping = sha256_file(Path(argument)) if Path(argument).is_file() else ""

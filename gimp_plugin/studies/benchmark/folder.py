@@ -1,4 +1,4 @@
-"""The folder of a comparison: whose it is, and what in it is done."""
+"""The folder of a comparison: which comparison it holds, and which cells are done."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ LABEL_TABLES, SLIDES = "labels", "slides.csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What the training of one method on one fold and seed took.
+    """Cost of training one method on one fold and seed.
 
     Parameters
     ----------
     n_parameters
-        Trained numbers of the model.
+        Number of trained parameters of the model.
     n_settings
-        Settings that were trained, of which the validation cases chose one.
+        Number of settings that were trained, of which one was chosen on the validation cases.
     seconds
         Time of all these trainings.
     chosen_epoch
-        Epoch that a network was kept from, counted from 1.
+        Epoch whose weights a network keeps, counted from 1.
     predict_seconds
-        Time that the prediction took a slide, of a network that reads slides.
+        Prediction time per slide, for a network that reads slides.
     peak_memory, peak_gpu_memory
-        The most bytes that the process, and torch on its GPU, held during training and prediction;
-        None where it is not known.
+        Maximum bytes that the process, and torch on its GPU, held during training and prediction;
+        None if unknown.
     """
 
     n_parameters: int
@@ -58,7 +58,7 @@ class Cost:
     peak_gpu_memory: int | None = None
 
     def __add__(self, other: Cost) -> Cost:
-        """Give the cost of both, one after the other."""
+        """Add the cost of work that is done after this."""
         times = (self.predict_seconds, other.predict_seconds)
         return Cost(
             n_parameters=self.n_parameters + other.n_parameters,
@@ -71,7 +71,7 @@ class Cost:
         )
 
     def with_peaks(self, memory: int | None, gpu_memory: int | None) -> Cost:
-        """Give the cost of work that took that much memory, too."""
+        """Raise the peaks to the given memory, if it is larger."""
         return replace(
             self,
             peak_memory=_larger(self.peak_memory, memory),
@@ -86,7 +86,7 @@ class Place:
     Parameters
     ----------
     method, fold, seed
-        Which it is.
+        Name of the method and the fold, and the seed.
     """
 
     method: str
@@ -94,24 +94,24 @@ class Place:
     seed: int
 
     def within(self, output: Path) -> Path:
-        """Give the cell's folder; a method or fold of any name stays inside."""
+        """Give the cell's folder, which is inside the output for any method or fold name."""
         name = f"fold-{quote(self.fold, safe='')}-seed-{self.seed}"
         return output / CELLS / quote(self.method, safe="+=") / name
 
     def __str__(self) -> str:
-        """Name it as messages do."""
+        """Name the cell for messages."""
         return f"{self.method}, fold {self.fold}, seed {self.seed}"
 
 
 def claim(output: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Make a folder that of a comparison, or find that it is.
+    """Claim a folder for a comparison, unless it already belongs to it.
 
     Parameters
     ----------
     output
         The folder.
     identity
-        All that decides the bytes of a cell besides its place.
+        Everything except its place that determines the bytes of a cell.
     overwrite
         Replace a comparison of another identity.
 
@@ -143,12 +143,12 @@ def check_current(output: Path, identity: Mapping[str, Any]) -> None:
     output
         The folder.
     identity
-        Of the comparison that is asked for.
+        Identity of the requested comparison.
 
     Raises
     ------
     MissingFileError
-        If it holds none.
+        If the folder holds no comparison.
     StaleOutputError
         If it holds one made from other inputs.
     """
@@ -162,21 +162,21 @@ def check_current(output: Path, identity: Mapping[str, Any]) -> None:
 
 
 def check_plugins(output: Path, places: Iterable[Place], identity: Mapping[str, Any]) -> None:
-    """Refuse to go on beside cells that are done by other versions of their plugins.
+    """Refuse to continue if cells were done with other versions of their plugins.
 
     Parameters
     ----------
     output
         The folder.
     places
-        Cells that are asked for.
+        Requested cells.
     identity
-        Of the comparison.
+        Identity of the comparison.
 
     Raises
     ------
     StaleOutputError
-        If there are some: a table of both would be of neither.
+        If there are such cells: a table must not mix versions.
     """
     changed: dict[str, None] = {}
     places = list(places)
@@ -196,14 +196,14 @@ def check_plugins(output: Path, places: Iterable[Place], identity: Mapping[str, 
 
 
 def seal(folder: Path, place: Place, identity: Mapping[str, Any], cost: Cost) -> None:
-    """Note that a cell is done, and what it holds; written last."""
+    """Record that a cell is done, and what it holds; written last."""
     predictions = sha256_file(folder / PREDICTIONS)
     record = {**_stamp(place, identity), **asdict(cost), "predictions": predictions}
     write_json(folder / CELL, record)
 
 
 def cost_of(folder: Path, place: Place, identity: Mapping[str, Any]) -> Cost | None:
-    """Cost of a cell that is done; None where it is not, or is damaged or another's."""
+    """Cost of a cell that is done; None if it is not done, damaged, or of other inputs."""
     try:
         record, predictions = _record(folder), sha256_file(folder / PREDICTIONS)
     except OSError:
@@ -214,18 +214,18 @@ def cost_of(folder: Path, place: Place, identity: Mapping[str, Any]) -> Cost | N
 
 
 def write_if_new(path: Path, text: str) -> None:
-    """Write a text whole, unless it stands there already."""
+    """Write a text atomically, unless the file already holds it."""
     if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 
 def _larger(first: int | None, second: int | None) -> int | None:
-    """The larger of two numbers of which either may be unknown."""
+    """The larger of two numbers, either of which may be unknown."""
     return max((one for one in (first, second) if one is not None), default=None)
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """What a cell that is done says of itself; nothing where none is."""
+    """Read the record of a finished cell; empty if there is none."""
     try:
         found = json.loads((folder / CELL).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -234,19 +234,19 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _stamp(place: Place, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What a cell is made from."""
+    """Record of what a cell is made from."""
     own = identity.get(PLUGINS, {}).get(place.method)
     stamp = {**asdict(place), "study": sha256_json(_of_study(identity))}
     return {**stamp, PLUGINS: own} if own else stamp
 
 
 def _of_study(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What all cells have in common: plugins are those of single methods."""
+    """The part of an identity that all cells share: everything except plugins."""
     return {key: value for key, value in identity.items() if key != PLUGINS}
 
 
 def _forget(output: Path) -> None:
-    """Remove what an earlier comparison would be taken for done by; its runs are trained over."""
+    """Remove files that would mark cells of an earlier comparison as done; runs are retrained."""
     names = (CELL, PREDICTIONS, f"{PREDICTIONS}.json")
     stale = [path for name in names for path in output.glob(f"{CELLS}/*/*/{name}")]
     stale += output.glob(f"{LABEL_TABLES}/*.csv")
@@ -255,7 +255,7 @@ def _forget(output: Path) -> None:
 
 
 def _found(output: Path) -> dict[str, Any] | None:
-    """Identity of the comparison in a folder; None when there is none."""
+    """Identity of the comparison in a folder; None if there is none."""
     try:
         stored = json.loads((output / STUDY).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -266,6 +266,6 @@ def _found(output: Path) -> dict[str, Any] | None:
 
 
 def _other(output: Path, found: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """What is wrong with a folder that holds another comparison."""
+    """Describe how the comparison in a folder differs from the requested one."""
     changed = listed(differences(found, identity), limit=8)
     return f"{str(output)!r} holds a comparison made from other inputs: {changed}"

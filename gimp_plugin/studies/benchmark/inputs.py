@@ -1,4 +1,4 @@
-"""What every method of a comparison reads: cases, folds and genes, made once and written down."""
+"""Inputs of every method of a comparison: cases, folds and genes, made once and written."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Inputs:
     Parameters
     ----------
     source
-        Where a method finds them.
+        Where a method finds the cases.
     study
-        The cases; with `genes:K` its cohort has those genes only.
+        The cases; with `genes:K` its cohort has only K genes.
     folds
-        Every fold of the splits; with `labels:K` the other training cases are in none.
+        Every fold of the splits; with `labels:K` the other training cases have no part.
     hidden
-        With `labels:K+unlabelled` those others by fold: cases whose label no method may see there.
+        With `labels:K+unlabelled`, these other cases by fold, whose labels are hidden there.
     """
 
     source: CohortSource
@@ -79,7 +79,7 @@ class Inputs:
         return replace(source, labels=table, case_key=keys.CASE_ID, label_key=keys.LABEL)
 
     def study_of(self, name: str) -> Study:
-        """Give the cases without the labels that are hidden in a fold."""
+        """Give the cases, without the labels that are hidden in a fold."""
         hidden = {*self.hidden.get(name, ())}
         labels = self.study.labels
         kept = {case_id: label for case_id, label in labels.items() if case_id not in hidden}
@@ -92,17 +92,17 @@ class Inputs:
 
 
 def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
-    """Read a cohort and lay out its folds; nothing is written.
+    """Read a cohort and determine its folds; nothing is written.
 
     Parameters
     ----------
     source
-        Where it is. Cases that lack slides or genes are left out: systems are compared on the same
-        patients.
+        Where the cohort is. Cases that lack slides or genes are left out, because systems are
+        compared on the same patients.
     regime
-        How much there is to learn from.
+        What the methods may learn from.
     seed
-        Of what is drawn: val and splits where they are not given, cases and genes of the regime.
+        Seed of everything drawn: val and splits if not given, cases and genes of the regime.
 
     Returns
     -------
@@ -111,8 +111,8 @@ def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
     Raises
     ------
     GimpError
-        If the cohort, the bags or the splits cannot be trusted, a fold has no test case or the test
-        part of another, or the regime asks for more than there is.
+        If the cohort, the bags or the splits are not valid, a fold has no test case or shares some
+        with another (except for repeated partitions), or the regime asks for more than there is.
     """
     source = replace(with_defaults(source), missing="drop")
     study = prepare(source)
@@ -136,20 +136,20 @@ def look(source: CohortSource, regime: Regime, *, seed: int) -> Inputs:
 
 
 def write(inputs: Inputs, output: Path, *, regime: Regime) -> Inputs:
-    """Write folds, with `genes:K` the cohort, and with hidden labels the others, for the methods.
+    """Write the folds; with `genes:K` also the cohort; with hidden labels also the visible ones.
 
     Parameters
     ----------
     inputs
-        What `look` gave.
+        Result of `look`.
     output
         Folder of the comparison.
     regime
-        How much there is to learn from.
+        What the methods may learn from.
 
     Returns
     -------
-    The inputs; `source` names what was written.
+    The inputs, with a `source` that names the written files.
     """
     named = [
         replace(one, parts={**one.parts, **dict.fromkeys(inputs.hidden.get(one.fold, ()), TRAIN)})
@@ -162,7 +162,7 @@ def write(inputs: Inputs, output: Path, *, regime: Regime) -> Inputs:
         _write_labels(inputs, output)
     if regime.kind == GENES:
         cohort = inputs.study.cohort
-        if not (output / COHORT).exists():  # whole, and of this comparison
+        if not (output / COHORT).exists():  # an existing one is whole and of this comparison
             write_cohort(
                 output / COHORT,
                 cohort.values,
@@ -180,7 +180,7 @@ def labels_file(fold: str) -> str:
 
 
 def _write_labels(inputs: Inputs, output: Path) -> None:
-    """Write the labels of each fold, but for those that are hidden there."""
+    """Write the labels of each fold, except those that are hidden there."""
     (output / LABEL_TABLES).mkdir(exist_ok=True)
     for one in inputs.folds:
         labels = inputs.study_of(one.fold).labels
@@ -194,7 +194,7 @@ def _write_labels(inputs: Inputs, output: Path) -> None:
 
 
 def _written_slides(inputs: Inputs, output: Path) -> Path:
-    """Write which slides are whose: a user's table of labels, which is not read, may say it."""
+    """Write the case of each slide, in case only the user's table of labels, not read, has it."""
     rows = [
         {keys.SLIDE_ID: bag.slide_id, keys.CASE_ID: case.case_id}
         for case in inputs.study.cases
@@ -212,13 +212,13 @@ def _fold_names(study: Study, source: CohortSource) -> Sequence[str | None]:
         return [one.fold for one in read_folds(Path(source.splits))]
     column = source.splits.removeprefix("obs:")
     if column not in study.obs:
-        return [None]  # refused in the words of `splits_of`
+        return [None]  # `splits_of` refuses it
     cells = study.obs.loc[list(study.case_ids), column]
     return sorted({text_of(cell) for cell in cells.dropna()})
 
 
 def _check_tests(folds: Sequence[Splits]) -> None:
-    """Refuse folds that are judged on nothing, or on the same test part twice."""
+    """Refuse folds without a test case, or that share some, except for repeated partitions."""
     for splits in folds:
         if not splits.of(keys.TEST):
             raise SplitError(f"{splits.source} has no test case", hint="give splits with a test")
@@ -236,7 +236,7 @@ def _check_tests(folds: Sequence[Splits]) -> None:
 
 
 def _few_labels(splits: Splits, study: Study, *, n_each: int, seed: int) -> Splits:
-    """Keep some training cases of each class; those of a smaller number are among them."""
+    """Keep some training cases of each class; a smaller number gives a subset of these."""
     kept: set[str] = set()
     training = splits.of(keys.TRAIN)
     for name in sorted({study.labels[case_id] for case_id in training}):
@@ -255,7 +255,7 @@ def _few_labels(splits: Splits, study: Study, *, n_each: int, seed: int) -> Spli
 
 
 def _few_genes(cohort: Cohort, *, n_genes: int, seed: int) -> Cohort:
-    """Keep some random genes; counts become log values first, by the totals of all genes."""
+    """Keep some random genes; counts are first log-scaled by the totals of all genes."""
     if n_genes > len(cohort.gene_ids):
         problem = f"{str(cohort.path)!r} has {len(cohort.gene_ids)} genes"
         raise CohortError(f"{problem}, regime genes:{n_genes} needs {n_genes}")
@@ -274,7 +274,7 @@ def _few_genes(cohort: Cohort, *, n_genes: int, seed: int) -> Cohort:
 
 
 def _bag_mean(case: Case) -> NDArray[np.float64]:
-    """Mean of all patches of all slides of a case."""
+    """Mean over all patches of all slides of a case."""
     return sum(part.sum(axis=0, dtype=np.float64) for part in _chunks(case)) / case.n_patches
 
 

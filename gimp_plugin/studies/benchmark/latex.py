@@ -19,33 +19,33 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': "''",
-    "[": "{[}",  # else an argument of the \\ before it
+    "[": "{[}",  # otherwise read as an argument of the preceding \\
 }
 SCORES, DIFFERENCES = (0, 1, 2), (0, 3, 4, 5, 6, 7, 8)
-"""Columns of `layout.cells` that the first and the second table have: a page is not wider."""
+"""Columns of `layout.cells` in the first and the second table, which fit the page width."""
 
 PRINTED = 9
 FITTED = (
     r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
     "}",
 )
-"""Around a table: it is made smaller where it is wider than the text, and no larger."""
+"""Code around a table that shrinks it to the text width if it is wider."""
 
 SIGNED = re.compile(r"(?<![\w.-])[+-]\d[\d.]*")
 RANGE = re.compile(r"(?<=\d)-(?=\d)")
 
 
 def as_latex(tables: Tables) -> str:
-    """Give the scores of the methods, how they differ, and those of the seeds where there are some.
+    """Give tables of the scores, of their differences, and of the seeds if there are several.
 
     Parameters
     ----------
     tables
-        What was found.
+        Results of the comparison.
 
     Returns
     -------
-    One `table` environment each; the same for the same cells.
+    One `table` environment each; always the same for the same cells.
     """
     header, rows = layout.header(tables), list(layout.cells(tables))
     beside = tables.beside_the_paper
@@ -70,12 +70,12 @@ def as_latex(tables: Tables) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Give a text in which no character acts as a command of LaTeX.
+    r"""Escape a text for LaTeX.
 
     Parameters
     ----------
     text
-        Any text; line breaks become spaces, and what cannot be printed goes.
+        Any text; line breaks become spaces, and unprintable characters are removed.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def escaped(text: str) -> str:
 
 
 def _head(names: Sequence[str]) -> tuple[str, ...]:
-    """Lines of a header with a name a column."""
+    """Lines of a header, with one name per column."""
     return (rf"{' & '.join(map(escaped, names))} \\",)
 
 
@@ -108,7 +108,7 @@ def _of(rows: Iterable[Sequence[str]], columns: Sequence[int]) -> list[list[str]
 
 
 def _table(notes: Iterable[str], head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table that floats; its first column is text, the others are numbers."""
+    """A floating table; its first column is text, the others are numbers."""
     lines = [" & ".join([escaped(name), *map(_cell, others)]) for name, *others in rows]
     before, after = FITTED
     return "\n".join(
@@ -132,5 +132,5 @@ def _table(notes: Iterable[str], head: Sequence[str], rows: Sequence[Sequence[st
 
 
 def _cell(text: str) -> str:
-    """Numbers: their signs as mathematics, a range with its dash."""
+    """Format a cell of numbers: signs in math mode, ranges with a dash."""
     return SIGNED.sub(r"$\g<0>$", RANGE.sub("--", escaped(text)))

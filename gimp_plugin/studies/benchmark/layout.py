@@ -1,4 +1,4 @@
-"""What a person reads of a comparison: the cells of its table and the sentences around it."""
+"""Layout of the report of a comparison: the cells of its table and the sentences around it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SEEDS = ("method", "seeds", "accuracy", "AUC")
 
 
 def title(tables: Tables) -> str:
-    """What was compared, on how many."""
+    """Describe what was compared, and on how many cases."""
     if not tables.evaluated:
         return f"Regime {tables.regime}: no fold is done by all methods."
     found = tables.evaluated[0]
@@ -48,14 +48,14 @@ def header(tables: Tables) -> list[str]:
 
 
 def cells(tables: Tables) -> Iterator[list[str]]:
-    """Cells of each method, as many as `header` names."""
+    """Cells of each method, one per name in `header`."""
     for row in tables.rows:
         printed = "; ".join(dict.fromkeys(map(str, row.printed)))
         yield [*_cells(row), printed] if tables.beside_the_paper else _cells(row)
 
 
 def spread(tables: Tables) -> Iterator[list[str]]:
-    """Scores of the seeds of each method that has several, under `SEEDS`."""
+    """Range of scores over the seeds of each method with several; columns as in `SEEDS`."""
     for row in tables.rows:
         if row.found is not None and row.found.by_seed:
             ends = [interval(min(each), max(each)) for each in row.found.by_seed.values()]
@@ -63,7 +63,7 @@ def spread(tables: Tables) -> Iterator[list[str]]:
 
 
 def notes(tables: Tables) -> Iterator[str]:
-    """How to read the numbers."""
+    """Explain how to read the numbers."""
     if tables.evaluated:
         yield methods(tables.evaluated[0], tested=True)
     yield SETTINGS
@@ -72,7 +72,7 @@ def notes(tables: Tables) -> Iterator[str]:
 
 
 def _cells(row: Row) -> list[str]:
-    """One method as people see it."""
+    """Cells of one method."""
     sizes = ["", ""] if not row.costs else [f"{row.n_parameters:,}", str(row.n_settings)]
     if row.found is None:
         return [row.method, f"{len(row.costs)} of {row.n_cells} cells done", *[""] * 5, *sizes]

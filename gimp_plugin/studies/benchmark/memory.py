@@ -1,4 +1,4 @@
-"""The most memory that this process, and its GPU, hold during a piece of work."""
+"""Peak memory that this process, and its GPU, hold during a piece of work."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 FORGET_PEAK = "5"
-"""What the kernel takes, written to `CLEAR`, to count the peak from now on."""
+"""Value that resets the peak when written to `CLEAR`."""
 
 
 class Watch:
-    """Counts from its making on.
+    """Measures peak memory from its creation on.
 
-    Memory is all that the process holds, Python and its libraries included: what it holds more than
-    before would blame the first work of a process for the libraries that it loads, 190 MiB in a
-    small training. Memory that is free is given back to the system first.
+    The figure is all memory of the process, including Python and its libraries. An increase over
+    the start would charge the first work of a process with loading libraries, 190 MiB in a small
+    training. Freed memory is returned to the system first.
 
     Parameters
     ----------
     device
-        Where the work computes.
+        Device of the work.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -36,24 +36,24 @@ class Watch:
 
     @property
     def memory(self) -> int | None:
-        """Bytes of the process; None where the system does not tell."""
+        """Peak bytes of the process; None if the system does not report them."""
         return resident("VmHWM") if self._counts else None
 
     @property
     def gpu_memory(self) -> int | None:
-        """Bytes that torch allocated on the GPU, those held before included; None without one."""
+        """Peak bytes of torch on the GPU, including those held before; None without a GPU."""
         return None if self._gpu is None else torch.cuda.max_memory_allocated(self._gpu)
 
 
 def _give_back() -> None:
-    """Return freed memory to the system, where the C library can."""
+    """Return freed memory to the system, if the C library can."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def _forget_peak() -> bool:
-    """Count the peak from now on; False where the system cannot."""
+    """Reset the peak; False if the system cannot."""
     try:
         CLEAR.write_text(FORGET_PEAK, encoding="ascii")
     except OSError:
@@ -62,7 +62,7 @@ def _forget_peak() -> bool:
 
 
 def resident(name: str) -> int | None:
-    """Bytes that the process holds: `VmRSS` now, `VmHWM` at most; None where no system tells."""
+    """Bytes of the process, `VmRSS` now or `VmHWM` at the peak; None if not reported."""
     try:
         lines = STATUS.read_text(encoding="ascii").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The methods by name: what takes part in a comparison is one entry here."""
+"""The methods by name; each method of a comparison is one entry here."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _NO_TRIPLETS = {"pretrain.patient_triplet_weight": 0.0, "pretrain.image_triplet_
 
 
 def _system(name: str, halves: str, summary: str) -> Method:
-    """A registered system, trained from scratch on the halves that it reads."""
+    """Make the method of a registered system, trained from scratch on the halves that it reads."""
     changes = {"model.system": name, "model.modalities": halves}
     return Method(name=name, summary=summary, train=partial(network, start="none", changes=changes))
 
 
 def _row(name: str, summary: str, changes: Mapping[str, Any], start: str = PRETRAINED) -> Method:
-    """A row of the paper's Table 2: GiMP without something."""
+    """Make the method of a row of the paper's Table 2: GiMP without some part."""
     return Method(
         name=name,
         summary=summary,
@@ -150,7 +150,7 @@ _TABLE = (
 )
 
 METHODS = {method.name: method for method in _TABLE}
-"""In the order in which they run; one stands behind those that it needs."""
+"""Methods in the order in which they run; each comes after those that it needs."""
 
 
 def method_of(name: str) -> Method:
@@ -159,8 +159,8 @@ def method_of(name: str) -> Method:
     Parameters
     ----------
     name
-        A name of `METHODS`; behind that of a network, settings by dotted name that are different:
-        `gimp+model.aggregator=abmil+pretrain.epochs=5`.
+        A name of `METHODS`; that of a network may be followed by changed settings with dotted
+        names: `gimp+model.aggregator=abmil+pretrain.epochs=5`.
 
     Returns
     -------
@@ -169,7 +169,7 @@ def method_of(name: str) -> Method:
     Raises
     ------
     ConfigError
-        If there is none of this name, or it has no settings.
+        If there is no method of this name, or settings are given and it has none.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def method_of(name: str) -> Method:
 
 
 def _other_way(name: str) -> str:
-    """How what was taken for a method takes part: a component, or settings without their table."""
+    """Hint for what was mistaken for a method: a component, or settings without their table."""
     if "+" in name:
         return f"settings have dotted names, as in gimp{SETTING_EXAMPLE}"
     kinds = [one.kind for one in registry().components if one.name == name]
@@ -207,21 +207,21 @@ def _other_way(name: str) -> str:
 
 
 def settings_of(name: str) -> Mapping[str, Any]:
-    """What a method changes of the comparison's configuration, by dotted name."""
+    """Changes of a method to the comparison's configuration, by dotted name."""
     train = method_of(name).train
     keywords = train.keywords if isinstance(train, partial) else {}
     return keywords.get("changes", {})
 
 
 def is_network(name: str) -> bool:
-    """Whether a method trains, or predicts with, a model of registered parts."""
+    """Whether a method trains, or predicts with, a model of registered components."""
     train = method_of(name).train
     kind = train.func if isinstance(train, partial) else train
     return kind not in {logistic, late_fusion}
 
 
 def _value(text: str) -> Any:
-    """Read a value as a settings file has it; what is none there is text."""
+    """Parse a value as in a settings file; keep it as text if that fails."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -229,17 +229,17 @@ def _value(text: str) -> Any:
 
 
 def chosen(names: Iterable[str]) -> tuple[str, ...]:
-    """Find methods by name, with those that they need.
+    """Find methods by name, including those that they need.
 
     Parameters
     ----------
     names
-        Names as for `method_of`; `all` stands for all that do not take part by name only, `table1`
-        and `table2` for the rows of the paper's tables.
+        Names as for `method_of`; `all` means all methods except those that take part by name only,
+        `table1` and `table2` the rows of the paper's tables.
 
     Returns
     -------
-    Names in the order of `METHODS`, each once, and then those with other settings.
+    Names in the order of `METHODS`, each once, followed by methods with other settings.
 
     Raises
     ------
@@ -268,23 +268,23 @@ def chosen(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def reference_of(given: str, methods: tuple[str, ...]) -> str:
-    """Method that the others are tested against.
+    """Choose the method that the others are tested against.
 
     Parameters
     ----------
     given
-        What the user asked for; empty takes `gimp`, else the first.
+        What the user asked for; if empty, `gimp` if it takes part, else the first method.
     methods
-        Those that take part.
+        Methods that take part.
 
     Returns
     -------
-    Its name.
+    Name of the method.
 
     Raises
     ------
     ConfigError
-        If it does not take part.
+        If the given method does not take part.
     """
     if given and given not in methods:
         problem = f"the reference {given!r} takes no part{did_you_mean(given, methods)}"

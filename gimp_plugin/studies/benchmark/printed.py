@@ -1,8 +1,8 @@
-"""What the paper prints in Tables 1 and 2, row by row, and our method for each row.
+"""Tables 1 and 2 as printed in the paper, row by row, with our method for each row.
 
 Paper, sections 3.2 and 3.3, doi 10.1007/978-3-031-43987-2_49 (arXiv 2309.02702). The tables give
-accuracies only. Their denominators are not printed: each value is a count out of 189 or out of 190
-cases, but for one that is neither. 0.9947 is 188 of 189, too; the text has 190 test cases.
+accuracies only, without denominators: each value is a count out of 189 or 190 cases, except one
+that is neither. 0.9947 could also be 188 of 189, but the text has 190 test cases.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ class Printed:
     table
         Name of the set of methods.
     row
-        The row's name in the paper.
+        Name of the row in the paper.
     method
-        Our method for it.
+        Our method for the row.
     accuracy
-        As it is printed.
+        Accuracy as printed.
     n_right, n_cases
-        The count of cases that gives it; None where none does.
+        The count of cases that gives this accuracy; None if no count does.
     """
 
     table: str
@@ -42,7 +42,7 @@ class Printed:
 
     @property
     def count(self) -> str:
-        """Right cases of all; empty where no count gives the accuracy."""
+        """Right cases out of all, as a fraction; empty if no count gives the accuracy."""
         return "" if self.n_cases is None else f"{self.n_right}/{self.n_cases}"
 
 
@@ -70,7 +70,7 @@ PRINTED = (
     Printed(_SECOND, "GroupMSA, Triplet", "gimp-triplet", "0.9526", 181, 190),
     Printed(_SECOND, "GroupMSA, Triplet, MPM", "gimp", "0.9974", None, None),
 )
-"""In the paper's order. The text and Table 1 say 0.9947 where Table 2 says 0.9974."""
+"""Rows in the paper's order. For GiMP, the text and Table 1 say 0.9947, and Table 2 says 0.9974."""
 
 SETS = {
     name: tuple(one.method for one in PRINTED if one.table == name) for name in (_FIRST, _SECOND)
@@ -79,7 +79,7 @@ SETS = {
 
 
 def in_order(methods: Iterable[str], tables: Iterable[str]) -> tuple[str, ...]:
-    """Order methods as the rows of some tables stand in the paper.
+    """Order methods like the rows of some of the paper's tables.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def in_order(methods: Iterable[str], tables: Iterable[str]) -> tuple[str, ...]:
 
     Returns
     -------
-    Those with a row first, table by table, each once; the others behind, as they were.
+    Methods with a row, table by table, each once; then the others in the given order.
 
     Examples
     --------
@@ -104,12 +104,12 @@ def in_order(methods: Iterable[str], tables: Iterable[str]) -> tuple[str, ...]:
 
 
 def rows_of(tables: Iterable[str], method: str) -> tuple[Printed, ...]:
-    """Rows of some tables that are a method's.
+    """Find the rows of a method in some of the paper's tables.
 
     Parameters
     ----------
     tables
-        Names that may be those of sets.
+        Names of sets; other names are ignored.
     method
         Name of a method.
 

@@ -1,4 +1,4 @@
-"""How far a comparison is, for people: a line a cell, with the time that is left."""
+"""Progress of a comparison, for people: one line per cell, with the time left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Progress:
     Parameters
     ----------
     costs
-        Every cell that was asked for, with its cost where it is done.
+        Every requested cell, with its cost if it is done.
     """
 
     def __init__(self, costs: Mapping[Place, Cost | None]) -> None:
@@ -27,18 +27,18 @@ class Progress:
         self._waiting = [place for place, cost in costs.items() if cost is None]
         self._spent: dict[str, list[float]] = {}
         for place, cost in costs.items():
-            if cost is not None:  # what needs others counts theirs
+            if cost is not None:  # with needs, the cost includes theirs
                 self._spend(place, 0.0 if method_of(place.method).needs else cost.seconds)
         if self._n_ended:
             logger.info("%d of %d cells are done", self._n_ended, self._n_cells)
 
     @property
     def _n_ended(self) -> int:
-        """Cells that are done, or were tried."""
+        """Number of cells that are done or were tried."""
         return self._n_cells - len(self._waiting)
 
     def tell(self, ended: Ended) -> None:
-        """Tell of a cell that was tried."""
+        """Log a cell that was tried, and the time left."""
         place, seconds = ended.cell.place, ended.seconds
         self._waiting.remove(place)
         self._spend(place, seconds)
@@ -50,17 +50,17 @@ class Progress:
             logger.error("%s: failed: %s%s", at, ended.failure.message, left)
 
     def _spend(self, place: Place, seconds: float) -> None:
-        """Note what a cell took."""
+        """Add the time of a cell."""
         self._spent.setdefault(place.method, []).append(seconds)
 
     def _left(self) -> float:
-        """Seconds that cells will take, by those of the same method, else by all."""
+        """Estimate the seconds left from cells of the same method, or else from all cells."""
         every = [seconds for own in self._spent.values() for seconds in own]
         return sum(mean(self._spent.get(place.method) or every) for place in self._waiting)
 
 
 def _spelled(seconds: float) -> str:
-    """Give a time as a person says it."""
+    """Format a time for people."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

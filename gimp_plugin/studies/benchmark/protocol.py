@@ -1,4 +1,4 @@
-"""What is compared: which methods, on which folds and seeds, with how much to learn from."""
+"""What is compared: which methods, on which folds and seeds, and in which regime."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ REGIMES = "full, labels:K, labels:K+unlabelled or genes:K"
 ALL = "all"
 MAX_SEEDS = 1000
 FEWEST = 3
-"""Epochs that the longest way of training needs: one a stage."""
+"""Minimum epochs of the training with the most stages: one per stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regime:
-    """How much there is to learn from, the same for all methods.
+    """What all methods may learn from.
 
     Parameters
     ----------
     kind
         `full`; `labels` keeps some training cases of each class, `genes` some genes.
     count
-        How many; 0 with `full`.
+        Number of cases or genes to keep; 0 with `full`.
     unlabelled
-        With `labels`: the other training cases stay, without their label, for pre-training.
+        With `labels`: keep the other training cases, without their labels, for pre-training.
     """
 
     kind: str = FULL
@@ -52,7 +52,7 @@ class Regime:
         Raises
         ------
         ConfigError
-            If it is none of these, or K is no whole number above 0.
+            If the text is none of these, or K is not a whole number above 0.
 
         Examples
         --------
@@ -73,7 +73,7 @@ class Regime:
         return cls(kind, int(count), unlabelled)
 
     def __str__(self) -> str:
-        """Give it as it is typed."""
+        """Give the regime as a user types it."""
         counted = f"{self.kind}:{self.count}" if self.count else self.kind
         return counted + (UNLABELLED if self.unlabelled else "")
 
@@ -85,21 +85,21 @@ class Protocol:
     Parameters
     ----------
     methods
-        Names of methods; `all` stands for all but the controls, `table1` and `table2` for the rows
-        of the paper's tables.
+        Names of methods; `all` means all except those that take part by name only, `table1` and
+        `table2` the rows of the paper's tables.
     folds
         Folds to run; empty runs every fold of the splits.
     n_seeds
-        Trainings a fold, with seeds one after the other.
+        Number of trainings per fold, with consecutive seeds.
     regime
         `full`, `labels:K` (that many training cases of each class), `labels:K+unlabelled` (the
         others stay without their label) or `genes:K` (random genes).
     reference
-        Method that the others are tested against; empty is `gimp` where it takes part, else the
+        Method that the others are tested against; if empty, `gimp` if it takes part, else the
         first.
     epochs
-        Of each network in all, at most: its stages share them as those of the configuration are.
-        None leaves each stage what the configuration says.
+        Maximum total of each network, divided between its stages in the proportions of the
+        configuration. None keeps the epochs of the configuration.
     """
 
     methods: tuple[str, ...] = (ALL,)

@@ -1,4 +1,4 @@
-"""The tables of a comparison: for people in Markdown and LaTeX, for programs in CSV and JSON."""
+"""Tables of a comparison: for people in Markdown and LaTeX, for programs in CSV and JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gimp_plugin.studies.benchmark.table import CELL_SCORES, Row, ScoredCell, Ta
 TABLE, COSTS, CELLS = "table", "costs.csv", "cells.csv"
 SCORES = ("accuracy", "auc", "balanced_accuracy", "macro_f1", "brier", "log_loss")
 WITH_PATHS = {"predictions", "systems", "comparisons"}
-"""Parts of an evaluation that name files; the other methods stand in the tables themselves."""
+"""Parts of an evaluation that name files; the tables themselves list the other methods."""
 
 MIB = 2**20
 CELL_COLUMNS = (
@@ -32,7 +32,7 @@ CELL_COLUMNS = (
 
 
 def write_tables(output: Path, tables: Tables) -> None:
-    """Write all tables into the folder of a comparison; a file that would not change stays."""
+    """Write all tables into the folder of a comparison; unchanged files are not rewritten."""
     write_if_new(output / f"{TABLE}.md", as_markdown(tables))
     write_if_new(output / f"{TABLE}.csv", as_csv(tables))
     write_if_new(output / f"{TABLE}.json", as_json(tables))
@@ -42,18 +42,18 @@ def write_tables(output: Path, tables: Tables) -> None:
 
 
 def as_markdown(tables: Tables) -> str:
-    """Give what was found; the same for the same cells, however often they were interrupted."""
+    """Give the report; always the same for the same cells, even after interruptions."""
     return page(_sections(tables))
 
 
 def as_csv(tables: Tables) -> str:
-    """Give one row a method."""
+    """Give one row per method."""
     rows = [_flat(one, tables) for one in tables.rows]
     return csv_text(rows, columns=list(rows[0]))
 
 
 def as_json(tables: Tables) -> str:
-    """Give what was found, all metrics included."""
+    """Give the results, including all metrics."""
     found = {
         "reference": tables.reference,
         "regime": tables.regime,
@@ -66,7 +66,7 @@ def as_json(tables: Tables) -> str:
 
 
 def cells_as_csv(tables: Tables) -> str:
-    """Give one row a cell that is done; times and memory differ from run to run."""
+    """Give one row per finished cell; times and memory differ from run to run."""
     rows = [_scored(one) for one in tables.cells]
     return csv_text(rows, columns=CELL_COLUMNS)
 
@@ -80,7 +80,7 @@ def costs_as_markdown(tables: Tables) -> str:
 
 
 def costs_as_csv(tables: Tables) -> str:
-    """Give times and memory, one row a method."""
+    """Give times and memory, one row per method."""
     rows = [_costs(one) for one in tables.rows]
     return csv_text(rows, columns=list(rows[0]))
 
@@ -99,7 +99,7 @@ def _sections(tables: Tables) -> Iterator[str]:
 
 
 def _flat(row: Row, tables: Tables) -> dict[str, Any]:
-    """One method as a row of the CSV; what is not known is empty."""
+    """One method as a row of the CSV; unknown values are empty."""
     found, flat = row.found, {"method": row.method, "n_cells": row.n_cells}
     flat |= _sizes(row)
     for name in ("n_cases", "n_folds", "n_seeds"):
@@ -117,7 +117,7 @@ def _flat(row: Row, tables: Tables) -> dict[str, Any]:
 
 
 def _nested(row: Row) -> dict[str, Any]:
-    """One method as JSON has it."""
+    """One method as an entry of the JSON."""
     found = None
     if row.found is not None:
         own = row.found.to_dict()
@@ -131,7 +131,7 @@ def _nested(row: Row) -> dict[str, Any]:
 
 
 def _paper(row: Row, tables: Tables) -> dict[str, str]:
-    """What the paper prints, with the count of its cases, by the tables that were asked for."""
+    """Accuracy printed in the paper and its count of cases, for each requested table."""
     flat = {}
     asked = {one.table for other in tables.rows for one in other.printed}
     for name in (name for name in SETS if name in asked):
@@ -142,7 +142,7 @@ def _paper(row: Row, tables: Tables) -> dict[str, str]:
 
 
 def _tests(row: Row) -> dict[str, Any]:
-    """The method less the reference, and how surprising that is."""
+    """Differences from the reference, with intervals and p-values."""
     tests: dict[str, Any] = {"test": row.tested and row.tested.test}
     for name in TESTED:
         tests[f"{name}_difference"] = row.tested and row.less_reference(name)
@@ -154,7 +154,7 @@ def _tests(row: Row) -> dict[str, Any]:
 
 
 def _sizes(row: Row) -> dict[str, Any]:
-    """Cells that are done, and what a cell trains."""
+    """Number of finished cells, and of trained parameters and settings per cell."""
     return {
         "n_done": len(row.costs),
         "n_parameters": row.n_parameters,
@@ -163,7 +163,7 @@ def _sizes(row: Row) -> dict[str, Any]:
 
 
 def _costs(row: Row) -> dict[str, Any]:
-    """What a method took, as a row of a table."""
+    """Cost of a method, as a row of a table."""
     each = [one.predict_seconds for one in row.costs if one.predict_seconds is not None]
     return {
         "method": row.method,
@@ -176,7 +176,7 @@ def _costs(row: Row) -> dict[str, Any]:
 
 
 def _shown(row: dict[str, Any]) -> list[str]:
-    """Times and memory as people see them."""
+    """Format times and memory for people."""
     slide, peak = row["predict_seconds_a_slide"], row["peak_memory_mib"]
     return [
         *(f"{row[name]:.1f}" for name in ("seconds_a_cell", "seconds")),
@@ -202,7 +202,7 @@ def _scored(cell: ScoredCell) -> dict[str, Any]:
 
 
 def _peaks(*costs: Cost) -> dict[str, float | None]:
-    """The most memory that any of some cells took; None where it is not known."""
+    """Largest peak memory of some cells; None if unknown."""
     largest = {
         "peak_memory_mib": [one.peak_memory for one in costs],
         "peak_gpu_memory_mib": [one.peak_gpu_memory for one in costs],

@@ -1,4 +1,4 @@
-"""Running a comparison: one cell after the other, each once, and the tables at the end."""
+"""Run a comparison: every cell once, and the tables at the end."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ DONE, NOTHING = "done", "nothing to do"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkResult:
-    """What a comparison came to.
+    """Result of a comparison.
 
     Parameters
     ----------
     path
-        Its folder.
+        Folder of the comparison.
     outcome
-        `done`, or `nothing to do` when every cell was there.
+        `done`, or `nothing to do` if every cell was already done.
     n_cells
-        Cells that were asked for: of the design, or of the shard.
+        Number of requested cells, of the design or of the shard.
     failures
-        Those of them that failed.
+        Requested cells that failed.
     tables
-        What was found.
+        The results.
     """
 
     path: Path
@@ -72,15 +72,15 @@ def run_benchmark(
 ) -> BenchmarkResult:
     """Train every method on every fold and seed, and compare them on the same test patients.
 
-    A cell that is done is not done again, so the same call goes on where it was interrupted, and
-    one with more methods, folds or seeds adds to what is there.
+    A finished cell is not done again, so the same call resumes an interrupted comparison, and a
+    call with more methods, folds or seeds adds to it.
 
     Parameters
     ----------
     source
-        Where the cases are. Those that lack a half are left out.
+        Where the cases are; those that lack a half are left out.
     config
-        Model and training, the same for all methods that have them.
+        Settings of the model and the training, for all methods that use them.
     protocol
         What is compared; by default all methods once on every fold.
     output
@@ -88,25 +88,25 @@ def run_benchmark(
     runtime
         Device, precision, and the first seed.
     report_only
-        Train nothing: make the tables of what is done.
+        Train nothing, only make the tables of the finished cells.
     shard
-        Do this part of the cells only, other processes do the others in the same folder; the
-        tables are of what is done so far by all.
+        Do only this part of the cells, while other processes do the others in the same folder. The
+        tables cover all cells finished so far.
     scheduler
-        Where the cells are done: address or file of a dask scheduler, or `local:N` for N processes;
-        empty for this one.
+        Where to do the cells: address or file of a dask scheduler, or `local:N` for N processes;
+        empty for this process.
 
     Returns
     -------
-    What was found.
+    The results.
 
     Raises
     ------
     ConfigError
-        If a method, fold or component is unknown, tables alone are asked of a shard, or a shard is
-        asked of a scheduler.
+        If a method, fold or component is unknown, or `shard` is combined with `report_only` or
+        `scheduler`.
     ResourceError
-        If there is no such scheduler, or a worker of it cannot take part.
+        If there is no such scheduler, or one of its workers cannot take part.
     StaleOutputError
         If the folder holds a comparison made from other inputs, or something else.
     LockedError
@@ -114,7 +114,7 @@ def run_benchmark(
     EvaluationError
         If no cell could be done.
     GimpError
-        If the inputs cannot be trusted.
+        If the inputs are not valid.
     """
     if report_only and shard is not None:
         raise ConfigError("tables alone are those of all shards", hint="leave --shard out")
@@ -156,7 +156,7 @@ def run_benchmark(
 
 
 def _run(cells: Sequence[Cell], ended: Callable[[Sequence[Cell]], Iterable[Ended]]) -> int:
-    """Let somebody do what is not done; the number of cells that were tried."""
+    """Do the cells that are not done with `ended`; return how many were tried."""
     costs = {cell.place: cost(cell) for cell in cells}
     waiting = [cell for cell in cells if costs[cell.place] is None]
     progress = Progress(costs)
@@ -186,7 +186,7 @@ def _listed(output: Path) -> list[Failure]:
 def _reported(
     design: Design, output: Path, *, outcome: str, own: Sequence[Place] | None = None
 ) -> BenchmarkResult:
-    """Make the tables of what is done, which no earlier view of it replaces."""
+    """Make the tables of the finished cells, one process at a time, so that none are outdated."""
     with in_turn(output):
         tables, failures = _tables(design, output)
     asked = {str(place) for place in (design.places if own is None else own)}
@@ -200,7 +200,7 @@ def _reported(
 
 
 def _tables(design: Design, output: Path) -> tuple[Tables, tuple[Failure, ...]]:
-    """Tables of what is done, written; and what failed."""
+    """Write the tables of the finished cells; give them and the failures."""
     costs = {place: _cost_at(place, output, design) for place in design.places}
     items = {str(place) for place, cost in costs.items() if cost is None}
     failures = tuple(one for one in _listed(output) if one.item in items)

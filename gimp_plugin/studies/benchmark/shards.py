@@ -1,4 +1,4 @@
-"""A comparison by several processes: which cells each does, and how they share its folder."""
+"""A comparison by several processes: which cells each does, and how they share the folder."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from gimp_plugin.studies.benchmark.methods import method_of
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A part of the cells, as `gimp extract-features` counts the parts of the slides.
+    """A part of the cells: shard `number` of `n`, counted as by `gimp extract-features`.
 
     Parameters
     ----------
     number
-        From 0.
+        Number of the shard, from 0.
     n
-        How many shards there are.
+        Number of shards.
     """
 
     number: int
@@ -46,7 +46,7 @@ class Shard:
         Raises
         ------
         ConfigError
-            If it is no I/N, or I is not one of 0 to N - 1.
+            If the text is not I/N with I from 0 to N - 1.
 
         Examples
         --------
@@ -62,7 +62,7 @@ class Shard:
     def of(self, places: Sequence[Place]) -> tuple[Place, ...]:
         """Give the cells of this shard, in their order.
 
-        Cells go round by turns. Those that need each other, on one fold with one seed, stay
+        Cells are dealt to the shards in turn; cells of one fold and seed that need each other stay
         together. Every shard of the same command finds the same division.
 
         Parameters
@@ -72,7 +72,7 @@ class Shard:
 
         Returns
         -------
-        Those of this shard; each cell is in one of the n.
+        The cells of this shard; each cell is in exactly one shard.
         """
         names = tuple(dict.fromkeys(place.method for place in places))
         turn_of: dict[tuple[str, str, int], int] = {}
@@ -87,7 +87,7 @@ class Shard:
 
 @contextmanager
 def working(output: Path, shard: Shard | None) -> Iterator[None]:
-    """Hold a comparison's folder: alone, or as one of the shards of one division.
+    """Lock a comparison's folder: alone, or as one of the shards of one division.
 
     Parameters
     ----------
@@ -99,7 +99,8 @@ def working(output: Path, shard: Shard | None) -> Iterator[None]:
     Raises
     ------
     LockedError
-        If another process does the same shard, the whole, or a shard of another division.
+        If another process does the same shard, the whole comparison, or a shard of another
+        division.
     """
     purpose = f"alone {uuid.uuid4()}" if shard is None else f"{shard.n} shards"
     with ExitStack() as stack:
@@ -110,12 +111,12 @@ def working(output: Path, shard: Shard | None) -> Iterator[None]:
 
 
 def in_turn(output: Path) -> AbstractContextManager[None]:
-    """Hold, for moments, what all shards write: tables and the list of failures."""
+    """Lock briefly what all shards write: tables and the list of failures."""
     return held(output / ".turn.lock", wait=True)
 
 
 def _first_of_kin(method: str, names: Sequence[str]) -> str:
-    """First of the methods that stay with a method, by what each needs."""
+    """First of the methods that must stay with a method because one needs the other."""
     kin = {method}
     while True:
         found = kin | {need for name in kin for need in method_of(name).needs}

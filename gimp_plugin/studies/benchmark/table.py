@@ -1,4 +1,4 @@
-"""What a comparison found, by method: evaluations, tests against a reference, and costs."""
+"""Results of a comparison by method: evaluations, tests against a reference, and costs."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CELL_SCORES = {"accuracy": metrics.accuracy, "auc": metrics.auc, "log_loss": met
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredCell:
-    """One training: a method on a fold with a seed.
+    """Scores of one training: a method on a fold with a seed.
 
     Parameters
     ----------
     place
-        Which it is.
+        Method, fold and seed.
     cost
-        What it took.
+        Cost of the training.
     n_cases
-        Test cases.
+        Number of test cases.
     scores
-        What it reaches on them, by the names of `CELL_SCORES`.
+        Scores on the test cases, by the names of `CELL_SCORES`.
     """
 
     place: Place
@@ -40,22 +40,23 @@ class ScoredCell:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One method.
+    """Results of one method.
 
     Parameters
     ----------
     method
-        Its name.
+        Name of the method.
     n_cells
-        Cells of the design.
+        Number of its cells in the design.
     costs
-        Cost of each cell that is done.
+        Cost of each finished cell.
     found
-        What it reaches on the test cases; None while a fold is not done.
+        Evaluation on the test cases; None while a fold is not done.
     tested
-        The reference against it; None for the reference, and where one of the two is not there.
+        Test of the reference against this method; None for the reference itself, or if one of the
+        two has no evaluation.
     printed
-        What the paper prints, where its tables were asked for.
+        Rows of the paper, if its tables were asked for.
     """
 
     method: str
@@ -66,11 +67,11 @@ class Row:
     printed: tuple[Printed, ...] = ()
 
     def less_reference(self, score: str) -> float:
-        """Give by how much the method's `accuracy` or `auc` is above the reference's."""
+        """Give the method's `accuracy` or `auc` minus that of the reference."""
         return 0.0 - float(getattr(self.tested, f"{score}_difference"))
 
     def ends_less_reference(self, score: str) -> tuple[float, float] | None:
-        """Give the 95 % interval of that difference, where the test has one."""
+        """Give the 95 % interval of that difference, if the test has one."""
         ends = getattr(self.tested, f"{score}_difference_ends")
         return ends and (0.0 - ends[1], 0.0 - ends[0])
 
@@ -81,35 +82,35 @@ class Row:
 
     @property
     def n_parameters(self) -> int | None:
-        """Trained numbers of a cell; None while none is done."""
+        """Trained parameters of a cell; None while no cell is done."""
         return max((one.n_parameters for one in self.costs), default=None)
 
     @property
     def n_settings(self) -> int | None:
-        """Settings that were trained for a cell; None while none is done."""
+        """Settings that were trained for a cell; None while no cell is done."""
         return max((one.n_settings for one in self.costs), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """What a comparison found.
+    """Results of a comparison.
 
     Parameters
     ----------
     rows
-        The methods; rows of the paper's tables that were asked for stand first, in its order.
+        The methods; rows of requested tables of the paper come first, in its order.
     reference
         Method that the others are tested against.
     folds
-        Folds that count: on each of them every method was tried.
+        Folds that count, because every method was tried on them.
     n_folds
-        Folds that were asked for.
+        Number of requested folds.
     regime
-        How much there was to learn from.
+        What the methods may learn from.
     epochs
-        Of each network in all, where they were given.
+        Total of each network, if given.
     cells
-        Every training that is done.
+        Every finished training.
     """
 
     rows: tuple[Row, ...]
@@ -141,9 +142,9 @@ def tabulate(
     seed: int,
     sets: Collection[str] = (),
 ) -> Tables:
-    """Evaluate what is done: seeds averaged, folds side by side, tests against the reference.
+    """Evaluate the finished cells: seeds averaged, folds joined, tests against the reference.
 
-    Folds of repeated partitions, which share test cases, are tested as `evaluate` does.
+    Folds of repeated partitions, which share test cases, are tested as in `evaluate`.
 
     A fold counts once every method was tried on it, and a seed of a method once it is done on
     every fold that counts. A method without such a seed has no figures.
@@ -151,7 +152,7 @@ def tabulate(
     Parameters
     ----------
     costs
-        Every cell, with its cost where it is done.
+        Every cell, with its cost if it is done.
     output
         Folder of the comparison.
     failed
@@ -159,11 +160,11 @@ def tabulate(
     reference
         Method that the others are tested against.
     regime
-        How much there was to learn from.
+        What the methods may learn from.
     seed
-        Of the bootstrap and the permutations.
+        Seed of the bootstrap and the permutations.
     sets
-        Tables of the paper that were asked for.
+        Requested tables of the paper.
 
     Returns
     -------
@@ -218,7 +219,7 @@ def _counted_folds(costs: Mapping[Place, Cost | None], failed: Collection[str]) 
 def _predictions(
     method: str, costs: Mapping[Place, Cost | None], folds: Sequence[str], output: Path
 ) -> list[Path]:
-    """Tables of a method: of the seeds that are done on all folds that count."""
+    """Tables of a method, for the seeds that are done on all folds that count."""
     done = {place for place, cost in costs.items() if cost and place.method == method}
     seeds = {place.seed for place in costs}
     whole = {seed for seed in seeds if all(Place(method, fold, seed) in done for fold in folds)}

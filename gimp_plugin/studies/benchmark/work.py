@@ -1,4 +1,4 @@
-"""Doing one cell: its method's training, what that took, and what stopped it."""
+"""Do one cell: train its method, and record the cost or the failure."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Ended(NamedTuple):
     Parameters
     ----------
     cell
-        Which.
+        The cell.
     failure
-        What stopped it; None for one that is done.
+        Why it failed; None if it is done.
     seconds
-        How long that took.
+        Time that it took.
     n_hands
-        How many cells are done at a time.
+        Number of cells that are done at a time.
     """
 
     cell: Cell
@@ -50,11 +50,11 @@ def here(cells: Sequence[Cell]) -> Iterator[Ended]:
     Parameters
     ----------
     cells
-        In an order in which none needs one behind it.
+        The cells, each after those that it needs.
 
     Yields
     ------
-    Each of them.
+    Each cell that was tried.
     """
     for cell in cells:
         started = time.monotonic()
@@ -68,29 +68,28 @@ def do(cell: Cell) -> Failure | None:
     Parameters
     ----------
     cell
-        Which. A process that is at it already, as a worker of an earlier command may be, is waited
-        for.
+        The cell. If another process, such as a worker of an earlier command, is doing it, wait.
 
     Returns
     -------
-    What stopped it, if anything did.
+    The failure, if it failed.
 
     Raises
     ------
     SafetyError
-        If a file means harm: that stops everything.
+        If a file is unsafe, which stops everything.
     """
     with _alone(cell):
         if cost(cell) is not None:
             return None
         clean_partials(cell.folder)
-        cell.predictions.unlink(missing_ok=True)  # no current table of a cell that is not done
+        cell.predictions.unlink(missing_ok=True)  # a cell that is not done has no table
         watch = Watch(device_of(cell.runtime))
         try:
             took = method_of(cell.place.method).train(cell)
         except SafetyError:
             raise
-        except Exception as error:  # a method that fails stops no other
+        except Exception as error:  # other methods go on
             logger.debug("%s", cell.place, exc_info=True)
             return failed(cell.place, type(error).__name__, str(error))
         took = took.with_peaks(watch.memory, watch.gpu_memory)
@@ -99,18 +98,18 @@ def do(cell: Cell) -> Failure | None:
 
 
 def failed(place: Place, kind: str, message: str) -> Failure:
-    """Give a failure of a cell; its message is one line."""
+    """Give the failure of a cell, with its message on one line."""
     return Failure(str(place), STAGE, kind, " ".join(message.split()))
 
 
 def cost(cell: Cell) -> Cost | None:
-    """Cost of a cell that is done."""
+    """Cost of a finished cell; None if it is not done."""
     return cost_of(cell.folder, cell.place, cell.identity)
 
 
 @contextmanager
 def _alone(cell: Cell) -> Iterator[None]:
-    """Hold a cell."""
+    """Lock a cell; wait if another process has it."""
     lock = cell.folder / ".lock"
     with ExitStack() as stack:
         try:

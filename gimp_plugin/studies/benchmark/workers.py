@@ -1,8 +1,9 @@
-"""A comparison over dask.distributed: a task a cell.
+"""A comparison with dask.distributed: one task per cell.
 
-Workers are told what to compare, not given it: each reads the inputs itself, once, and refuses if
-it finds others than the process that asks. A cell is held while it is done and kept once it is, so
-a worker may die at any time; what it was at goes to another, which goes on from its checkpoints.
+Workers get a description of the comparison, not the data: each reads the inputs itself, once, and
+refuses if they differ from those of the requesting process. A cell is locked while it is worked on
+and kept once it is done, so a worker may die at any time: another worker then resumes its cell
+from the checkpoints.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SEEN_S = 90.0
-"""How long a network's file system may take to show here what a worker wrote."""
+"""Seconds that a network file system may take to show files written by a worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A comparison as a worker is told of it.
+    """Description of a comparison for a worker.
 
     Parameters
     ----------
     source, config, protocol, runtime, output
         As for `run_benchmark`, with absolute paths.
     identity
-        What the process that asks found the comparison to be made from.
+        What the comparison is made from, as found by the requesting process.
     """
 
     source: CohortSource
@@ -62,16 +63,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a cell.
+    """Outcome of a cell on a worker.
 
     Parameters
     ----------
     failure
-        What stopped it, if anything did.
+        The failure, if it failed.
     seconds
-        How long it took.
+        Time that it took.
     warnings
-        What the worker would have said.
+        Warnings that were logged on the worker.
     """
 
     failure: Failure | None
@@ -80,27 +81,27 @@ class Outcome:
 
 
 def by_workers(cells: Sequence[Cell], job: Job, client: Client) -> Iterator[Ended]:
-    """Do cells on the workers of a scheduler; one that needs others waits for them.
+    """Do cells on the workers of a scheduler; a cell that needs others waits for them.
 
     Parameters
     ----------
     cells
-        Those that are not done.
+        Cells that are not done.
     job
-        The comparison they are of.
+        Their comparison.
     client
-        What `cluster.connected` gave.
+        Result of `cluster.connected`.
 
     Yields
     ------
-    Each of them as it ends.
+    Each cell as it ends.
 
     Raises
     ------
     ResourceError
         If a worker cannot take part, or the scheduler is gone.
     SafetyError
-        If a file means harm.
+        If a file is unsafe.
     """
     from distributed import KilledWorker
 
@@ -126,25 +127,26 @@ def by_workers(cells: Sequence[Cell], job: Job, client: Client) -> Iterator[Ende
 
 
 def do_cell(job: Job, place: Place) -> Outcome:
-    """Do one cell: what a worker is asked.
+    """Do one cell; this is the task of a worker.
 
     Parameters
     ----------
     job
         The comparison.
     place
-        Which cell.
+        The cell.
 
     Returns
     -------
-    What became of it.
+    The outcome.
 
     Raises
     ------
     ResourceError
-        If this worker does not see the folder, or other inputs than the process that asks.
+        If this worker does not see the folder, or finds inputs that differ from those of the
+        requesting process.
     SafetyError
-        If a file means harm.
+        If a file is unsafe.
     """
     started = time.monotonic()
     with _worker.lock, _Listener() as said:
@@ -157,7 +159,7 @@ def do_cell(job: Job, place: Place) -> Outcome:
 def with_absolute_paths(
     source: CohortSource, config: GimpConfig
 ) -> tuple[CohortSource, GimpConfig]:
-    """Name files so that a worker in another folder finds them.
+    """Make paths absolute, so that a worker in another folder finds the files.
 
     Parameters
     ----------
@@ -166,7 +168,7 @@ def with_absolute_paths(
 
     Returns
     -------
-    The same, with absolute paths; what is made from them does not differ.
+    The same, with absolute paths; results are not affected.
     """
     source = with_defaults(source)
     paths = {name: getattr(source, name) for name in PATHS}
@@ -180,15 +182,15 @@ def with_absolute_paths(
 
 
 class _Worker:
-    """The comparison that was asked for last: its inputs stay from one cell to the next."""
+    """The last requested comparison; its inputs are kept from one cell to the next."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()  # a worker may have several threads; device and peak are one
+        self.lock = threading.Lock()  # threads of a worker share its device and peak memory
         self._job: Job | None = None
         self._cells: dict[Place, Cell] = {}
 
     def cell(self, job: Job, place: Place) -> Cell:
-        """Give a cell of a comparison, which this worker sees as the process that asks does."""
+        """Give a cell of a comparison; refuse if this worker sees other files or inputs."""
         try:
             check_current(job.output, job.identity)
             if job != self._job:
@@ -207,10 +209,10 @@ _worker = _Worker()
 
 
 def _cells(job: Job) -> dict[Place, Cell]:
-    """Read the inputs of a comparison, and refuse if they are others."""
+    """Read the inputs of a comparison, and refuse if they differ."""
     device = own_device(job.runtime.device)
     runtime = replace(job.runtime, device=device)
-    if multiprocessing.current_process().daemon:  # may have no processes of its own
+    if multiprocessing.current_process().daemon:  # may not start processes
         runtime = replace(runtime, num_workers=0)
     design = designed(job.source, job.config, job.protocol, runtime=runtime)
     if design.identity != job.identity:
@@ -221,7 +223,7 @@ def _cells(job: Job) -> dict[Place, Cell]:
 
 
 def _wait_for(cell: Cell) -> None:
-    """Wait until a cell that a worker did is to be seen here."""
+    """Wait until the files of a cell that a worker did are visible here."""
     deadline = time.monotonic() + SEEN_S
     while cost(cell) is None:
         if time.monotonic() > deadline:
@@ -232,21 +234,21 @@ def _wait_for(cell: Cell) -> None:
 
 
 class _Listener(logging.Handler):
-    """Collects what is warned of while a cell is done."""
+    """Collects warnings while a cell is done."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self._said: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take one line."""
+        """Store one message."""
         self._said.append(record.getMessage())
 
     def __enter__(self) -> list[str]:
-        """Listen to this package, which the process that asks speaks for."""
+        """Start listening to this package; the requesting process logs the messages."""
         logging.getLogger("gimp_plugin").addHandler(self)
         return self._said
 
     def __exit__(self, *_: object) -> None:
-        """Listen no more."""
+        """Stop listening."""
         logging.getLogger("gimp_plugin").removeHandler(self)

@@ -1,4 +1,4 @@
-"""The model of a run as a folder that can be given away."""
+"""The model of a run as a folder that can be shared."""
 
 from __future__ import annotations
 

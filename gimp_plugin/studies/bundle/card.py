@@ -1,4 +1,4 @@
-"""The card of a bundle: what the model is for, on whom it was trained, and what it was seen to do.
+"""The card of a bundle: what the model is for, what it was trained on, and how well it did.
 
 It follows the model cards of the Hugging Face hub: a front matter in YAML, then Markdown.
 """
@@ -23,7 +23,7 @@ HUB_LICENCES = (
     "mpl-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nd-4.0", "cc-by-nc-4.0",
     "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0",
 )  # fmt: skip
-"""Names that the hub knows licences by; others are `other` there, with a name."""
+"""Licence names that the hub knows; others are `other` there, with a name."""
 COHORTS = {
     keys.TEST: "held-out test cases of the training cohort",
     keys.NEW: "cases outside of the training cohort",
@@ -86,7 +86,7 @@ weights have a licence of their own.
 
 
 def bundle_card(record: RunRecord, found: Evaluation | None, *, licence: str, data: str) -> str:
-    """Card of a bundle.
+    """Write the card of a bundle.
 
     Parameters
     ----------
@@ -95,11 +95,11 @@ def bundle_card(record: RunRecord, found: Evaluation | None, *, licence: str, da
     found
         Evaluation of its predictions, if there is one.
     licence, data
-        What the user says of the model and of the training cases; may be empty.
+        What the user says about the model and the training cases; may be empty.
 
     Returns
     -------
-    The text.
+    The text of the card.
     """
     used = record.components or components_of(record.config.model)
     text = TEXT.format(
@@ -121,13 +121,13 @@ def bundle_card(record: RunRecord, found: Evaluation | None, *, licence: str, da
         **record.metrics["n_cases"],
     )
     facts = _front_matter(record, found, licence=_line(licence))
-    # JSON is YAML, and what a user typed cannot break out of it.
+    # JSON is valid YAML, and text from a user cannot break out of it.
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
     return "\n".join(["---", *lines, "---", "", text])
 
 
 def _front_matter(record: RunRecord, found: Evaluation | None, *, licence: str) -> dict[str, Any]:
-    """What hubs look at; no licence where none is stated."""
+    """Front matter for hubs; no licence if none is stated."""
     model = record.config.model
     task = "image-classification" if model.has_slides else "tabular-classification"
     facts: dict[str, Any] = {"library_name": "gimp-plugin", "pipeline_tag": task}
@@ -175,7 +175,7 @@ def _distribution(component: Mapping[str, str]) -> str:
 
 
 def _needed(record: RunRecord, used: Mapping[str, Mapping[str, str]]) -> str:
-    """What whoever predicts has to install besides this package."""
+    """Name the packages to install for predicting, besides this one."""
     kinds = parts_of(record.config.model).keys() & of_plugins(used).keys()
     needed = sorted({_distribution(used[kind]) for kind in kinds})
     return f". To predict, install {', '.join(needed)}, too" if needed else ""
@@ -203,6 +203,6 @@ def _code(encoder: str) -> str:
 
 
 def _line(text: str) -> str:
-    """Give what a user typed on one line, without what acts as HTML or on a terminal."""
+    """Put text from a user on one line, without HTML or control characters."""
     shown = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
     return shown.replace("<", "\\<")

@@ -1,4 +1,4 @@
-"""From a run to a model bundle: what prediction needs, and nothing of a patient."""
+"""Turn a run into a model bundle: what prediction needs, and nothing about a patient."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gimp_plugin.storage.runs import RunRecord
 from gimp_plugin.studies.bundle.card import bundle_card
 from gimp_plugin.training.plan import without_folder
 
-# Lists of what goes along, so that nothing new in a run ever goes along unseen.
+# Lists of what is exported, so that nothing new in a run is ever exported by accident.
 IDENTITY = ("kind", "version", "seed", "precision", "feature_dim", "encoder", "scale")
 SOURCE = ("case_key", "label_key", "layer", "scale", "missing", "slide_samples", "slide_kind")
 MADE_WITH = ("components", "scale_guessed", "versions")
@@ -37,14 +37,14 @@ EVALUATION = (
 
 @dataclass(frozen=True, slots=True)
 class ExportResult:
-    """What an export did.
+    """Result of an export.
 
     Parameters
     ----------
     path
         The folder of the bundle.
     outcome
-        `done`, or `nothing to do` when the same bundle was there.
+        `done`, or `nothing to do` if the same bundle was already there.
     """
 
     path: Path
@@ -62,8 +62,8 @@ def export(
 ) -> ExportResult:
     """Write the model of a fine-tuned run as a folder in the layout of the Hugging Face hub.
 
-    It predicts as the run does. It names no case, slide or path of the training, so it
-    cannot tell a training case from a new one.
+    The bundle predicts like the run. It names no case, slide or path of the training, so it cannot
+    distinguish a training case from a new one.
 
     Parameters
     ----------
@@ -72,25 +72,25 @@ def export(
     output
         The folder to write.
     predictions
-        A table that this run predicted: the card gets the metrics of its test cases, or of its new
-        ones, with their intervals.
+        A table predicted by this run: the card shows the metrics of its test cases, or else of its
+        new cases, with intervals.
     licence
-        Licence of the model, for the card; by default it says that none is stated.
+        Licence of the model, for the card; by default the card says that none is stated.
     data
-        What the training cases are, for the card.
+        Description of the training cases, for the card.
     overwrite
         Replace another bundle.
 
     Returns
     -------
-    What was done.
+    The result of the export.
 
     Raises
     ------
     CheckpointError
         If the run is not fine-tuned, is damaged, or is a bundle already.
     EvaluationError
-        If the predictions are not of this run, or cannot be evaluated.
+        If the predictions are not from this run, or cannot be evaluated.
     StaleOutputError
         If `output` holds something else.
     """
@@ -118,7 +118,7 @@ def export(
 
 
 def _config(record: RunRecord) -> dict[str, Any]:
-    """Content of `config.json`: that of the run, without the hashes of its inputs."""
+    """Content of `config.json`, as in the run but without the hashes of its inputs."""
     stored = _json(record.path / runs.CONFIG)
     return {
         keys.FORMAT: keys.BUNDLE_FORMAT,
@@ -131,7 +131,7 @@ def _config(record: RunRecord) -> dict[str, Any]:
 
 
 def _metrics(record: RunRecord, found: Evaluation | None) -> dict[str, Any]:
-    """Content of `metrics.json`: that of the run, and the evaluation if there is one."""
+    """Content of `metrics.json`, as in the run, with the evaluation if there is one."""
     stages = {name: _only(stage, STAGE) for name, stage in record.metrics["stages"].items()}
     metrics = {**_only(record.metrics, METRICS), "stages": stages}
     if found is not None:
@@ -140,15 +140,15 @@ def _metrics(record: RunRecord, found: Evaluation | None) -> dict[str, Any]:
 
 
 def _only(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Give those of the values that are listed."""
+    """Keep only the listed values."""
     return {key: value for key, value in values.items() if key in names}
 
 
 def _evaluated(record: RunRecord, predictions: Path) -> Evaluation:
-    """Evaluate a table of predictions that is this run's."""
+    """Evaluate a table of predictions; refuse one not known to be this run's."""
     found = evaluate(predictions, model=record.path)
     beside, note = repr(str(sidecar(predictions))), note_of(predictions)
-    if note.get(MODEL) is None:  # that of another run is refused by then
+    if note.get(MODEL) is None:  # a table of another run was refused above
         problem = f"{beside} does not say that {str(predictions)!r} was predicted by run "
         problem += repr(str(record.path))
         raise EvaluationError(problem, hint="predict with that run again, and give that table")

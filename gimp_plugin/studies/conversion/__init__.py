@@ -1,4 +1,4 @@
-"""Bags of one tool written as those of another."""
+"""Convert bags of one tool to the format of another."""
 
 from __future__ import annotations
 

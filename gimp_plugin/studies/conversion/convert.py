@@ -1,4 +1,4 @@
-"""Converting bags, one after the other; a bad one is listed and the rest is done."""
+"""Convert bags one after the other; bags that fail are listed, and the others are done."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ STAGE = "convert"
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What to make of the bags.
+    """Target of a conversion, and facts that the bags may lack.
 
     Parameters
     ----------
     to
         Name of a layout: one of `storage.bag_exports.TARGETS`.
     encoder
-        Name of the encoder of bags that do not say theirs.
+        Name of the encoder, for bags that do not name theirs.
     mpps
-        Microns per pixel of slides by slide id, for bags that do not count in level-0 pixels.
+        Microns per pixel of slides by slide id, for bags with coords not in level-0 pixels.
     read_mpp
-        Microns per pixel at which patches were read, for bags that count in those; 0: not known.
+        Microns per pixel at which patches were read, for bags with coords in those pixels; 0 if
+        unknown.
     """
 
     to: str
@@ -54,7 +55,7 @@ class Wanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What became of the bags: their slide ids."""
+    """Outcome of a conversion, by slide id."""
 
     output: Path
     done: tuple[str, ...]
@@ -62,7 +63,7 @@ class Conversion:
     failures: tuple[Failure, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as plain values."""
+        """Convert to plain values."""
         return {
             "output": str(self.output),
             "done": list(self.done),
@@ -73,7 +74,7 @@ class Conversion:
 
 @dataclass(frozen=True, kw_only=True)
 class _Item:
-    """One bag, where it goes, and what that is made from."""
+    """One bag, its output file, and what that is made from."""
 
     info: BagInfo
     encoder: str
@@ -82,14 +83,14 @@ class _Item:
 
 
 def convert(features: Path, wanted: Wanted, *, output: Path, overwrite: bool = False) -> Conversion:
-    """Write bags of any layout that is read as those of another tool, or as ours.
+    """Convert bags of any readable layout to the layout of another tool, or to ours.
 
     Parameters
     ----------
     features
         One bag, or a folder of bags.
     wanted
-        What to make of them.
+        The target.
     output
         Folder to write.
     overwrite
@@ -97,23 +98,24 @@ def convert(features: Path, wanted: Wanted, *, output: Path, overwrite: bool = F
 
     Returns
     -------
-    What became of them.
+    The outcome of each bag.
 
     Raises
     ------
     StaleOutputError
-        If a file stands where a bag shall that was made from something else.
+        If an output file exists that was made from other inputs.
     BagError
         If there is no bag.
     SafetyError
-        If a file means harm.
+        If a file is unsafe.
     """
     paths = _paths(features)
     items, failures = _look(paths, wanted)
     record = read_record(output)
     current = _current(items, record, output, overwrite=overwrite)
     todo = [item for item in items if item.name not in current]
-    # What is replaced leaves the record first: killed half way, it is told from what is current.
+    # Files to replace are first removed from the record, so that after a crash they are not taken
+    # for current ones.
     replaced = {item.name for item in todo if (output / item.name).exists()}
     record = {name: made for name, made in record.items() if name not in replaced}
     record |= {item.name: item.made_from for item in todo if item.name not in replaced}
@@ -140,7 +142,7 @@ def convert(features: Path, wanted: Wanted, *, output: Path, overwrite: bool = F
 
 
 def _paths(features: Path) -> dict[str, Path]:
-    """Bags by slide id: one, or those of a folder."""
+    """Paths of one bag, or of the bags of a folder, by slide id."""
     if features.suffix in suffixes() and features.exists():
         return {features.name.removesuffix(features.suffix): features}
     paths = bag_paths(features)
@@ -152,7 +154,7 @@ def _paths(features: Path) -> dict[str, Path]:
 
 
 def _look(paths: Mapping[str, Path], wanted: Wanted) -> tuple[list[_Item], list[Failure]]:
-    """Look at every bag, and what it will be made from."""
+    """Read the metadata of every bag, and determine what its output is made from."""
     items, failures = [], []
     cautions = set()
     for slide_id, path in paths.items():
@@ -171,7 +173,7 @@ def _look(paths: Mapping[str, Path], wanted: Wanted) -> tuple[list[_Item], list[
 
 
 def _item(info: BagInfo, wanted: Wanted) -> _Item:
-    """One bag; what its target needs and nobody says is refused."""
+    """Plan one bag; refuse it if information that the target needs is missing."""
     target = TARGETS[wanted.to]
     if info.layout == wanted.to:
         problem = f"{str(info.path)!r} is of the layout {wanted.to!r} already"
@@ -205,7 +207,7 @@ def _current(
     *,
     overwrite: bool,
 ) -> set[str]:
-    """Names of the bags that are there already; others' files are refused."""
+    """Names of output files that are current; refuse to overwrite other files."""
     for item in items:
         if (output / item.name).resolve() == item.info.path.resolve():
             problem = f"{str(item.info.path)!r} would be written over itself"
@@ -237,12 +239,12 @@ def _write(item: _Item, wanted: Wanted, path: Path) -> None:
 
 
 def _failure(slide_id: str, error: GimpError) -> Failure:
-    """Row of failures.csv."""
+    """Make a row of failures.csv."""
     return Failure(item=slide_id, stage=STAGE, error=type(error).__name__, message=str(error))
 
 
 def _write_failures(output: Path, failures: Sequence[Failure], at_hand: set[str]) -> None:
-    """Replace the rows of the bags at hand in failures.csv; the file goes when none is left."""
+    """Replace the rows of these bags in failures.csv, which is removed if no row is left."""
     path = output / FAILURES
     if not (failures or path.exists()):
         return

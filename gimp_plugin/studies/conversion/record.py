@@ -1,4 +1,4 @@
-"""What a folder of converted bags was made from: `conversion.json`."""
+"""Record of what a folder of converted bags was made from: `conversion.json`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ FORMAT, VERSION = "gimp.conversion", 1
 
 
 def read_record(folder: Path) -> dict[str, dict[str, Any]]:
-    """What each bag of a folder was made from, by its path in the folder.
+    """Read what each bag of a folder was made from, by its path in the folder.
 
     Returns
     -------
-    Nothing when the folder has no record.
+    The record; empty if the folder has none.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_record(folder: Path, bags: dict[str, dict[str, Any]]) -> None:
-    """Write the record whole; an equal one is left as it is."""
+    """Write the record atomically, unless it is unchanged."""
     if bags != read_record(folder):
         content = {"format": FORMAT, "format_version": VERSION, "bags": bags}
         write_json(folder / RECORD, content)

@@ -1,4 +1,4 @@
-"""A demonstration on a small cohort that is made on the spot, in minutes and without network."""
+"""A demonstration on a small generated cohort, in minutes and without a network."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ BUDGET: dict[str, Any] = {
     "finetune.epochs": 20,
     "finetune.patience": 8,
 }
-"""The recommended preset, cut down equally for all arms so that the demonstration takes minutes."""
+"""Changes to the recommended preset, for all arms, so that the demonstration takes minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +33,13 @@ class Arm:
     Parameters
     ----------
     name
-        As the table shows it.
+        Name in the table.
     folder
         Name of its run folders and its table of predictions.
     modalities
         Halves that the model has.
     label_key
-        Column that it is trained on.
+        Column of the labels that it is trained on.
     """
 
     name: str
@@ -64,7 +64,7 @@ ARMS = (
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """What an arm left behind.
+    """Results of an arm.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class ArmResult:
     predictions
         Its table of predictions.
     outcome
-        `done`, or `nothing to do` when everything was complete and current.
+        `done`, or `nothing to do` if everything was complete and current.
     """
 
     run: Path
@@ -84,12 +84,12 @@ class ArmResult:
 def run_arm(
     arm: Arm, files: DemoFiles, *, features: Path, runtime: Runtime, changes: dict[str, Any]
 ) -> ArmResult:
-    """Pre-train, fine-tune and predict; what is complete and current is not done again.
+    """Pre-train, fine-tune and predict; steps that are complete and current are skipped.
 
     Parameters
     ----------
     arm
-        What to run.
+        The arm to run.
     files
         The cohort.
     features

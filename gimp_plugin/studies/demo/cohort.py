@@ -1,9 +1,9 @@
-"""The demonstration cohort: who its patients are, and the files that say so.
+"""The demonstration cohort: its patients and their files.
 
-Half of what tells the two classes apart is in the tissue, half in the genes: a patient's class is
-decided by the sum of two independent numbers and some noise. One sets the share of stroma in the
-slide, the other the activity of some genes. Whoever knows one of them exactly reaches an AUC of
-about .82, whoever knows both of about .98.
+Tissue and genes each hold half of the information about the class: a patient's class is decided by
+the sum of two independent numbers and some noise. One number sets the share of stroma in the slide,
+the other the activity of some genes. Knowing one of them exactly gives an AUC of about .82, knowing
+both about .98.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHUFFLED = "label_shuffled"
 LABEL_NOISE = 0.4
 STROMA_MEAN, STROMA_STEP, STROMA_RANGE = 0.5, 0.28, (0.02, 0.98)
 PARTS = (keys.TRAIN, keys.TEST, keys.TRAIN, keys.VAL, keys.TRAIN, keys.TEST)
-"""Parts of the patients of a class, dealt out in turn."""
+"""Parts that are assigned in turn to the patients of a class."""
 
 N_SHUFFLES = 500
 
@@ -47,22 +47,23 @@ STAMP = "demo.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patients:
-    """The patients, before anything of them is written.
+    """The patients, before any file of them is written.
 
     Parameters
     ----------
     case_ids
-        Their names, which are also those of their slides.
+        Names of the patients and of their slides.
     stroma_shares
-        What their slides show.
+        Share of stroma in each slide.
     activities
-        What some of their genes follow.
+        Activity that some genes of each patient follow.
     labels
-        Class of each.
+        Class of each patient.
     parts
-        Split of each.
+        Split of each patient.
     shuffled
-        Control: in train and val half of each class has the other label; in test the true one.
+        Labels of the control: in train and val half of each class has the other label; in test
+        labels are true.
     """
 
     case_ids: tuple[str, ...]
@@ -75,12 +76,12 @@ class Patients:
 
 @dataclass(frozen=True, slots=True)
 class DemoFiles:
-    """Where the demonstration cohort lies.
+    """Paths of the demonstration cohort.
 
     Parameters
     ----------
     folder
-        Holds everything.
+        Folder of all files.
     """
 
     folder: Path
@@ -92,27 +93,28 @@ class DemoFiles:
 
     @property
     def adata(self) -> Path:
-        """Expression and labels."""
+        """File with expression and labels."""
         return self.folder / "genes.h5ad"
 
     @property
     def splits(self) -> Path:
-        """Part of each patient."""
+        """File with the part of each patient."""
         return self.folder / "splits.csv"
 
 
 def draw_patients(n_cases: int, *, seed: int) -> Patients:
     """Draw patients, half of them of each class.
 
-    The numbers behind the classes are quantiles in random order, and the parts are dealt out along
-    what speaks for the tissue rather than the genes: so even a small cohort is like a large one.
+    The numbers that decide the classes are quantiles in random order, and parts are assigned in
+    turn to patients sorted by the tissue number minus the gene number, so that even a small cohort
+    resembles a large one.
 
     Parameters
     ----------
     n_cases
-        Number of patients; from 12 on each part has some of each class.
+        Number of patients; with 12 or more, each part has patients of each class.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
@@ -146,10 +148,10 @@ def _shuffled(
     causes: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Labels of which half of each class is wrong in train and val, and none in test.
+    """Draw labels of which half of each class is wrong in train and val, and none in test.
 
-    Of many shuffles the one is taken that agrees least with what the classes come from: with so few
-    patients most of them agree with it by chance, and a control is to show what chance is not.
+    Of many shuffles, this takes the one that agrees least with the numbers behind the classes: with
+    so few patients, most shuffles agree with them by chance, which would spoil the control.
 
     Returns
     -------
@@ -172,20 +174,20 @@ def _shuffled(
 
 
 def write_cohort(folder: Path, *, n_cases: int, seed: int) -> DemoFiles:
-    """Write slides, genes, labels and splits; what is there already stays.
+    """Write slides, genes, labels and splits; existing files are kept.
 
     Parameters
     ----------
     folder
-        Where they go.
+        Folder of all files.
     n_cases
         Number of patients.
     seed
-        Of everything that is drawn.
+        Seed of everything that is drawn.
 
     Returns
     -------
-    Where everything lies.
+    Paths of the files.
 
     Raises
     ------
@@ -218,7 +220,7 @@ def write_cohort(folder: Path, *, n_cases: int, seed: int) -> DemoFiles:
 
 
 def _claim(folder: Path, made_from: dict[str, Any]) -> None:
-    """Make a folder the demonstration's, or find that it is; refuse any other."""
+    """Claim a folder for the demonstration, unless it already holds it; refuse any other."""
     stamp = folder / STAMP
     found = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else None
     if found == made_from:
@@ -236,7 +238,7 @@ def _claim(folder: Path, made_from: dict[str, Any]) -> None:
 
 def _write_genes(path: Path, patients: Patients, *, seed: int) -> None:
     """Write expression and labels as AnnData."""
-    import anndata  # seconds
+    import anndata  # takes seconds
     import pandas as pd
 
     values = draw_expression(patients.activities, rng=np.random.default_rng([seed, 1 << 20]))

@@ -12,28 +12,28 @@ SCALE = "log2"
 
 
 def gene_names() -> list[str]:
-    """Names that nobody takes for genes."""
+    """Names that cannot be mistaken for real genes."""
     return [f"SIM{number:04d}" for number in range(1, N_GENES + 1)]
 
 
 def draw_expression(
     activity: NDArray[np.float64], *, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Draw log2 expression of which a third of the genes follows each case's activity.
+    """Draw log2 expression in which a third of the genes follow the activity of each case.
 
-    A fifth of the genes follows something that has nothing to do with the class, as the age of
-    the sample or its purity would; the rest is noise.
+    A fifth of the genes follow a factor that is unrelated to the class, like the age or purity of a
+    sample; the rest are noise.
 
     Parameters
     ----------
     activity
-        One number a case, about standard normal.
+        One number per case, approximately standard normal.
     rng
-        Of base levels, loadings and noise.
+        Random generator for base levels, loadings and noise.
 
     Returns
     -------
-    Not negative, shape (case, gene).
+    Expression, not negative, shape (case, gene).
     """
     order = rng.permutation(N_GENES)
     informative, nuisance = order[:N_INFORMATIVE], order[N_INFORMATIVE:][:N_NUISANCE]

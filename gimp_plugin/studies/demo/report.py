@@ -1,4 +1,4 @@
-"""What the demonstration says at its end."""
+"""Texts that the demonstration shows at its end."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ COMMANDS = """\
 
 
 def as_markdown(evaluations: Mapping[str, Evaluation]) -> str:
-    """Give one row an arm.
+    """Give the evaluation table, one row per arm.
 
     Parameters
     ----------
     evaluations
-        By name of the arm; the first one was compared with the others, in their order.
+        Evaluations by name of the arm; the first was compared with the others, in their order.
 
     Returns
     -------
@@ -53,20 +53,20 @@ def as_markdown(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def closing(folder: Path, *, outcome: str, seconds: float) -> str:
-    """Say where everything lies and what to do next.
+    """Say where the files are and what to do next.
 
     Parameters
     ----------
     folder
-        Of the demonstration.
+        Folder of the demonstration.
     outcome
         `done` or `nothing to do`.
     seconds
-        How long it took.
+        Time that it took.
 
     Returns
     -------
-    Some lines.
+    Several lines of text.
     """
     width = max(map(len, PLACES))
     places = "\n".join(f"    {name.ljust(width)}  {text}" for name, text in PLACES.items())
@@ -78,7 +78,7 @@ def closing(folder: Path, *, outcome: str, seconds: float) -> str:
 
 
 def _losses(evaluations: Mapping[str, Evaluation]) -> Iterator[tuple[str, str]]:
-    """AUC of the first arm less that of each other, and the adjusted p."""
+    """AUC of the first arm minus that of each other arm, with the adjusted p."""
     first = next(iter(evaluations.values()))
     for one in first.comparisons:
         yield number(one.auc_difference), p_value(one.auc_p_holm)

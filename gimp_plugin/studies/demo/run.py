@@ -1,4 +1,4 @@
-"""The demonstration from beginning to end: slides and genes in, an evaluation table out."""
+"""The whole demonstration: slides and genes in, an evaluation table out."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ TABLE = "evaluation.md"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What the demonstration found.
+    """Result of the demonstration.
 
     Parameters
     ----------
     folder
-        Where everything lies.
+        Folder of all files.
     evaluations
-        What each arm reaches on the test cases, by the arm's name.
+        Evaluation of each arm on the test cases, by the arm's name.
     table
         The evaluation table, in Markdown.
     outcome
-        `done`, or `nothing to do` when everything but the evaluation was there.
+        `done`, or `nothing to do` if everything except the evaluation was already there.
     seconds
-        How long it took.
+        Time that it took.
     """
 
     folder: Path
@@ -60,23 +60,22 @@ def run_demo(
     patch_encoder: str = PATCH_ENCODER,
     changes: Mapping[str, Any] | None = None,
 ) -> DemoResult:
-    """Make a cohort, and run everything that `gimp` does on it, with its controls.
+    """Make a cohort and run the whole workflow of `gimp` on it, with controls.
 
-    The same call goes on where it was interrupted, and a complete demonstration is only evaluated
-    again.
+    The same call resumes an interrupted demonstration; a complete one is only evaluated again.
 
     Parameters
     ----------
     folder
-        Where everything goes; new, empty, or an earlier demonstration.
+        Folder of all files: new, empty, or with an earlier demonstration.
     runtime
         Device, precision and seed.
     n_cases
-        Patients, a slide each.
+        Number of patients, with one slide each.
     patch_encoder
         Name of a registered patch encoder.
     changes
-        Settings beside `arms.BUDGET`, by dotted name.
+        Settings in addition to `arms.BUDGET`, by dotted name.
 
     Returns
     -------
@@ -93,7 +92,7 @@ def run_demo(
     """
     start, runtime = time.monotonic(), runtime or Runtime()
     extraction = ExtractionConfig(patch_encoder=patch_encoder)
-    find_encoder(extraction, offline=True)  # what is lacking is said before anything is written
+    find_encoder(extraction, offline=True)  # fails before anything is written
     logger.info("1/3 cohort of %d patients in %s", n_cases, folder)
     files = write_cohort(folder, n_cases=n_cases, seed=runtime.seed)
     logger.info("2/3 patch features, by %s", patch_encoder)
@@ -123,9 +122,9 @@ def run_demo(
 def _one_thread() -> Iterator[None]:
     """Compute in one thread.
 
-    Slides are read in a process beside it, and with so small a model more threads only wait for
-    each other: on a busy machine of two cores they took twice as long. One thread also gives the
-    same numbers whatever the number of cores.
+    Slides are read in another process, and with such a small model more threads only wait for each
+    other: on a busy machine with two cores they took twice as long. One thread also gives the same
+    numbers for any number of cores.
     """
     import torch
 

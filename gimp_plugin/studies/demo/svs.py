@@ -1,4 +1,4 @@
-"""Writing a picture as a pyramidal slide that OpenSlide takes for one of Aperio's."""
+"""Write a picture as a pyramidal slide that OpenSlide reads as an Aperio slide."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gimp_plugin.storage.atomic import whole_file
 MPP = 0.5
 TILE = 256
 STEP = 4
-"""Each level is a quarter of the side of the one before."""
+"""Each level has a quarter of the side length of the previous one."""
 SMALLEST = 256
 JPEG_QUALITY = 85
 
@@ -23,7 +23,7 @@ def write_svs(path: Path, picture: NDArray[np.uint8], *, mpp: float = MPP) -> No
     Parameters
     ----------
     path
-        File to write; equal pictures are equal bytes.
+        File to write; equal pictures give equal bytes.
     picture
         Level 0, shape (height, width, 3).
     mpp
@@ -49,7 +49,7 @@ def write_svs(path: Path, picture: NDArray[np.uint8], *, mpp: float = MPP) -> No
 
 
 def _pyramid(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Levels from the largest to the smallest, each the mean of blocks of the one before."""
+    """Levels from the largest to the smallest, each the mean of blocks of the previous one."""
     levels = [picture]
     while min(levels[-1].shape[:2]) // STEP >= SMALLEST:
         rows, columns = (side // STEP * STEP for side in levels[-1].shape[:2])

@@ -1,8 +1,8 @@
 """Pictures of demonstration slides: mosaics of fields of one real H&E picture.
 
-The picture ships inside TIAToolbox, where it is the target of stain normalisation. Its left two
-thirds are nests of carcinoma, its right margin is stroma with lymphocytes. It does not state its
-resolution; here a pixel counts as 0.5 microns.
+The picture ships with TIAToolbox, where it is the target of stain normalisation. Its left two
+thirds are nests of carcinoma, and its right margin is stroma with lymphocytes. It does not state
+its resolution; here a pixel counts as 0.5 microns.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ Corners = tuple[tuple[int, int], tuple[int, int]]
 PICTURE = ("data", "target_image.png")
 PICTURE_SHAPE = (1000, 1000, 3)
 FIELD = 256
-"""Side of a field, in pixels: that of a patch, so that a patch shows one field."""
+"""Side of a field in pixels, equal to that of a patch, so that a patch shows one field."""
 GRID = 6
-"""Fields along a slide's side."""
+"""Number of fields along the side of a slide."""
 NESTS: Corners = ((0, 744), (0, 384))
 STROMA: Corners = ((250, 744), (715, 744))
 """Where the top-left corner of a field may lie: rows, columns."""
@@ -41,7 +41,7 @@ def h_and_e_picture() -> Pixels:
     Raises
     ------
     ResourceError
-        If TIAToolbox is not installed, or brings another picture.
+        If TIAToolbox is not installed, or ships another picture.
     """
     from PIL import Image
 
@@ -67,9 +67,9 @@ def draw_slide(picture: Pixels, *, stroma_share: float, rng: np.random.Generator
     picture
         Real H&E picture that the fields are cut from.
     stroma_share
-        Share of the tissue's fields that are stroma, 0 to 1; the others are nests of carcinoma.
+        Share of the tissue fields that are stroma, 0 to 1; the others are nests of carcinoma.
     rng
-        Where fields lie, which they are, and how strongly the slide is stained.
+        Random generator for the places and content of fields, and the strength of the stain.
 
     Returns
     -------
@@ -109,7 +109,7 @@ def _connected_share(
 
 
 def _field(picture: Pixels, corners: Corners, rng: np.random.Generator) -> Pixels:
-    """Cut a field, turned and mirrored at random."""
+    """Cut a field, randomly rotated and mirrored."""
     top, left = (int(rng.integers(low, high, endpoint=True)) for low, high in corners)
     field = np.rot90(picture[top : top + FIELD, left : left + FIELD], int(rng.integers(4)))
     return field[:, ::-1] if rng.integers(2) else field

@@ -1,4 +1,4 @@
-"""Whether this machine can do the work, part by part, with what to do where it cannot."""
+"""Check whether this machine can do the work, and say what to do if it cannot."""
 
 from __future__ import annotations
 

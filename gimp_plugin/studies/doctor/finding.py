@@ -1,4 +1,4 @@
-"""What a check is and what it finds."""
+"""Checks and their findings."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of looking at one thing.
 
     Parameters
     ----------
     name
-        What it is.
+        Name of the thing.
     state
-        `ok`; `warn`: part of the work is out of reach; `fail`: it does not work.
+        `ok`; `warn`: part of the work is not possible; `fail`: it does not work.
     detail
         What was found.
     remedy
-        What to do, where it is not `ok`.
+        What to do if the state is not `ok`.
     """
 
     name: str
@@ -37,24 +37,24 @@ class Check:
     Parameters
     ----------
     name
-        What it is.
+        Name of the thing.
     look
-        Gives what is found; it may raise whatever the parts that it touches raise.
+        Function that gives the findings; it may raise anything.
     """
 
     name: str
     look: Callable[[], Iterable[Finding]]
 
     def findings(self) -> list[Finding]:
-        """Look, whatever may happen.
+        """Run the check without ever raising.
 
         Returns
         -------
-        What was found; an error is a finding.
+        The findings; an error is also a finding.
         """
         try:
             return list(self.look())
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # a doctor survives its patients
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # one check must not end the others
             detail = " ".join(f"{type(error).__name__}: {error}".split())
             remedy = "repair or install again what the message names"
             return [Finding(name=self.name, state=FAIL, detail=detail, remedy=remedy)]

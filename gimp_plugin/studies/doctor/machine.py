@@ -1,4 +1,4 @@
-"""What the machine has: devices, memory, room, limits, and how its file system locks."""
+"""Checks of the machine: devices, memory, disk space, limits, and file locks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARED = Path("/dev/shm")  # noqa: S108  # what PyTorch's workers use
 
 
 def devices() -> Iterator[Finding]:
-    """Tell what the encoder and the model can run on."""
+    """Report the devices that the encoder and the model can run on."""
     import torch
 
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -45,7 +45,7 @@ def devices() -> Iterator[Finding]:
 
 
 def memory() -> Iterator[Finding]:
-    """Tell how much memory is free."""
+    """Report how much memory is free."""
     free = _free_memory()
     few = free < LITTLE_MEMORY
     remedy = "TIAToolbox alone takes 1.3 GB: close other programs, or take a larger machine"
@@ -56,7 +56,7 @@ def memory() -> Iterator[Finding]:
 
 
 def room() -> Iterator[Finding]:
-    """Tell whether this folder takes files, and how many."""
+    """Report whether files can be written in this folder, and how much space is free."""
     folder = Path.cwd()
     free = shutil.disk_usage(folder).free
     try:
@@ -73,7 +73,7 @@ def room() -> Iterator[Finding]:
 
 
 def locking() -> Iterator[Finding]:
-    """Tell whether files of this folder can be locked, by us and by HDF5."""
+    """Report whether files in this folder can be locked, by us and by HDF5."""
     import h5py
 
     remedy = "work in a folder of a local disk"
@@ -99,7 +99,7 @@ def locking() -> Iterator[Finding]:
 
 
 def sqlite() -> Iterator[Finding]:
-    """Tell whether TIAToolbox's annotation stores work."""
+    """Report whether TIAToolbox's annotation stores work."""
     version = sqlite3.sqlite_version
     if hasattr(sqlite3.Connection, "enable_load_extension"):
         yield Finding(name="sqlite", state=OK, detail=f"SQLite {version} loads extensions")
@@ -110,7 +110,7 @@ def sqlite() -> Iterator[Finding]:
 
 
 def limits() -> Iterator[Finding]:
-    """Tell whether shared memory, open files or file sizes are scarce."""
+    """Report limits on shared memory, open files and file sizes that are too low."""
     found = []
     if SHARED.is_dir() and shutil.disk_usage(SHARED).free < LITTLE_SHARED:
         free = shutil.disk_usage(SHARED).free / GB
@@ -128,7 +128,7 @@ def limits() -> Iterator[Finding]:
 
 
 def _free_memory() -> float:
-    """Bytes that a process can still get; a container's limit counts."""
+    """Bytes that a process can still allocate, within the limit of a container."""
     free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     table = Path("/proc/meminfo")
     if table.is_file():

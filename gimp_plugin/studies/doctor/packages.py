@@ -1,4 +1,4 @@
-"""Python, the installed packages and plugins, and which `gimp` the shell finds."""
+"""Checks of Python, the installed packages and plugins, and which `gimp` the shell finds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALONE = "python -m pip install --upgrade gimp-plugin tiatoolbox"
 
 
 def python() -> Iterator[Finding]:
-    """Compare Python with what the package asks for."""
+    """Compare the version of Python with the requirement of the package."""
     version = platform.python_version()
     wanted = importlib.metadata.metadata(OURS)["Requires-Python"] or ">=3.11"
     good = SpecifierSet(wanted).contains(version, prereleases=True)
@@ -35,7 +35,7 @@ def python() -> Iterator[Finding]:
 
 
 def packages() -> Iterator[Finding]:
-    """Compare packages with our lower bounds, and with those of TIAToolbox, which are narrow."""
+    """Compare packages with our requirements, and with those of TIAToolbox, which are narrow."""
     n_good = 0
     for owner, state in ((OURS, FAIL), (TOOLBOX, WARN)):
         for text in importlib.metadata.requires(owner) or ():
@@ -54,7 +54,7 @@ def packages() -> Iterator[Finding]:
 
 
 def _fault(wanted: Requirement) -> str:
-    """Say what is wrong with one requirement; nothing if it is met."""
+    """Say how one requirement is violated; empty if it is met."""
     try:
         version = importlib.metadata.version(wanted.name)
     except importlib.metadata.PackageNotFoundError:
@@ -64,7 +64,7 @@ def _fault(wanted: Requirement) -> str:
 
 
 def plugins() -> Iterator[Finding]:
-    """Tell which plugins did not load, and which are slow to."""
+    """Report plugins that did not load, or are slow to load."""
     found = registry()
     for failure in found.failures:
         remedy = f"update it, or {DISABLE}={failure.entry_point} leaves it out"
@@ -82,7 +82,7 @@ def plugins() -> Iterator[Finding]:
 
 
 def program() -> Iterator[Finding]:
-    """Tell whether `gimp` is ours, the image editor's, or another environment's."""
+    """Report whether the `gimp` that the shell finds is ours."""
     programs = list(programs_called("gimp"))
     ours = [path for path in programs if is_ours(path)]
     others = [path for path in programs if path not in ours]
@@ -99,7 +99,7 @@ def program() -> Iterator[Finding]:
 
 
 def programs_called(name: str) -> Iterator[Path]:
-    """Programs of one name on PATH, in the order in which the shell looks.
+    """Find the programs of one name on PATH, in search order.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def programs_called(name: str) -> Iterator[Path]:
 
     Yields
     ------
-    Each of them once.
+    Each program once.
     """
     seen = set()
     for folder in os.environ.get("PATH", "").split(os.pathsep):
@@ -119,7 +119,7 @@ def programs_called(name: str) -> Iterator[Path]:
 
 
 def is_ours(path: Path) -> bool:
-    """Tell whether a program is the command of this very installation."""
+    """Tell whether a program is a command of this package."""
     if path.resolve().parent == _scripts().resolve():
         return True
     with path.open("rb") as file:
@@ -127,5 +127,5 @@ def is_ours(path: Path) -> bool:
 
 
 def _scripts() -> Path:
-    """Folder where this Python's programs are."""
+    """Folder of the programs of this Python."""
     return Path(sysconfig.get_path("scripts"))

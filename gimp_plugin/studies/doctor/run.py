@@ -1,4 +1,4 @@
-"""All checks, in the order of what they take."""
+"""All checks, the fastest first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ ROOM = "gimp_plugin.studies.doctor"
 
 
 def _look(module: str, function: str) -> Iterable[Finding]:
-    """Import a check when it is made: what it imports may be what is broken."""
+    """Import a check only when it runs, because its imports may be what is broken."""
     return getattr(importlib.import_module(f"{ROOM}.{module}"), function)()
 
 
 def _check(name: str, module: str, function: str) -> Check:
-    """Make a check of a function."""
+    """Make a check from a function."""
     return Check(name=name, look=lambda: _look(module, function))
 
 
@@ -38,16 +38,16 @@ CHECKS: tuple[Check, ...] = (
 
 
 def diagnose(checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
-    """Look at everything, one check after the other; none ends the others.
+    """Run all checks one after the other; an error in one does not stop the others.
 
     Parameters
     ----------
     checks
-        What to look at.
+        The checks to run.
 
     Yields
     ------
-    What each finds, as soon as it is found.
+    Findings, after each check.
     """
     for check in checks:
         yield from check.findings()

@@ -1,4 +1,4 @@
-"""Whether slides can be read, and which patch encoders have their weights at hand."""
+"""Checks whether slides can be read, and which patch encoders find their weights."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def libraries() -> Iterator[Finding]:
 
 
 def readers() -> Iterator[Finding]:
-    """Read a small slide of its own in a reader process, as the extraction does."""
+    """Make a small slide and read it in a reader process, like the extraction."""
     with tempfile.TemporaryDirectory(prefix="gimp-doctor-") as folder:
         path = Path(folder) / "small.svs"
         write_svs(path, _picture())

@@ -1,4 +1,4 @@
-"""An explanation of a run: maps, genes and halves, with the tests of whether they are true."""
+"""An explanation of a run: maps, genes and halves, with tests of their faithfulness."""
 
 from __future__ import annotations
 

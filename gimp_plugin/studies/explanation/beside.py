@@ -1,4 +1,4 @@
-"""What stands beside runs and cases: slides, truth, sets of genes; checked before any work."""
+"""Inputs besides runs and cases: slides, truth, gene sets; checked before any work."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gimp_plugin.studies.explanation.truth import check_truth
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:
-    """What an explanation may take beside runs and cases.
+    """Optional inputs of an explanation besides runs and cases.
 
     Parameters
     ----------
     slides
         Slides, and folders of slides, for the pictures.
     truth
-        Folder with what the patches are.
+        Folder with the true kind of the patches.
     gene_sets
         A GMT file.
     site_key
@@ -40,12 +40,12 @@ class Beside:
 
 
 def check_beside(beside: Beside, inputs: Inputs) -> dict[str, Path]:
-    """Check what stands beside the cases.
+    """Check the inputs besides runs and cases.
 
     Parameters
     ----------
     beside
-        What is given.
+        The inputs to check.
     inputs
         Runs and cases.
 
@@ -56,11 +56,11 @@ def check_beside(beside: Beside, inputs: Inputs) -> dict[str, Path]:
     Raises
     ------
     CohortError
-        If there is no such column, or the sets of genes cannot be read.
+        If the cohort has no such column, or the gene sets cannot be read.
     CheckpointError
-        If the run has no slides.
+        If slides or truth are given and the run has no slides.
     MissingFileError
-        If a folder holds nothing of these cases.
+        If a folder has no file for these cases.
     """
     bags = [bag for case in inputs.cases for bag in case.bags]
     if beside.site_key and beside.site_key not in inputs.study.obs:

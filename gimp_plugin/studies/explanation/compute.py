@@ -1,4 +1,4 @@
-"""Everything about one case, from its patches and genes."""
+"""Compute the explanation of one case from its patches and genes."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Place:
     Parameters
     ----------
     corners
-        Top-left corners, level-0 pixels; None where the bag does not say.
+        Top-left corners in level-0 pixels; None if the bag does not record them.
     side
-        Of a patch; their distance where the bag does not say.
+        Side of a patch; the distance of patches if the bag does not record it.
     """
 
     corners: NDArray[np.int32] | None
@@ -56,7 +56,7 @@ class Place:
 
 
 def place_of_bag(bag: BagInfo) -> Place:
-    """Where the patches of a bag lie, as far as it can be known; damaged places are an error."""
+    """Where the patches of a bag lie, as far as known; damaged coords raise an error."""
     if not bag.has_coords:
         return Place(None, 1)
     try:
@@ -77,13 +77,13 @@ class Explainer:
     inputs
         Runs and cases.
     config
-        How.
+        Settings of the explanation.
     truth
-        Folder with what the patches are, if known.
+        Folder with the true kind of the patches, if known.
     seed
-        Of random orders.
+        Seed of random orders.
     device
-        Where the models are.
+        Device of the models.
     """
 
     inputs: Inputs
@@ -102,7 +102,7 @@ class Explainer:
 
         Returns
         -------
-        What was found.
+        The results of the case.
         """
         main, *others = self.inputs.models
         halves = Halves.of(main, case, self.device)
@@ -137,7 +137,7 @@ class Explainer:
     def _patches(
         self, model: Model, halves: Halves, case: Case, target: int, *, full: float
     ) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.int64], dict[str, float]]:
-        """Scores of the patches, their regions, and numbers about them."""
+        """Scores of the patches, their regions, and metrics of the scores."""
         evidence = halves.evidence(model)
         places = [place_of_bag(bag) for bag in case.bags]
         regions = regions_of(
@@ -163,7 +163,7 @@ class Explainer:
                 read_truth(self.truth, bag, place.corners, side=place.side)
                 for bag, place in zip(case.bags, places, strict=True)
             ]
-            # Tissue that matters may speak for either class: the size without its sign, too.
+            # Tissue that matters may support either class, so absolute values are tested too.
             signed = [name for name in (ATTRIBUTION, OCCLUSION) if name in known]
             sizes = {f"{name}_abs": np.abs(known[name]) for name in signed}
             metrics |= truth_aucs(known | sizes, np.concatenate(truth))
@@ -194,7 +194,7 @@ class Explainer:
     def _genes(
         self, model: Model, halves: Halves, case: Case, targets: tuple[int, ...] | None = None
     ) -> GeneAttribution | None:
-        """Attribution of the genes to classes, all if not said; None where there are no genes."""
+        """Attribution of the genes to classes, by default all; None without genes."""
         row = model.genes_of(case)
         if row is None or "genes" in self.config.skip:
             return None
@@ -211,7 +211,7 @@ class Explainer:
     def _faith_of_genes(
         self, model: Model, halves: Halves, case: Case, found: GeneAttribution, target: int
     ) -> dict[str, float]:
-        """Completeness error of the genes, and their curves of deletion and insertion."""
+        """Completeness error of the genes, and areas of their deletion and insertion curves."""
         metrics = {"genes_completeness_error": float(found.error[target])}
         row = model.genes_of(case)
         if row is not None and "faithfulness" not in self.config.skip:
@@ -230,12 +230,12 @@ class Explainer:
         case: Case,
         target: int,
     ) -> tuple[dict[str, float], NDArray[np.float32]]:
-        """Agreement with other runs on the same class, averaged over them; their genes by ours."""
+        """Mean agreement with other runs on the same class; their genes in our order."""
         found: dict[str, list[float]] = {}
         theirs = np.full((len(others), genes.shape[1]), np.nan, np.float32)
         for place, model in enumerate(others):
             if set(needed_halves(model.record)).difference(halves_of(modalities_of(case))):
-                continue  # this run cannot do without what the case lacks
+                continue  # the case lacks a half that this run needs
             halves = Halves.of(model, case, self.device)
             if case.has_slides:
                 scores, _ = self._scores(halves.evidence(model), target)
@@ -251,12 +251,12 @@ class Explainer:
         return {name: float(np.mean(values)) for name, values in found.items()}, theirs
 
     def _rng(self, case: Case) -> np.random.Generator:
-        """Random numbers of a case, whichever others are asked for."""
+        """Random generator of a case, independent of other cases."""
         return np.random.default_rng([self.seed, zlib.crc32(case.case_id.encode())])
 
 
 def _in_order(values: NDArray[np.float32], model: Model, main: Model) -> NDArray[np.float32]:
-    """Values of a run's genes in the order of another's; NaN for genes that it does not read."""
+    """Values of a run's genes in the order of the main run; NaN for genes that it does not read."""
     place = {row["id"]: number for number, row in enumerate(model.gene_rows)}
     known = np.append(values, np.float32(np.nan))
     return known[[place.get(row["id"], len(values)) for row in main.gene_rows]]

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 FILE = "embeddings.h5ad"
 POINTS = "embeddings.csv"
 PANELS = ("label", "split", "error", "site")
-"""What cases are coloured by, as far as it is known."""
+"""Properties that cases are coloured by, as far as known."""
 TSNE, UMAP = "tsne", "umap"
 LEAST_CASES = 5
 PERPLEXITY, NEIGHBOURS = 30, 15
@@ -43,20 +43,20 @@ def write_embeddings(
     site_key: str,
     seed: int,
 ) -> None:
-    """Write `embeddings.h5ad`, a picture of each kind, and its points as a table.
+    """Write `embeddings.h5ad`, a picture of each kind, and a table of its points.
 
     Parameters
     ----------
     folder
-        Where.
+        Folder to write to.
     results, inputs
         The cases.
     kinds
-        Of `tsne` and `umap`.
+        Any of `tsne` and `umap`.
     site_key
         Column of the cohort with the hospital of each case; empty for none.
     seed
-        Of the pictures.
+        Seed of the pictures.
     """
     import anndata
 
@@ -87,7 +87,7 @@ def write_embeddings(
 
 
 def _write_points(path: Path, obs: pd.DataFrame, drawn: Mapping[str, NDArray[np.floating]]) -> None:
-    """Write what is drawn as a table, a row a case."""
+    """Write the points of the pictures as a table, one row per case."""
     table = obs.rename_axis("case_id").reset_index()
     for kind, points in drawn.items():
         for axis in range(2):
@@ -96,7 +96,7 @@ def _write_points(path: Path, obs: pd.DataFrame, drawn: Mapping[str, NDArray[np.
 
 
 def _obs(results: Results, inputs: Inputs, *, site_key: str) -> pd.DataFrame:
-    """What is known of each case."""
+    """Table of what is known about each case."""
     ids = [case.case_id for case, _ in results]
     labels = [inputs.study.labels.get(case_id, "") for case_id in ids]
     predicted = [inputs.classes[int(own_evidence(one).argmax())] for _, one in results]
@@ -117,21 +117,21 @@ def _obs(results: Results, inputs: Inputs, *, site_key: str) -> pd.DataFrame:
 
 
 def project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
-    """Add two dimensions of an embedding, by scanpy; torch keeps its number of threads.
+    """Project an embedding to two dimensions by scanpy; torch keeps its number of threads.
 
     Parameters
     ----------
     adata
-        Cases with their embedding in `obsm["X_gimp"]`, at least two; `obsm["X_<kind>"]` is added.
+        At least two cases with an embedding in `obsm["X_gimp"]`; `obsm["X_<kind>"]` is added.
     kind
         `tsne` or `umap`.
     seed
-        Of the picture.
+        Seed of the projection.
     """
     import scanpy
 
     with threads_kept(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # umap tells that a seed costs it its threads
+        warnings.simplefilter("ignore")  # umap warns that a seed disables its threads
         if kind == TSNE:
             perplexity = min(PERPLEXITY, (adata.n_obs - 1) / 3)
             scanpy.tl.tsne(adata, use_rep=keys.OBSM, perplexity=perplexity, random_state=seed)
@@ -145,7 +145,7 @@ def project(adata: anndata.AnnData, kind: str, *, seed: int) -> None:
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Give torch its number of threads back: numba, on which UMAP runs, sets that of OpenMP.
+    """Restore torch's number of threads, because numba, used by UMAP, sets that of OpenMP.
 
     Yields
     ------

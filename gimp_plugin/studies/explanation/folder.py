@@ -1,4 +1,4 @@
-"""The folder of an explanation: whose it is, and which of its files are current."""
+"""The folder of an explanation: what it was made from, and which of its files are current."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_folder(folder: Path, made_from: dict[str, Any], *, overwrite: bool) ->
     Raises
     ------
     StaleOutputError
-        If it holds an explanation of other inputs, or files that are nobody's.
+        If it holds an explanation of other inputs, or other files.
     """
     found = read_record(folder)
     if found is not None and found["made_from"] != made_from and not overwrite:
@@ -46,9 +46,10 @@ def check_folder(folder: Path, made_from: dict[str, Any], *, overwrite: bool) ->
 
 
 def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str]) -> bool:
-    """Make a folder the explanation of these inputs, or find that it is finished.
+    """Claim a folder for the explanation of these inputs, unless it is finished.
 
-    What an explanation of other inputs wrote and is not written now goes, and nothing else.
+    Files that an explanation of other inputs wrote and that are not written now are removed;
+    nothing else is.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def claim(folder: Path, made_from: dict[str, Any], files: Sequence[str]) -> bool
 def finish(
     folder: Path, made_from: dict[str, Any], files: Sequence[str], *, complete: bool
 ) -> None:
-    """Note that an explanation is finished, or that something of it failed.
+    """Record that an explanation is finished, or that parts of it failed.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def _write(
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
-    """Content of the record; None where there is none of ours."""
+    """Content of the record; None if there is no valid one."""
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         if (found[keys.FORMAT], found[keys.FORMAT_VERSION]) != (FORMAT, VERSION):
@@ -124,7 +125,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def explained_model(folder: Path) -> str:
-    """Hash of the weights that an explanation is of.
+    """Give the hash of the weights that an explanation is of.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def explained_model(folder: Path) -> str:
 
 
 def gene_reference_of(folder: Path) -> str:
-    """What an explanation compares genes with, of `GENE_REFERENCES`.
+    """Give the gene reference of an explanation, one of `GENE_REFERENCES`.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def gene_reference_of(folder: Path) -> str:
 
     Returns
     -------
-    The word; `mean` for an older one, which had nothing else.
+    The reference; `mean` for older explanations, which had no other.
     """
     record = read_record(folder)
     try:
@@ -172,7 +173,7 @@ def gene_reference_of(folder: Path) -> str:
 
 
 def _clean(folder: Path) -> None:
-    """Remove what killed processes left."""
+    """Remove partial files of killed processes."""
     for place in (folder, *(folder / name for name in ("cases", "patches", "pictures"))):
         if place.is_dir():
             clean_partials(place)

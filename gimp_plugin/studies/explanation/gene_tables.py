@@ -1,4 +1,4 @@
-"""Tables of what genes add: by case, gene, group and set of genes, and beside other runs."""
+"""Tables of gene attributions: by case, gene, group and gene set, and compared with other runs."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ TOP_PLOT = "genes_top"
 
 
 def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Path | None) -> bool:
-    """Write what genes add: of each case, on average, by group, by sets of genes, by run.
+    """Write gene attributions: by case, on average, by group, by gene set, by run.
 
     Parameters
     ----------
     folder
-        Where.
+        Folder to write to.
     results, inputs
         The cases.
     gene_sets
@@ -39,7 +39,7 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
 
     Returns
     -------
-    Whether any case has genes; else nothing is written.
+    Whether any case has genes; otherwise nothing is written.
     """
     known = [(case, result) for case, result in results if result.genes.size]
     if not known:
@@ -93,7 +93,7 @@ def write_genes(folder: Path, results: Results, inputs: Inputs, *, gene_sets: Pa
 
 
 def _starts(inputs: Inputs) -> NDArray[np.float32]:
-    """Where the path of each gene to each class begins, shape (gene, class)."""
+    """Start of the path of each gene for each class, shape (gene, class)."""
     reference = inputs.main.reference
     if reference is None:
         return np.zeros((len(inputs.main.gene_rows), len(inputs.classes)), np.float32)
@@ -106,7 +106,7 @@ def _gene_table(
     own: NDArray[np.float32],
     classes: Sequence[str],
 ) -> pd.DataFrame:
-    """One row a gene, in the order of the model."""
+    """One row per gene, in the order of the model."""
     means = values.mean(axis=0, dtype=np.float64)
     table = {
         "gene_id": [row["id"] for row in rows],
@@ -121,7 +121,7 @@ def _gene_table(
 def _write_others(
     path: Path, own: NDArray[np.float32], theirs: NDArray[np.float32], inputs: Inputs
 ) -> NDArray[np.int64]:
-    """Write one row another run, and count the runs in which each gene is among the top ones."""
+    """Write one row per other run, and count the runs in which each gene is a top gene."""
     rows = []  # shapes (case, gene) and (run, case, gene)
     ours = _importance(own)
     found = _is_top(ours).astype(np.int64)
@@ -152,19 +152,19 @@ def _write_others(
 
 
 def _importance(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Size of the mean over the cases, by which genes are ranked: what is no rule cancels out."""
+    """Absolute mean over the cases, to rank genes: effects that vary in sign cancel out."""
     return np.abs(values.mean(axis=0, dtype=np.float64))
 
 
 def _is_top(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each gene is among the top ones, as `top_overlap` counts them."""
+    """Whether each gene is a top gene, as counted by `top_overlap`."""
     chosen = np.zeros(len(values), bool)
     chosen[np.argsort(-values, kind="stable")[: n_top(len(values))]] = True
     return chosen
 
 
 def _stored(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Table of genes as HDF5 takes it: a class may have a name that is no name of a column."""
+    """Table of genes for HDF5, with column names that do not contain class names."""
     names = {f"mean_to_{name}": f"mean_class_{place}" for place, name in enumerate(classes)}
     named = table.drop(columns="gene_id").rename(columns=names)
     return named.set_index(table["gene_id"].rename(None))
@@ -173,7 +173,7 @@ def _stored(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 def _write_groups(
     path: Path, summed: NDArray[np.float64], groups: NDArray[np.int64], classes: Sequence[str]
 ) -> None:
-    """Write one row a group and class."""
+    """Write one row per group and class."""
     rows = [
         {
             "group": group,
@@ -189,7 +189,7 @@ def _write_groups(
 
 
 def _write_sets(path: Path, gene_sets: Path, table: pd.DataFrame) -> None:
-    """Write the sets of a GMT file, tested on the size of the mean attribution."""
+    """Test the gene sets of a GMT file on the absolute mean attribution, and write them."""
     names = pd.DataFrame({"gene_name": table["name"]})
     places = places_of_sets(read_gmt(gene_sets), table["gene_id"].tolist(), genes=names)
     found = enriched(np.abs(table["mean_explained"].to_numpy()), places)

@@ -1,4 +1,4 @@
-"""Both halves of a case as a run sees them, and what it predicts from each."""
+"""Both halves of a case as a run encodes them, and predictions from each."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from gimp_plugin.studies.explanation.inputs import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Halves:
-    """Both halves of a case; None for one that it lacks.
+    """Both halves of a case; None for a half that it lacks.
 
     Parameters
     ----------
     tokens
         Tokens of all patches, slide after slide, shape (patch, dim).
     sizes
-        Patches of each slide.
+        Number of patches of each slide.
     cls_img, cls_ge
-        What the model makes of each half, shape (1, dim).
+        Embedding of each half, shape (1, dim).
     """
 
     tokens: Tensor | None
@@ -40,7 +40,7 @@ class Halves:
 
     @classmethod
     def of(cls, model: Model, case: Case, device: torch.device) -> Halves:
-        """Read the patches of a case once, in the room that their tokens take.
+        """Read the patches of a case once, using little memory beyond their tokens.
 
         Parameters
         ----------
@@ -49,7 +49,7 @@ class Halves:
         case
             The case.
         device
-            Where the model is.
+            Device of the model.
 
         Returns
         -------
@@ -67,7 +67,7 @@ class Halves:
         return cls(tokens=tokens, sizes=sizes, cls_img=cls_img, cls_ge=cls_ge)
 
     def evidence(self, model: Model) -> Evidence:
-        """The case as a function of its patches."""
+        """Evidence of the case as a function of its patches."""
         if self.tokens is None:
             raise RuntimeError("a case without slides has no patches")
         return Evidence(
@@ -79,7 +79,7 @@ class Halves:
         )
 
     def embedding(self, model: GimpModel) -> NDArray[np.float32]:
-        """What the head reads, shape (dim,); of size 0 for a system, which has no such vector."""
+        """Vector that the head reads, shape (dim,); of size 0 for a system, which has none."""
         if isinstance(model, SystemModel):
             return np.empty(0, np.float32)
         given = self.cls_ge if self.cls_img is None else self.cls_img
@@ -92,20 +92,20 @@ class Halves:
 
 
 def four_predictions(model: Model, halves: Halves, case: Case) -> NDArray[np.float64]:
-    """Log-odds from both halves, slides, genes and none.
+    """Compute log-odds from both halves, slides only, genes only, and neither.
 
     Parameters
     ----------
     model
         The run.
     halves
-        What it sees of the case.
+        The halves of the case.
     case
         The case.
 
     Returns
     -------
-    Shape (4, class); NaN where the case lacks a half, or the run cannot do without the other.
+    Shape (4, class); NaN if the case lacks a half that is used, or the run needs one that is not.
     """
     needed = needed_halves(model.record)
     n_classes = len(model.record.classes)
@@ -125,12 +125,12 @@ def four_predictions(model: Model, halves: Halves, case: Case) -> NDArray[np.flo
 
 
 def row_of(case: Case) -> int:
-    """Which of the four predictions is the case's own."""
+    """Index of the prediction, of the four, that uses the halves of the case."""
     return {(True, True): 0, (True, False): 1, (False, True): 2}[case.has_slides, case.has_genes]
 
 
 def _gathered(model: GimpModel, chunks: Iterable[Tensor], n_patches: int) -> Tensor:
-    """Tokens of all patches in one tensor, filled as they come."""
+    """Tokens of all patches in one tensor, filled chunk by chunk."""
     tokens: Tensor | None = None
     filled = 0
     for some in model.tokens(chunks):

@@ -1,4 +1,4 @@
-"""What decides an explanation, as hashes: the same folder is never made from two inputs."""
+"""Hashes of all inputs of an explanation, so that a folder is never made from different inputs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from gimp_plugin.studies.explanation.truth import truth_path
 
 DECISIVE = ("n_steps", "gene_reference", "n_regions", "max_patches", "target")
 SHARED = ("models", "gene_references", "settings", "seed")
-"""What decides the result of every case alike."""
+"""Entries that affect the result of every case."""
 COMPUTED = ("genes", "attribution", "occlusion", "faithfulness")
-"""What may be skipped and changes what is computed of a case, not only what is drawn."""
+"""Steps that, if skipped, change what is computed for a case, not only what is drawn."""
 
 
 def made_from(
@@ -34,18 +34,18 @@ def made_from(
     *,
     slides: Mapping[str, Path],
 ) -> dict[str, Any]:
-    """What decides an explanation: hashes and settings, no path.
+    """Collect everything that determines an explanation: hashes and settings, no path.
 
     Parameters
     ----------
     inputs, config, runtime, beside
-        What it is made from.
+        What the explanation is made from.
     slides
         Slides by slide_id.
 
     Returns
     -------
-    Plain values.
+    Plain values, for JSON.
     """
     settings = {name: getattr(config, name) for name in DECISIVE}
     settings["skip"] = sorted(set(config.skip).intersection(COMPUTED))
@@ -77,26 +77,26 @@ def made_from(
 
 
 def _places(bag: BagInfo) -> list[Any]:
-    """Where the patches of a bag lie, which the hash of its features does not tell."""
+    """Where the patches of a bag lie, which the hash of its features does not include."""
     try:
         place = place_of_bag(bag)
-    except BagError:  # told when its case is explained
+    except BagError:  # reported when its case is explained
         return [bag.slide_id, None, None, bag.slide_size]
     corners = None if place.corners is None else hashlib.sha256(place.corners.tobytes()).hexdigest()
     return [bag.slide_id, corners, place.side, bag.slide_size]
 
 
 def case_inputs(explainer: Explainer, case: Case, common: str) -> str:
-    """Hash of all that decides the result of one case.
+    """Hash everything that determines the result of one case.
 
     Parameters
     ----------
     explainer
-        How cases are explained.
+        The explainer.
     case
         The case.
     common
-        What all cases share.
+        Hash of what all cases share.
 
     Returns
     -------
@@ -112,5 +112,5 @@ def case_inputs(explainer: Explainer, case: Case, common: str) -> str:
 
 
 def _sha256(values: Tensor | None) -> str | None:
-    """Hash of the bytes of a tensor; None without."""
+    """Hash of the bytes of a tensor; None for None."""
     return None if values is None else hashlib.sha256(values.cpu().numpy().tobytes()).hexdigest()

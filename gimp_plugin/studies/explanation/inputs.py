@@ -1,4 +1,4 @@
-"""What an explanation starts from: runs, cases and their genes, all checked before any work."""
+"""Inputs of an explanation: runs, cases and their genes, all checked before any work."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class Model:
     Parameters
     ----------
     record
-        What the run says of itself.
+        Metadata of the run.
     module
-        Its model, without gradients of the weights.
+        Model of the run, without gradients of the weights.
     genes
         Standardised expression by `Case.gene_row`; None without genes.
     reference
-        Where the path of the genes begins for each class, shape (class, gene); None for the mean of
-        the training cases, 0.
+        Start of the path of the genes for each class, shape (class, gene); None for the mean of the
+        training cases, 0.
     """
 
     record: RunRecord
@@ -65,19 +65,19 @@ class Model:
 
     @property
     def gene_reference(self) -> str:
-        """What the genes are compared with, of `GENE_REFERENCES`; empty without genes."""
+        """Gene reference, one of `GENE_REFERENCES`; empty without genes."""
         if self.genes is None:
             return ""
         return MEAN if self.reference is None else OTHER
 
     @property
     def gene_rows(self) -> list[dict[str, str]]:
-        """Rows of `genes.csv` of the genes that the model reads, in its order."""
+        """Rows of `genes.csv` for the genes that the model reads, in its order."""
         read = [row for row in self.record.gene_rows if row["order"]]
         return sorted(read, key=lambda row: int(row["order"]))
 
     def genes_of(self, case: Case) -> Tensor | None:
-        """Genes of a case as the model reads them, shape (gene,); None without."""
+        """Genes of a case as the model reads them, shape (gene,); None without genes."""
         return self.genes[case.gene_row] if self.genes is not None and case.has_genes else None
 
 
@@ -88,9 +88,9 @@ class Inputs:
     Parameters
     ----------
     models
-        The run that is explained, and others to compare it with.
+        The run that is explained, followed by others to compare it with.
     study
-        Where the cases come from.
+        The study that the cases come from.
     cases
         The cases.
     parts
@@ -123,18 +123,18 @@ def read_inputs(
     config: ExplainConfig,
     device: torch.device,
 ) -> Inputs:
-    """Load runs and find the cases that the first of them can predict.
+    """Load runs and find the cases that the first run can predict.
 
     Parameters
     ----------
     runs
         Fine-tuned runs; the first is explained.
     source
-        Where the cases are; what is None is taken from that run.
+        Where the cases are; fields that are None are taken from that run.
     config
-        Which cases are taken, and which class is explained.
+        Settings, including which cases and which class to explain.
     device
-        Where the models go.
+        Device for the models.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def read_inputs(
     CheckpointError
         If a run is not fine-tuned or damaged, or the runs are of different classes.
     ConfigError
-        If nothing says where the cases are, there is no such class, or a run is given twice.
+        If no source of cases is given, the class is unknown, or a run is given twice.
     PairingError
         If no case is left.
     """
@@ -191,7 +191,7 @@ def read_inputs(
 
 
 def _loaded(run: Path) -> tuple[RunRecord, GimpModel]:
-    """A fine-tuned run."""
+    """Load a fine-tuned run."""
     record, model = load_run(run)
     if record.kind != "finetune":
         problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
@@ -202,7 +202,7 @@ def _loaded(run: Path) -> tuple[RunRecord, GimpModel]:
 
 
 def _check(record: RunRecord, others: Sequence[RunRecord], target: str) -> None:
-    """Refuse runs of other classes, and a class that there is not."""
+    """Refuse runs with other classes or halves, and an unknown class."""
     for other in others:
         if (other.classes, other.config.model.modalities) != (
             record.classes,

@@ -1,4 +1,4 @@
-"""Names of files from ids of which anybody may have chosen the letters."""
+"""File names from ids, which may contain any characters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 
 
 def file_name(name: str) -> str:
-    """Name that stays in its folder, is no hidden file or option, and is no markup.
+    """Make a safe file name: within its folder, not hidden, not like an option, no markup.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def file_name(name: str) -> str:
 
     Returns
     -------
-    The id with strange letters as %XX; a long one is cut and ends with a hash.
+    The id with unusual characters as %XX; a long one is cut and ends in a hash.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def file_name(name: str) -> str:
 
 
 def without_paths(text: str, paths: Sequence[Path]) -> str:
-    """Message with the names of files only: folders may bear the name of a patient.
+    """Replace paths in a message by file names, because folders may name a patient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Pictures of a slide: scores as colours over the tissue, and the highest and lowest patches."""
+"""Pictures of a slide: scores as colours over the tissue, and patches with extreme scores."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ GAP_PX = 6
 BAR_PX = 18
 OPACITY = 0.5
 EXTREME = 0.98
-"""Share of a slide's patches whose absolute scores the colours tell apart; the rest is as dark."""
+"""Quantile of the absolute scores of a slide at which its colours saturate."""
 
 Pixels = NDArray[np.uint8]
 
 
 def view_of(readers: SlideReaders, path: Path, slide: SlideScores, *, top: int) -> View:
-    """See a slide: its picture, and the patches with the highest and lowest score.
+    """Read a picture of a slide, and its patches with the highest and lowest scores.
 
     Parameters
     ----------
@@ -35,13 +35,13 @@ def view_of(readers: SlideReaders, path: Path, slide: SlideScores, *, top: int) 
     path
         The slide.
     slide
-        Its scores.
+        Scores of the slide.
     top
-        Patches of each kind.
+        Number of patches of each kind.
 
     Returns
     -------
-    What is seen; the patches in the order of `extremes`.
+    The picture and the patches, in the order of `extremes`.
     """
     corners = slide.place.corners
     chosen = [] if corners is None else corners[np.concatenate(extremes(slide, top=top))].tolist()
@@ -56,7 +56,7 @@ def view_of(readers: SlideReaders, path: Path, slide: SlideScores, *, top: int) 
 
 
 def extremes(slide: SlideScores, *, top: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Patches with the highest and with the lowest score, the most extreme first; none in both."""
+    """Patches with the highest and the lowest scores, most extreme first; no patch is in both."""
     values = slide.columns[decisive(slide)]
     order = np.argsort(-values, kind="stable")
     n_low = min(top, len(values) // 2)
@@ -65,23 +65,23 @@ def extremes(slide: SlideScores, *, top: int) -> tuple[NDArray[np.int64], NDArra
 
 
 def decisive(slide: SlideScores) -> str:
-    """Score that says what a patch adds: the attribution."""
+    """Main score of the patches: the attribution, if there is one."""
     return "attribution" if "attribution" in slide.columns else slide.kinds[0]
 
 
 def overlay(slide: SlideScores, kind: str, view: View | None) -> Pixels:
-    """Colours of a score over the tissue, with a bar that explains them.
+    """Draw a score as colours over the tissue, with a colour bar.
 
-    Attention is shown by its rank in the slide; other scores around 0, as they have a sign.
+    Attention is shown by rank in the slide; other scores are signed, and centred on 0.
 
     Parameters
     ----------
     slide
-        The scores; they must have places.
+        The scores; the places of the patches must be known.
     kind
-        The score.
+        Name of the score.
     view
-        The slide as it is seen; None draws on white.
+        Picture of the slide; None draws on white.
 
     Returns
     -------
@@ -109,16 +109,16 @@ def overlay(slide: SlideScores, kind: str, view: View | None) -> Pixels:
 
 
 def sheet(slide: SlideScores, view: View, *, top: int) -> Pixels:
-    """Patches with the highest score in one row and those with the lowest in another.
+    """Draw the patches with the highest scores in one row and the lowest in another.
 
     Parameters
     ----------
     slide
         The scores.
     view
-        The slide as it is seen.
+        The patches, from `view_of`.
     top
-        Patches of each kind.
+        Number of patches of each kind.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def sheet(slide: SlideScores, view: View, *, top: int) -> Pixels:
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
-    """Write a picture, the same bytes for the same pixels."""
+    """Write a picture; the same pixels give the same bytes."""
     import cv2
 
     _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
@@ -144,7 +144,7 @@ def write_png(path: Path, pixels: Pixels) -> None:
 
 
 def _canvas(slide: SlideScores, view: View | None) -> tuple[Pixels, NDArray[np.float64]]:
-    """Picture to draw on, and its pixels a pixel of level 0, in x and y."""
+    """Picture to draw on, and its pixels per level-0 pixel, in x and y."""
     if view is not None:
         height, width = view.picture.shape[:2]
         return view.picture.copy(), np.array([width, height]) / view.size
@@ -174,7 +174,7 @@ def _painted(
 
 
 def _bar(colours: Pixels, kind: str, ends: tuple[str, str]) -> Pixels:
-    """Strip with the colours, and their meaning below."""
+    """Draw a colour bar, with its meaning below."""
     width = len(colours)
     bar = np.full((2 * BAR_PX + GAP_PX, width, 3), 255, np.uint8)
     bar[GAP_PX : GAP_PX + BAR_PX // 2] = colours
@@ -183,7 +183,7 @@ def _bar(colours: Pixels, kind: str, ends: tuple[str, str]) -> Pixels:
 
 
 def _row(title: str, patches: Pixels, values: NDArray[np.float32], *, width: int) -> Pixels:
-    """Patches side by side, the value of each below."""
+    """Draw patches side by side, with the value of each below."""
     step = PATCH_PX + GAP_PX
     row = np.full((PATCH_PX + 2 * BAR_PX + GAP_PX, width * step + GAP_PX, 3), 255, np.uint8)
     row = _written(row, ((title, 0.0),), y=2)
@@ -198,7 +198,7 @@ def _row(title: str, patches: Pixels, values: NDArray[np.float32], *, width: int
 
 
 def _written(pixels: Pixels, texts: tuple[tuple[str, float], ...], *, y: int) -> Pixels:
-    """Write words of ours at shares of the width."""
+    """Write texts at fractions of the width."""
     from PIL import Image, ImageDraw, ImageFont
 
     picture = Image.fromarray(pixels)

@@ -1,4 +1,4 @@
-"""Plots of an explanation, the same bytes for the same numbers."""
+"""Plots of an explanation; the same numbers give the same bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
-"""Okabe and Ito's, which remain apart without colour vision; markers tell the rest apart."""
+"""Colours of Okabe and Ito, which differ for colour-blind readers too; markers add to them."""
 
 MARKERS = "osD^vP*X"
 MAX_LEGEND = 12
@@ -25,16 +25,16 @@ PANEL_INCHES = 3.6
 
 
 def gene_bars(names: Sequence[str], means: NDArray[np.float64], *, title: str) -> Figure:
-    """Draw the genes that matter most, and which way they speak.
+    """Draw the most important genes, and whether they support the class.
 
     Parameters
     ----------
     names
-        Of the genes, the first on top.
+        Names of the genes, the first on top.
     means
-        Mean attribution of each, the length of the bar.
+        Mean attribution of each gene, the length of its bar.
     title
-        Of the plot.
+        Title of the plot.
 
     Returns
     -------
@@ -63,16 +63,16 @@ def gene_bars(names: Sequence[str], means: NDArray[np.float64], *, title: str) -
 def scatter(
     points: NDArray[np.floating], columns: Mapping[str, Sequence[str]], *, title: str
 ) -> Figure:
-    """Draw cases by their embedding, a panel a column that colours them.
+    """Draw cases by their embedding, with one panel for each column that colours them.
 
     Parameters
     ----------
     points
         Shape (case, 2).
     columns
-        Value of each case by name of the panel.
+        Value of each case, by name of the panel.
     title
-        What the axes are.
+        Name of the axes.
 
     Returns
     -------
@@ -99,7 +99,7 @@ def write_figure(path: Path, figure: Figure) -> None:
     Parameters
     ----------
     path
-        Without a suffix.
+        Path without a suffix.
     figure
         The figure.
     """
@@ -116,13 +116,13 @@ def write_figure(path: Path, figure: Figure) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib draws as it stands, not as a formula, and not at any length."""
+    """Make a text that matplotlib does not draw as a formula, and limit its length."""
     shown = "".join(letter if letter.isprintable() else " " for letter in text)
     return (shown if len(shown) <= 40 else f"{shown[:37]}...").replace("$", r"\$")
 
 
 def _draw(axes: Axes, points: NDArray[np.floating], values: Sequence[str]) -> None:
-    """Points of each value, those of rare values beyond the legend in grey."""
+    """Draw the points of each value; rare values that do not fit the legend are grey."""
     found, counts = np.unique(np.array(values, dtype=object).astype(str), return_counts=True)
     order = found[np.argsort(-counts, kind="stable")]
     named = sorted(order[:MAX_LEGEND]) if len(order) > MAX_LEGEND else sorted(order)

@@ -1,4 +1,4 @@
-"""What the genes of cases are compared with: where their path begins, for each run and class."""
+"""References for genes: the start of their attribution path, for each run and class."""
 
 from __future__ import annotations
 
@@ -22,23 +22,24 @@ logger = logging.getLogger(__name__)
 def references_of(
     records: Sequence[RunRecord], cohort: Cohort, config: ExplainConfig
 ) -> list[NDArray[np.float32] | None]:
-    """Where the path of the genes begins in each run.
+    """Determine the start of the path of the genes for each run.
 
-    A gene that the cohort lacks counts as average in every case, and begins there: it adds nothing.
+    A gene that the cohort lacks counts as average in every case and also starts there, so that it
+    contributes nothing.
 
     Parameters
     ----------
     records
-        The runs, which read genes.
+        Runs that read genes.
     cohort
         The genes of the cases.
     config
-        What is asked for.
+        Settings of the explanation.
 
     Returns
     -------
-    Standardised expression by class, shape (class, gene), of each run; None, which is the mean of
-    all training cases, for all where it is asked for, or where a run has no other.
+    Standardised expression by class, shape (class, gene), for each run. All are None, which means
+    the mean of all training cases, if that is asked for or if any run has no class means.
     """
     if config.gene_reference != OTHER:
         return [None] * len(records)
@@ -63,7 +64,7 @@ def references_of(
 
 
 def _class_means(record: RunRecord) -> NDArray[np.float32] | None:
-    """Mean of the training cases of each class, as the run has it."""
+    """Mean of the training cases of each class, as stored in the run; None if it has none."""
     try:
         return class_means_of_rows(record.gene_rows, n_classes=len(record.classes))
     except CheckpointError as error:

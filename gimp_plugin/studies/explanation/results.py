@@ -1,4 +1,4 @@
-"""What was computed of one case, kept so that an interrupted command goes on."""
+"""Results of one case, stored so that an interrupted command can resume."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ ARRAYS = ("embedding", "evidence", "regions", "genes", "gene_error", "other_gene
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CaseResult:
-    """One case.
+    """Results of one case.
 
     Parameters
     ----------
     embedding
-        What the head reads, shape (dim,); empty for a system.
+        Vector that the head reads, shape (dim,); empty for a system.
     evidence
-        Log-odds of each class from both halves, slides, genes and none, shape (4, class); NaN where
-        the case or the run lacks a half.
+        Log-odds of each class from both halves, slides, genes and neither, shape (4, class); NaN if
+        the case lacks a half that is used, or the run needs one that is not.
     target
-        Class that is explained, an index.
+        Index of the class that is explained.
     columns
-        One value a patch by name, slide after slide; none for a case without slides.
+        One value per patch, by name of the score, slide after slide; empty without slides.
     regions
         Region of each patch.
     genes, gene_error
         Attribution of each gene to each class, shape (class, gene), and the completeness errors;
         empty for a case without genes.
     other_genes
-        What each other run attributes to these genes, to the class that is explained, shape
-        (run, gene); NaN for genes that it does not read.
+        Attribution of these genes to the explained class by each other run, shape (run, gene); NaN
+        for genes that the run does not read.
     metrics
-        Numbers about the case by name.
+        Metrics of the case, by name.
     """
 
     embedding: NDArray[np.float32]
@@ -59,7 +59,7 @@ class CaseResult:
 
 
 def write_case(path: Path, result: CaseResult, *, inputs: str) -> None:
-    """Write a case whole: the same bytes for the same values.
+    """Write a case atomically; the same values give the same bytes.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def write_case(path: Path, result: CaseResult, *, inputs: str) -> None:
 
 
 def read_case(path: Path, *, inputs: str) -> CaseResult | None:
-    """Read a case again.
+    """Read a stored case.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def read_case(path: Path, *, inputs: str) -> CaseResult | None:
 
     Returns
     -------
-    The case; None where there is no such file, it is damaged, or was made from something else.
+    The case; None if there is no such file, it is damaged, or was made from other inputs.
     """
     if not path.is_file():
         return None
@@ -112,6 +112,6 @@ def read_case(path: Path, *, inputs: str) -> CaseResult | None:
 
 
 def _write(file: h5py.File, name: str, values: NDArray[np.generic]) -> None:
-    """Write an array that tells when a byte of it is damaged."""
+    """Write an array with a checksum."""
     kept = {"fletcher32": True, "chunks": True} if values.size else {}
     file.create_dataset(name, data=values, track_times=False, **kept)

@@ -1,4 +1,4 @@
-"""From runs and cases to a folder that says why: maps, genes, halves, and whether it is true."""
+"""Explain runs and cases in a folder: maps, genes, halves, and tests of their faithfulness."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ CASES = "cases"
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What was explained.
+    """Result of an explanation.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class Explanation:
     outcome
         `done`, or `nothing to do`.
     n_cases
-        Cases that were explained.
+        Number of cases that were explained.
     failures
-        What could not be.
+        Cases and slides that failed.
     """
 
     path: Path
@@ -78,36 +78,36 @@ def explain(
     beside: Beside | None = None,
     writers: Mapping[str, tuple[str, Writer]] | None = None,
 ) -> Explanation:
-    """Explain what a run says of cases.
+    """Explain the predictions of a run.
 
-    Each case is explained alone and kept as soon as it is done, so an interrupted command goes on;
-    what ranks among all cases, and everything that is drawn, follows at the end.
+    Each case is explained alone and stored as soon as it is done, so an interrupted command can
+    resume. Ranks among all cases, and all pictures, are made at the end.
 
     Parameters
     ----------
     runs
         Fine-tuned runs; the first is explained, the others are compared with it.
     source
-        Where the cases are; what is None is taken from the run.
+        Where the cases are; fields that are None are taken from the run.
     output
         The folder to write.
     config
-        What decides it.
+        Settings of the explanation.
     runtime
         Device and seed; the precision is float32.
     beside
-        Slides, truth, sets of genes.
+        Slides, truth, gene sets.
     writers
-        Suffix and writer of patches by name of `ExplainConfig.formats`.
+        Suffix and writer of patches, by name in `ExplainConfig.formats`.
 
     Returns
     -------
-    What was done.
+    The result.
 
     Raises
     ------
     GimpError
-        If a run, the cases, or what stands beside them cannot be used.
+        If a run, the cases, or the inputs in `beside` cannot be used.
     StaleOutputError
         If `output` explains something else.
     """
@@ -153,7 +153,7 @@ def explain(
 def _results(
     explainer: Explainer, output: Path, made: dict[str, Any], failures: list[Failure]
 ) -> Iterator[tuple[Case, CaseResult]]:
-    """Each case, computed or as it was kept; one that fails stops no other."""
+    """Each case with its computed or stored result; a failure does not stop the others."""
     cases = explainer.inputs.cases
     common = sha256_json({key: made[key] for key in SHARED})
     for case in tqdm(cases, desc="explain", disable=None):
@@ -175,7 +175,7 @@ def _results(
 
 
 def _files(inputs: Inputs, kept: SlideFiles) -> list[str]:
-    """Every file that may be written, but for the record."""
+    """Every file that may be written, except the record."""
     pictures = [
         f"{stem}.{kind}"
         for stem in (gene_tables.TOP_PLOT, "embedding_tsne", "embedding_umap")
@@ -194,7 +194,7 @@ def _files(inputs: Inputs, kept: SlideFiles) -> list[str]:
 def _write_tables(
     output: Path, results: tables.Results, explainer: Explainer, beside: Beside
 ) -> None:
-    """Write what speaks of all cases."""
+    """Write the tables of all cases."""
     inputs, skip, seed = explainer.inputs, explainer.config.skip, explainer.seed
     tables.write_cases(output / tables.CASES, results, inputs)
     if not tables.write_modalities(output / tables.MODALITIES, results, inputs):

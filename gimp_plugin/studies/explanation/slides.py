@@ -1,4 +1,4 @@
-"""Scores of patches beside their places: `patches/<slide_id>.h5`, and the files made of it."""
+"""Scores of patches with their places: `patches/<slide_id>.h5`, and the same as a table."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class SlideScores:
     Parameters
     ----------
     bag, case
-        Whose they are.
+        The slide and its case.
     place
         Where the patches lie.
     columns
-        One value a patch by name: scores, and their ranks in the slide and in the cohort.
+        One value per patch, by name: scores, and their ranks in the slide and in the cohort.
     target
-        Class that they speak of.
+        Class that the scores explain.
     probabilities
-        Of the case, by class.
+        Probabilities of the case, by class.
     """
 
     bag: BagInfo
@@ -64,16 +64,16 @@ class SlideScores:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Scores that there are, without their ranks."""
+        """Names of the available scores, without ranks."""
         return tuple(name for name in SCORES if name in self.columns)
 
     @property
     def name(self) -> str:
-        """How files of the slide begin."""
+        """Start of the names of the slide's files."""
         return file_name(self.bag.slide_id)
 
     def as_attention(self) -> SlideAttention:
-        """Give the slide as writers for other programs take it; it must have places."""
+        """Convert the slide for writers of other formats; its places must be known."""
         if self.place.corners is None:
             raise RuntimeError("a slide without places has no map")
         first, *rest = self.kinds
@@ -90,7 +90,7 @@ class SlideScores:
 
 
 def ranks(values: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rank of each value among sorted ones, from above 0 to 1; equals share the mean rank.
+    """Rank of each value among sorted values, in (0, 1]; ties share the mean rank.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ def ranks(values: NDArray[np.float32], among: NDArray[np.float32]) -> NDArray[np
 
 
 def sorted_scores(results: Sequence[CaseResult]) -> Columns:
-    """All values of each score, sorted: what ranks in the cohort refer to."""
+    """Sort all values of each score, for ranks in the cohort."""
     found = {}
     for name in SCORES:
         values = [result.columns[name] for result in results if name in result.columns]
@@ -128,16 +128,16 @@ def sorted_scores(results: Sequence[CaseResult]) -> Columns:
 def slides_of(
     case: Case, result: CaseResult, *, cohort: Columns, classes: Sequence[str]
 ) -> Iterator[SlideScores]:
-    """Share a case's scores out among its slides, and rank them.
+    """Split the scores of a case by slide, and rank them.
 
     Parameters
     ----------
     case
         The case.
     result
-        What was computed of it.
+        Result of the case.
     cohort
-        What `sorted_scores` gave.
+        Result of `sorted_scores`.
     classes
         Class names.
 
@@ -168,7 +168,7 @@ def slides_of(
 
 
 def write_scores(path: Path, slide: SlideScores) -> None:
-    """Write the scores of a slide beside the places of its patches, the same bytes each time.
+    """Write the scores of a slide and the places of its patches; equal scores give equal bytes.
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def write_scores(path: Path, slide: SlideScores) -> None:
 
 
 def write_patch_table(path: Path, slide: SlideScores) -> None:
-    """Write the scores of a slide as a table: `x`, `y` where they are known, and the columns."""
+    """Write the scores of a slide as a table: `x` and `y` if known, and the columns."""
     columns: dict[str, list[float]] = {}
     if slide.place.corners is not None:
         x, y = slide.place.corners.T.tolist()

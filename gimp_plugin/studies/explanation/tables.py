@@ -1,4 +1,4 @@
-"""Tables of an explanation: cases, halves, and what was measured."""
+"""Tables of an explanation: cases, halves and metrics."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def own_evidence(result: CaseResult) -> NDArray[np.float64]:
 
 
 def write_cases(path: Path, results: Results, inputs: Inputs) -> None:
-    """Write one row a case: what is explained of it.
+    """Write one row per case: its prediction and the explained class.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def write_cases(path: Path, results: Results, inputs: Inputs) -> None:
 
 
 def write_modalities(path: Path, results: Results, inputs: Inputs) -> bool:
-    """Write which half decided, a row a case that has both and can be asked for each.
+    """Write which half decided, one row per case for which all four predictions exist.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def write_modalities(path: Path, results: Results, inputs: Inputs) -> bool:
 
     Returns
     -------
-    Whether there is any such case; else nothing is written.
+    Whether there is any such case; otherwise nothing is written.
     """
     rows = []
     for case, result in results:
@@ -108,16 +108,16 @@ def write_modalities(path: Path, results: Results, inputs: Inputs) -> bool:
 
 
 def write_faithfulness(folder: Path, results: Results, inputs: Inputs, *, seed: int) -> None:
-    """Write what was measured of each case, and the means with intervals over cases.
+    """Write the metrics of each case, and their means with intervals over cases.
 
     Parameters
     ----------
     folder
-        Where.
+        Folder to write to.
     results, inputs
         The cases.
     seed
-        Of the intervals.
+        Seed of the intervals.
     """
     measured = [(case, result.metrics) for case, result in results if result.metrics]
     names = sorted({name for _, metrics in measured for name in metrics})
@@ -136,7 +136,7 @@ def write_faithfulness(folder: Path, results: Results, inputs: Inputs, *, seed: 
 def _summary(
     measured: Sequence[Mapping[str, float]], names: Sequence[str], seed: int
 ) -> dict[str, Any]:
-    """Mean of each number over the cases that have it, with its 95 % interval."""
+    """Mean of each metric over the cases that have it, with its 95 % interval."""
     found = {}
     for name in names:
         values = np.array([metrics[name] for metrics in measured if name in metrics])

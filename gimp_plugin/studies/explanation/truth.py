@@ -1,4 +1,4 @@
-"""What each patch really is, where somebody knows: `--truth`."""
+"""The true kind of each patch, if known: `--truth`."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ GLASS, OTHER, WANTED = 0, 1, 2
 
 
 def truth_path(folder: Path, slide_id: str) -> Path | None:
-    """File of a slide; None where there is none."""
+    """File of a slide; None if there is none."""
     paths = (folder / f"{slide_id}{suffix}" for suffix in SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 
 def check_truth(folder: Path, bags: list[BagInfo]) -> None:
-    """Refuse a folder that knows none of the slides.
+    """Refuse a folder without a file for any of the slides.
 
     Parameters
     ----------
     folder
-        Of `.npy` files.
+        Folder of `.npy` files.
     bags
         The slides.
 
     Raises
     ------
     MissingFileError
-        If there is no such folder, or no file of any slide in it.
+        If there is no such folder, or it has no file for any slide.
     """
     if not folder.is_dir():
         raise MissingFileError(f"no folder {str(folder)!r}", hint="check --truth")
@@ -45,28 +45,28 @@ def check_truth(folder: Path, bags: list[BagInfo]) -> None:
 def read_truth(
     folder: Path, bag: BagInfo, corners: NDArray[np.int32] | None, *, side: int
 ) -> NDArray[np.float64]:
-    """What the patches of a slide are.
+    """Read the true kind of the patches of a slide.
 
     Parameters
     ----------
     folder
-        Of `<slide_id>.npy`: one value a patch, 1 for the wanted kind and 0 for others; or a grid
-        that covers the slide evenly, 0 for glass, 1 for others and 2 for the wanted kind.
+        Folder of `<slide_id>.npy`: one value per patch, 1 for the wanted kind and 0 for others; or
+        a grid that covers the slide evenly, 0 for glass, 1 for others and 2 for the wanted kind.
     bag
         The slide.
     corners, side
-        Of its patches, for a grid; the cell under the middle of a patch counts.
+        Corners and side of its patches, for a grid; the cell under the middle of a patch counts.
 
     Returns
     -------
-    1, 0, or NaN where nobody knows.
+    1 or 0 for each patch; NaN if unknown.
 
     Raises
     ------
     BagError
         If the file does not fit the bag.
     SafetyError
-        If it is a pickle.
+        If the file is a pickle.
     """
     path = truth_path(folder, bag.slide_id)
     if path is None:
@@ -94,7 +94,7 @@ def read_truth(
 def _checked(
     path: Path, values: NDArray[np.float64], known: tuple[int, ...]
 ) -> NDArray[np.float64]:
-    """Refuse values without a meaning."""
+    """Refuse values that have no meaning."""
     strange = values[~np.isin(values, known) & np.isfinite(values)]
     if strange.size:
         raise BagError(f"{str(path)!r} holds {strange[0]:g}, expected one of {known}")

@@ -35,20 +35,20 @@ H5, CSV, PNG = ".h5", ".csv", ".png"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideFiles:
-    """Where the files of slides go, and which there are.
+    """Which files are written for each slide, and where.
 
     Parameters
     ----------
     folder
-        Of the explanation.
+        Folder of the explanation.
     config
-        What is written.
+        Settings that decide which files are written.
     writers
-        Suffix and writer of other programs' formats.
+        Suffix and writer of each format of other programs.
     slides
         Slides by slide_id.
     with_slides
-        Whether slides are given at all.
+        Whether slides were given at all.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class SlideFiles:
 
     @property
     def needs_readers(self) -> bool:
-        """Whether slides are looked at."""
+        """Whether slides are read."""
         return bool(self.slides) and "pictures" not in self.config.skip
 
     def names(self, slide_id: str) -> Iterator[str]:
@@ -83,7 +83,7 @@ def slide_files(
     Parameters
     ----------
     files
-        Which, and where.
+        Which files, and where.
     results, inputs
         The cases.
     readers
@@ -91,7 +91,7 @@ def slide_files(
 
     Returns
     -------
-    Slides that could not be looked at; their maps are drawn on white.
+    Slides that could not be read; their maps are drawn on white.
     """
     cohort = sorted_scores([result for _, result in results])
     failures: list[Failure] = []
@@ -113,7 +113,7 @@ def slide_files(
 
 
 def _write(files: SlideFiles, slide: SlideScores) -> None:
-    """Write the numbers of a slide."""
+    """Write the scores of a slide."""
     stem = files.folder / PATCHES / slide.name
     write_scores(_with(stem, H5), slide)
     if "csv" in files.config.formats:
@@ -126,7 +126,7 @@ def _write(files: SlideFiles, slide: SlideScores) -> None:
 def _view(
     files: SlideFiles, slide: SlideScores, readers: SlideReaders | None
 ) -> tuple[View | None, Failure | None]:
-    """Look at a slide, if slides are given; say why it cannot be seen."""
+    """Read a slide, if slides are given; give the failure if it cannot be read."""
     if not files.with_slides:
         return None, None
     slide_id = slide.bag.slide_id
@@ -146,7 +146,7 @@ def _view(
 
 
 def _check_size(slide: SlideScores, path: Path, view: View) -> None:
-    """Refuse a slide that is not the one that the patches are of."""
+    """Refuse a slide whose size differs from the one that the bag was made from."""
     wanted = slide.bag.slide_size
     if wanted not in {None, view.size}:
         problem = f"{str(path)!r} is of {view.size} pixels, its bag was made of {wanted}"
@@ -163,5 +163,5 @@ def _draw(files: SlideFiles, slide: SlideScores, view: View | None) -> None:
 
 
 def _with(stem: Path, suffix: str) -> Path:
-    """Path with an ending; what looks like a suffix in the name stays."""
+    """Append a suffix to a path, even if the name contains a dot."""
     return stem.with_name(f"{stem.name}{suffix}")

@@ -1,4 +1,4 @@
-"""What a file or folder is: a bag, bags, a cohort, a run or predictions."""
+"""Describe a file or folder: a bag, bags, a cohort, a run or predictions."""
 
 from __future__ import annotations
 

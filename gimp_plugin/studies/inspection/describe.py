@@ -1,4 +1,4 @@
-"""One look at a path, and what it is in a few facts."""
+"""Describe a path in a few facts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ BAG_FACTS = (
     "slide_width", "slide_height", keys.N_BAD_PATCHES, "precision", "untrained",
     "encoder_licence", "encoder_input_size", keys.EXTRACTION_SHA256,
 )  # fmt: skip
-"""What is told of a bag, where it says so: nothing of the patient is in a bag of ours."""
+"""Attributes of a bag that are shown, if it has them; our bags hold nothing about a patient."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What a path is.
+    """Description of a path.
 
     Parameters
     ----------
     kind
         `bag`, `folder of bags`, `cohort`, `run`, `model bundle` or `predictions`.
     facts
-        Names and plain values, in the order in which they are told.
+        Names and plain values, in display order.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Description:
 
 
 def describe(path: Path) -> Description:
-    """Look at a path.
+    """Describe a path.
 
     Parameters
     ----------
@@ -49,12 +49,12 @@ def describe(path: Path) -> Description:
 
     Returns
     -------
-    What it is.
+    The description.
 
     Raises
     ------
     MissingFileError
-        If there is nothing.
+        If there is nothing at the path.
     BagError
         If it is none of these.
     """
@@ -74,7 +74,7 @@ def describe(path: Path) -> Description:
 
 
 def _expected() -> str:
-    """What can be described, as a hint."""
+    """Hint that lists what can be described."""
     bags = ", ".join(suffixes())
     return f"give a bag ({bags}), a folder of bags, a cohort (.h5ad), a run or predictions (.csv)"
 
@@ -95,7 +95,7 @@ def _bag(info: BagInfo) -> dict[str, Any]:
 
 
 def _folder(path: Path) -> dict[str, Any]:
-    """Facts of a folder of bags: what they share, and what differs."""
+    """Facts of a folder of bags."""
     bags, errors = scan_bags(path)
     if not (bags or errors):
         problem = f"{str(path)!r} is no run and holds no bags"
@@ -128,7 +128,7 @@ def _cohort(path: Path) -> dict[str, Any]:
 
 
 def _run(path: Path) -> Description:
-    """Facts of a run, or of a bundle, which knows how many cases there were and not which."""
+    """Facts of a run, or of a bundle, which knows the number of cases but not their names."""
     run = read_run(path)
     model: Mapping[str, Any] = run.config.model.to_dict()
     parts: Mapping[str, int] = Counter(run.parts.values()) or run.metrics.get("n_cases", {})
@@ -163,6 +163,6 @@ def _predictions(path: Path) -> dict[str, Any]:
 
 
 def _tally(values: Any) -> str:
-    """Each value and how often it comes."""
+    """Count each value, as text."""
     counts = Counter(values)
     return ", ".join(f"{value} ({counts[value]})" for value in sorted(counts))

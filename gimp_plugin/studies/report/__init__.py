@@ -1,4 +1,4 @@
-"""The report: one page of HTML that says what a run is worth, on what, and why."""
+"""The report: one page of HTML on how good a run is, on which data, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a page is made of: plain values that the template turns to HTML and escapes."""
+"""Blocks of a page: plain values that the template escapes and turns into HTML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NARROW_PX = 400
 
 
 class Name(str):
-    """A name that somebody else chose, of a case, a gene, a class or a file."""
+    """A name from outside, of a case, a gene, a class or a file."""
 
     __slots__ = ()
 
@@ -27,7 +27,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A paragraph; each text is one, or an item of a list where `listed`."""
+    """Paragraphs, one per text; or a list with one item per text if `listed`."""
 
     kind: ClassVar[str] = "text"
     texts: tuple[str, ...]
@@ -47,7 +47,7 @@ class Table:
     rows
         Cells: text, `Name`, or `Link`.
     n_texts
-        How many columns, from the left, are text; the others are numbers and stand to the right.
+        Number of text columns, from the left; the others are numbers, aligned to the right.
     """
 
     kind: ClassVar[str] = "table"
@@ -67,7 +67,7 @@ class Plot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Picture:
-    """A picture, as a data URI that we encoded ourselves; several narrow ones share a line."""
+    """A picture, as a data URI that we encoded ourselves; narrow ones share a line."""
 
     kind: ClassVar[str] = "picture"
     uri: str
@@ -78,13 +78,13 @@ class Picture:
 
     @property
     def narrow(self) -> bool:
-        """Whether three of them stand side by side on a printed page."""
+        """Whether three such pictures fit side by side on a printed page."""
         return self.width <= NARROW_PX
 
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """Blocks that stand side by side where there is room."""
+    """Blocks that are shown side by side if there is room."""
 
     kind: ClassVar[str] = "beside"
     blocks: tuple[Any, ...]
@@ -92,7 +92,7 @@ class Beside:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Blocks that are shown on request; `anchor` is where a `Link` leads to."""
+    """Blocks that are shown on request; `anchor` is the target of a `Link`."""
 
     kind: ClassVar[str] = "fold"
     summary: str
@@ -107,11 +107,11 @@ class Section:
     Parameters
     ----------
     anchor
-        Its id in the page.
+        Id of the section in the page.
     title
-        Its heading.
+        Heading.
     blocks
-        What it shows.
+        Content.
     """
 
     anchor: str
@@ -120,10 +120,10 @@ class Section:
 
 
 def lacking(what: str, command: str) -> tuple[Text]:
-    """Say in one line which command gives what a section would show."""
+    """Say in one line which command makes the missing content of a section."""
     return (Text((f"{what}: {command}",)),)
 
 
 def said(*texts: str) -> Text:
-    """Give paragraphs."""
+    """Make paragraphs."""
     return Text(tuple(texts))

@@ -1,4 +1,4 @@
-"""Warnings: what the reader of the page must know before a number is believed."""
+"""Warnings that the reader of the page must know before trusting a number."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from gimp_plugin.studies.report.explained import measured_of, rows_of
 from gimp_plugin.studies.report.gathering import Reported
 
 WIDE = 0.2
-"""Width of the interval of the accuracy above which it says little."""
+"""Width of the interval of the accuracy above which there are too few cases."""
 SHARED = 0.5
 """Share of the top genes below which the runs do not agree."""
 SCORES = ("attention", "attribution", "occlusion", GENES)
 
 
 def warnings_of(one: Reported, *, compared: bool) -> Iterator[str]:
-    """Warn of what weakens the figures, the gravest first.
+    """Warn of everything that weakens the figures, the most serious first.
 
     Parameters
     ----------
     one
-        The run and what is known of it.
+        The run and what is known about it.
     compared
-        Whether other systems stand beside it.
+        Whether it is compared with other systems.
 
     Yields
     ------
@@ -47,7 +47,7 @@ def warnings_of(one: Reported, *, compared: bool) -> Iterator[str]:
 
 
 def of_evaluation(found: Evaluation) -> Iterator[str]:
-    """Warn of figures that rest on little, or on the wrong cases."""
+    """Warn of figures that rest on few cases, or on the wrong ones."""
     accuracy = found.metrics["accuracy"]
     low, high = accuracy.low, accuracy.high
     if low is not None and high is not None and high - low > WIDE:
@@ -70,7 +70,7 @@ def _of_performance(one: Reported, *, compared: bool) -> Iterator[str]:
 
 
 def _of_run(one: Reported) -> Iterator[str]:
-    """Warn of how the run was made."""
+    """Warn of problems in how the run was made."""
     record, stages = one.record, one.record.metrics.get("stages", {})
     if one.exclusions:
         yield f"{len(one.exclusions)} cases or slides were left out of the training's cohort"
@@ -87,7 +87,7 @@ def _of_run(one: Reported) -> Iterator[str]:
 
 
 def _guessed_scale(one: Reported) -> str:
-    """Scale that nobody declared; empty where it was. Older runs do not say, the audit may."""
+    """Scale of the expression if it was guessed, else empty; for older runs, ask the audit."""
     noted = one.provenance.get("scale_guessed")
     if noted is not None:
         return one.record.scale if noted else ""
@@ -98,7 +98,7 @@ def _guessed_scale(one: Reported) -> str:
 
 
 def _of_explanation(folder: Path) -> Iterator[str]:
-    """Warn of maps that are not true, and of what could not be explained."""
+    """Warn of maps that are not faithful, and of failures of the explanation."""
     record = read_record(folder)
     if record is not None and not record["complete"]:
         yield "the explanation is not complete: give gimp explain the same command again"

@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 380, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 40
 LEGEND_PX = 17
 N_STYLES = 6
-"""Colours and dashes that the style sheet has; markers repeat less often."""
+"""Number of line styles in the style sheet; the number of markers differs, so pairs vary."""
 MARKERS = (
     "M{x} {y}m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0",
     "M{x} {y}m-3 -3h6v6h-6z",
@@ -28,9 +28,9 @@ DOTS = (
     "M{x} {y}m0-4 4 4-4 4-4-4z",
     "M{x} {y}m-3-3 6 6m0-6-6 6",
 )
-"""The same in fewer letters, for many points: round caps of a line without length are a disc, and a
-line as long as it is wide is a square. Square caps of one without length would not be printed: PDF
-draws none."""
+"""The same markers in fewer letters, for many points. A line of length 0 with round caps is a disc,
+and a line as long as it is wide is a square. A line of length 0 with square caps would not be
+printed, because PDF does not draw it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +40,11 @@ class Series:
     Parameters
     ----------
     label
-        What it shows.
+        Label in the legend.
     points
-        x and y; a gap where y is not finite.
+        x and y; the line has a gap where y is not finite.
     band
-        x, low and high of an area around it.
+        x, low and high of an area around the line.
     bars
         x, low and high of intervals.
     marked
@@ -68,17 +68,17 @@ class Chart:
     Parameters
     ----------
     title, alt
-        Caption, and the same in words for who does not see it.
+        Caption, and alternative text for readers who cannot see the chart.
     x_label, y_label
-        Of the axes.
+        Labels of the axes.
     x_ticks, y_ticks
         Values with a label; the first and the last are the ends of the axes.
     series
         The lines.
     guides
-        Thin lines to compare with.
+        Thin lines for reference.
     scattered
-        Whether there are points alone, whose places in numbers mean nothing.
+        Whether the chart has only points, whose coordinates have no meaning by themselves.
     """
 
     title: str
@@ -98,7 +98,7 @@ class Chart:
 
     @property
     def height(self) -> int:
-        """Height in pixels, the legend included."""
+        """Height in pixels, including the legend."""
         return HEIGHT + LEGEND_PX * len(self.series) + 4
 
     @property
@@ -107,18 +107,18 @@ class Chart:
         return LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM
 
     def x(self, value: float) -> float:
-        """Place of a value on the horizontal axis."""
+        """Position of a value on the horizontal axis."""
         low, high = self.x_ticks[0], self.x_ticks[-1]
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (value - low) / (high - low), 1)
 
     def y(self, value: float) -> float:
-        """Place of a value on the vertical axis."""
+        """Position of a value on the vertical axis."""
         low, high = self.y_ticks[0], self.y_ticks[-1]
         share = (value - low) / (high - low)
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share, 1)
 
     def line(self, points: Points) -> str:
-        """Path of a line; it begins anew after a point that is not finite."""
+        """Path of a line; it restarts after a point that is not finite."""
         steps, letter = [], "M"
         for x, y in points:
             if np.isfinite(y):
@@ -142,7 +142,7 @@ class Chart:
         return "".join(shape.format(x=self.x(x), y=self.y(y)) for x, y in points if np.isfinite(y))
 
     def sample(self, number: int) -> tuple[int, str]:
-        """Height and marker of a line in the legend."""
+        """Vertical position and marker of a line in the legend."""
         y = HEIGHT + LEGEND_PX * number + 9
         return y, self._shape(number).format(x=LEFT + 14, y=y)
 
@@ -153,18 +153,18 @@ class Chart:
 
 
 def ticks(values: Sequence[float], *, whole: bool = False) -> list[float]:
-    """Round numbers around values, for an axis.
+    """Choose round numbers that enclose some values, for an axis.
 
     Parameters
     ----------
     values
-        Those that are not finite do not count.
+        The values; those that are not finite do not count.
     whole
-        Whole numbers only.
+        Use whole numbers only.
 
     Returns
     -------
-    At least two, ascending.
+    At least two numbers, ascending.
     """
     from matplotlib.ticker import MaxNLocator
 

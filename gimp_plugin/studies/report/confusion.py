@@ -1,4 +1,4 @@
-"""Section on the confusion matrix, and the cases behind each cell."""
+"""Section on the confusion matrix, with the cases behind each cell."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NO_ANSWER = "no answer"
 
 
 def confusion_of(one: Reported, *, prefix: str) -> tuple[Block, ...]:
-    """Confusion matrix, and the cases behind each cell.
+    """Show the confusion matrix, and the cases behind each cell.
 
     Parameters
     ----------
     one
         The run.
     prefix
-        Of the anchors.
+        Prefix of the anchors.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def _called(patients: Patients, column: int) -> str:
 def _cell(
     patients: Patients, members: NDArray[np.int64], true: int, column: int, anchor: str
 ) -> Fold:
-    """Cases of one cell, the surest first."""
+    """Cases of one cell, in order of falling confidence."""
     sure = patients.probabilities[members].max(axis=1)
     ordered = members[np.argsort(-sure, kind="stable")].tolist()
     names = [short(name) for name in patients.classes]

@@ -1,4 +1,4 @@
-"""Section on the embedding: cases as points, coloured and marked by what is known of them."""
+"""Section on the embedding: cases as points, coloured and marked by their properties."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTE = "What the head reads, a point a case. Distances between far points mean n
 
 
 def embedding_of(one: Reported) -> tuple[Text | Beside, ...]:
-    """Pictures of the embedding.
+    """Show the pictures of the embedding.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def embedding_of(one: Reported) -> tuple[Text | Beside, ...]:
 
 
 def _charts(kind: str, rows: Sequence[Row], path: Path) -> Iterator[Chart]:
-    """Panels of one kind of picture, one for each column that colours the cases."""
+    """Panels of one kind of picture, one per column that colours the cases."""
     title, columns = TITLES[kind], (f"{kind}_1", f"{kind}_2")
     placed = [
         ((x, y), row)
@@ -91,7 +91,7 @@ def _chart(caption: str, title: str, points: Sequence[tuple[tuple[float, float],
 
 
 def _ends(values: Sequence[float]) -> list[float]:
-    """Ends of an axis with room for markers."""
+    """Ends of an axis, with room for markers."""
     low, high = min(values), max(values)
     room = 0.03 * (high - low) or 1.0
     return [low - room, high + room]

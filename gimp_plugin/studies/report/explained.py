@@ -1,4 +1,4 @@
-"""Sections from an explanation: genes, and which half decided."""
+"""Sections from an explanation: genes, and the half that decided."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OF_GENES = (
     *("insertion_genes", "deletion_genes", "stability_genes", "stability_top_genes"),
     "genes_completeness_error_abs",
 )
-"""What was measured of genes; the rest is about patches."""
+"""Measures of genes; the others are about patches."""
 ENDS = ("mean", "low", "high")
 SUMMARY_SHAPE: dict[Any, Any] = {...: {...: (*NUMBER, type(None))}}
 STARTS = {
@@ -58,12 +58,12 @@ Row = dict[str, str]
 
 
 def rows_of(folder: Path, name: str, *needed: str) -> list[Row]:
-    """Rows of a table of an explanation; none where it was not written."""
+    """Rows of a table of an explanation; empty if it was not written."""
     return read_rows(folder / name, *needed) if (folder / name).is_file() else []
 
 
 def number_in(row: Mapping[str, str], column: str, path: Path) -> float:
-    """Cell of a table as a number.
+    """Read a cell of a table as a number.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def number_in(row: Mapping[str, str], column: str, path: Path) -> float:
     Raises
     ------
     CheckpointError
-        If it is none.
+        If the cell is not a number.
     """
     text = row.get(column, "")
     try:
@@ -90,32 +90,32 @@ def number_in(row: Mapping[str, str], column: str, path: Path) -> float:
 
 
 def measured_of(folder: Path) -> dict[str, dict[str, float]]:
-    """Content of `faithfulness.json`; nothing where nothing was measured."""
+    """Content of `faithfulness.json`; empty if nothing was measured."""
     path = folder / tables.SUMMARY
     return read_object(path, SUMMARY_SHAPE) if path.is_file() else {}
 
 
 def measured(measure: str, value: float, *, digits: int = 3) -> str:
-    """Value of a measure; with its sign, unless it is an AUC or a size."""
+    """Format the value of a measure, with a sign unless it is an AUC or an absolute value."""
     unsigned = measure.startswith("auc") or measure.endswith("_abs")
     return f"{value:.{digits}f}" if unsigned else f"{value:+.{digits}f}"
 
 
 def measures_of(folder: Path, caption: str, wanted: Callable[[str], bool]) -> Table | None:
-    """Means of what was measured, with their intervals.
+    """Make a table of the means of measures, with intervals.
 
     Parameters
     ----------
     folder
         The explanation.
     caption
-        Of the table.
+        Caption of the table.
     wanted
-        Which of the measures, by name.
+        Whether to include a measure, by its name.
 
     Returns
     -------
-    The table; None where nothing of it was measured.
+    The table; None if none of these was measured.
     """
     rows = [
         [
@@ -131,7 +131,7 @@ def measures_of(folder: Path, caption: str, wanted: Callable[[str], bool]) -> Ta
 
 
 def genes_of(one: Reported) -> tuple[Block, ...]:
-    """Genes, groups and sets of genes that matter most."""
+    """Most important genes, groups and gene sets."""
     folder = one.explanation
     if folder is None:
         return lacking(NO_EXPLANATION, EXPLAIN)
@@ -140,7 +140,7 @@ def genes_of(one: Reported) -> tuple[Block, ...]:
     if not rows:
         return lacking("no genes were explained", "a run with genes, without --skip genes")
     columns = [name for name in ("gene_id", "name", "group") if any(row.get(name) for row in rows)]
-    with_runs = "n_runs_top" in rows[0]  # in how many runs the gene is one of the top ones
+    with_runs = "n_runs_top" in rows[0]  # number of runs in which it is a top gene
     counted = f"The {min(N_TOP, len(rows))} of {len(rows):,} genes"
     top = Table(
         caption=f"{counted} with the largest mean attributions",
@@ -166,7 +166,7 @@ def genes_of(one: Reported) -> tuple[Block, ...]:
 
 
 def halves_of(one: Reported) -> tuple[Block, ...]:
-    """Which half decided, by the Shapley values of the two."""
+    """Which half decided, by the Shapley values of both."""
     folder = one.explanation
     if folder is None:
         return lacking(NO_EXPLANATION, EXPLAIN)
@@ -203,14 +203,14 @@ def halves_of(one: Reported) -> tuple[Block, ...]:
 
 
 def _truth_of_genes(folder: Path) -> list[Table]:
-    """Whether the attributions of genes are true to the model, and the same in other runs."""
+    """Whether gene attributions are faithful to the model, and agree with other runs."""
     caption = "Whether the genes are true: means with 95 % intervals"
     found = measures_of(folder, caption, lambda name: name in OF_GENES)
     return [] if found is None else [found]
 
 
 def _others(folder: Path) -> list[Table]:
-    """Whether other runs rank the genes alike, over all cases together."""
+    """Whether other runs rank the genes similarly, over all cases together."""
     path = folder / gene_tables.OTHERS
     columns = ("run", "n_genes", "n_top", "spearman", "overlap_top", "overlap_by_chance")
     rows = rows_of(folder, gene_tables.OTHERS, *columns)
@@ -227,7 +227,7 @@ def _others(folder: Path) -> list[Table]:
 
 
 def _groups(folder: Path) -> list[Table]:
-    """Groups of genes with the largest sums."""
+    """Groups of genes with the largest sums of attributions."""
     path = folder / gene_tables.GROUPS
     rows = rows_of(folder, gene_tables.GROUPS, "group", "class", "n_genes", "mean", "mean_abs")
     rows.sort(key=lambda row: -number_in(row, "mean_abs", path))
@@ -245,7 +245,7 @@ def _groups(folder: Path) -> list[Table]:
 
 
 def _sets(folder: Path) -> list[Table]:
-    """Sets of genes with the least q."""
+    """Gene sets with the smallest q."""
     path = folder / gene_tables.SETS
     rows = rows_of(folder, gene_tables.SETS, "name", "n_genes", "auc", "p", "q")
     rows.sort(key=lambda row: number_in(row, "q", path))

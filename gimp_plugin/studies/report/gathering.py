@@ -1,4 +1,4 @@
-"""What a report is made of: runs, and to each of them its predictions and its explanation."""
+"""Inputs of a report: runs, each with its predictions and its explanation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gimp_plugin.studies.explanation.folder import explained_model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a report shall be made of.
+    """Inputs and settings of a report.
 
     Parameters
     ----------
@@ -32,15 +32,15 @@ class Asked:
     predictions
         Tables of these runs; several of one run are its seeds or folds, as for `evaluate`.
     others
-        Tables of other systems on the same patients by name: baselines, controls.
+        Tables of other systems on the same patients, by name: baselines, controls.
     explanations
         Folders that `explain` wrote for these runs.
     cohort
-        What `audit` takes; without `adata` there is no audit.
+        Arguments of `audit`; without `adata` there is no audit.
     n_pictures
-        Cases whose maps are shown.
+        Number of cases whose maps are shown.
     seed
-        Of the intervals.
+        Seed of the intervals.
     """
 
     runs: tuple[Path, ...]
@@ -61,22 +61,22 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reported:
-    """One run and what is known of it.
+    """One run and what is known about it.
 
     Parameters
     ----------
     label
-        How the report calls it.
+        Name of the run in the report.
     record
-        What the run says of itself.
+        Metadata of the run.
     config, provenance
         Content of these two files.
     exclusions
-        Rows of the table.
+        Rows of the table of exclusions.
     tables
-        Its predictions, every part of the splits.
+        Its predictions, for every part of the splits.
     evaluation, patients
-        What they are worth on test or new cases; None without predictions.
+        Evaluation of the predictions on test or new cases, and these; None without predictions.
     explanation
         Folder with its explanation, if any.
     audited
@@ -96,16 +96,16 @@ class Reported:
 
 
 def reported(asked: Asked) -> list[Reported]:
-    """Read everything, and bring what belongs together together.
+    """Read everything, and assign predictions and explanations to their runs.
 
     Parameters
     ----------
     asked
-        What is given.
+        Inputs of the report.
 
     Returns
     -------
-    One for each run, in the order given.
+    One item per run, in the given order.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def _one(
     others: Mapping[str, Sequence[Path]],
     explanation: Path | None,
 ) -> Reported:
-    """One run."""
+    """Read one run and evaluate its predictions."""
     path, evaluation, patients = record.path, None, None
     if tables:
         evaluation = evaluate(tables, model=path, others=others, seed=asked.seed)
@@ -168,7 +168,7 @@ def _one(
 
 
 def _tables_of(models: Sequence[str], paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Tables by the run that they say they come from; a single run may have tables that do not."""
+    """Tables by the run that they name; a single run may have tables that name none."""
     found: dict[str, list[Path]] = {model: [] for model in models}
     for path in paths:
         if not path.is_file():
@@ -188,7 +188,7 @@ def _tables_of(models: Sequence[str], paths: Sequence[Path]) -> dict[str, list[P
 
 
 def _explanations_of(models: Sequence[str], folders: Sequence[Path]) -> dict[str, Path]:
-    """Explanations by the run that they are of."""
+    """Explanations by the run that they explain."""
     found: dict[str, Path] = {}
     for folder in folders:
         model = explained_model(folder)

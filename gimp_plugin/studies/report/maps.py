@@ -1,4 +1,4 @@
-"""Section on slides: maps, and beside them the numbers that say whether they are true."""
+"""Section on slides: maps, with measures of whether they are faithful."""
 
 from __future__ import annotations
 
@@ -46,14 +46,15 @@ NOT_MEASURED = (
 
 
 def slides_of(one: Reported, *, n_pictures: int) -> tuple[Block, ...]:
-    """Maps of slides, and beside them whether they are true to the model.
+    """Show maps of slides, with measures of whether they are faithful to the model.
 
     Parameters
     ----------
     one
         The run.
     n_pictures
-        Cases whose maps are shown: wrong ones first, then those with the strongest evidence.
+        Maximum number of cases whose maps are shown: wrong predictions first, then the strongest
+        evidence.
 
     Returns
     -------
@@ -82,7 +83,7 @@ def slides_of(one: Reported, *, n_pictures: int) -> tuple[Block, ...]:
 
 
 def _summary(folder: Path) -> list[Block]:
-    """Means of what was measured."""
+    """Means of the measures of patches."""
     caption = "Whether the maps are true: means with 95 % intervals"
     found = measures_of(
         folder, caption, lambda name: name.startswith(KINDS) and name not in OF_GENES
@@ -91,7 +92,7 @@ def _summary(folder: Path) -> list[Block]:
 
 
 def _slides_of_cases(folder: Path) -> dict[str, list[str]]:
-    """Slides of each case, by what the files of patches say."""
+    """Slides of each case, from the files of patches."""
     found: dict[str, list[str]] = {}
     for path in sorted((folder / PATCHES).glob("*.h5")):
         try:
@@ -104,13 +105,13 @@ def _slides_of_cases(folder: Path) -> dict[str, list[str]]:
 
 
 def _rank(row: Row, folder: Path) -> tuple[bool, float, str]:
-    """Order in which cases are shown."""
+    """Sort key of a case: wrong predictions first, then the strongest evidence."""
     odds = number_in(row, "log_odds", folder / tables.CASES)
     return _outcome(row) != WRONG, -abs(odds), row["case_id"]
 
 
 def _outcome(row: Row) -> str:
-    """Whether a case was predicted right, wrong, or is not known."""
+    """Whether the prediction of a case is right, wrong, or not known to be either."""
     if not row["label"]:
         return "its class is not known"
     return RIGHT if row["label"] == row["predicted"] else WRONG
@@ -122,12 +123,12 @@ def _has_pictures(folder: Path, slides: Iterable[str]) -> bool:
 
 
 def _map(folder: Path, slide_id: str, kind: str) -> Path:
-    """Picture of a slide."""
+    """Path of the picture of a slide."""
     return folder / PICTURES / f"{file_name(slide_id)}_{kind}.png"
 
 
 def _case(folder: Path, row: Row, slides: Sequence[str], metrics: Mapping[str, str]) -> Fold:
-    """Maps of one case, the numbers beside them."""
+    """Maps of one case, with their measures."""
     blocks: list[Block] = []
     for slide_id in slides:
         maps = [
@@ -157,7 +158,7 @@ def _case(folder: Path, row: Row, slides: Sequence[str], metrics: Mapping[str, s
 
 
 def _caption(kind: str, metrics: Mapping[str, str], folder: Path) -> str:
-    """Name of a map, and what was measured of this case."""
+    """Name of a map, and the measures of this case."""
     path = folder / tables.FAITHFULNESS
     told = [
         f"{measure} {measured(measure, number_in(metrics, f'{measure}_{kind}', path), digits=2)}"

@@ -1,4 +1,4 @@
-"""Names and texts from files, made harmless: visible, not too long, no formula of a spreadsheet."""
+"""Make names and texts from files harmless: visible, not too long, no spreadsheet formula."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from markupsafe import Markup, escape
 from gimp_plugin.storage.tables import defused
 
 MAX_NAME, MAX_TEXT = 64, 2000
-"""Letters; a SHA-256 fits a name."""
+"""Maximum lengths; a SHA-256 fits into a name."""
 
 
 def visible(text: str) -> str:
-    r"""Give a text whose control characters, those that turn the direction included, are seen.
+    r"""Make control characters visible, including those that change the writing direction.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def visible(text: str) -> str:
 
     Returns
     -------
-    One line.
+    The text, on one line.
 
     Examples
     --------
@@ -37,18 +37,18 @@ def visible(text: str) -> str:
 
 
 def short(name: str, limit: int = MAX_NAME) -> str:
-    """Give a name that fits a cell; a longer one ends with a hash, so that it stays its own.
+    """Shorten a name to fit a cell; a shortened name ends in a hash, so that it stays unique.
 
     Parameters
     ----------
     name
         The name.
     limit
-        Letters.
+        Maximum number of letters.
 
     Returns
     -------
-    At most that many letters.
+    The name, with at most that many letters.
 
     Examples
     --------
@@ -63,18 +63,18 @@ def short(name: str, limit: int = MAX_NAME) -> str:
 
 
 def as_name(name: str) -> Markup:
-    """Give a name as HTML that is written in its own direction and is no formula."""
+    """Give a name as HTML that keeps its own writing direction and is no formula."""
     return Markup("<bdi>{}</bdi>").format(short(defused(name)))
 
 
 def as_text(text: str) -> Markup:
-    """Give a text as HTML, neither it nor a word of it at any length."""
+    """Give a text as HTML, with limited length of the text and of each word."""
     shown = " ".join(map(short, text.split()))
     return escape(shown if len(shown) <= MAX_TEXT else f"{shown[:MAX_TEXT]}…")
 
 
 def without_folders(text: str, paths: Iterable[Path]) -> str:
-    """Give a text that names files without their folders, which may bear the name of a patient.
+    """Remove the folders from paths in a text, because folders may name a patient.
 
     Parameters
     ----------

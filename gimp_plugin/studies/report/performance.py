@@ -1,4 +1,4 @@
-"""Sections on what predictions are worth: metrics, curves, calibration, confusion."""
+"""Sections on how good predictions are: metrics, curves, calibration."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ Block = Text | Table | Plot | Beside | Fold
 
 
 def to(low: float | None, high: float | None) -> str:
-    """Give both ends of an interval, which may be below 0."""
+    """Format both ends of an interval, which may be below 0."""
     return "" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def metrics_of(one: Reported) -> tuple[Block, ...]:
-    """Headline: metrics on test or new cases, with their intervals."""
+    """Headline metrics on test or new cases, with intervals."""
     found = one.evaluation
     return lacking(NO_PREDICTIONS, PREDICT) if found is None else tuple(evaluated(found))
 
 
 def evaluated(found: Evaluation) -> Iterator[Block]:
-    """Tables of an evaluation.
+    """Show the tables of an evaluation.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def evaluated(found: Evaluation) -> Iterator[Block]:
 
 
 def curves_of(one: Reported, *, seed: int) -> tuple[Block, ...]:
-    """ROC and precision-recall curves, a pair for each class that is ranked."""
+    """ROC and precision-recall curves, a pair for each ranked class."""
     patients = one.patients
     if patients is None:
         return lacking(NO_PREDICTIONS, PREDICT)
@@ -107,7 +107,7 @@ def curves_of(one: Reported, *, seed: int) -> tuple[Block, ...]:
 
 
 def calibration_of(one: Reported) -> tuple[Block, ...]:
-    """Reliability: how often the most likely class is right, by how sure the model is."""
+    """Reliability: accuracy of the most likely class, by confidence."""
     found = one.evaluation
     if found is None:
         return lacking(NO_PREDICTIONS, PREDICT)
@@ -150,7 +150,7 @@ def calibration_of(one: Reported) -> tuple[Block, ...]:
 
 
 def _title(found: Evaluation) -> str:
-    """What was evaluated, and how many."""
+    """Describe what was evaluated, with the number of cases."""
     tables = ", ".join(Path(name).name for name in found.predictions)
     line = f"{tables}: {found.n_cases} {found.part} cases"
     if found.n_abstained:
@@ -165,7 +165,7 @@ def _title(found: Evaluation) -> str:
 
 
 def _compared(found: Evaluation) -> Iterator[Table]:
-    """Other systems beside this one, and the tests against each."""
+    """Scores of this and the other systems, and tests against each."""
     own, *others = found.systems
     systems = [(Path(own.name).name, own), *((one.name, one) for one in others)]
     yield Table(
@@ -232,12 +232,12 @@ def _series(found: Curve, name: str, points: Sequence[tuple[float, float]]) -> S
 
 
 def _as_line(found: Curve) -> list[tuple[float, float]]:
-    """Points of a curve that is straight between them."""
+    """Points of a curve that are joined by straight lines."""
     return list(zip(found.x.tolist(), found.y.tolist(), strict=True))
 
 
 def _as_steps(found: Curve) -> list[tuple[float, float]]:
-    """Corners of a flight of steps, each as high as its right end."""
+    """Corners of a step function; each step has the height of its right end."""
     left = [0.0, *found.x.tolist()[:-1]]
     pairs = zip(left, found.x.tolist(), found.y.tolist(), strict=True)
     return [corner for start, end, y in pairs for corner in ((start, y), (end, y))]

@@ -1,4 +1,4 @@
-"""Pictures inside the page: decoded, made smaller and encoded anew, so that pixels alone go in."""
+"""Pictures in the page: decoded, resized and encoded again, so that only pixels are taken over."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ MOST_BYTES, MOST_PIXELS = 64 << 20, 40_000_000
 
 
 def embedded(path: Path, *, side: int, alt: str, caption: str) -> Picture | None:
-    """Take a PNG into the page.
+    """Embed a PNG in the page.
 
     Parameters
     ----------
     path
         The picture; it may be missing.
     side
-        Pixels of its longer side, at most.
+        Maximum length of its longer side, in pixels.
     alt, caption
-        What it shows, for who does not see it and for all.
+        Alternative text for readers who cannot see the picture, and caption.
 
     Returns
     -------
-    The picture as JPEG in a data URI, the same bytes for the same pixels; None where there is no
-    such picture, or it cannot be read.
+    The picture as JPEG in a data URI; the same pixels give the same bytes. None if there is no such
+    picture, or it is too large or cannot be read.
     """
     from PIL import Image
 
@@ -39,7 +39,7 @@ def embedded(path: Path, *, side: int, alt: str, caption: str) -> Picture | None
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a size that is looked at here
+            warnings.simplefilter("ignore")  # the size is checked below
             with Image.open(path, formats=["PNG"]) as image:
                 if image.width * image.height > MOST_PIXELS:
                     return None

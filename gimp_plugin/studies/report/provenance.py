@@ -1,4 +1,4 @@
-"""Sections on where a run comes from: cohort, audit, splits, training, card, provenance."""
+"""Sections on the origin of a run: cohort, audit, splits, training, card, provenance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Block = Text | Table | Plot | Beside | Fold
 WORDS = {OK: "ok", FINDING: "FINDING"}
 STAGES = ("genes", "pretrain", "finetune")
 PATHS = ("adata", "features", "labels", "slide_table", "splits")
-"""Entries of a run's source that are files or folders."""
+"""Fields of a run's source that are files or folders."""
 
 
 def cohort_of(one: Reported) -> tuple[Block, ...]:
@@ -65,7 +65,7 @@ def cohort_of(one: Reported) -> tuple[Block, ...]:
 
 
 def audit_of(one: Reported) -> tuple[Block, ...]:
-    """What `gimp check` says of the cohort."""
+    """Results of `gimp check` on the cohort."""
     found = one.audited
     if found is None:
         return lacking("no cohort was given", AUDIT)
@@ -91,7 +91,7 @@ def audit_of(one: Reported) -> tuple[Block, ...]:
 
 
 def splits_of(one: Reported) -> tuple[Block, ...]:
-    """Who trained, validated and tested, and who is known from the runs before."""
+    """Cases for training, validation and testing, and those known from ancestors."""
     record, source = one.record, one.record.source
     if not record.parts:
         return lacking("this run names no splits", "a bundle forgets them; give the run itself")
@@ -136,7 +136,7 @@ def training_of(one: Reported) -> tuple[Block, ...]:
 
 
 def card_of(one: Reported) -> tuple[Block, ...]:
-    """Model card: what the run is."""
+    """Model card of the run."""
     record, config = one.record, one.record.config
     model = config.model
     facts = {
@@ -163,7 +163,7 @@ def card_of(one: Reported) -> tuple[Block, ...]:
 
 
 def provenance_of(one: Reported) -> tuple[Block, ...]:
-    """Inputs, versions and hashes; of a path, the last part alone."""
+    """Inputs, versions and hashes; only the last part of each path."""
     noted = one.provenance
     source = {
         key: Path(value).name if key in PATHS and value else value
@@ -197,7 +197,7 @@ def provenance_of(one: Reported) -> tuple[Block, ...]:
 
 
 def _exclusions(one: Reported) -> Iterator[Block]:
-    """What was left out, counted and by name."""
+    """Exclusions, as counts and by name."""
     rows = one.exclusions
     if not rows:
         yield said("Nothing was left out.")
@@ -253,7 +253,7 @@ def _charts(name: str, stage: Mapping[str, Any]) -> Iterator[Chart]:
 
 
 def _facts(caption: str, facts: Mapping[str, Any]) -> Table | Text:
-    """Names and values, those that are absolute paths by their name alone."""
+    """Table of names and values; only the last part of absolute paths."""
     if not facts:
         return said(f"{caption}: not known.")
     rows = [[str(name), Name(_told(value))] for name, value in facts.items()]
@@ -261,13 +261,13 @@ def _facts(caption: str, facts: Mapping[str, Any]) -> Table | Text:
 
 
 def _told(value: Any) -> str:
-    """Text of a value."""
+    """Text of a value; only the last part of an absolute path."""
     text = str(value)
     return Path(text).name if text.startswith(("/", "~", "\\")) or text[1:3] == ":\\" else text
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of nested tables under dotted names."""
+    """Flatten settings of nested tables to dotted names."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):

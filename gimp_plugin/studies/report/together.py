@@ -1,4 +1,4 @@
-"""Section on several runs: side by side, and together where they are seeds or folds."""
+"""Section on several runs: side by side, and combined if they are seeds or folds."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from gimp_plugin.studies.report.performance import evaluated
 
 COLUMNS = ("accuracy", "balanced_accuracy", "auc", "calibration_error")
 OF_COHORT = ("bags", "expression", "labels")
-"""Hashes of inputs that seeds and folds of one system share."""
+"""Names of the input hashes that seeds and folds of one system share."""
 
 
 def side_by_side(found: Sequence[Reported], asked: Asked) -> tuple[tuple[Section, ...], list[str]]:
-    """Set runs side by side, and take them together where they are of one system.
+    """Show runs side by side, and combine them if they are of one system.
 
-    Runs of other settings, labels or cases are no seeds, even where they predict the same patients:
-    a control would spoil the mean.
+    Runs with different settings, labels or cases do not count as seeds, even if they predict the
+    same patients: a control would spoil the mean.
 
     Parameters
     ----------
     found
         The runs, at least two.
     asked
-        What the report is made of.
+        Inputs of the report.
 
     Returns
     -------
-    The section, and warnings on what was taken together.
+    The section, and warnings on the combined runs.
 
     Raises
     ------
     ConfigError
-        If others shall be compared with runs of several systems.
+        If other systems are to be compared with runs of several systems.
     EvaluationError
-        If others cannot be compared with the runs.
+        If other systems cannot be compared with the runs.
     """
     table = Table(
         caption="Runs side by side, each on its own test or new cases",
@@ -59,7 +59,7 @@ def side_by_side(found: Sequence[Reported], asked: Asked) -> tuple[tuple[Section
 
 
 def _whole(found: Sequence[Reported], asked: Asked) -> Evaluation | str:
-    """Evaluation of all runs as seeds or folds of one system, or why there is none."""
+    """Evaluate all runs as seeds or folds of one system, or say why that is not possible."""
     if not all(one.tables for one in found):
         return "not every run has predictions"
     if any(_system_of(one) != _system_of(found[0]) for one in found):
@@ -78,13 +78,13 @@ def _whole(found: Sequence[Reported], asked: Asked) -> Evaluation | str:
 
 
 def _system_of(one: Reported) -> list[Any]:
-    """What seeds and folds of one system share."""
+    """Properties that seeds and folds of one system share."""
     inputs = one.config.get("inputs", {})
     return [system_of(one.record), *(inputs.get(key) for key in OF_COHORT)]
 
 
 def _row(label: str, found: Evaluation | None) -> list[str]:
-    """Run in the table of runs."""
+    """Row of a run in the table of runs."""
     if found is None:
         return [Name(label), *["no predictions"] * 5]
     cases = f"{found.n_cases} {found.part}"

@@ -1,4 +1,4 @@
-"""From runs to one page of HTML."""
+"""Write a report of runs as one page of HTML."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from gimp_plugin.studies.report.together import side_by_side
 logger = logging.getLogger(__name__)
 
 GENERATOR = '<meta name="generator" content="gimp-plugin report">'
-"""By which a page of ours is known."""
+"""Tag that identifies our own pages."""
 HEAD_BYTES = 1000
 MAX_WARNING = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was written.
+    """Result of writing a report.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class Report:
     outcome
         `done`, or `nothing to do`.
     warnings
-        What stands on top of it.
+        Warnings at the top of the page.
     """
 
     path: Path
@@ -56,11 +56,11 @@ class Page:
     Parameters
     ----------
     title
-        Its title.
+        Title of the page.
     warnings
-        What stands on top.
+        Warnings at the top of the page.
     compared
-        Sections on all runs together; none for one run.
+        Sections on all runs together; empty for one run.
     runs
         Label and sections of each run.
     """
@@ -77,22 +77,22 @@ def report(asked: Asked, *, output: Path, overwrite: bool) -> Report:
     Parameters
     ----------
     asked
-        What it is made of.
+        Inputs of the report.
     output
         The page.
     overwrite
-        Replace a page that was made of something else.
+        Replace a page that was made from other inputs.
 
     Returns
     -------
-    What was done.
+    The result.
 
     Raises
     ------
     GimpError
         If an input cannot be used.
     StaleOutputError
-        If another file stands at `output`, or a page that says something else.
+        If `output` is another file, or a page with different content.
     """
     _check_ours(output)
     page = _page(asked)
@@ -112,13 +112,13 @@ def rendered(page: Page, asked: Asked) -> str:
     Parameters
     ----------
     page
-        Its content.
+        Content of the page.
     asked
-        What it was made of: no path of these stands in the page, but their last part.
+        Inputs of the report; only the last part of their paths appears in the page.
 
     Returns
     -------
-    The text, the same bytes for the same content.
+    The HTML; always the same for the same content.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -142,7 +142,7 @@ def rendered(page: Page, asked: Asked) -> str:
 
 
 def _check_ours(path: Path) -> None:
-    """Refuse to write over a file that is no page of ours."""
+    """Refuse to overwrite a file that is not one of our pages."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -152,7 +152,7 @@ def _check_ours(path: Path) -> None:
 
 
 def _page(asked: Asked) -> Page:
-    """Bring all content together."""
+    """Collect the content of the page."""
     found = reported(asked)
     compared: tuple[Section, ...] = ()
     warnings: list[str] = []
@@ -177,13 +177,13 @@ def _page(asked: Asked) -> Page:
 
 
 def _told(warning: str, asked: Asked) -> str:
-    """Warning without folders, and not at any length: its section says all."""
+    """Shorten a warning and remove folders; the section has the full text."""
     words = map(short, without_folders(warning, asked.paths).split())
     return shorten(" ".join(words), MAX_WARNING, placeholder=" ...")
 
 
 def _sections(one: Reported, asked: Asked, prefix: str) -> Iterator[Section]:
-    """Sections of one run, in the order in which they are asked for."""
+    """Sections of one run, the most requested first."""
     parts: dict[str, tuple[str, tuple[Any, ...]]] = {
         "metrics": ("Headline metrics", performance.metrics_of(one)),
         "cohort": ("Cohort and exclusions", provenance.cohort_of(one)),

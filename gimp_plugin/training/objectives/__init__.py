@@ -1,1 +1,1 @@
-"""Pre-training by other papers' objectives, on the encoders of this one."""
+"""Pre-training objectives of other papers, applied to GiMP's encoders."""

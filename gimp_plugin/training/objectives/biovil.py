@@ -1,16 +1,16 @@
-"""BioViL: global contrast, and masked genes where it has masked words (arXiv 2204.09817).
+"""BioViL: global contrast, and masked genes in place of masked words (arXiv 2204.09817).
 
-Carried over: CLS_img stands for the image's embedding and CLS_ge for the report's; both go through
-a projection and are compared by InfoNCE in both directions. Masked language modelling becomes
-masked gene modelling: 15 % of a case's genes are set to 0, the mean of the training cases, and a
-linear decoder gives their values from CLS_ge. As in the original the text half learns along, and
-its masked pass is another than the one that is compared.
+Carried over: CLS_img replaces the embedding of the image and CLS_ge that of the report; both are
+projected and compared by InfoNCE in both directions. Masked language modelling becomes masked gene
+modelling: 15 % of the genes of a case are set to 0, the mean of the training cases, and a linear
+decoder predicts their values from CLS_ge. As in the original, the text half (here the genes) is
+trained too, and its masked pass is separate from the pass that is compared.
 
-Left out, since genes have nothing like it: pre-training of the text half alone on other corpora
-and its vocabulary, the matching of a report's sections, and sentences in another order. Local
-alignment belongs to the variant BioViL-L; BioViL has none. The code that trained BioViL is not
-published: temperature and weight are our reading of the paper, and nothing that is published as
-code confirms them (github.com/microsoft/hi-ml predicts only).
+Left out, because genes have no counterpart: pre-training of the text half alone on other corpora
+and its vocabulary, matching of report sections, and shuffling of sentences. Local alignment belongs
+to the variant BioViL-L; BioViL has none. The training code of BioViL is not published: temperature
+and weight are our reading of the paper and cannot be checked against code
+(github.com/microsoft/hi-ml only predicts).
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from gimp_plugin.training.objectives.trainer import PairTrainer
 TEMPERATURE = 0.5
 CONTRAST_WEIGHT = 0.5
 MASKED_SHARE = 0.15
-"""Of the genes; BERT's of the words."""
+"""Share of the genes that is masked; the same as BERT's share of words."""
 
 
 class BioViLStage(PairStage):
-    """Contrast of the two halves, and genes from the other genes."""
+    """Contrast the two halves, and predict masked genes from the others."""
 
     def add_heads(self) -> None:
-        """Make both projections and the decoder of genes."""
+        """Make both projections and the gene decoder."""
         self.project_slides, self.project_genes = projection(self.dim), projection(self.dim)
         self.gene_decoder = nn.Linear(self.dim, self.n_genes)
 
     def more_inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:
-        """Where the patches go, and which genes of each case are hidden."""
+        """Give the places of the patches, and which genes of each case are masked."""
         generators = [
             torch.Generator().manual_seed(derived(self.seed, "genes", epoch, case.case_id))
             for case in members

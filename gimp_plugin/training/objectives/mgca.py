@@ -1,15 +1,15 @@
 """MGCA: instances, tokens and prototypes of both halves aligned (arXiv 2210.06044).
 
-Carried over: the instances are CLS_img and CLS_ge. The image's tokens are patches as the
-aggregator gives them back, at most 196 of a window (as many as a radiograph has), drawn anew in
-each epoch; the report's words are the group tokens of GroupMSA. A gene encoder without
-`encode_tokens`, or with a single group, leaves the token term out with a warning. Prototypes stand
-for diseases; halves swap their Sinkhorn codes.
+Carried over: the instances are CLS_img and CLS_ge. The image tokens are the patches that the
+aggregator returns, at most 196 per window (as many as a radiograph has), redrawn in each epoch; the
+words of the report become the group tokens of GroupMSA. With a gene encoder that has no
+`encode_tokens`, or a single group, the token term is left out with a warning. Prototypes represent
+diseases; the halves swap their Sinkhorn codes.
 
-Weights, temperatures and the attention without weights of its own are those of the published code.
-Different here: tokens weigh alike, where MGCA weighs them by the attention that CLS pays them,
-which Nyström attention does not give in training; projections have no batch normalisation;
-prototypes learn from the first epoch, not from the second.
+Weights, temperatures and the attention without learned weights follow the published code.
+Different here: all tokens have the same weight, whereas MGCA weights them by the attention that CLS
+pays them, which Nyström attention does not give in training; projections have no batch
+normalisation; prototypes are trained from the first epoch, not from the second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ N_PROTOTYPES, EPSILON, N_ITERATIONS = 500, 0.05, 3
 
 
 class MGCAStage(PairStage):
-    """Three alignments of the two halves, of equal weight."""
+    """Three alignments of the two halves, with equal weights."""
 
     def add_heads(self) -> None:
         """Make the projections and the prototypes."""
@@ -66,7 +66,7 @@ class MGCAStage(PairStage):
             logger.warning(text, type(self.model.gene_encoder).__name__)
 
     def more_inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:
-        """Where the patches go, which of them are compared, and where those go."""
+        """Give the places of the patches, which are compared, and the slots of those."""
         chosen = torch.zeros_like(batch.valid)
         for row, (real, case) in enumerate(
             zip(batch.valid & first_copies(batch.source), members, strict=True)
@@ -102,7 +102,7 @@ class MGCAStage(PairStage):
         groups: Float[Tensor, "batch group dim"],
         inputs: dict[str, Any],
     ) -> Float[Tensor, ""]:
-        """Sum of patches against genes and genes against patches."""
+        """Alignment of patches to genes plus that of genes to patches."""
         compared: Bool[Tensor, "batch patch"] = inputs["compared"]
         projected, others = self.project_patches(patches), self.project_groups(groups)
         own = projected.new_zeros(*compared.shape, PROJECTION_DIM)
@@ -122,7 +122,7 @@ class MGCAStage(PairStage):
         genes: Float[Tensor, "batch dim"],
         inputs: dict[str, Any],
     ) -> Float[Tensor, ""]:
-        """Each half's prototypes against the codes of the other, of this rank's cases."""
+        """Prototype scores of each half against the codes of the other, for this rank's cases."""
         prototypes = functional.normalize(self.prototypes)
         own = slice(self.ranks.rank, None, self.ranks.world)
         scores = [functional.normalize(half) @ prototypes.T for half in (slides, genes)]

@@ -1,4 +1,4 @@
-"""What the objectives share: both encoders learn which slides and which genes are of one case."""
+"""Base of the objectives: both encoders learn which slides and genes belong to one case."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from gimp_plugin.training.stage import LOSS, Step, Terms
 from gimp_plugin.training.windows import VALIDATION_EPOCH, WindowStage
 
 PROJECTION_DIM = 128
-"""Dimension in which halves are compared; MGCA's and BioViL's."""
+"""Dimension in which halves are compared, as in MGCA and BioViL."""
 
 
 class Objective(NamedTuple):
-    """What an objective says of a batch.
+    """Result of an objective for the whole batch.
 
     Parameters
     ----------
     slides, genes
-        Embeddings that are compared, of the whole batch.
+        Embeddings that are compared.
     losses
-        Weight and value of each term by its name; values of the whole batch.
+        Weight and value of each term, by its name.
     """
 
     slides: Float[Tensor, "batch dim"]
@@ -41,14 +41,14 @@ class Objective(NamedTuple):
 
 
 class PairStage(WindowStage):
-    """Train both encoders by pairs; no label has a part in it.
+    """Train both encoders by pairs; labels are not used.
 
     Parameters
     ----------
     model
         A model with patches, aggregator and gene encoder.
     config
-        The configuration; the table `pretrain` is this stage's: epochs, rate, batches, windows.
+        The configuration; this stage reads the table `pretrain`: epochs, rate, batches, windows.
     material
         The cases; each has both halves.
     **place
@@ -66,19 +66,19 @@ class PairStage(WindowStage):
 
     @property
     def n_genes(self) -> int:
-        """Genes of a case."""
+        """Number of genes of a case."""
         return self.material.genes_of(self.material.train[:1]).shape[1]
 
     def add_heads(self) -> None:
-        """Make what the objective needs beside the model; it is not kept after the stage."""
+        """Make the layers that the objective adds to the model; they end with the stage."""
         raise NotImplementedError  # abstract
 
     def objective(self, inputs: dict[str, Any]) -> Objective:
-        """Encode a batch and say how well its halves agree."""
+        """Encode a batch and measure how well its halves agree."""
         raise NotImplementedError  # abstract
 
     def more_inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:
-        """Where the patches go, and what else the objective needs of a batch, on the CPU."""
+        """Give the places of the patches, and other inputs of the objective, on the CPU."""
         del members, epoch
         return {"places": self.model.places(batch.valid, slide=batch.slide)}
 
@@ -87,11 +87,11 @@ class PairStage(WindowStage):
         yield from self._steps("train", self._order(epoch)[skip:], epoch)
 
     def forward(self, **inputs: Any) -> Terms:
-        """Sum of the objective's terms, with each of them."""
+        """Weighted sum of the terms of the objective, and each term."""
         return _terms(self.objective(inputs))
 
     def validate(self) -> dict[str, float]:
-        """The terms on fixed windows of the validation cases, and how well their halves match."""
+        """Terms on fixed windows of the validation cases, and how well their halves match."""
         size, n_cases = self.settings.batch_size, len(self.material.val)
         if n_cases < 2:
             return {}
@@ -111,25 +111,25 @@ class PairStage(WindowStage):
     def whole(
         self, own: Float[Tensor, "own dim"], inputs: dict[str, Any]
     ) -> Float[Tensor, "batch dim"]:
-        """Rows of the whole batch, those of this rank with a gradient."""
+        """Rows of the whole batch; those of this rank carry a gradient."""
         return self.ranks.rows(own.float(), inputs["n_cases"])
 
     def mean(self, of_each: Float[Tensor, " own"], inputs: dict[str, Any]) -> Float[Tensor, ""]:
-        """Mean over the whole batch of what this rank has of each of its cases."""
+        """Mean over the whole batch, from one value per case of this rank."""
         n_own, total = inputs["n_own"], of_each[: inputs["n_own"]].sum()
         return total / n_own if self.ranks.world == 1 else self.ranks.mean(total, n_own)
 
     def exact(self) -> torch.autocast:
-        """Block in which losses are computed in float32, whatever the encoders run in."""
+        """Compute losses in float32 within a block, whatever the precision of the encoders."""
         return torch.autocast(self.device.type, enabled=False)
 
     def _order(self, epoch: int) -> list[list[int]]:
-        """Training cases of each batch."""
+        """Indices of the training cases of each batch."""
         size = self.settings.batch_size
         return shuffled_batches(len(self.material.train), size, seed=self.seed, epoch=epoch)
 
     def _steps(self, part: str, order: Sequence[Sequence[int]], epoch: int) -> Iterator[Step]:
-        """Load windows and genes, and bring both to the device."""
+        """Load windows and genes, and move both to the device."""
         for whole, members, batch in self._windows(part, order, epoch, self.ranks):
             inputs = {
                 "features": batch.features,
@@ -142,15 +142,15 @@ class PairStage(WindowStage):
 
 
 def projection(dim: int) -> nn.Sequential:
-    """Two layers into the space where halves are compared."""
-    # MGCA, and BioViL for its images, have batch normalisation here, which would tie the cases of
-    # our small batches together; a norm over the dimensions, BioViL's for its texts, is here.
+    """Give two layers that project into the space where halves are compared."""
+    # MGCA, and BioViL for images, use batch normalisation here, which would make the cases of our
+    # small batches depend on each other; we use layer normalisation, as BioViL does for texts.
     return nn.Sequential(
         nn.Linear(dim, dim), nn.LayerNorm(dim), nn.ReLU(), nn.Linear(dim, PROJECTION_DIM)
     )
 
 
 def _terms(found: Objective) -> Terms:
-    """The loss, and each term alone."""
+    """The loss, and each term by itself."""
     total = torch.stack([weight * value for weight, value in found.losses.values()]).sum()
     return {LOSS: total, **{name: value.detach() for name, (_, value) in found.losses.items()}}

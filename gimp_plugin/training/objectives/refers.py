@@ -1,15 +1,15 @@
-"""REFERS: genes foretold from slides, and both halves of a case alike (10.1038/s42256-021-00425-9).
+"""REFERS: predict genes from slides, and align both halves (doi:10.1038/s42256-021-00425-9).
 
-Carried over: report generation becomes a linear decoder that gives the standardised expression of
-all genes from CLS_img, by the mean squared error where the original has the cross-entropy of each
-word. Consistency of a study with its report becomes InfoNCE of CLS_img with a linear map of CLS_ge.
-The two weigh alike; the temperature, and three quarters of the contrast for finding the genes to
-the slides, are those of the published code. The attention that fuses a study's views is the
-aggregator's attention over the patches of a slide: a window of pre-training is of one slide, and
-fine-tuning and prediction see all slides of a case at once.
+Carried over: report generation becomes a linear decoder that predicts the standardised expression
+of all genes from CLS_img, with the mean squared error in place of the cross-entropy of each word.
+Consistency of a study with its report becomes InfoNCE of CLS_img with a linear map of CLS_ge. The
+two terms have the same weight. As in the published code are the temperature and the share of three
+quarters of the contrast for finding the genes that belong to given slides. The attention that fuses
+the views of a study becomes the aggregator's attention over the patches of a slide: a window of
+pre-training comes from one slide, and fine-tuning and prediction see all slides of a case at once.
 
-Different here: the direction from genes to slides has a gradient. In the published code it is
-turned into a number first and teaches nothing.
+Different here: the direction from genes to slides has a gradient. The published code converts it to
+a plain number first, so nothing is learned from it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ TEMPERATURE, SLIDES_SHARE = 0.1, 0.75
 
 
 class RefersStage(PairStage):
-    """Expression from slides, and contrast of the two halves."""
+    """Predict expression from slides, and contrast the two halves."""
 
     def add_heads(self) -> None:
-        """Make the map of CLS_ge and the decoder of genes."""
+        """Make the map of CLS_ge and the gene decoder."""
         self.project_genes = nn.Linear(self.dim, self.dim)
         self.gene_decoder = nn.Linear(self.dim, self.n_genes)
 

@@ -1,4 +1,4 @@
-"""The trainer around an objective: GiMP's, but for the pre-training."""
+"""The trainer around an objective: that of GiMP, with another pre-training."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ logger = logging.getLogger(__name__)
 
 
 class PairTrainer(GimpTrainer):
-    """GiMP's trainer with another pre-training; what `pairs` means stands in `training.pairs`."""
+    """GiMP's trainer with another pre-training; `training.pairs` explains `pairs`."""
 
     pairs = True
     stage: ClassVar[type[PairStage]]
 
     def pretrain(self, model: GimpModel, material: Material) -> dict[str, Any]:
-        """Train both encoders by pairs; nothing for a model that lacks a half.
+        """Train both encoders by pairs; do nothing if the model lacks a half.
 
         Parameters
         ----------
         model
             The model; it ends with the last epoch's weights.
         material
-            The cases; those with both halves take part, with a label or without.
+            The cases; those with both halves take part, with or without a label.
 
         Returns
         -------
