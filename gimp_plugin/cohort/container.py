@@ -148,7 +148,7 @@ def _check_anndata(file: h5py.File, path: Path) -> None:
 
 
 def _kind(file: h5py.File) -> str:
-    """Name the kind of an HDF5 file that lacks `obs` or `var`."""
+    """Name the kind of an HDF5 file that lacks the tables of AnnData."""
     if attribute(file, keys.FORMAT) == keys.BAG_FORMAT or {"features", "feats"} & set(file):
         return "is a feature file (the bag of one slide), not a cohort"
     if {"matrix", "row_attrs", "col_attrs"} <= set(file):

@@ -195,7 +195,7 @@ def _columns(name: str, columns_of: Iterable[dict[str, list[int]]]) -> list[int]
 def _check_overlap(
     path: Path, gene_ids: Sequence[str], named: Sequence[str], *, n_known: int, n_placed: int
 ) -> None:
-    """Refuse sets that name none of the genes, and warn if most names are unknown."""
+    """Refuse sets without any of the genes; warn if most names or most genes find no partner."""
     found = f"{n_known} of {len(named)} names in {str(path)!r} are genes of the cohort"
     if not n_known:
         problem = f"{found}: the sets name {listed(named, limit=3)}, the cohort has "
