@@ -88,7 +88,7 @@ class ImportRules:
         for name, known in _CHOICES.items():
             _check(f"--{name.replace('_', '-')}", getattr(self, name), known)
         if self.scale is not None:
-            from gimp_plugin.cohort.scales import SCALES  # imports numpy, which --help need not wait for
+            from gimp_plugin.cohort.scales import SCALES  # needs numpy, slow for --help
 
             _check("--scale", self.scale, SCALES)
 
