@@ -1,4 +1,4 @@
-"""Masks as pixels of the whole slide, at any resolution: 0 is glass, anything else is tissue."""
+"""Masks given as pixels of the whole slide, at any resolution: 0 is glass, all else is tissue."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Rows = Callable[[int, int], NDArray[Any]]
 
 
 def read_png(path: Path, *, width: int, height: int) -> TissueMask:
-    """Read a picture; what is transparent is no tissue, and of a palette index 0 is none.
+    """Read a picture; transparent pixels, and index 0 of a palette, are not tissue.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def read_png(path: Path, *, width: int, height: int) -> TissueMask:
     Raises
     ------
     TissueMaskError
-        If it is damaged, not of the slide's shape or of another kind of pixels.
+        If it is damaged, not of the slide's shape, or has unsupported pixels.
     """
     import PIL.Image
 
@@ -85,18 +85,18 @@ def read_npy(path: Path, *, width: int, height: int) -> TissueMask:
     Parameters
     ----------
     path
-        File of numpy.
+        An .npy file.
     width, height
         Level 0 of the slide, in pixels.
 
     Returns
     -------
-    The mask; of probabilities, where another class than the first is the likeliest.
+    The mask; for probabilities, the pixels where the likeliest class is not the first.
 
     Raises
     ------
     TissueMaskError
-        If it is no array of numbers, or not of the slide's shape.
+        If it is not an array of numbers, or not of the slide's shape.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -134,7 +134,7 @@ def read_zarr(path: Path, *, width: int, height: int) -> TissueMask:
     if array is None:
         problem = f"{str(path)!r} has no array {PREDICTIONS!r}"
         raise TissueMaskError(problem, hint="give what TIAToolbox's SemanticSegmentor wrote")
-    array.check_chunks(complete=False, expansion=math.inf)  # its pixels are counted below
+    array.check_chunks(complete=False, expansion=math.inf)  # pixels are limited below
     return _labels(path, array.shape, array.dtype, array.read, width=width, height=height)
 
 
@@ -147,7 +147,7 @@ def _labels(
     width: int,
     height: int,
 ) -> TissueMask:
-    """Mask from labels or probabilities."""
+    """Make a mask from labels or probabilities."""
     if len(shape) == 3 and shape[2] == 1:
         return _labels(
             path, shape[:2], dtype, lambda start, stop: rows(start, stop)[..., 0],
@@ -168,7 +168,7 @@ def _labels(
 
 
 def _check_shape(path: Path, shape: tuple[int, ...], *, width: int, height: int) -> int:
-    """Refuse a mask of another shape than its slide; give the step that makes it small enough."""
+    """Refuse a mask whose shape is not its slide's; return the step that makes it small enough."""
     rows, columns = shape
     differs = abs(columns * height / (rows * width) - 1)
     if differs > TOLERANCE + 1 / min(shape):
@@ -183,7 +183,7 @@ def _check_shape(path: Path, shape: tuple[int, ...], *, width: int, height: int)
 def _thinned(
     part: Rows, shape: tuple[int, ...], step: int, *, width: int, height: int
 ) -> TissueMask:
-    """Every `step`-th pixel of a mask that is read part by part."""
+    """Take every `step`-th pixel of a mask that is read part by part."""
     rows, columns = shape
     strip = step * math.ceil(ROWS / step)
     starts = range(0, rows, strip)
@@ -195,7 +195,7 @@ def _thinned(
 
 
 def _opaque(values: NDArray[Any], transparent: Any) -> NDArray[np.bool_] | bool:
-    """Pixels that are not of a colour that a PNG declares transparent."""
+    """Pixels whose colour the PNG does not declare transparent."""
     if transparent is None:
         return True
     if isinstance(transparent, bytes):
@@ -206,7 +206,7 @@ def _opaque(values: NDArray[Any], transparent: Any) -> NDArray[np.bool_] | bool:
 
 
 def _marked(values: NDArray[Any], mode: str) -> NDArray[np.bool_]:
-    """Pixels of a picture that are not 0, and not transparent."""
+    """Pixels of a picture that are neither 0 nor transparent."""
     if values.ndim == 2:
         return values != 0
     if mode in {"LA", "RGBA"}:
