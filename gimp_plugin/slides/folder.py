@@ -122,7 +122,8 @@ class BagFolder:
         Raises
         ------
         StaleOutputError
-            If it was made from another slide of that name, or with another resolution or mask.
+            If it may not be overwritten, and was made from another slide of that name or with
+            another resolution, mask or configuration, or lacks too many patches.
         """
         path = self.bag(slide)
         if not path.exists():

@@ -118,7 +118,7 @@ def _on_grid(
 
 
 def _covering(side: int, *, geometry: Geometry) -> NDArray[np.int64]:
-    """Edges of patches that begin inside a slide; the first step is a whole patch, as in TRIDENT."""
+    """Edges of patches that begin inside a slide; as in TRIDENT, the first step is a patch."""
     size, step = geometry.patch_size_level0, geometry.stride_level0
     return np.concatenate([[0], np.arange(size, side, step)])
 

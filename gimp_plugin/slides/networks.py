@@ -182,7 +182,7 @@ def load_in_order(
 def for_convolutions(module: nn.Module) -> nn.Module:
     """Speed up a convolutional network: fold batch norms, and use channels-last memory.
 
-    Networks with attention, or with few convolutions, are slower channels-last and are left alone.
+    Not for networks with attention or with few convolutions, which are slower channels-last.
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     """
     import PIL.Image
 
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # ours is told below
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # our own limit is below
     try:
         with PIL.Image.open(path) as picture:
             width, height = picture.size

@@ -54,7 +54,7 @@ def read_png(path: Path, *, width: int, height: int) -> TissueMask:
     """
     import PIL.Image
 
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # ours is told below
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # our own limit is below
     try:
         with PIL.Image.open(path, formats=["PNG"]) as picture:
             columns, rows = picture.size
