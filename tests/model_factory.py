@@ -17,7 +17,7 @@ from gimp_plugin.models.patches import Decoder, PatchEmbedding
 from gimp_plugin.models.reference import ReferenceAggregator
 
 EXAMPLES = settings(max_examples=settings().max_examples * 2 // 5)
-"""Fewer, since each runs through layers."""
+"""Fewer examples, since each runs through layers."""
 
 SMALL = {"dim": 20, "n_heads": 5, "n_landmarks": 7, "convolution_taps": 9}
 N_GENES, FEATURE_DIM, N_CLASSES = 779, 11, 3

@@ -17,7 +17,7 @@ _FREE_BYTES = 1 << 30
 _ROOT_VERSIONS = ("0.1.0", None)
 _HINT = "give an AnnData file, .h5ad"
 _DAMAGE = (OSError, RuntimeError, SystemError, TypeError, ValueError, LookupError)
-"""What h5py raises when the structure of a file does not hold."""
+"""Exceptions of h5py for a file with a damaged structure."""
 
 
 @contextmanager

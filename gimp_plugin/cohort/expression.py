@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 IN_MEMORY = Path("AnnData")
-"""What stands for the file of a cohort that has none."""
+"""Path of a cohort without a file."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,7 +52,7 @@ class Cohort:
     genes
         What else is known of the genes (`cohort.names.GENE_COLUMNS`); its index is `gene_ids`.
     warnings
-        What the user was warned of.
+        Warnings given to the user.
     """
 
     path: Path

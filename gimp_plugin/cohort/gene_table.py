@@ -13,7 +13,7 @@ from gimp_plugin.errors import CheckpointError
 
 COLUMNS = ("id", "order", "mean", "std", "group", "name")
 CLASS_MEAN = "class_mean_"
-"""Columns of class means end with the number of the class: a class may have any name."""
+"""Columns of class means end with the number of the class, because its name could be anything."""
 
 
 def gene_rows(transform: GeneTransform, *, groups: Sequence[int]) -> list[dict[str, Any]]:
@@ -56,7 +56,7 @@ def with_class_means(
     Parameters
     ----------
     rows
-        What `gene_rows` gave.
+        Result of `gene_rows`.
     class_means
         Means of the standardised values, shape (class, gene), the genes in the order of the model.
 
@@ -79,7 +79,7 @@ def _at(values: Sequence[str], row: Mapping[str, Any]) -> str:
 def class_means_of_rows(
     rows: Sequence[Mapping[str, Any]], *, n_classes: int
 ) -> NDArray[np.float32] | None:
-    """Read what `with_class_means` added.
+    """Read the class means that `with_class_means` added.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def class_means_of_rows(
 def transform_of_rows(
     rows: Sequence[Mapping[str, Any]], *, scale: str, clip: float = CLIP
 ) -> GeneTransform:
-    """Read what `gene_rows` gave.
+    """Make the gene transform from the rows of `gene_rows`.
 
     Parameters
     ----------

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 NOUN = {"obs": "cases", "var": "genes"}
 GENE_NAME = "gene_name"
 OTHER_NAMES = (GENE_NAME, "gene_symbols", "gene_symbol", "symbol", "feature_name", "gene_ids")
-"""Columns of `var` that bear another name of the gene: ours, then those of scanpy and CELLxGENE."""
+"""Columns of `var` with other names of a gene: ours, then those of scanpy and CELLxGENE."""
 GENE_COLUMNS = (*OTHER_NAMES, "gene_type", "chromosome", "start", "end", "strand")
-"""Columns of `var` that are read; others are of no account."""
+"""Columns of `var` that are read; others are ignored."""
 
 _REMEDY = {
     "obs": "keep one row a case; several samples a patient: gimp import-genes --case-key",

@@ -44,7 +44,7 @@ class Pairing:
     exclusions
         What was left out, and why.
     warnings
-        What the user should know.
+        Warnings for the user.
     """
 
     slides: Mapping[str, tuple[str, ...]]

@@ -14,11 +14,11 @@ STANDARDISED = "standardised"
 LINEAR = ("fpkm", "fpkm-uq", "tpm", "linear")
 LOGARITHMIC = ("log", "log1p", "log2")
 SCALES = (COUNTS, *LINEAR, *LOGARITHMIC, STANDARDISED)
-"""Scales by name; `linear` and `log` are what a guess can tell, unit and base unknown."""
+"""Scales by name; a guess can only tell `linear` and `log`, without unit and base."""
 
 NON_NEGATIVE = (COUNTS, *LINEAR)
 LOG_CEILING = 30.0
-"""Log values lie at or below: 2^30 is a billion reads of one gene."""
+"""Largest plausible log value: 2^30 is a billion reads of one gene."""
 LINEAR_FLOOR = 50.0
 """A cohort with a value above this is not on a log scale."""
 

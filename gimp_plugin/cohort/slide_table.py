@@ -13,7 +13,7 @@ from gimp_plugin.errors import PairingError, listed
 from gimp_plugin.keys import CASE_ID, SLIDE_ID
 
 PATIENT, FILENAME, BAG = "PATIENT", "FILENAME", ".h5"
-"""Columns of STAMP's slide table, and the end of its file names."""
+"""Columns of STAMP's slide table, and the suffix of its file names."""
 
 
 def read_slide_table(path: Path) -> dict[str, str]:

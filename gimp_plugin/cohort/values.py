@@ -22,7 +22,7 @@ from gimp_plugin.cohort.scales import (
 from gimp_plugin.errors import CohortError, counted, listed
 
 CENTRED, FEWEST_CENTRED = 1e-3, 10
-"""Largest mean of a gene of a centred cohort, and how many cases it takes to say so."""
+"""Largest mean of a gene in a centred cohort; the check needs more cases than the second number."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -121,7 +121,7 @@ class _Worker:
         self._maker: BagMaker | None = None
         self._resources = ExitStack()
         atexit.register(self._resources.close)
-        logging.getLogger("gimp_plugin").addHandler(logging.NullHandler())  # told where it is asked
+        logging.getLogger("gimp_plugin").addHandler(logging.NullHandler())  # the client reports
 
     def maker(self, job: Job) -> BagMaker:
         """Return the maker of bags for a job."""

@@ -19,7 +19,7 @@ PLAIN_TIFF = "generic-tiff"
 """OpenSlide's name of TIFFs without a vendor."""
 
 ROUNDING_PX = 1.5
-"""By how much a level's size may differ from that of level 0, reduced."""
+"""Largest difference between a level's size and that of level 0, reduced."""
 
 UNITS = {"inch": 2, "centimeter": 3}
 """OpenSlide's names of the units of a TIFF's resolution."""

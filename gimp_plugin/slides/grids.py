@@ -27,7 +27,7 @@ ORDERS = {
     "contours": "piece of tissue by piece (a contour each), in each by rows from the top, "
     "then from the left",
 }
-"""In which order the patches of each kind of grid stand."""
+"""Order of the patches for each kind of grid."""
 
 
 class Patches(NamedTuple):

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 CUDA_READERS = 8
 FLAT_WARNING_BYTES = 4_000_000_000
-"""Of a slide without a pyramid, decoded."""
+"""Decoded size of a slide without a pyramid from which to warn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

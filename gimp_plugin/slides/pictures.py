@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PICTURE_PIXELS = 400_000_000
-"""Decoded twice over, 2.8 GB: less than what a reader may take."""
+"""Takes 2.8 GB while decoded, less than a reader may use."""
 
 STRIP_ROWS = 512
 
 MODES = {"L", "LA", "P", "PA", "RGB", "RGBA"}
-"""Kinds of pixels that are 8-bit RGB or become so in one way only, as Pillow names them."""
+"""Pillow's modes that are 8-bit RGB, or have a unique conversion to it."""
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:

@@ -30,7 +30,7 @@ MAX_SIDE = 2_000_000
 MAX_ASPECT = 1_000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 JPEG2000_SUFFIX = ".jp2"
-"""TIAToolbox reads it piece by piece where OpenJPEG's library is installed, Pillow as a whole."""
+"""TIAToolbox reads regions of it if the OpenJPEG library is installed; Pillow decodes it whole."""
 
 QPTIFF_SUFFIX = ".qptiff"
 TIFF_SUFFIXES = (".tif", ".tiff", QPTIFF_SUFFIX)

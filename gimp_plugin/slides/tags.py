@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 MIN_MPP, MAX_TAG_MPP = 0.05, 5.0
-"""Resolutions that a microscope writes; a screen's or a printer's tags say 10 and more."""
+"""Range of resolutions of microscopes; the tags of screens and printers state 10 or more."""
 
 PHOTOMETRICS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 6: "YCbCr"}
 OTHER_PHOTOMETRICS = {5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB"}

@@ -13,7 +13,7 @@ PATCH_COLOUR = (40, 90, 220)
 OUTLINE_COLOUR = (0, 150, 60)
 TINT = 0.25
 LEAST_GRID_PX = 6
-"""Side of a patch in the picture from which on each has an outline of its own."""
+"""Least side of a patch in the picture for drawing its outline."""
 
 
 def draw_thumbnail(

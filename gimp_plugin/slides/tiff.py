@@ -16,7 +16,7 @@ from gimp_plugin.errors import SlideError
 TILE_OR_STRIP_OFFSETS = (324, 273)
 BYTE_COUNTS = {324: 325, 273: 279}
 ITEM_SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
-"""Bytes of a number by the TIFF's code of its type; offsets and counts have no other type."""
+"""Bytes of a number by TIFF's type code; offsets and counts have only these types."""
 
 MAX_PAGES = 4096
 MAX_ITEMS = 50_000_000

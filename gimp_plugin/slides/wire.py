@@ -16,7 +16,7 @@ _SIZES = struct.Struct("<IQ")
 _ARRAY = "array"
 
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
-"""Gives room for an array that comes in; `numpy.empty`, or memory that a device reads from."""
+"""Allocates memory for a received array: `numpy.empty`, or memory that a device reads from."""
 
 
 class Patience:

@@ -34,7 +34,7 @@ from gimp_plugin.slides.viewing import JOB as VIEW
 from gimp_plugin.slides.viewing import serve_view
 
 MEMORY_LIMIT = 4 << 30
-"""Bytes that reading one slide may take on top of the imported readers."""
+"""Bytes that reading one slide may use in addition to the imported readers."""
 
 IMPORTS = (
     "numpy",
@@ -45,7 +45,7 @@ IMPORTS = (
 )
 JOB_SECONDS = 60.0
 GONE = (BrokenPipeError, ConnectionResetError, EOFError, TimeoutError)
-"""What the end of the extraction looks like from here."""
+"""Exceptions here when the extraction has ended."""
 
 
 def main(descriptor: int) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 PARTIAL = ".partial"
 ABANDONED_S = 86_400.0
-"""Age of an unfinished file of another machine that nobody can be writing any more."""
+"""Age at which an unfinished file of another machine counts as abandoned."""
 
 
 @contextmanager

@@ -22,11 +22,11 @@ from gimp_plugin.storage.bags.hdf5_bags import SUFFIX as H5
 from gimp_plugin.storage.tensor_bags import SUFFIX as PT
 
 WINDOW = 4096
-"""Patches that are in memory at a time."""
+"""Number of patches in memory at a time."""
 
 CLAM_CHUNK = 32
 NOT_SAID = "None"
-"""How TRIDENT stores what is not known."""
+"""TRIDENT's value for unknown attributes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ TARGETS = {
         folder="", suffix=H5, needs_coords=True, needs_encoder=True, write=write_trident_h5
     ),
 }
-"""What can be written, by the name of the layout as `storage.bags` knows it."""
+"""Layouts that can be written, by their names in `storage.bags`."""
 
 
 def _trident_tiles(export: Export) -> dict[str, Any]:

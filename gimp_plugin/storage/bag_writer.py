@@ -20,7 +20,7 @@ from gimp_plugin.storage.atomic import whole_file
 from gimp_plugin.storage.hdf5 import reserve
 
 CHUNK = 512
-"""Rows of a chunk: the unit of writing, whatever the size of the batches that come in."""
+"""Rows of a chunk: the unit of writing, whatever the size of the batches."""
 
 
 def bytes_of_bag(n_patches: int, dim: int) -> int:

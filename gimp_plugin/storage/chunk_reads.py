@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gimp_plugin.storage.bag_writer import CHUNK
 
 CHECKSUM = 4
-"""Bytes of the checksum behind each chunk."""
+"""Bytes of the checksum after each chunk."""
 
 MODULUS = 2**16 - 1
 N_LINES = CHUNK // 2

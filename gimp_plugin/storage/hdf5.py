@@ -25,7 +25,7 @@ from gimp_plugin.errors import (
 from gimp_plugin.storage.atomic import whole_file
 
 MAX_EXPANSION = 1100
-"""Deflate, the densest filter in use, gives at most about 1,032 bytes for one."""
+"""Deflate, the densest filter in use, expands a byte to at most about 1,032."""
 
 
 LOCK_WAIT_S = 30.0

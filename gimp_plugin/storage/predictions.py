@@ -27,10 +27,10 @@ MODALITIES = "modalities"
 N_SLIDES, N_PATCHES, GENE_COVERAGE = "n_slides", "n_patches", "gene_coverage"
 FOLD = "fold"
 MODEL, SYSTEM, TABLE_SHA256 = "model", "system", "table_sha256"
-"""Keys of the file beside a table: hash of the weights, what seeds and folds share, hash of it."""
+"""Keys of the file beside a table: hash of the weights, `system_of` the run, hash of the table."""
 SPLITS = (*keys.PARTS, keys.NEW)
 SUM_TOLERANCE = 2e-3
-"""Probabilities that were rounded to three decimals still sum to 1."""
+"""Allows for probabilities that were rounded to three decimals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from gimp_plugin.storage.atomic import sha256_file, sha256_json
 from gimp_plugin.storage.tables import read_csv
 
 COMES, WENT = Path(".gimp-export/new"), Path(".gimp-export/old")
-"""In a bundle that is being written: what comes into it, and what stood there before."""
+"""Subfolders of a bundle being written, for its new files and its old ones."""
 OWN_HASH = "sha256"
 """Key of `provenance.json` for the hash of its other keys."""
 NUMBER = (int, float)

@@ -10,7 +10,7 @@ from gimp_plugin.storage.run_files import read_object
 from gimp_plugin.storage.runs import CONFIG, RunRecord
 
 FROM_NOTHING = "nothing"
-"""Start of a run that notes none: a pre-training."""
+"""Start of a run that notes none, which is a pre-training."""
 
 
 def system_of(record: RunRecord) -> dict[str, Any]:

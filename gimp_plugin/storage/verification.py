@@ -22,9 +22,9 @@ from gimp_plugin.storage.runs import CONFIG, PROVENANCE, read_run
 logger = logging.getLogger(__name__)
 
 FINE_MPP = 0.1
-"""Any resolution serves to look for two patches at one place."""
+"""Any resolution would do to find two patches at one place."""
 WINDOW = 4096
-"""Patches that are in memory at a time."""
+"""Number of patches in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ FEATURE_DIM, SIDE = 1024, 256
 N_CASES, N_GENES = 30, 480
 CHUNK = 8192
 FEW = ("genes", "occlusion", "faithfulness", "tsne", "umap")
-"""What says nothing of the size of a slide, or is looked at elsewhere."""
+"""Outputs to skip: independent of the size of a slide, or measured elsewhere."""
 
 
 def main() -> None:

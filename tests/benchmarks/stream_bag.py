@@ -27,7 +27,7 @@ import numpy as np
 FEATURE_DIM = 1024
 WAYS = {"streamed": "nystrom", "package": "nystrom-reference"}
 GIB = 2**20
-"""Kilobytes, as the system counts, of a GiB."""
+"""The system's kilobytes per GiB."""
 
 
 def main() -> None:

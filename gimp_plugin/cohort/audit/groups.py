@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gimp_plugin.cohort.audit.subject import Subject
 
 SMALLEST = 5
-"""Cases that a group must have to be looked at."""
+"""Least number of cases in a group to be examined."""
 _MOST_NUMBERS = 20
 _LEAST_CASES_A_GROUP = 2.0
 

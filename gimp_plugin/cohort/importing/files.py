@@ -18,7 +18,7 @@ from gimp_plugin.errors import CohortError, MissingFileError, listed
 IGNORED_FOLDERS = frozenset({"logs"})
 IGNORED_SUFFIXES = (".parcel", ".partial", ".md5", ".tmp")
 IGNORED_NAMES = frozenset({"annotations.txt", "manifest.txt"})
-"""What gdc-client lays beside each file."""
+"""Files that gdc-client writes beside each download."""
 
 GZIP, ZIP, HDF5, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"PAR1"
 _AGAIN = "download or copy it again"

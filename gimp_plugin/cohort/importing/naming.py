@@ -25,7 +25,7 @@ CASE_COLUMNS = (
 )  # fmt: skip
 """Columns that name the case in the tables of the GDC, cBioPortal, Xena and ours.
 
-In a clinical table of the GDC `case_id` is a UUID, beside the barcode."""
+In a clinical table of the GDC, `case_id` is a UUID; the barcode has another column."""
 
 _CONDITION = re.compile(r"(?P<column>.+?)(?P<operator>!?=)(?P<value>.*)", re.DOTALL)
 

@@ -50,7 +50,7 @@ class Source:
     counts, left_out
         What has been left out so far.
     warnings
-        What the user must know.
+        Warnings for the user.
     notes
         Facts for the record.
     """

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOUNDATIONS = {"torch", "torchvision", "timm", "tiatoolbox", "builtins"}
-"""Packages whose classes are parts of many encoders: a bag states their versions apart."""
+"""Packages whose classes are parts of many encoders; a bag states their versions separately."""
 
 SITES = {"site-packages", "dist-packages"}
 

@@ -20,7 +20,7 @@ FAMILY = "torchvision"
 LICENCE = "BSD-3-Clause"
 WITH_HELPERS = ("googlenet", "inception_v3")
 HELPERS = ("AuxLogits", "aux1", "aux2")
-"""Classifiers that these two have for training only."""
+"""Auxiliary classifiers, which are only for training."""
 
 
 def torchvision_model(

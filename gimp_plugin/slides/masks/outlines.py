@@ -18,15 +18,15 @@ from gimp_plugin.slides.masks.pixels import MAX_PIXELS
 from gimp_plugin.slides.tissue.mask import TissueMask, TissueMaskError
 
 MAX_BYTES = 64_000_000
-"""Of a GeoJSON file: parsed, it may take thirty times as much."""
+"""Largest GeoJSON file; parsing may need thirty times as much memory."""
 
 MAX_GEOMETRY_BYTES = 256_000_000
 IGNORED = "Ignore"
-"""QuPath's classes that begin so (`Ignore*`) are cut out."""
+"""QuPath's classes with this prefix (`Ignore*`) are cut out."""
 
 FRACTION_BITS = 4
 FURTHEST = float(1 << 26)
-"""Pixels of a mask; beyond it whole numbers with their fraction would not fit."""
+"""Largest coordinate in mask pixels; fixed-point numbers could not hold larger ones."""
 
 _SHAPES = (ValueError, TypeError, LookupError, AttributeError)
 

@@ -15,22 +15,22 @@ from gimp_plugin.slides.tissue.mask import TissueMask, TissueMaskError
 from gimp_plugin.storage.zarr_folders import array_of, opened
 
 MAX_PIXELS = 32_000_000
-"""A mask with more is thinned out: every second pixel of every second row, or every third, ..."""
+"""A larger mask is thinned out: every second pixel of every second row, or every third, ..."""
 
 TOLERANCE = 0.01
-"""By how much the shape of a mask may differ from the slide's; one pixel may always be lacking."""
+"""Largest relative difference between the shapes of mask and slide; one pixel may always lack."""
 
 PREDICTIONS = "predictions"
 """Array of TIAToolbox's SemanticSegmentor."""
 
 ROWS = 2048
 TRANSPARENT = "transparency"
-"""What Pillow calls a PNG's tRNS: a colour, or the opacity of a palette's colours."""
+"""Pillow's name of a PNG's tRNS: a colour, or the opacity of a palette's colours."""
 
 MODES = {"1", "L", "LA", "P", "I", "I;16", "RGB", "RGBA"}
 
 Rows = Callable[[int, int], NDArray[Any]]
-"""Gives rows `start` to `stop` of a mask."""
+"""Returns rows `start` to `stop` of a mask."""
 
 
 def read_png(path: Path, *, width: int, height: int) -> TissueMask:

@@ -17,16 +17,16 @@ from gimp_plugin.slides.tissue.mask import Contour, NoTissueError, TissueMask, f
 from gimp_plugin.slides.tissue.overview import whole_level
 
 LEVEL_DOWNSAMPLE = 64.0
-"""The coarsest level that is not coarser than this is segmented, as it is."""
+"""The coarsest level up to this downsampling factor is segmented, without resampling."""
 
 MAX_LEVEL_PIXELS = 100_000_000
-"""CLAM gives up on a level with more; here it is reduced to the downsample above."""
+"""CLAM gives up on a larger level; here it is reduced to the downsampling factor above."""
 
 STRIP_PIXELS = 32_000_000
-"""Most levels are read at once, as CLAM does."""
+"""Large enough to read most levels at once, as in CLAM."""
 
 REFERENCE_PX = 512
-"""Side of the square at level 0 that areas are counted in."""
+"""Side in level-0 pixels of the square that is the unit of areas."""
 
 DEFAULT = ClamSettings()
 

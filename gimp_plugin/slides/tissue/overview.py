@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from gimp_plugin.slides.sources import Source
 
 MASK_MPP = 8.0
-"""Resolution of masks, as TIAToolbox's 1.25x."""
+"""Resolution of masks, equal to TIAToolbox's 1.25x."""
 
 MAX_STRIP_PIXELS = 2_000_000
 MIN_STRIP_ROWS = 256
-"""With fewer, the tiles of a wide level would be decoded again and again."""
+"""With fewer rows, tiles of a wide level would be decoded repeatedly."""
 
 Pick = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""What is kept of the colours of a picture, pixel by pixel."""
+"""Converts the colours of a picture, pixel by pixel."""
 
 
 def all_colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

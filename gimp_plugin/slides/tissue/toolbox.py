@@ -16,10 +16,10 @@ from gimp_plugin.slides.tissue.mask import TissueMask
 from gimp_plugin.slides.tissue.overview import MASK_MPP, thumbnail
 
 MIN_CONTRAST = 12.0
-"""Grey levels between tissue and glass: a mask on less separates noise from noise."""
+"""Least difference in grey level between tissue and glass; with less, a mask separates noise."""
 
 STRIP_PIXELS = 1_000_000
-"""Counted at once: numpy takes eight bytes for each."""
+"""Pixels counted at once; numpy needs eight bytes for each."""
 
 PARAMETERS: dict[str, Any] = {"mask_mpp": MASK_MPP, "mask_min_contrast": MIN_CONTRAST}
 

@@ -19,7 +19,7 @@ from gimp_plugin.storage.hdf5 import opened, own_dataset
 NAME = "stamp-h5"
 FEATS = "feats"
 HISTORIC_STRIDE, HISTORIC_UM = 224, 256.0
-"""Files of STAMP 1 count 224 for each 256 micrometres."""
+"""In files of STAMP 1, 224 units are 256 micrometres."""
 
 
 def claims(file: h5py.File) -> bool:
