@@ -1,8 +1,8 @@
 """Work on many machines: tasks on dask.distributed.
 
-A task must be safe to run twice: a worker may die at any time, and its task then goes to another
-worker. Tasks pass through the scheduler packed, so that it does not need this package, and a worker
-that lacks something reports it, instead of dying as it would with plain dask.
+A task must be one that can be done twice without harm: a worker may die at any time, and what it
+was at goes to another. Tasks are handed through the scheduler packed, so that it needs nothing of
+this package, and a worker that lacks something says what, where dask would let it die of it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Key = TypeVar("Key")
 
 
 def check_scheduler(scheduler: str) -> None:
-    """Refuse what cannot be a scheduler, before any work.
+    """Refuse what cannot be a scheduler before any work.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def check_scheduler(scheduler: str) -> None:
     Raises
     ------
     ConfigError
-        If N is not a positive number.
+        If N is no number.
     ResourceError
         If dask.distributed is not installed.
     """
     try:
-        import distributed  # noqa: F401  # only to see if it is installed
+        import distributed  # noqa: F401  # only whether it is there
     except ImportError as error:
         problem = "--scheduler needs dask.distributed"
         raise ResourceError(problem, hint="pip install 'gimp-plugin[dask]'") from error
@@ -64,9 +64,9 @@ def connected(scheduler: str, *, device: str) -> Iterator[Client]:
     ----------
     scheduler
         Address of a scheduler, its file, or `local:N` for N processes on this machine. These end
-        with the block, immediately if it ends with an error.
+        with the block, at once if it ends by an error.
     device
-        Device of the tasks, as the user gave it.
+        What the tasks will compute on, as the user gave it.
 
     Yields
     ------
@@ -79,7 +79,7 @@ def connected(scheduler: str, *, device: str) -> Iterator[Client]:
     """
     from distributed import Client, LocalCluster
 
-    logging.getLogger("distributed").setLevel(logging.WARNING)  # else it reports every connection
+    logging.getLogger("distributed").setLevel(logging.WARNING)  # else it tells of every connection
     with ExitStack() as stack:
         where: dict[str, Any] = {"address": scheduler}
         if scheduler.startswith(LOCAL):
@@ -111,25 +111,25 @@ def each_ended(
     device: str,
     needs: Mapping[Key, Collection[Key]] | None = None,
 ) -> Iterator[tuple[Key, Future[Any]]]:
-    """Run tasks on the workers; a task starts when the tasks it needs have ended, even by failure.
+    """Let the workers do tasks; a task begins when those that it needs have ended, well or not.
 
     Parameters
     ----------
     client
-        Client from `connected`.
+        What `connected` gave.
     work
-        Function that a worker calls.
+        What a worker calls.
     tasks
         Arguments of each call.
     device
-        Device of the tasks; `cuda` and `cuda:N` send them only to workers with the resource `GPU`.
+        What they compute on; `cuda` and `cuda:N` send them to workers with the resource `GPU` only.
     needs
-        Tasks that must have ended before a task starts; those not in `tasks` count as ended.
+        Tasks that must have ended before one begins; those that are not in `tasks` count as ended.
 
     Yields
     ------
-    Each task, as it ends, with its future: the result, an error, or dask's `KilledWorker` if the
-    workers that tried it died, even when it ran alone.
+    Each task, as it ends, with its future: the result, an error, or dask's `KilledWorker` when
+    the workers that tried it died, though it was the only one at last.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def each_ended(
         for key in [one for one in waiting if unended.isdisjoint((needs or {}).get(one, ()))]:
             del waiting[key]
             begin(key)
-        if suspects and not running:  # alone, so that a death is its own fault
+        if suspects and not running:  # whoever dies now has done it
             begin(suspects.pop(0))
 
     begin_ready()
@@ -168,7 +168,7 @@ def each_ended(
         key, error = running.pop(future), future.exception()
         if isinstance(error, ImportError):
             raise ResourceError(f"a worker lacks what it needs: {error}", hint=ONE_ENVIRONMENT)
-        # When a worker dies, dask blames the running task and those queued there alike.
+        # dask blames what a worker died of and what was next there alike.
         if key not in tried_again and isinstance(error, KilledWorker):
             tried_again.add(key)
             suspects.append(key)
@@ -179,7 +179,7 @@ def each_ended(
 
 
 def own_device(device: str) -> str:
-    """Return the device of this worker; each worker on a machine gets another GPU.
+    """Device of this worker: each of a machine's workers takes another GPU.
 
     Parameters
     ----------
@@ -200,12 +200,12 @@ def own_device(device: str) -> str:
 
 
 def _unpacked() -> Callable[[bytes], Any]:
-    """Return the function that a worker calls with a packed task."""
+    """What a worker does with a packed task."""
 
-    def call(packed: bytes) -> Any:  # a nested function is sent as code
+    def call(packed: bytes) -> Any:  # a function within a function goes there by its code
         import pickle
 
-        work, arguments = pickle.loads(packed)  # noqa: S301  # as dask itself does
+        work, arguments = pickle.loads(packed)  # noqa: S301  # as dask itself would do
         return work(*arguments)
 
     return call
@@ -214,7 +214,7 @@ def _unpacked() -> Callable[[bytes], Any]:
 def _check_package(client: Client, scheduler: str) -> None:
     """Refuse workers that lack this package, or have another version of it."""
 
-    def version() -> str | ImportError:  # is sent as code, too
+    def version() -> str | ImportError:  # goes there by its code, too
         try:
             import gimp_plugin
         except ImportError as error:
@@ -235,18 +235,18 @@ def _check_package(client: Client, scheduler: str) -> None:
 
 
 def _end(cluster: LocalCluster, *, at_once: bool) -> None:
-    """End a local cluster; on its own, it would wait for running tasks."""
+    """End a cluster of this machine; its own way would wait for tasks that are under way."""
     nannies = list(cluster.workers.values())
     if at_once:
         _kill(nannies)
     try:
         cluster.close()
-    except TimeoutError:  # on a busy machine; the work is done
+    except TimeoutError:  # on a busy machine; all that was to be done is
         _kill(nannies)
 
 
 def _kill(nannies: Iterable[Any]) -> None:
-    """Kill the processes of workers, without restarting them."""
+    """End processes of workers, which are not started again."""
     for nanny in nannies:
         nanny.auto_restart = False
         if nanny.pid:
@@ -264,13 +264,13 @@ def _number(scheduler: str) -> int:
 
 
 def _threads(n_processes: int) -> str:
-    """Threads of each process; dask's default of one would leave the other cores idle."""
+    """Threads of each process: dask gives one, and leaves the other cores idle."""
     n_cores = len(os.sched_getaffinity(0))
     return os.environ.get("OMP_NUM_THREADS") or str(max(1, n_cores // n_processes))
 
 
 def _has_gpu(device: str) -> bool:
-    """Whether to use this machine's GPUs."""
+    """Whether this machine's GPUs are to be used."""
     import torch
 
     return device != "cpu" and torch.cuda.is_available()
