@@ -1,4 +1,4 @@
-"""Cohorts for the audit: clean ones, and ones with a leak planted in them."""
+"""Cohorts for the audit: clean ones, and ones with a planted leak."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def standardise(values: NDArray[np.float64], *, ddof: int = 0) -> NDArray[np.flo
 def standardise_within(
     values: NDArray[np.float64], groups: Sequence[str], *, ddof: int = 0
 ) -> NDArray[np.float64]:
-    """Each group standardised on its own."""
+    """Standardise each group separately."""
     found, names = values.copy(), np.array(groups)
     for name in sorted(set(groups)):
         found[names == name] = standardise(values[names == name], ddof=ddof)
@@ -63,7 +63,7 @@ def standardise_within(
 
 
 def with_floors(values: NDArray[np.float64], *, every: int = 10) -> NDArray[np.float64]:
-    """The lowest 30 % of every tenth gene set to 0, over all cases."""
+    """Set the lowest 30 % of every tenth gene to 0, over all cases."""
     found = values.copy()
     for gene in range(0, values.shape[1], every):
         lowest = np.argsort(values[:, gene], kind="stable")[: int(0.3 * len(values))]
@@ -72,7 +72,7 @@ def with_floors(values: NDArray[np.float64], *, every: int = 10) -> NDArray[np.f
 
 
 def audit_of(folder: Path, values: Any = None, **options: Any) -> Audit:
-    """Write a cohort (options of `make_cohort`) and check it."""
+    """Write a cohort (options of `make_cohort`) and audit it."""
     asked = {key: options.pop(key) for key in ("features", "splits", "fold") if key in options}
     path = make_cohort(folder / "genes.h5ad", values=values, **options)
     return audit(path, **asked)

@@ -1,4 +1,4 @@
-"""Small comparisons by the command line, and what they leave behind."""
+"""Small comparisons on the command line, and their results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ patience = 0
 
 
 def benchmark(source: CohortSource, output: Path, *words: object, splits: str = "obs:fold"):
-    """Run `gimp benchmark` on a study with tiny settings; gives click's result."""
+    """Run `gimp benchmark` on a study with tiny settings; return click's result."""
     settings = output.parent / "settings.toml"
     if not settings.exists():
         settings.write_text(SETTINGS)
@@ -48,7 +48,7 @@ MEASURED = ("seconds", "predict_seconds_a_slide", "peak_memory_mib", "peak_gpu_m
 
 
 def tables(output: Path) -> dict[str, object]:
-    """Tables that are the same whatever interrupted the comparison."""
+    """Read the tables that must not depend on interruptions of the comparison."""
     names = ("table.md", "table.csv", "table.json", "table.tex")
     cells = [
         {name: cell for name, cell in row.items() if name not in MEASURED}
@@ -58,12 +58,12 @@ def tables(output: Path) -> dict[str, object]:
 
 
 def evaluations(output: Path) -> dict[str, dict]:
-    """What `table.json` says of each method."""
+    """Read the results of each method from `table.json`."""
     return json.loads((output / "table.json").read_text())["methods"]
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of every file."""
+    """Content and modification time of every file."""
     return {
         path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
@@ -72,7 +72,7 @@ def files(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def epochs(output: Path) -> list[str]:
-    """Every epoch that was ever trained, sorted."""
+    """All epochs ever trained, sorted."""
     return sorted(
         f"{log.parent.relative_to(output)} {one['stage']} {one['epoch']}"
         for log in output.glob(f"cells/*/*/*/{LOG}")

@@ -1,4 +1,4 @@
-"""Random cohorts: small AnnData files with odd sizes, the same in memory, and their refusal."""
+"""Random cohorts: small AnnData files with odd sizes, cohorts in memory, and refusals."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CLASSES = ("LUAD", "LUSC")
 def draw_values(
     labels: Sequence[str], n_genes: int, *, scale: str = "log", signal: float = 2.0, seed: int = 0
 ) -> NDArray[np.float32]:
-    """Expression on a scale, shape (case, gene); the first third of the genes follows the class.
+    """Draw expression, shape (case, gene), whose first third of the genes follows the class.
 
-    `signal` is the distance of two neighbouring classes in standard deviations. Scales: `log`
-    (and its kin), `counts`, `fpkm` (and its kin), `standardised`.
+    `signal` is the distance between neighbouring classes in standard deviations. Scales: `log`
+    and variants, `counts`, `fpkm` and variants, `standardised`.
     """
     generator = np.random.default_rng(seed)
     classes = sorted(set(labels))
@@ -64,23 +64,23 @@ def make_cohort(
     Parameters
     ----------
     path
-        Where to write it.
+        Path of the file.
     n_cases, n_genes, classes, labels
-        Its size; `labels` names the class of each case and beats `n_cases` and `classes`.
+        Its size; `labels` names the class of each case and overrides `n_cases` and `classes`.
     scale, signal, seed
         As in `draw_values`.
     declared
-        Scale that the file declares; None declares none.
+        Scale that the file declares, if any.
     values
         Values to store instead of drawn ones.
     sparse
         `csr` or `csc` stores them sparse.
     layer
-        Name of a layer to store them in; X is then left empty.
+        Name of a layer to store them in; X is then empty.
     case_ids, gene_ids
-        Names instead of the usual ones.
+        Names instead of the default ones.
     obs, genes
-        More columns beside `label`, and columns of the genes.
+        More columns of the cases, besides `label`, and columns of the genes.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def cohort_in_memory(
 
 
 def refusal(path: Path, kind: type[GimpError] = CohortError, **options: str) -> str:
-    """Message of the refusal, after checking that the input is as it was."""
+    """Return the message of the refusal, after checking that the input is unchanged."""
     before = sha256(path.read_bytes()).hexdigest()
     with pytest.raises(kind) as caught:
         read_cohort(path, **options)
@@ -151,7 +151,7 @@ def refusal(path: Path, kind: type[GimpError] = CohortError, **options: str) -> 
 
 
 def rewrite_dense(path: Path, **options: Any) -> None:
-    """Store X again with other options of HDF5, for instance chunks."""
+    """Store X again with other HDF5 options, for instance chunks."""
     with h5py.File(path, "r+") as file:
         values, attributes = file["X"][:], dict(file["X"].attrs)
         del file["X"]

@@ -1,4 +1,4 @@
-"""Published expression tables in their exact layouts, traps included, and the truth behind them."""
+"""Published expression tables in their exact layouts, including traps, and their true values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NEWER = ("Tissue Type", "Tumor Descriptor", "Specimen Type", "Preservation Metho
 
 @dataclass(frozen=True)
 class Aliquot:
-    """One sequenced aliquot: its whole barcode, project, and whether it is FFPE."""
+    """One sequenced aliquot: its full barcode, project, and whether it is FFPE."""
 
     barcode: str
     project: str = "TCGA-LUAD"
@@ -79,7 +79,7 @@ CHOSEN = {
 
 
 def file_name(number):
-    """Name of the n-th STAR file, as the GDC gives it."""
+    """Name of the n-th STAR file, as at the GDC."""
     return f"{UUID(int=number + 1)}.rna_seq.augmented_star_gene_counts.tsv"
 
 
@@ -99,10 +99,10 @@ def star_text(seed, genes=STAR_GENES, model="GENCODE v36"):
 
 
 def write_star(folder, aliquots=ALIQUOTS, *, sheet="sample_sheet", **changes):
-    """Folder as gdc-client lays it out, with side files; `sheet` is what lies beside.
+    """Write a folder as gdc-client does, with auxiliary files and a `sheet` beside it.
 
-    `sample_sheet` is the older one, `newer` the one with preservation methods, `metadata` a JSON,
-    `manifest` names no cases, None is nothing.
+    `sample_sheet` is the older kind, `newer` has preservation methods, `metadata` is a JSON file,
+    `manifest` names no cases, None writes no sheet.
     """
     for number, _ in enumerate(aliquots):
         place = folder / str(UUID(int=1000 + number))
@@ -116,7 +116,7 @@ def write_star(folder, aliquots=ALIQUOTS, *, sheet="sample_sheet", **changes):
 
 
 def write_sheet(folder, names, aliquots, kind):
-    """What says which file is of which sample."""
+    """Write the file that assigns files to samples."""
     folder.mkdir(exist_ok=True, parents=True)
     if kind == "metadata":
         entries = [
@@ -164,7 +164,7 @@ def naive_star(path, column):
 
 
 def write_htseq(folder, aliquots, *, kind="FPKM.txt"):
-    """Folder of HTSeq files, gzip, no header; gives the values of each file's rows."""
+    """Write a folder of HTSeq files, gzip, no header; return the values of each file's rows."""
     truth, names = {}, []
     for number, one in enumerate(aliquots):
         generator = np.random.default_rng(number)
@@ -195,7 +195,7 @@ def table_text(corner, columns, rows, delimiter="\t"):
 
 
 def write_xena(path, samples, genes, values, *, corner="Ensembl_ID"):
-    """Genes by samples, gzip TSV, with the summary rows that count matrices carry."""
+    """Write genes by samples, gzip TSV, with the summary rows of count matrices."""
     rows = [[gene, *row] for gene, row in zip(genes, values.T.tolist(), strict=True)]
     rows.append(["__no_feature", *[1.5] * len(samples)])
     with gzip.open(path, "wt") as file:
@@ -204,13 +204,13 @@ def write_xena(path, samples, genes, values, *, corner="Ensembl_ID"):
 
 
 def write_cbioportal(path, samples, rows):
-    """`Hugo_Symbol, Entrez_Gene_Id, samples`; rows of symbol, Entrez id and values."""
+    """Write `Hugo_Symbol, Entrez_Gene_Id, samples`; rows of symbol, Entrez id and values."""
     path.write_text(table_text(["Hugo_Symbol", "Entrez_Gene_Id"], samples, rows))
     return path
 
 
 def write_porpoise(path, rows, genes, values):
-    """Table of MCAT, zip: rows of case, slide, class, beside copy number and mutation columns."""
+    """Write a zipped MCAT table: case, slide, class, copy number and mutation columns."""
     header = ["case_id", "slide_id", "age", "site", "survival_months", "censorship", "is_female",
               "oncotree_code", "train"]  # fmt: skip
     columns = [
@@ -228,7 +228,7 @@ def write_porpoise(path, rows, genes, values):
 
 
 def read_back(path: Path):
-    """The cohort that was written, by anndata itself."""
+    """Read the written cohort with anndata itself."""
     import anndata
 
     return anndata.read_h5ad(path)

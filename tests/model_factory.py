@@ -17,7 +17,7 @@ from gimp_plugin.models.patches import Decoder, PatchEmbedding
 from gimp_plugin.models.reference import ReferenceAggregator
 
 EXAMPLES = settings(max_examples=settings().max_examples * 2 // 5)
-"""Fewer, since each runs through layers."""
+"""Fewer examples, since each runs through layers."""
 
 SMALL = {"dim": 20, "n_heads": 5, "n_landmarks": 7, "convolution_taps": 9}
 N_GENES, FEATURE_DIM, N_CLASSES = 779, 11, 3
@@ -31,7 +31,7 @@ HEADS = {"linear": linear, "mlp": mlp}
 
 
 def small_config(preset: str = "recommended", **changes) -> ModelConfig:
-    """A preset at a small size."""
+    """Load a preset at a small size."""
     return load_preset(
         preset, {f"model.{name}": value for name, value in {**SMALL, **changes}.items()}
     ).model
@@ -40,7 +40,7 @@ def small_config(preset: str = "recommended", **changes) -> ModelConfig:
 def make_model(
     config: ModelConfig, *, n_genes: int = N_GENES, feature_dim: int = FEATURE_DIM
 ) -> GimpModel:
-    """A whole model with repeatable weights."""
+    """Build a whole model with reproducible weights."""
     torch.manual_seed(0)
     fusion = Concat.from_config(config)
     slides, genes = config.has_slides, config.has_genes
@@ -58,10 +58,10 @@ def make_model(
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> torch.Tensor:
-    """Standard normal values, the same for a seed."""
+    """Draw standard normal values, reproducible by the seed."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def prefix(lengths: list[int]) -> torch.Tensor:
-    """Validity of bags of these lengths, padded to the longest."""
+    """Mask of valid patches for bags of these lengths, padded to the longest."""
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]

@@ -1,4 +1,4 @@
-"""Installed plugins: real distributions with entry points, in a folder of their own."""
+"""Installed plugins: real distributions with entry points, in a separate folder."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def install(
     Parameters
     ----------
     site
-        Folder that stands on `sys.path`.
+        Folder on `sys.path`.
     distribution
-        Name of the distribution; its module has the same with underscores.
+        Name of the distribution; its module has the same name with underscores.
     source
         Source of the module.
     entry
@@ -55,7 +55,7 @@ def install(
 
 
 def install_project(project: Path, site: Path, *, python: Path | str = sys.executable) -> None:
-    """Install the source of a distribution with setuptools, which needs no network and no wheel."""
+    """Install a distribution from source with setuptools, without network and wheel."""
     build = ("build_py", "--build-lib", "built")
     install = ("install_lib", "--build-dir", "built", "--install-dir", site)
     about = ("install_egg_info", "--install-dir", site)
@@ -64,7 +64,7 @@ def install_project(project: Path, site: Path, *, python: Path | str = sys.execu
 
 
 def called(*command: object, cwd: Path | None = None) -> str:
-    """Run a program that knows nothing of this one's path; its output."""
+    """Run a program without this one's Python path; return its output."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     words = [str(part) for part in command]
     done = subprocess.run(words, env=clean, text=True, capture_output=True, check=False, cwd=cwd)
@@ -74,7 +74,7 @@ def called(*command: object, cwd: Path | None = None) -> str:
 
 @contextmanager
 def installing(site: Path) -> Iterator[Callable[..., Registry]]:
-    """Install plugins for a while; each call gives the registry that sees them all."""
+    """Install plugins temporarily; each call returns the registry with all of them."""
     modules = []
 
     def plugin(distribution: str, source: str = GOOD, **options: str) -> Registry:

@@ -11,7 +11,7 @@ CLASSES = ("LUAD", "LUSC")
 
 
 def draw_patients(n=41, *, classes=CLASSES, seed=0, n_folds=1, skill=1.0, decimals=None):
-    """Patients whose probabilities lean to the truth; rounded ones have ties."""
+    """Draw patients whose probabilities favour the true class; rounded ones have ties."""
     rng = np.random.default_rng(seed)
     labels = np.arange(n) % len(classes)
     scores = rng.normal(size=(n, len(classes)))
@@ -33,7 +33,7 @@ def draw_patients(n=41, *, classes=CLASSES, seed=0, n_folds=1, skill=1.0, decima
 
 
 def rows_of(patients, *, split="test", prefix="", **changes):
-    """Rows of a table, as `predict` makes them."""
+    """Rows of a table, as `predict` writes them."""
     return [
         {
             "case_id": prefix + patients.case_ids[row],
@@ -62,7 +62,7 @@ def make_table(path, *groups, classes=CLASSES):
 
 
 def make_repeats(folder, *, n=30, n_folds=3, n_repeats=2, seed=0, skill=1.0, classes=CLASSES):
-    """Tables of repeated partitions: in each all cases, each fold a model of its own."""
+    """Write tables of repeated partitions, each with all cases and a model per fold."""
     paths = []
     for repeat in range(n_repeats):
         rng = np.random.default_rng(repeat)  # the same partitions for every system

@@ -1,4 +1,4 @@
-"""A ResNet50 with seeded weights, and its features by torchvision's own modules."""
+"""A ResNet50 with seeded weights, and its features computed by torchvision's own modules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def seeded_resnet50() -> torchvision.models.ResNet:
 def layer3_mean(
     network: torchvision.models.ResNet, patches: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
-    """Average layer3 over each patch, pixels normalised as torchvision's documentation says."""
+    """Average layer3 over each patch, with pixels normalised as documented by torchvision."""
     pixels = torch.from_numpy(patches).permute(0, 3, 1, 2).float() / 255
     mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)

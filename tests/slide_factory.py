@@ -1,4 +1,4 @@
-"""Small pyramidal slides in Aperio's layout, written by the tests themselves."""
+"""Small pyramidal slides in Aperio's layout."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ def make_slide(
     compression: str = "adobe_deflate",
     seed: int = 0,
 ) -> NDArray[np.uint8]:
-    """Write a slide and give its pixels.
+    """Write a slide and return its pixels.
 
     Parameters
     ----------
     path
-        Where; its folder is made.
+        Path of the slide; its folder is created.
     size_px
         Width and height of level 0.
     mpp
-        What the slide says of its resolution, as text if need be; None says nothing.
+        Resolution that the slide states, possibly as text; None for none.
     levels
-        Downsamples, 1 first.
+        Downsampling factors, 1 first.
     tissue
         Boxes (x, y, width, height) of tissue on glass; by default one that fills most of the
         slide. An empty list is a blank slide.
     power
-        Objective power that the slide states; None says nothing.
+        Objective power that the slide states; None for none.
     tile_px
         Side of a tile.
     compression
-        As tifffile names it; the default loses nothing.
+        Name in tifffile; the default is lossless.
     seed
-        Of the texture.
+        Seed of the texture.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def make_slide(
 def draw_tissue(
     size_px: tuple[int, int], *, tissue: Sequence[Box] | None = None, seed: int = 0
 ) -> NDArray[np.uint8]:
-    """Pixels with rectangles of stained texture on bright glass."""
+    """Draw rectangles of stained texture on bright glass."""
     width, height = size_px
     rng = np.random.default_rng(seed)
     pixels = np.full((height, width, 3), GLASS, np.uint8)
@@ -92,7 +92,7 @@ def draw_tissue(
 
 
 def _description(size: tuple[int, int], mpp: float | str | None, power: float | None) -> str:
-    """Aperio's text about a level."""
+    """Aperio's description of a level."""
     text = f"Aperio Image Library v11.2.1\n{size[0]}x{size[1]} [0,0 {size[0]}x{size[1]}]"
     parts = [text]
     parts += [] if power is None else [f"AppMag = {power:g}"]

@@ -1,4 +1,4 @@
-"""Random studies: a cohort and its bags, where both halves carry part of the class."""
+"""Random studies: a cohort and its bags, where both halves depend on the class."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ TINY = {
 
 
 def tiny_config(preset: str = "recommended", **changes: Any) -> GimpConfig:
-    """A preset made small; `model__dim=8` changes a value."""
+    """Load a preset at a small size; `model__dim=8` changes a value."""
     named = {name.replace("__", "."): value for name, value in changes.items()}
     return load_preset(preset, TINY | named)
 
 
 def settings(**changes: Any) -> str:
-    """A settings file for a model that trains in a second."""
+    """Text of a settings file for a model that trains in a second."""
     tables: dict[str, dict[str, Any]] = {}
     for name, value in (TINY | {f"model.{key}": value for key, value in changes.items()}).items():
         table, _, key = name.partition(".")
@@ -48,7 +48,7 @@ def settings(**changes: Any) -> str:
 def make_bag(
     path: Path, n_patches: int, share: float, *, rng: np.random.Generator, **attributes: Any
 ) -> None:
-    """Write a bag of runs of two kinds of patches, `share` of them of the second kind."""
+    """Write a bag with runs of two kinds of patches, a `share` of them of the second kind."""
     kinds = rng.random(-(-n_patches // 3)).repeat(3)[:n_patches] < share
     centres = np.stack([np.linspace(-1, 1, FEATURE_DIM), np.linspace(1, -1, FEATURE_DIM)])
     features = centres[kinds.astype(int)] + 0.3 * rng.normal(size=(n_patches, FEATURE_DIM))
@@ -71,28 +71,28 @@ def make_study(
     scale: str = "log",
     seed: int = 0,
 ) -> CohortSource:
-    """Write `genes.h5ad` and `features/` with one bag a case, named as the case.
+    """Write `genes.h5ad` and `features/` with one bag per case, named like the case.
 
     Parameters
     ----------
     folder
-        Where to write them.
+        Folder of the study.
     n_cases, n_genes, n_patches, classes, labels
-        Size of the study; the classes come in turn, unless `labels` names that of each case.
+        Size of the study; the classes alternate, unless `labels` names that of each case.
     gene_signal
-        Distance of the classes in standard deviations, in a third of the genes.
+        Distance between classes in standard deviations, in a third of the genes.
     image_signal
-        By how much the share of the second kind of patches grows from the first to the last class.
+        Increase of the share of the second kind of patches from the first to the last class.
     obs
         More columns of the cohort.
     scale
         Scale of the expression, declared in the file.
     seed
-        Of everything that is drawn.
+        Seed of all draws.
 
     Returns
     -------
-    Where it stands.
+    Paths of the study.
     """
     rng = np.random.default_rng(seed)
     labels = labels or [classes[case % len(classes)] for case in range(n_cases)]

@@ -1,4 +1,4 @@
-"""Systems of the comparison at a small size, with repeatable weights."""
+"""Systems of the comparison at a small size, with reproducible weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ READS = {
 
 
 def make_system(name: str, **changes):
-    """A system in float64, in evaluation mode."""
+    """Build a system in float64, in evaluation mode."""
     config = small_config(**{"modalities": READS[name], "system": name, **changes})
     torch.manual_seed(0)
     make = registry().load("system", name)
@@ -32,5 +32,5 @@ def make_system(name: str, **changes):
 
 
 def weights_of(module) -> dict[str, torch.Tensor]:
-    """Parameters by name, without their history."""
+    """Parameters by name, detached."""
     return {name: one.detach() for name, one in module.named_parameters()}

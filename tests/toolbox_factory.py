@@ -1,4 +1,4 @@
-"""A small fine-tuned run whose bags are like those that extraction makes of slides."""
+"""A small fine-tuned run whose bags look like those extracted from slides."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = {"P00-a": (900, 700), "P00-b": (600, 800), "P01": (1100, 900)}
 
 
 def make_slides(folder: Path) -> dict[str, Path]:
-    """Two slides of one case and one of another."""
+    """Write two slides of one case and one of another."""
     paths = {name: folder / f"{name}.svs" for name in SIZES}
     for seed, (name, size) in enumerate(SIZES.items()):
         make_slide(paths[name], size, seed=seed)
@@ -27,14 +27,14 @@ def make_slides(folder: Path) -> dict[str, Path]:
 
 
 def make_run(folder: Path, **changes) -> tuple[Path, CohortSource]:
-    """Fine-tune on made-up bags, and give the run and where its cohort is.
+    """Fine-tune on synthetic bags; return the run and its inputs.
 
     Parameters
     ----------
     folder
-        Where everything goes.
+        Folder for all files.
     **changes
-        Of the configuration.
+        Changes of the configuration.
     """
     slides = make_slides(folder / "slides")
     config = ExtractionConfig(patch_encoder="untrained")

@@ -1,4 +1,4 @@
-"""The HDF5 container of a cohort: what it must be before anything reads a value of it."""
+"""The HDF5 container of a cohort: the checks it must pass before any value is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FREE_BYTES = 1 << 30
 _ROOT_VERSIONS = ("0.1.0", None)
 _HINT = "give an AnnData file, .h5ad"
 _DAMAGE = (OSError, RuntimeError, SystemError, TypeError, ValueError, LookupError)
-"""What h5py raises when the structure of a file does not hold."""
+"""Exceptions of h5py for a file with a damaged structure."""
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def opened_cohort(path: Path) -> Iterator[h5py.File]:
 
     Yields
     ------
-    The open file, which holds `obs` and `var` and shows no bytes but its own.
+    The open file; it has `obs` and `var` and refers to no other file.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def opened_cohort(path: Path) -> Iterator[h5py.File]:
         If it has links or external storage, or claims far more values than it holds.
     CohortError
         If it is truncated, damaged, not HDF5, not an AnnData file, or from a newer anndata; also
-        when reading within the context comes upon damage.
+        if damage is found while reading within the context.
     """
     with _hdf5(path) as file:
         try:
@@ -58,31 +58,31 @@ def opened_cohort(path: Path) -> Iterator[h5py.File]:
 
 
 def attribute(element: h5py.Group | h5py.Dataset, name: str) -> Any:
-    """Attribute as text where it is text, None where there is none."""
+    """Return an attribute, decoded if it is text; None if there is none."""
     value = element.attrs.get(name)
     return value.decode() if isinstance(value, bytes) else value
 
 
 def read_element(file: h5py.File, name: str) -> Any:
-    """Read a table or a column by anndata.
+    """Read a table or a column with anndata.
 
     Parameters
     ----------
     file
         An open AnnData file.
     name
-        Path of the element in it.
+        Path of the element in the file.
 
     Returns
     -------
-    What anndata makes of it.
+    The element as anndata reads it.
 
     Raises
     ------
     CohortError
-        If anndata cannot read it, naming the element and its encoding.
+        If anndata cannot read it; the message names the element and its encoding.
     """
-    from anndata.io import read_elem  # a second that --help need not wait
+    from anndata.io import read_elem  # takes a second, which --help need not wait for
 
     try:
         return read_elem(file[name])
@@ -97,7 +97,7 @@ def read_element(file: h5py.File, name: str) -> Any:
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file; the refusals of `storage.hdf5` speak of cohorts here."""
+    """Open an HDF5 file; the errors of `storage.hdf5` become those of a cohort."""
     with ExitStack() as stack:
         try:
             file = stack.enter_context(opened(path))
@@ -117,7 +117,7 @@ def _check_safe(file: h5py.File, path: Path) -> None:
         what = _danger(element, allowance) if isinstance(element, h5py.Dataset) else ""
         return (name, what) if what else None
 
-    found = file.visititems_links(visit)  # an exception inside of the visit would get lost in HDF5
+    found = file.visititems_links(visit)  # HDF5 would swallow an exception in visit
     if found is not None:
         name, what = found
         problem = f"{str(path)!r}: {name!r} {what}; nothing was read"
@@ -125,7 +125,7 @@ def _check_safe(file: h5py.File, path: Path) -> None:
 
 
 def _danger(dataset: h5py.Dataset, allowance: int) -> str:
-    """Say why a dataset must not be read, or nothing."""
+    """Say why a dataset must not be read; empty if it may be."""
     if dataset.is_virtual or dataset.external:
         return "takes its bytes from other files"
     if h5py.check_ref_dtype(dataset.dtype) is not None:
@@ -136,7 +136,7 @@ def _danger(dataset: h5py.Dataset, allowance: int) -> str:
 
 
 def _check_anndata(file: h5py.File, path: Path) -> None:
-    """Refuse other kinds of HDF5 files, by name where they are known."""
+    """Refuse other kinds of HDF5 files, naming the kind if it is known."""
     tables = [isinstance(file.get(name), h5py.Group) for name in ("obs", "var")]
     if not all(tables):
         raise CohortError(f"{str(path)!r} {_kind(file)}", hint=_HINT)
@@ -148,7 +148,7 @@ def _check_anndata(file: h5py.File, path: Path) -> None:
 
 
 def _kind(file: h5py.File) -> str:
-    """Say what an HDF5 file without both tables is."""
+    """Name the kind of an HDF5 file that lacks the tables of AnnData."""
     if attribute(file, keys.FORMAT) == keys.BAG_FORMAT or {"features", "feats"} & set(file):
         return "is a feature file (the bag of one slide), not a cohort"
     if {"matrix", "row_attrs", "col_attrs"} <= set(file):

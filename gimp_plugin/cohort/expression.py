@@ -1,4 +1,4 @@
-"""Reading a cohort: genes of cases, from an AnnData file that is checked once, here."""
+"""Reading a cohort, the genes of cases, from an AnnData file; all its checks are made here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.container import attribute, opened_cohort, read_element
-from gimp_plugin.cohort.labels import labels_of as labels_of  # noqa: PLC0414  # given on
+from gimp_plugin.cohort.labels import labels_of as labels_of  # noqa: PLC0414  # re-exported
 from gimp_plugin.cohort.matrix import read_matrix
 from gimp_plugin.cohort.names import GENE_COLUMNS, NOUN, check_one_kind, checked_names
 from gimp_plugin.cohort.scales import SCALES
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 IN_MEMORY = Path("AnnData")
-"""What stands for the file of a cohort that has none."""
+"""Path of a cohort without a file."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Cohort:
-    """Expression of a cohort's cases, as its file gives it.
+    """Expression of a cohort's cases, as stored in its file.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class Cohort:
     scale
         One of `cohort.scales.SCALES`.
     scale_guessed
-        Whether neither the user nor the file told the scale.
+        Whether neither the user nor the file declared the scale.
     obs
         What else is known of the cases; its index is `case_ids`.
     genes
         What else is known of the genes (`cohort.names.GENE_COLUMNS`); its index is `gene_ids`.
     warnings
-        What the user was warned of.
+        Warnings given to the user.
     """
 
     path: Path
@@ -66,20 +66,20 @@ class Cohort:
     warnings: tuple[str, ...] = ()
 
     def rows_of(self, case_ids: Iterable[str]) -> NDArray[np.int64]:
-        """Row numbers of some cases, in their order; KeyError for a case that is not there."""
+        """Row numbers of the given cases, in the given order; KeyError for an unknown case."""
         row = {case_id: index for index, case_id in enumerate(self.case_ids)}
         return np.array([row[case_id] for case_id in case_ids], dtype=np.int64)
 
     @classmethod
     def without_genes(cls, path: Path, obs: pd.DataFrame) -> Self:
-        """Give a cohort of cases that have no expression.
+        """Make a cohort of cases that have no expression.
 
         Parameters
         ----------
         path
             Where the cases come from, for messages.
         obs
-            What is known of them; its index is the case ids.
+            What is known of the cases; its index is the case ids.
 
         Returns
         -------
@@ -102,16 +102,17 @@ class Cohort:
     def from_anndata(
         cls, adata: anndata.AnnData, *, layer: str | None = None, scale: str | None = None
     ) -> Cohort:
-        """Take a cohort from an AnnData in memory, under the same rules as from a file.
+        """Make a cohort from an AnnData in memory, by the same rules as from a file.
 
         Parameters
         ----------
         adata
             Cases by genes. It is only read.
         layer
-            Layer to take instead of X.
+            Layer to use instead of X.
         scale
-            Scale of the values; else as `uns["gimp"]["scale"]` declares for X, else guessed.
+            Scale of the values; by default the one `uns["gimp"]["scale"]` declares for X, else
+            guessed.
 
         Returns
         -------
@@ -130,7 +131,7 @@ class Cohort:
         path = IN_MEMORY
         case_ids = checked_names(adata.obs_names, table="obs", path=str(path))
         gene_ids = checked_names(adata.var_names, table="var", path=str(path))
-        layers = [name for name in adata.layers if name]  # from anndata 0.13 on, None is X
+        layers = [name for name in adata.layers if name]  # since anndata 0.13, None is X
         if layer is not None and layer not in layers:
             problem = f"the AnnData has no layer {layer!r}{did_you_mean(layer, layers)}"
             raise CohortError(problem, hint=f"it has {', '.join(layers) or 'none'}")
@@ -158,17 +159,17 @@ class Cohort:
 
 
 def read_cohort(path: Path, *, layer: str | None = None, scale: str | None = None) -> Cohort:
-    """Read a cohort and refuse what cannot be trusted.
+    """Read a cohort, refusing what cannot be trusted.
 
-    The scale is the one given, else the one that `uns["gimp"]["scale"]` declares (for X only: a
-    layer has its own scale), else it is guessed, with a warning.
+    The scale is the given one, else the one that `uns["gimp"]["scale"]` declares (for X only: a
+    layer has its own scale); otherwise it is guessed, with a warning.
 
     Parameters
     ----------
     path
         An AnnData file, .h5ad. It is only read.
     layer
-        Layer to take instead of X.
+        Layer to use instead of X.
     scale
         Scale of the values.
 
@@ -183,8 +184,8 @@ def read_cohort(path: Path, *, layer: str | None = None, scale: str | None = Non
     SafetyError
         If it has links or external storage, or claims more than it holds.
     CohortError
-        If it is damaged or no cohort; if cases or genes are missing, unnamed or repeated; if
-        values are missing, infinite, or do not go with the scale.
+        If it is damaged or not a cohort; if cases or genes are missing, unnamed or repeated; if
+        values are missing, infinite, or impossible on the scale.
     ConfigError
         If `scale` is not the name of a scale.
     """
@@ -202,7 +203,7 @@ def read_cohort(path: Path, *, layer: str | None = None, scale: str | None = Non
 def _checked(
     table: Table, *, path: Path, obs: pd.DataFrame, genes: pd.DataFrame, declared: str | None
 ) -> Cohort:
-    """Cohort of values that are finite and on a known scale."""
+    """Make a cohort, checking that its values are finite and on a known scale."""
     check_one_kind(table.gene_ids, str(path))
     check_finite(table)
     scale, warnings = resolve_scale(table, declared)
@@ -241,7 +242,7 @@ def _read_ids(file: h5py.File, table: str) -> tuple[str, ...]:
 
 
 def _read_genes(file: h5py.File, gene_ids: Sequence[str]) -> pd.DataFrame:
-    """Columns of `var` that we know."""
+    """Read the known columns of `var`."""
     import pandas as pd
 
     columns = {
@@ -253,7 +254,7 @@ def _read_genes(file: h5py.File, gene_ids: Sequence[str]) -> pd.DataFrame:
 
 
 def _declared_scale(file: h5py.File) -> str | None:
-    """Scale that the file declares in `uns`, if it does."""
+    """Scale that the file declares in `uns`, if any."""
     place = f"uns/{keys.UNS}/{keys.SCALE}"
     if place not in file:
         return None

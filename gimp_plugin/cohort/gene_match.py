@@ -1,4 +1,4 @@
-"""Finding the genes of a model in another cohort, by name."""
+"""Find the genes of a model in another cohort, by name."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Names = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GeneMatch:
-    """Where each wanted gene stands in a cohort.
+    """Column of each wanted gene in a cohort.
 
     Parameters
     ----------
     columns
-        Column of the cohort for each wanted gene, -1 where it has none.
+        Column of the cohort for each wanted gene, -1 if the gene is missing.
     missing
         Wanted genes that the cohort lacks.
     extra
-        Genes of the cohort that nobody wants.
+        Genes of the cohort that are not wanted.
     """
 
     columns: NDArray[np.int64]
@@ -52,7 +52,7 @@ def match_genes(
 ) -> GeneMatch:
     """Match genes by exact id, then Ensembl ids without their versions, then other names.
 
-    A name that several genes of one side bear tells none of them apart, so it matches none.
+    A name shared by several genes of one side is ambiguous and matches none of them.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def match_genes(
     present
         Ids of the cohort's genes.
     wanted_names, present_names
-        Other names of each gene, for instance its symbol beside an Ensembl id.
+        Other names of each gene, for instance its symbol in addition to an Ensembl id.
 
     Returns
     -------
@@ -70,8 +70,8 @@ def match_genes(
     Raises
     ------
     CohortError
-        If two genes of one side are the same but for their version, and the other side does not
-        say which is meant.
+        If two genes of one side differ only in their version, and the other side does not say
+        which is meant.
     """
     column_of = {gene_id: column for column, gene_id in enumerate(present)}
     columns = [column_of.get(gene_id, -1) for gene_id in wanted]
@@ -91,7 +91,7 @@ def match_genes(
 
 
 def _match_versions(columns: list[int], wanted: Sequence[str], present: Sequence[str]) -> None:
-    """Fill in what is the same but for the version of an Ensembl id."""
+    """Match the genes whose Ensembl ids differ only in their version."""
     taken = set(columns)
     without_version: dict[str, list[int]] = defaultdict(list)
     for column, gene_id in enumerate(present):
@@ -111,7 +111,7 @@ def _match_versions(columns: list[int], wanted: Sequence[str], present: Sequence
 
 
 def _match_names(columns: list[int], wanted: Names, present: Names) -> None:
-    """Fill in what has a name in common, where that name is one gene's on either side."""
+    """Match the genes with a common name that belongs to a single gene on either side."""
     taken = set(columns)
     column_of = _told_apart(present)
     place_of = _told_apart(wanted)
@@ -125,7 +125,7 @@ def _match_names(columns: list[int], wanted: Names, present: Names) -> None:
 
 
 def _all_names(ids: Sequence[str], names: Names | None) -> Names:
-    """Id without version, and other names, of each gene; a copy on Y leaves its symbol to X."""
+    """Id without version and other names of each gene; a copy on Y keeps only its id."""
     others = names if names is not None else [()] * len(ids)
     stable = [gene_without_version(gene_id) for gene_id in ids]
     return [
@@ -135,7 +135,7 @@ def _all_names(ids: Sequence[str], names: Names | None) -> Names:
 
 
 def _told_apart(names: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Place of the one gene that bears each name; names of several genes are left out."""
+    """Place of the gene with each name; names of several genes are left out."""
     places: dict[str, set[int]] = defaultdict(set)
     for place, own in enumerate(names):
         for name in own:

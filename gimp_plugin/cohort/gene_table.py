@@ -1,4 +1,4 @@
-"""The gene table of a run, `genes.csv`: which genes its model reads, in which order, and how."""
+"""The gene table of a run, `genes.csv`: the genes its model reads, their order and scaling."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from gimp_plugin.errors import CheckpointError
 
 COLUMNS = ("id", "order", "mean", "std", "group", "name")
 CLASS_MEAN = "class_mean_"
-"""Columns of class means end with the number of the class: a class may have any name."""
+"""Columns of class means end with the number of the class, because its name could be anything."""
 
 
 def gene_rows(transform: GeneTransform, *, groups: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of `genes.csv`; numbers are written so that they read back bit for bit.
+    """Make the rows of `genes.csv`; its numbers read back bit for bit.
 
     Parameters
     ----------
     transform
-        What the model reads genes with.
+        The model's gene transform.
     groups
         Group of each gene, in the order of the model.
 
     Returns
     -------
-    One row a gene, with the keys of `COLUMNS`; of one that the model does not read, but that
-    counts in the totals, the id and the other name alone.
+    One row per gene, with the keys of `COLUMNS`. A gene that the model does not read, but that
+    counts towards the totals, has only its id and other name.
     """
     n_genes, left = len(transform.gene_ids), transform.unselected
     names = transform.names or ("",) * (n_genes + len(left))
@@ -51,20 +51,20 @@ def gene_rows(transform: GeneTransform, *, groups: Sequence[int]) -> list[dict[s
 def with_class_means(
     rows: Sequence[Mapping[str, Any]], class_means: NDArray[np.float32]
 ) -> list[dict[str, Any]]:
-    """Add what the training cases of each class have on average.
+    """Add the mean of the training cases of each class.
 
     Parameters
     ----------
     rows
-        What `gene_rows` gave.
+        Result of `gene_rows`.
     class_means
         Means of the standardised values, shape (class, gene), the genes in the order of the model.
 
     Returns
     -------
-    The rows with a column a class more, empty for genes that the model does not read.
+    The rows with one more column per class, empty for genes that the model does not read.
     """
-    texts = class_means.astype(str).tolist()  # the shortest that reads back bit for bit
+    texts = class_means.astype(str).tolist()  # the shortest text that reads back bit for bit
     return [
         {**row, **{f"{CLASS_MEAN}{place}": _at(own, row) for place, own in enumerate(texts)}}
         for row in rows
@@ -72,30 +72,30 @@ def with_class_means(
 
 
 def _at(values: Sequence[str], row: Mapping[str, Any]) -> str:
-    """Value of the gene of a row; none for one that is not read."""
+    """Value for the gene of a row; empty if the model does not read it."""
     return "" if row["order"] == "" else values[int(row["order"])]
 
 
 def class_means_of_rows(
     rows: Sequence[Mapping[str, Any]], *, n_classes: int
 ) -> NDArray[np.float32] | None:
-    """Read what `with_class_means` added.
+    """Read the class means that `with_class_means` added.
 
     Parameters
     ----------
     rows
-        Rows of a `genes.csv` whose order is known to be whole, in any order.
+        Rows of a `genes.csv` whose column of places is known to be complete, in any order.
     n_classes
         Classes of the run.
 
     Returns
     -------
-    Shape (class, gene); None where the table does not have them.
+    Shape (class, gene); None if the table does not have them.
 
     Raises
     ------
     CheckpointError
-        If it has them for some classes or genes only, or a number is none.
+        If it has them only for some classes or genes, or a value is not a number.
     """
     if not any(name.startswith(CLASS_MEAN) for row in rows for name in row):
         return None
@@ -116,14 +116,14 @@ def class_means_of_rows(
 def transform_of_rows(
     rows: Sequence[Mapping[str, Any]], *, scale: str, clip: float = CLIP
 ) -> GeneTransform:
-    """Read what `gene_rows` gave.
+    """Make the gene transform from the rows of `gene_rows`.
 
     Parameters
     ----------
     rows
         Rows of a `genes.csv`, in any order.
     scale, clip
-        As in `GeneTransform`; they stand in the run's configuration.
+        As in `GeneTransform`; the run's configuration has them.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def transform_of_rows(
     Raises
     ------
     CheckpointError
-        If a column or a gene is missing or repeated, or a number is none.
+        If a column or a gene is missing or repeated, or a value is not a number.
     """
     try:
         left = [row for row in rows if row["order"] == ""]

@@ -1,4 +1,4 @@
-"""Identifiers of patients, slides and genes, and when two spellings mean the same."""
+"""Identifiers of patients, slides and genes, and which spellings mean the same."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _ALIQUOT = re.compile(
 
 
 def same_case(case_id: str) -> str:
-    """Patient that an identifier stands for: the first 12 characters of a TCGA barcode.
+    """Return the patient that an identifier means: the first 12 characters of a TCGA barcode.
 
-    Two identifiers belong to one patient when this gives the same for both. What is no TCGA
-    barcode stands for itself.
+    Two identifiers belong to the same patient if this returns the same for both. An identifier
+    that is not a TCGA barcode is returned as it is.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def same_case(case_id: str) -> str:
 
 
 def tcga_case(name: str) -> str | None:
-    """Case that a TCGA barcode begins with.
+    """Return the case that a TCGA barcode begins with.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def is_normal_tissue(slide_id: str) -> bool:
 
     Returns
     -------
-    False also for names that do not say.
+    Also False for names that do not tell.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def tcga_slide_kind(slide_id: str) -> str | None:
 
     Returns
     -------
-    `dx` (diagnostic, FFPE), `frozen` (TS, BS, MS), or None where the name does not say.
+    `dx` (diagnostic, FFPE), `frozen` (TS, BS, MS), or None if the name does not tell.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def is_y_copy(gene_id: str) -> bool:
 
     Returns
     -------
-    False also for names that do not say.
+    Also False for names that do not tell.
 
     Examples
     --------
@@ -122,14 +122,14 @@ def is_y_copy(gene_id: str) -> bool:
 
 
 def gene_without_version(gene_id: str) -> str:
-    """Ensembl id less its version; a copy on Y stays apart.
+    """Return an Ensembl id without its version; a copy on Y stays distinct.
 
-    Copies on Y were written with an R, `ENSGR0000002586`, before GENCODE 25; they get today's
+    Before GENCODE 25, copies on Y were written with an R, `ENSGR0000002586`; they get today's
     spelling.
 
     Returns
     -------
-    The shorter id; any other name as it is.
+    The id without version; any other name as it is.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def gene_without_version(gene_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Aliquot:
-    """What a TCGA barcode says of a sample; what it does not say is None or empty."""
+    """Parts of a TCGA barcode that describe a sample; missing ones are None or empty."""
 
     case_id: str
     code: int | None
@@ -156,9 +156,9 @@ class Aliquot:
 
 
 def tcga_aliquot(name: str) -> Aliquot | None:
-    """Parts of a TCGA barcode that tell one sample of a case from another.
+    """Parse the parts of a TCGA barcode that distinguish the samples of a case.
 
-    Dots instead of hyphens, as R writes column names, are taken for hyphens.
+    Dots, which R writes for hyphens in column names, are read as hyphens.
 
     Returns
     -------

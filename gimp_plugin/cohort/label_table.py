@@ -1,4 +1,4 @@
-"""A table of cases beside, or instead of, a cohort's own: classes, clinical columns, slides."""
+"""A table of cases in addition to, or instead of, a cohort's: classes, clinical data, slides."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 def read_label_table(
     path: Path, *, label_key: str | None = None, case_key: str = CASE_ID
 ) -> pd.DataFrame:
-    """Read a table of cases; several rows of a case become one.
+    """Read a table of cases, merging the rows of a case.
 
     Parameters
     ----------
     path
         A CSV or TSV.
     label_key
-        Column with the class, in which the rows of a case must agree.
+        Column with the class, on which the rows of a case must agree.
     case_key
         Column with the case.
 
     Returns
     -------
-    Text, the index the case ids in the order of the file, None where a cell is empty or the rows
-    of a case differ; slides of a case stand in `slide_id` with `;` between them.
+    Table of text, indexed by case id in the order of the file, with None if a cell is empty or the
+    rows of a case differ. The slides of a case are in `slide_id`, joined by `;`.
 
     Raises
     ------
@@ -72,18 +72,18 @@ def read_label_table(
 
 
 def joined(obs: pd.DataFrame, table: pd.DataFrame, *, label_key: str, where: str) -> pd.DataFrame:
-    """Bring a cohort's own table and another together; the other says more, and first.
+    """Join a cohort's own table with another one, whose cells take precedence.
 
-    Cases are the same when their names are, else when they name the same TCGA patient and the
-    cohort has one row of that patient. Where the table has the class, the cohort's own classes
-    are of no account.
+    Cases are the same if their names are equal, or if they name the same TCGA patient and the
+    cohort has one row of that patient. If the table has the class, the cohort's own classes are
+    ignored.
 
     Parameters
     ----------
     obs
-        The cohort's table; may have no row.
+        The cohort's table; may have no rows.
     table
-        What `read_label_table` gave.
+        Result of `read_label_table`.
     label_key
         Column with the class.
     where
@@ -91,7 +91,7 @@ def joined(obs: pd.DataFrame, table: pd.DataFrame, *, label_key: str, where: str
 
     Returns
     -------
-    Rows of `obs`, then those of cases that only the table knows.
+    Rows of `obs`, then those of cases that only the table has.
 
     Raises
     ------
@@ -124,19 +124,19 @@ def joined(obs: pd.DataFrame, table: pd.DataFrame, *, label_key: str, where: str
 
 
 def _spelled(name: str, known: set[str], rows: Sequence[str]) -> str:
-    """Spelling of a case in the cohort, or its own."""
+    """Spelling of a case in the cohort, else its own."""
     return rows[0] if name not in known and len(rows) == 1 else name
 
 
 def one_cell(cells: Sequence[str], column: str) -> str | None:
-    """What the rows of a case say together: their slides; None where they differ otherwise."""
+    """Merge the cells of a case: joined if slides, else None if they differ."""
     if column == SLIDE_ID:
         return ";".join(dict.fromkeys(cells)) or None
     return cells[0] if len(set(cells)) == 1 else None
 
 
 def _check_one_label(pairs: Iterable[tuple[str, str]], *, where: str) -> None:
-    """Refuse a patient of two classes."""
+    """Refuse a patient with two classes."""
     first: dict[str, tuple[str, str]] = {}
     for case_id, label in pairs:
         other, found = first.setdefault(same_case(case_id), (case_id, label))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def labels_of(cohort: Cohort, label_key: str, *, min_classes: int = 2) -> dict[str, str]:
-    """Class of each case, as text.
+    """Return the class of each case, as text.
 
     Text, whole numbers and truth values are classes; 0.0 counts as the whole number 0.
 
@@ -25,7 +25,7 @@ def labels_of(cohort: Cohort, label_key: str, *, min_classes: int = 2) -> dict[s
     label_key
         Column of its `obs`.
     min_classes
-        Least number of classes: 2 for training, 1 where labels are only compared.
+        Least number of classes: 2 for training, 1 if labels are only compared.
 
     Returns
     -------
@@ -43,7 +43,7 @@ def labels_of(cohort: Cohort, label_key: str, *, min_classes: int = 2) -> dict[s
 def classes_of(
     obs: pd.DataFrame, label_key: str, *, path: str, min_classes: int = 2, of_obs: bool = True
 ) -> dict[str, str]:
-    """Class of each row of a table, as text; the same rules as for a cohort.
+    """Return the class of each row of a table, as text, by the rules for a cohort.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def classes_of(
     min_classes
         Least number of classes.
     of_obs
-        Whether it is the `obs` of a cohort, for messages too.
+        Whether it is the `obs` of a cohort, for messages.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def classes_of(
 
 
 def known_classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
-    """Class of each case whose class a column tells; none where there is no such column."""
+    """Class of each case that has one; empty if there is no such column."""
     if label_key not in obs:
         return {}
     column = zip(map(str, obs.index), obs[label_key].tolist(), strict=True)
@@ -96,7 +96,7 @@ def known_classes(obs: pd.DataFrame, label_key: str) -> dict[str, str]:
 
 
 def labelled_rows(obs: pd.DataFrame, label_key: str) -> pd.DataFrame:
-    """Rows of a table that have a class; all of them where there is no such column."""
+    """Rows of a table that have a class; all rows if there is no such column."""
     if label_key not in obs.columns:
         return obs
     return obs[[not is_missing(value) for value in obs[label_key].tolist()]]
@@ -113,7 +113,7 @@ def _check_complete(values: dict[str, Any], where: str) -> None:
 
 
 def _check_one_kind(values: dict[str, Any], where: str) -> None:
-    """Refuse columns that are no column of classes."""
+    """Refuse columns that mix kinds of values or hold measurements."""
     first: dict[str, str] = {}
     for case_id, value in values.items():
         first.setdefault(_kind(value), f"{value!r} of case {case_id!r}")
@@ -137,7 +137,7 @@ def _kind(value: Any) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Write a class as text, without space around it: `LUAD` and `LUAD ` are one class."""
+    """Convert a class to text without surrounding space: `LUAD` and `LUAD ` are one class."""
     return str(int(value)) if _kind(value) == "whole numbers" else str(value).strip()
 
 
@@ -149,7 +149,7 @@ def is_missing(value: Any) -> bool:
 
 
 def _where_classes_may_be(columns: list[str], *, of_obs: bool) -> str:
-    """Say which columns there are, and that a table may bring the classes of a cohort."""
+    """Name the columns, and say that a table can supply the classes of a cohort."""
     a_column = f"give --label-key, one of {listed(columns, limit=9)}" if columns else ""
     a_table = "give a table of the classes by --labels" if of_obs else ""
     return "; or ".join(each for each in (a_column, a_table) if each)

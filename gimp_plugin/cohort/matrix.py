@@ -1,7 +1,7 @@
-"""Reading an expression matrix, dense or sparse, without trusting its index.
+"""Read an expression matrix, dense or sparse, without trusting its index.
 
-The compressed layouts are expanded here, block by block: anndata and scipy take their index on
-trust, and one entry out of range ends the process.
+Compressed layouts are expanded here, block by block, because anndata and scipy trust their index,
+and a single entry out of range crashes the process.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _BLOCK_VALUES = 1 << 22
 def read_matrix(
     file: h5py.File, shape: tuple[int, int], *, layer: str | None = None
 ) -> NDArray[np.float32]:
-    """Expression values of a cohort.
+    """Read the expression values of a cohort.
 
     Parameters
     ----------
     file
         An open AnnData file.
     shape
-        Numbers of cases and genes that `obs` and `var` name.
+        Numbers of cases and genes in `obs` and `var`.
     layer
         Layer to read instead of X.
 
     Returns
     -------
-    The values as they are stored, shape (case, gene).
+    The values as stored, shape (case, gene).
 
     Raises
     ------
     CohortError
-        If there is no such matrix, it holds no numbers, its shape is another, its sparse index
+        If there is no such matrix, it does not hold numbers, its shape differs, its sparse index
         is wrong, or its bytes are damaged.
     ResourceError
         If it does not fit into memory.
@@ -61,7 +61,7 @@ def read_matrix(
 
 
 def _matrix(file: h5py.File, layer: str | None) -> h5py.Dataset | h5py.Group:
-    """Element that holds X or the layer."""
+    """Return the element that holds X or the layer."""
     layers = list(file["layers"]) if isinstance(file.get("layers"), h5py.Group) else []
     if layer is not None and layer not in layers:
         problem = f"{file.filename!r} has no layer {layer!r}{did_you_mean(layer, layers)}"
@@ -89,7 +89,7 @@ def _read_dense(dataset: h5py.Dataset, shape: tuple[int, int]) -> NDArray[np.flo
 
 
 def _read_compressed(group: h5py.Group, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Expand a CSR or CSC matrix, checking each piece of its index before it is used."""
+    """Expand a CSR or CSC matrix, checking each piece of its index before use."""
     encoding = _encoding(group)
     if encoding not in _COMPRESSED:
         raise _unknown_encoding(group, encoding)
@@ -125,7 +125,7 @@ def _vector(group: h5py.Group, name: str) -> h5py.Dataset:
 def _checked_bounds(
     group: h5py.Group, indptr: h5py.Dataset, *, n_rows: int, n_values: int
 ) -> NDArray[np.int64]:
-    """Where each row begins and ends, if that is possible at all."""
+    """Read where each row begins and ends; refuse impossible bounds."""
     if indptr.shape[0] != n_rows + 1:
         raise _bad_index(group, f"{indptr.shape[0]} entries in 'indptr', expected {n_rows + 1}")
     bounds = indptr[:].astype(np.int64)
@@ -137,7 +137,7 @@ def _checked_bounds(
 def _checked_columns(
     group: h5py.Group, columns: NDArray[Any], *, n_columns: int
 ) -> NDArray[np.int64]:
-    """Give the columns of some values, each inside of the matrix."""
+    """Return the columns of some values; refuse any outside the matrix."""
     if columns.size and not (columns.min() >= 0 and columns.max() < n_columns):
         worst = columns.max() if columns.max() >= n_columns else columns.min()
         raise _bad_index(group, f"entry {worst} in 'indices', expected 0 to {n_columns - 1}")
@@ -155,14 +155,14 @@ def _check_numbers(element: h5py.Dataset | h5py.Group, dataset: h5py.Dataset) ->
 def _check_shape(
     element: h5py.Dataset | h5py.Group, found: tuple[int, ...], shape: tuple[int, int]
 ) -> None:
-    """Refuse a matrix that does not belong to its tables."""
+    """Refuse a matrix whose shape does not match `obs` and `var`."""
     if tuple(found) != shape:
         named = f"'obs' names {shape[0]} cases and 'var' {shape[1]} genes"
         raise CohortError(f"{_at(element)} has the shape {tuple(found)}, but {named}")
 
 
 def _check_written(element: h5py.Dataset | h5py.Group, dataset: h5py.Dataset) -> None:
-    """Refuse uncompressed values that were never written: they would read as 0."""
+    """Refuse uncompressed values that were never written, which would read as 0."""
     stored, claimed = int(dataset.id.get_storage_size()), dataset.size * dataset.dtype.itemsize
     if dataset.compression is None and dataset.scaleoffset is None and stored < claimed:
         problem = f"{_at(element)} stores {stored} of {claimed} bytes"
@@ -170,20 +170,20 @@ def _check_written(element: h5py.Dataset | h5py.Group, dataset: h5py.Dataset) ->
 
 
 def _blocks(n_rows: int, *, width: int, least: int) -> Iterator[slice]:
-    """Rows in blocks of a few million values."""
+    """Yield rows in blocks of a few million values."""
     step = max(least, 1, _BLOCK_VALUES // max(1, width))
     for start in range(0, n_rows, step):
         yield slice(start, min(start + step, n_rows))
 
 
 def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
-    """Values in single precision; what is too large for it becomes infinite and is caught later."""
+    """Convert to single precision; values too large for it become infinite and are caught later."""
     with np.errstate(over="ignore"):
         return values.astype(np.float32)
 
 
 def _encoding(element: h5py.Dataset | h5py.Group) -> tuple[str | None, str | None]:
-    """Give the encoding's type and version, as anndata marks them."""
+    """Return anndata's encoding type and version."""
     return attribute(element, "encoding-type"), attribute(element, "encoding-version")
 
 

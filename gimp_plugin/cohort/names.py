@@ -1,4 +1,4 @@
-"""Names of cases and genes: what they must be, and by what other names a gene is known."""
+"""Names of cases and genes: the rules they must meet, and the other names of a gene."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 NOUN = {"obs": "cases", "var": "genes"}
 GENE_NAME = "gene_name"
 OTHER_NAMES = (GENE_NAME, "gene_symbols", "gene_symbol", "symbol", "feature_name", "gene_ids")
-"""Columns of `var` that bear another name of the gene: ours, then those of scanpy and CELLxGENE."""
+"""Columns of `var` with other names of a gene: ours, then those of scanpy and CELLxGENE."""
 GENE_COLUMNS = (*OTHER_NAMES, "gene_type", "chromosome", "start", "end", "strand")
-"""Columns of `var` that are read; others are of no account."""
+"""Columns of `var` that are read; others are ignored."""
 
 _REMEDY = {
     "obs": "keep one row a case; several samples a patient: gimp import-genes --case-key",
@@ -35,10 +35,10 @@ _WORD = re.compile(r"[a-z]{3,}([_. ][a-z]+)*|[a-z]+([_. ][a-z]+)+")
 
 
 def doubtful_names(gene_ids: Sequence[str]) -> list[str]:
-    """Say which names are hardly those of genes.
+    """Report names that are unlikely to be those of genes.
 
     A spreadsheet turns MARCH1 into 1-Mar and SEPT2 into 2-Sep (doi 10.1186/s13059-016-1044-7); a
-    word in small letters among symbols, as `age_at_diagnosis`, is a column that is no gene.
+    lower-case word among symbols, such as `age_at_diagnosis`, is a column that is not a gene.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def doubtful_names(gene_ids: Sequence[str]) -> list[str]:
 
     Returns
     -------
-    A sentence for each kind that there is.
+    One sentence for each kind of doubtful name.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def doubtful_names(gene_ids: Sequence[str]) -> list[str]:
 
 
 def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[str, ...]:
-    """Names of the cases or the genes as text: some, none empty, none twice.
+    """Return the names of the cases or the genes as text, checking them.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[st
     Raises
     ------
     CohortError
-        If there is no name, or one is empty or repeated.
+        If there are no names, or one is empty or repeated.
     """
     ids = tuple("" if name is None or name != name else str(name) for name in names)  # noqa: PLR0124  # NaN
     noun, where = NOUN[table], f"{table}_names of {path!r}"
@@ -104,12 +104,12 @@ def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[st
 
 
 def check_one_kind(gene_ids: Sequence[str], path: str) -> None:
-    """Refuse a cohort whose genes are named by Ensembl ids here and otherwise there.
+    """Refuse a cohort that mixes Ensembl ids with other names of genes.
 
     Raises
     ------
     CohortError
-        If there are both: how many of each, and the first ones.
+        If there are both; the message gives the number of each and the first ones.
     """
     ensembl = [name for name in gene_ids if is_ensembl(name)]
     if 0 < len(ensembl) < len(gene_ids):
@@ -123,7 +123,7 @@ def check_one_kind(gene_ids: Sequence[str], path: str) -> None:
 
 
 def other_names(genes: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Names of each gene besides its id, from the columns that bear some.
+    """Return the names of each gene other than its id, from the columns that hold names.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def other_names(genes: pd.DataFrame) -> list[tuple[str, ...]]:
 
     Returns
     -------
-    Names of each gene, none empty, in the order of `OTHER_NAMES`.
+    Names of each gene without empty ones, in the order of `OTHER_NAMES`.
     """
     columns = [genes[name].tolist() for name in OTHER_NAMES if name in genes]
     if not columns:

@@ -1,4 +1,4 @@
-"""What a cohort file knows of its cases, without their expression: all that splits need."""
+"""Read only the table of cases of a cohort file, which is all that splits need."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def read_obs(path: Path) -> pd.DataFrame:
-    """Read the table of the cases; no gene is read, and no scale is asked for.
+    """Read the table of the cases without reading genes or asking for a scale.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def read_obs(path: Path) -> pd.DataFrame:
     SafetyError
         If it has links or external storage, or claims more than it holds.
     CohortError
-        If it is damaged or no cohort, or cases are missing, unnamed or repeated.
+        If it is damaged or not a cohort, or cases are missing, unnamed or repeated.
     """
     with opened_cohort(path) as file:
         obs = read_element(file, "obs")

@@ -1,4 +1,4 @@
-"""Bringing slides and cases together; whatever is left out is said."""
+"""Pair slides with cases, and report whatever is left out."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Pairing:
     Parameters
     ----------
     slides
-        Slides of each case of the cohort that has any, sorted, the cases in the cohort's order.
+        Slides by case, sorted, for each case of the cohort that has any, in the cohort's order.
     unknown
         Slides of cases that the cohort does not have, sorted.
     exclusions
         What was left out, and why.
     warnings
-        What the user should know.
+        Warnings for the user.
     """
 
     slides: Mapping[str, tuple[str, ...]]
@@ -64,9 +64,9 @@ def pair(
 ) -> Pairing:
     """Find the slides of each case.
 
-    By the slide table if there is one, else by the cohort's own column, else by equal names, else
-    by the TCGA barcode (its first 12 characters). A table or column may spell slides with their
-    suffix, or TCGA slides without their uuid (`cohort.slide_names`).
+    Slides are paired by the slide table if there is one, else by the cohort's own column, else by
+    equal names, else by the first 12 characters of the TCGA barcode. A table or column may spell
+    slides with their suffix, or TCGA slides without their uuid (`cohort.slide_names`).
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def pair(
     slide_table
         A CSV `slide_id,case_id`.
     obs_slides
-        Column `slide_id` of the cohort's `obs`: a slide, or several with `;` between them.
+        Column `slide_id` of the cohort's `obs`: a slide, or several joined by `;`.
     slide_samples
         `tumour` leaves out TCGA slides of normal tissue and controls (sample codes 10 to 29),
         `all` keeps them.
@@ -86,12 +86,12 @@ def pair(
 
     Returns
     -------
-    The pairing. Nothing is refused for lack of a partner: that is for `apply_missing`.
+    The pairing. Slides and cases without a partner are not refused here but in `apply_missing`.
 
     Raises
     ------
     PairingError
-        If the table is wrong, a slide has two cases, or a name may mean several cases.
+        If the table is wrong, a slide has two cases, or a name could mean several cases.
     MissingFileError
         If there is no such table.
     ConfigError
@@ -120,12 +120,12 @@ def pair(
 
 
 def apply_missing(pairing: Pairing, case_ids: Sequence[str], *, missing: str) -> Pairing:
-    """Decide on cases without slides, and on slides whose case the cohort does not have.
+    """Drop, keep or refuse cases without slides and slides of unknown cases.
 
     Parameters
     ----------
     pairing
-        What `pair` found.
+        Result of `pair`.
     case_ids
         Cases of the cohort.
     missing
@@ -134,13 +134,13 @@ def apply_missing(pairing: Pairing, case_ids: Sequence[str], *, missing: str) ->
 
     Returns
     -------
-    A pairing whose `slides` are all the cases to work with, those of the cohort first, in its
-    order; `unknown` is empty.
+    A pairing whose `slides` has all cases to use, those of the cohort first, in its order, and
+    whose `unknown` is empty.
 
     Raises
     ------
     PairingError
-        If nothing could be paired, or `missing` is `error` and something lacks its partner.
+        If nothing could be paired, or `missing` is `error` and something has no partner.
     ConfigError
         If `missing` is unknown.
     """
@@ -170,7 +170,7 @@ def apply_missing(pairing: Pairing, case_ids: Sequence[str], *, missing: str) ->
 
 
 def _left_out(slide_id: str, slide_samples: str, slide_kind: str) -> str:
-    """Reason why a slide is not wanted, or nothing."""
+    """Reason why a slide is not wanted; empty if it is."""
     if slide_samples == "tumour" and is_normal_tissue(slide_id):
         return "normal tissue by its TCGA sample code (--slide-samples all keeps it)"
     kind = tcga_slide_kind(slide_id)
@@ -185,7 +185,7 @@ def _named_cases(
     slide_table: Path | None,
     obs_slides: Mapping[str, object] | None,
 ) -> tuple[dict[str, str], str, list[str]]:
-    """Case of each slide by the first source that there is, the source's name, and warnings."""
+    """Case of each slide by the first available source, the source's name, and warnings."""
     if slide_table is not None:
         named, source = read_slide_table(slide_table), repr(str(slide_table))
     else:
@@ -211,14 +211,14 @@ def _unnamed(case_of: Mapping[str, str], slide_ids: Sequence[str], source: str) 
 def _without_features(
     case_of: Mapping[str, str], slide_ids: Sequence[str], known: set[str]
 ) -> list[Exclusion]:
-    """Slides that the table gives to cases of the cohort, and that have no features."""
+    """Slides that the table assigns to cases of the cohort but that have no features."""
     names = sorted(set(case_of) - set(slide_ids))
     cases = [(case_of[name], name) for name in names if case_of[name] in known]
     return [Exclusion(case_id, name, STEP, NO_FEATURES) for case_id, name in cases]
 
 
 def _by_case(slide_ids: Sequence[str], case_of: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Slides of each case, in the order in which they come."""
+    """Slides of each case, in the given order."""
     groups: dict[str, list[str]] = defaultdict(list)
     for slide_id in slide_ids:
         groups[case_of[slide_id]].append(slide_id)
@@ -251,7 +251,7 @@ def _nothing_paired(pairing: Pairing, bare: Sequence[str]) -> PairingError:
 
 
 def _refused(pairing: Pairing, bare: Sequence[str], *, n_cases: int) -> PairingError:
-    """Error for what lacks its partner under `--missing error`."""
+    """Error for cases and slides without a partner under `--missing error`."""
     parts = []
     if bare:
         parts.append(f"{len(bare)} of {n_cases} cases have no slide: {listed(bare)}")

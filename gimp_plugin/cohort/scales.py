@@ -1,4 +1,4 @@
-"""Scales of expression values: naming them, guessing them, bringing them to a log scale."""
+"""Scales of expression values: their names, guesses, and conversion to a log scale."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ STANDARDISED = "standardised"
 LINEAR = ("fpkm", "fpkm-uq", "tpm", "linear")
 LOGARITHMIC = ("log", "log1p", "log2")
 SCALES = (COUNTS, *LINEAR, *LOGARITHMIC, STANDARDISED)
-"""Scales by name; `linear` and `log` are what a guess can tell, unit and base unknown."""
+"""Scales by name; a guess can only tell `linear` and `log`, without unit and base."""
 
 NON_NEGATIVE = (COUNTS, *LINEAR)
 LOG_CEILING = 30.0
-"""Log values lie at or below: 2^30 is a billion reads of one gene."""
+"""Largest plausible log value: 2^30 is a billion reads of one gene."""
 LINEAR_FLOOR = 50.0
 """A cohort with a value above this is not on a log scale."""
 
@@ -27,7 +27,7 @@ _BLOCK_VALUES = 1 << 22
 
 
 def row_blocks(values: NDArray[np.float32]) -> Iterator[slice]:
-    """Rows of a matrix in blocks of a few million values, so that temporaries stay small."""
+    """Yield rows in blocks of a few million values, so that temporaries stay small."""
     step = max(1, _BLOCK_VALUES // max(1, values.shape[1]))
     for start in range(0, values.shape[0], step):
         yield slice(start, min(start + step, values.shape[0]))
@@ -39,17 +39,17 @@ def is_whole(values: NDArray[np.float32]) -> bool:
 
 
 def guess_scale(values: NDArray[np.float32], *, where: str = "the cohort") -> str:
-    """Scale that the values look like.
+    """Guess the scale of the values.
 
-    A negative value means standardised, nothing but whole numbers counts, a maximum of at most 30
-    a log scale, one above 50 a linear scale.
+    A negative value means standardised; only whole numbers, counts; a maximum of at most 30, a log
+    scale; a maximum above 50, a linear scale.
 
     Parameters
     ----------
     values
-        Finite expression values, shape (case, gene), neither side 0.
+        Finite expression values, shape (case, gene), not empty.
     where
-        Their name, for the message.
+        Name of the values, for the message.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def guess_scale(values: NDArray[np.float32], *, where: str = "the cohort") -> st
     Raises
     ------
     CohortError
-        If the maximum lies between 30 and 50, where no guess is safe.
+        If the maximum is between 30 and 50, where no guess is safe.
     """
     low, high = float(values.min()), float(values.max())
     if low < 0:
@@ -77,11 +77,11 @@ def guess_scale(values: NDArray[np.float32], *, where: str = "the cohort") -> st
 def log_scale(
     values: NDArray[np.float32], scale: str, *, totals: NDArray[np.float64] | None = None
 ) -> NDArray[np.float32]:
-    """Values on a log scale, each case on its own.
+    """Convert values to a log scale, each case separately.
 
-    Counts are brought to a sum of a million a case and then take log(1 + x); FPKM, FPKM-UQ, TPM
-    and other linear values take log(1 + x); log and standardised values stay as they are. A case
-    of zeros stays zero.
+    Counts are scaled to a sum of one million per case before log(1 + x); FPKM, FPKM-UQ, TPM and
+    other linear values become log(1 + x); log and standardised values are unchanged. A case of
+    zeros remains zero.
 
     Parameters
     ----------
@@ -90,11 +90,11 @@ def log_scale(
     scale
         One of `SCALES`.
     totals
-        Sum of each case's counts, where `values` are not all of its genes.
+        Sum of each case's counts, if `values` does not have all of its genes.
 
     Returns
     -------
-    A new array of the same shape, or `values` itself where nothing is to be done.
+    A new array of the same shape, or `values` itself if nothing changes.
     """
     if scale == COUNTS:
         totals = values.sum(axis=1, dtype=np.float64) if totals is None else totals

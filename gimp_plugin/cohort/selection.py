@@ -15,10 +15,10 @@ from gimp_plugin.errors import CohortError
 def variable_genes(
     cohort: Cohort, case_ids: Iterable[str], *, n_top_genes: int
 ) -> NDArray[np.int64]:
-    """Places of the most variable genes, by dispersion at equal mean.
+    """Select the most variable genes, by dispersion at equal mean.
 
-    That is `scanpy.pp.highly_variable_genes` with the flavour `seurat`, on the log scale of the
-    training cases; no other case has a say.
+    Equals `scanpy.pp.highly_variable_genes` with the flavour `seurat`, on the log scale of the
+    training cases; no other case has any influence.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def variable_genes(
     case_ids
         Its training cases.
     n_top_genes
-        How many genes to take.
+        Number of genes to select.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def variable_genes(
     Raises
     ------
     CohortError
-        If the cohort is standardised, which makes every gene vary alike, or has no more genes.
+        If the cohort is standardised, so that all genes vary equally, or has no more genes.
     """
     if cohort.scale == STANDARDISED:
         problem = f"{str(cohort.path)!r} is standardised: all of its genes vary alike"

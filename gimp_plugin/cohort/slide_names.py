@@ -1,4 +1,4 @@
-"""Slides that a table spells in another way than the file names do."""
+"""Match slides whose spelling in a table differs from their file names."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ SLIDE_SUFFIXES = (
     ".ome.tiff", ".ome.tif", ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms",
     ".vmu", ".svslide", ".qptiff", ".jp2", ".dcm", ".png", ".jpg", ".jpeg",
 )  # fmt: skip
-"""As `slides.finding.NAMED_SUFFIXES`, which stands above this room."""
+"""Same as `slides.finding.NAMED_SUFFIXES`, which this package may not import."""
 
 LESS_SUFFIX = "less the slide suffix"
 LESS_UUID = "by the TCGA name that one slide begins with"
 
 
 def without_suffix(name: str) -> str:
-    """Name of a slide less its slide suffix.
+    """Return the name of a slide without its slide suffix.
 
     Returns
     -------
-    The shorter name; any other name as it is.
+    The name without suffix; any other name as it is.
 
     Examples
     --------
@@ -40,13 +40,13 @@ def spelled_as_slides(
 ) -> tuple[dict[str, str], list[str]]:
     """Find the slide that each name of a table means.
 
-    The slide of that name, else of that name less a slide suffix, else the one slide whose TCGA
-    name begins with it and goes on with a uuid.
+    That is the slide of the same name, else of the name without its slide suffix, else the only
+    slide whose TCGA name consists of it and a uuid.
 
     Parameters
     ----------
     names
-        Slides as a table spells them.
+        Slides as spelled in a table.
     slide_ids
         Slides that have features.
     where
@@ -54,13 +54,13 @@ def spelled_as_slides(
 
     Returns
     -------
-    The slide by name, a name that means no slide less its suffix, and a warning where names were
-    not taken as they stand.
+    Slide by name (a name without a slide is returned without its suffix), and a warning if any
+    name differs from its slide.
 
     Raises
     ------
     PairingError
-        If a TCGA name without uuid may mean several slides.
+        If a TCGA name without uuid could mean several slides.
     """
     known = set(slide_ids)
     by_start = _slides_by_start(known)
@@ -86,7 +86,7 @@ def spelled_as_slides(
 
 
 def _slides_by_start(slide_ids: Collection[str]) -> Mapping[str, list[str]]:
-    """TCGA slides by their names without what follows the first full stop."""
+    """TCGA slides by the part of their names before the first full stop."""
     starts: dict[str, list[str]] = {}
     for slide_id in slide_ids:
         start, stop, _ = slide_id.partition(".")

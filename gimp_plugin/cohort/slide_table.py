@@ -1,4 +1,4 @@
-"""Which case each slide belongs to, by a table, by the cohort, or by the names."""
+"""The case of each slide, from a table, from the cohort, or from the names."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from gimp_plugin.errors import PairingError, listed
 from gimp_plugin.keys import CASE_ID, SLIDE_ID
 
 PATIENT, FILENAME, BAG = "PATIENT", "FILENAME", ".h5"
-"""Columns of STAMP's slide table, and the end of its file names."""
+"""Columns of STAMP's slide table, and the suffix of its file names."""
 
 
 def read_slide_table(path: Path) -> dict[str, str]:
-    """Case of each slide, from a CSV `slide_id,case_id` or STAMP's `PATIENT,FILENAME`.
+    """Read the case of each slide from a CSV `slide_id,case_id` or STAMP's `PATIENT,FILENAME`.
 
-    Other columns are of no account. STAMP's FILENAME is that of a feature file.
+    Other columns are ignored. STAMP's FILENAME is that of a feature file.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def read_slide_table(path: Path) -> dict[str, str]:
 
     Returns
     -------
-    Case id by slide id, as they are spelled there.
+    Case id by slide id, as spelled in the table.
 
     Raises
     ------
@@ -49,13 +49,13 @@ def read_slide_table(path: Path) -> dict[str, str]:
 
 
 def slides_of_obs(obs_slides: Mapping[str, object], *, where: str = "obs") -> dict[str, str]:
-    """Case of each slide, from the column `slide_id` of `obs`.
+    """Return the case of each slide, from the column `slide_id` of `obs`.
 
     Parameters
     ----------
     obs_slides
-        Cell of each case: one slide id, several with `;` between them, or nothing. A whole number
-        is a slide id, too.
+        Cell of each case: one slide id, several joined by `;`, or nothing. A whole number is also
+        a slide id.
     where
         Name of the source, for messages.
 
@@ -79,9 +79,9 @@ def slides_of_obs(obs_slides: Mapping[str, object], *, where: str = "obs") -> di
 
 
 def cases_by_name(slide_ids: Sequence[str], case_ids: Collection[str]) -> dict[str, str]:
-    """Case of each slide by its name: an equal name, else the TCGA case it begins with.
+    """Return the case of each slide: that of an equal name, else the TCGA case it begins with.
 
-    A slide that names no case stands for a case of its own name.
+    A slide that names no case gets a case of its own name.
 
     Returns
     -------
@@ -94,11 +94,11 @@ def cases_by_name(slide_ids: Sequence[str], case_ids: Collection[str]) -> dict[s
 
 
 def known_case(case_id: str, case_ids: Collection[str], by_patient: Mapping[str, list[str]]) -> str:
-    """Spelling of a case in the cohort: the same, else one of the same TCGA patient.
+    """Return the cohort's spelling of a case: the same, else one of the same TCGA patient.
 
     Returns
     -------
-    The cohort's spelling, or `case_id` itself when the cohort has neither.
+    The cohort's spelling, or `case_id` itself if the cohort has neither.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def known_case(case_id: str, case_ids: Collection[str], by_patient: Mapping[str,
 
 
 def rows_by_patient(case_ids: Iterable[str]) -> dict[str, list[str]]:
-    """Rows of the cohort by the patient they stand for."""
+    """Rows of the cohort by patient."""
     rows: dict[str, list[str]] = defaultdict(list)
     for case_id in case_ids:
         rows[same_case(case_id)].append(case_id)
@@ -124,7 +124,7 @@ def rows_by_patient(case_ids: Iterable[str]) -> dict[str, list[str]]:
 
 
 def one_case_each(pairs: Iterable[tuple[str, str]], *, where: str) -> dict[str, str]:
-    """Case by slide; a slide of two cases is refused."""
+    """Case by slide; refuse a slide of two cases."""
     case_of: dict[str, str] = {}
     for slide_id, case_id in pairs:
         if case_of.setdefault(slide_id, case_id) != case_id:

@@ -1,4 +1,4 @@
-"""Reading the small tables that users write: slides to cases, and splits."""
+"""Read the small tables that users write: slides and their cases, and splits."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ def read_table(
     optional: Sequence[str] = (),
     error: type[GimpError],
 ) -> list[dict[str, str]]:
-    """Rows of a CSV whose columns are known by name; other columns are left alone.
+    """Read the rows of a CSV with named columns; other columns are not checked.
 
     Parameters
     ----------
     path
         The table.
     required
-        Columns that must be there, with a value in every row.
+        Columns that must exist, with a value in every row.
     optional
-        Columns to name in messages beside the required ones.
+        Columns to name in messages in addition to the required ones.
     error
-        What to raise about the contents.
+        Class of the error to raise for bad contents.
 
     Returns
     -------
-    At least one row, cells as text without space around them.
+    At least one row; the cells are text without surrounding space.
 
     Raises
     ------
     MissingFileError
         If there is no such file.
     GimpError
-        The given class, if the file is no text, has no rows, or lacks a column or a value.
+        Of the given class, if the file is not text, has no rows, or lacks a column or a value.
     """
     where = repr(str(path))
     hint = f"expected a CSV with the columns {','.join([*required, *optional])}"

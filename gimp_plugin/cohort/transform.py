@@ -1,4 +1,4 @@
-"""The fitted gene transform: the log scale, then a z-score with the training's statistics."""
+"""The fitted gene transform: a log scale, then a z-score with the training statistics."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ _HIGH_GENES = 10
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GeneTransform:
-    """What a model needs to know to read the genes of a new case.
+    """Transform of genes to model inputs, fitted on the training cases.
 
     Parameters
     ----------
     gene_ids
         The model's genes, in its order.
     mean, std
-        Of the training cases on the log scale, one value a gene; `std` is at least 1e-3.
+        Mean and standard deviation of the training cases on the log scale, one value per gene;
+        `std` is at least 1e-3.
     scale
-        Scale of the cohort that it was fitted on.
+        Scale of the training cohort.
     names
-        Another name of each gene, its symbol for instance, those of `unselected` behind; empty
-        where none is known.
+        Another name of each gene, for instance its symbol, then those of `unselected`; empty if
+        none is known.
     unselected
-        Genes of a training on counts that the model does not read, but that its totals count.
+        For training on counts: genes that the model does not read, but that count in the totals.
     clip
-        Largest absolute value that the transform gives.
+        Largest absolute value that the transform returns.
     """
 
     gene_ids: tuple[str, ...]
@@ -59,7 +60,7 @@ class GeneTransform:
 
     @classmethod
     def fit(cls, cohort: Cohort, case_ids: Iterable[str], *, clip: float = CLIP) -> Self:
-        """Take mean and standard deviation (that of the population) of the training cases.
+        """Fit the mean and the (population) standard deviation of the training cases.
 
         The statistics depend neither on the order of the cases nor on any other case.
 
@@ -70,7 +71,7 @@ class GeneTransform:
         case_ids
             Its training cases, at least one.
         clip
-            Largest absolute value that the transform will give.
+            Largest absolute value that the transform will return.
 
         Returns
         -------
@@ -97,21 +98,21 @@ class GeneTransform:
         )
 
     def selected(self, places: NDArray[np.int64]) -> Self:
-        """Leave the model some of the genes, for instance the most variable ones.
+        """Keep only some of the genes, for instance the most variable ones.
 
         Parameters
         ----------
         places
-            Present places of the genes to take, in their new order; none twice.
+            Current places of the genes to keep, in their new order; none twice.
 
         Returns
         -------
-        A transform that gives the same values for those genes.
+        A transform that returns the same values for those genes.
 
         Raises
         ------
         CohortError
-            If a place is none, or is taken twice.
+            If a place does not exist or occurs twice.
         """
         n_genes = len(self.gene_ids)
         inside = places.size and places.min() >= 0 and places.max() < n_genes
@@ -137,16 +138,16 @@ class GeneTransform:
         Parameters
         ----------
         order
-            A permutation: entry i is the present place of the gene that shall stand at place i.
+            A permutation: entry i is the current place of the gene that moves to place i.
 
         Returns
         -------
-        A transform that gives the same values in that order.
+        A transform that returns the same values in that order.
 
         Raises
         ------
         CohortError
-            If `order` is no permutation of the genes.
+            If `order` is not a permutation of the genes.
         """
         if not np.array_equal(np.sort(order), np.arange(len(self.gene_ids))):
             raise CohortError(f"the gene order is no permutation of {len(self.gene_ids)} genes")
@@ -159,11 +160,11 @@ class GeneTransform:
     def apply(
         self, cohort: Cohort, *, min_coverage: float = 0.95
     ) -> tuple[NDArray[np.float32], float]:
-        """Give a cohort's genes as the model reads them.
+        """Transform a cohort's genes to the inputs of the model.
 
-        Genes are found by name (`gene_match`), so their order is of no account. A missing gene is
-        0, which is the training mean; genes that the training did not know are left out, of the
-        total of a case's counts as well.
+        Genes are found by name (`gene_match`), so their order does not matter. A missing gene is
+        0, the training mean. Genes unknown to the training are left out, also from the total of a
+        case's counts.
 
         Parameters
         ----------
@@ -199,7 +200,7 @@ class GeneTransform:
         return values, match.coverage
 
     def _match(self, cohort: Cohort, wanted: tuple[str, ...]) -> GeneMatch:
-        """Find genes that stand first in `names`."""
+        """Find the genes that come first in `names`."""
         names = self.names[: len(wanted)]
         return match_genes(
             wanted,
@@ -211,7 +212,7 @@ class GeneTransform:
     def _counted(
         self, cohort: Cohort, columns: NDArray[np.int64], min_coverage: float
     ) -> NDArray[np.int64]:
-        """Columns of a cohort that the total of a case's counts is made of."""
+        """Columns of a cohort that make up the total of a case's counts."""
         if not self.unselected:
             return np.sort(columns)
         every = self._match(cohort, (*self.gene_ids, *self.unselected))
@@ -230,7 +231,7 @@ class GeneTransform:
     def _check_magnitude(
         self, cohort: Cohort, columns: NDArray[np.int64], mean: NDArray[np.float64]
     ) -> None:
-        """Refuse log values under the name of another scale: the highest genes tell."""
+        """Refuse log values declared as another scale, judging by the highest genes."""
         if self.scale == COUNTS:
             found = float(cohort.values[:, columns].max())
             if found > LOG_CEILING or is_whole(cohort.values[:, columns]):

@@ -1,4 +1,4 @@
-"""Whether expression values can be trusted, and the scale that they are on."""
+"""Check expression values, and determine their scale."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from gimp_plugin.cohort.scales import (
 from gimp_plugin.errors import CohortError, counted, listed
 
 CENTRED, FEWEST_CENTRED = 1e-3, 10
-"""Largest mean of a gene of a centred cohort, and how many cases it takes to say so."""
+"""Largest mean of a gene in a centred cohort; the check needs more cases than the second number."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Table:
-    """Values with the names of their rows and columns, and of the place they come from."""
+    """Values with the names of their rows, columns and source."""
 
     values: NDArray[np.float32]
     case_ids: Sequence[str]
@@ -46,7 +46,7 @@ def check_finite(table: Table) -> None:
     Raises
     ------
     CohortError
-        If there are any: how many, and the first with its case and gene.
+        If there are any; the message gives their number, and the case and gene of the first.
     """
     count, first = 0, None
     for rows in row_blocks(table.values):
@@ -64,7 +64,7 @@ def check_finite(table: Table) -> None:
 
 
 def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
-    """Scale of the values: the declared one if it is possible, else a guess.
+    """Determine the scale of the values: the declared one, else a guess.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
 
     Returns
     -------
-    The scale, and what the user should be warned of.
+    The scale, and warnings for the user.
 
     Raises
     ------
     CohortError
-        If the declared scale does not go with the values; if there is none and the values look
-        standardised, or like nothing in particular.
+        If the values are impossible on the declared scale; if there is none and the values look
+        standardised, or no guess is safe.
     """
     warnings = _silent_cases(table)
     if declared is not None:
@@ -99,7 +99,7 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
 
 
 def _check_declared(table: Table, scale: str) -> list[str]:
-    """Refuse values that the declared scale cannot have; warn of those it hardly has."""
+    """Refuse values impossible on the declared scale, and warn of unlikely ones."""
     low, high = _extreme(table, lowest=True), _extreme(table, lowest=False)
     if scale in NON_NEGATIVE and table.values[low] < 0:
         problem = f"{table.where} is declared as {scale!r}, but has {table.cell(*low)}"
@@ -120,13 +120,13 @@ def _check_declared(table: Table, scale: str) -> list[str]:
 
 
 def _is_centred(values: NDArray[np.float32]) -> bool:
-    """Whether every gene has mean 0, as after standardising; a few cases do not tell."""
+    """Whether every gene has mean 0, as after standardising; False for too few cases."""
     means = np.abs(values.mean(axis=0, dtype=np.float64))
     return len(values) > FEWEST_CENTRED and bool((means < CENTRED).all())
 
 
 def _silent_cases(table: Table) -> list[str]:
-    """Warn of cases that express nothing."""
+    """Warn of cases whose values are all 0."""
     any_values = np.asarray(table.values.any(axis=1)).tolist()
     silent = [
         case_id

@@ -1,4 +1,4 @@
-"""Writing a cohort as AnnData, whole or not at all, so that anndata 0.12 and 0.13 can read it."""
+"""Write a cohort as AnnData atomically, readable by anndata 0.12 and 0.13."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def write_cohort(
 ) -> None:
     """Write cases, genes and their values.
 
-    Text is stored as plain strings, never as categories or a string type of pandas: those that
-    anndata 0.13 writes cannot be written again by 0.12. Equal cohorts are equal bytes.
+    Text is stored as plain strings, never as categories or a pandas string type, because 0.12
+    cannot write those that anndata 0.13 wrote. Equal cohorts give equal bytes.
 
     Parameters
     ----------
@@ -45,11 +45,11 @@ def write_cohort(
     values
         Expression, shape (case, gene).
     obs, var
-        Tables of the cases and the genes; their indexes are the names.
+        Tables of the cases and the genes, indexed by name.
     scale
         One of `cohort.scales.SCALES`, stored in `uns`.
     record
-        Where the cohort comes from; stored in `uns` as JSON.
+        Origin of the cohort, stored in `uns` as JSON.
     """
     uns: dict[str, Any] = {keys.SCALE: scale}
     if record is not None:
@@ -77,11 +77,11 @@ def write_anndata(
     values
         X, shape (obs, var).
     obs, var
-        Tables; their indexes are the names.
+        Tables, indexed by name.
     uns
         Plain values.
     layers, obsm, varm
-        More arrays by name, names without '/'.
+        Further arrays by name; names may not contain '/'.
     """
     from anndata.io import write_elem
 
@@ -102,11 +102,11 @@ def write_anndata(
 
 
 def read_record(path: Path) -> dict[str, Any] | None:
-    """What `write_cohort` recorded in a file.
+    """Read the record that `write_cohort` stored in a file.
 
     Returns
     -------
-    The record, or None where the file has none or is no cohort of ours.
+    The record, or None if the file has none or is not a cohort of ours.
     """
     from gimp_plugin.cohort.container import opened_cohort
 
@@ -129,14 +129,14 @@ def _room(
     var: pd.DataFrame,
     *more: Mapping[str, NDArray[Any]] | None,
 ) -> int:
-    """Bytes that a file needs at most, its text counted twice and its structure generously."""
+    """Upper bound of a file's size in bytes, with generous allowances for text and structure."""
     arrays = [values, *(array for each in more for array in (each or {}).values())]
     tables = sum(int(table.memory_usage(deep=True).sum()) for table in (obs, var))
     return sum(array.nbytes for array in arrays) + 2 * tables + STRUCTURE_BYTES
 
 
 def _with_objects(table: pd.DataFrame) -> pd.DataFrame:
-    """Text as objects, as the older anndata writes it too."""
+    """Convert text columns to objects, which the older anndata can also write."""
     copy = table.copy()
     copy.index = copy.index.astype(object)
     for name in copy.columns:

@@ -1,3 +1,3 @@
-"""From slides to bags: finding, reading, tissue, patch encoders and extraction."""
+"""From slides to bags: find and read slides, find tissue, encode patches, write bags."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Slides on many machines: a task a slide on dask.distributed.
+"""Extraction on many machines: one task per slide on dask.distributed.
 
-A task can be done twice without harm: bags that are there are kept, and a slide is made under its
-lock. So a worker may die at any time; its slide goes to another.
+A task can safely run twice, because existing bags are kept and a slide is locked while its bag is
+made. So a worker may die at any time; its slide goes to another worker.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one slide: patches of its bag, None for one that was there, or a failure."""
+    """Outcome of one slide: the patches of its bag, None for an existing bag, or a failure."""
 
     n_patches: int | None = None
     failure: Failure | None = None
@@ -46,18 +46,18 @@ def make_bags(slides: Sequence[SlideFile], job: Job, ledger: Ledger, *, schedule
     Parameters
     ----------
     slides
-        Those that lack a bag.
+        Slides without a bag.
     job
-        What to do with them; workers must reach slides and output under the same paths.
+        The extraction; workers must reach slides and output under the same paths.
     ledger
-        Where it is noted what became of each.
+        Records the outcome of each slide.
     scheduler
         Address of a scheduler, its file, or `local:N` for N processes on this machine.
 
     Raises
     ------
     ResourceError
-        If there is no scheduler, or it or a worker lacks this package.
+        If there is no scheduler, or if it or a worker lacks this package.
     """
     from distributed import KilledWorker
 
@@ -80,12 +80,12 @@ def make_bags(slides: Sequence[SlideFile], job: Job, ledger: Ledger, *, schedule
 
 
 def make_bag(job: Job, slide: SlideFile, since: int) -> Outcome:
-    """Make the bag of one slide: what a worker does.
+    """Make the bag of one slide on a worker.
 
     Parameters
     ----------
     job
-        What to do.
+        The extraction.
     slide
         The slide.
     since
@@ -93,7 +93,7 @@ def make_bag(job: Job, slide: SlideFile, since: int) -> Outcome:
 
     Returns
     -------
-    What became of it.
+    The outcome.
     """
     with _worker.lock:
         maker = _worker.maker(job)
@@ -105,7 +105,7 @@ def make_bag(job: Job, slide: SlideFile, since: int) -> Outcome:
 
 
 def _with_absolute_paths(config: ExtractionConfig) -> ExtractionConfig:
-    """Name files so that a worker in another folder finds them."""
+    """Make paths absolute, so that a worker in another folder finds the files."""
     weights, masks = (
         path and str(Path(path).absolute()) for path in (config.weights, config.masks)
     )
@@ -113,18 +113,18 @@ def _with_absolute_paths(config: ExtractionConfig) -> ExtractionConfig:
 
 
 class _Worker:
-    """Readers and network of the last job: they stay from one task to the next."""
+    """Readers and network of the last job, kept from one task to the next."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()  # a worker may have several threads; the device is one
+        self.lock = threading.Lock()  # threads of a worker share one device
         self._job: Job | None = None
         self._maker: BagMaker | None = None
         self._resources = ExitStack()
         atexit.register(self._resources.close)
-        logging.getLogger("gimp_plugin").addHandler(logging.NullHandler())  # told where it is asked
+        logging.getLogger("gimp_plugin").addHandler(logging.NullHandler())  # the client reports
 
     def maker(self, job: Job) -> BagMaker:
-        """Give what makes bags for a job."""
+        """Return the maker of bags for a job."""
         if self._maker is None or job != self._job:
             self._resources.close()
             encoder = find_encoder(job.config, offline=job.options.offline)
@@ -141,7 +141,7 @@ _worker = _Worker()
 
 
 def _settle(slide: SlideFile, outcome: Outcome, ledger: Ledger, *, masks: str) -> None:
-    """Enter the outcome of a task; paths are as the user gave them."""
+    """Record the outcome of a task, with paths as the user gave them."""
     if outcome.failure is not None:
         message = as_given(outcome.failure.message, str(slide.path), masks)
         ledger.take(Failure(**asdict(outcome.failure) | {"message": message}))

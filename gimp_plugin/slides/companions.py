@@ -1,4 +1,4 @@
-"""Slides of several files: which belong to a slide, and whether one lacks."""
+"""Slides of several files: which files belong to a slide, and whether one is missing."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ DICOM_TAGS = [
     "TotalPixelMatrixFocalPlanes", "NumberOfOpticalPaths", "ConcatenationUID",
     "InConcatenationNumber", "InConcatenationTotalNumber",
 ]  # fmt: skip
-"""All that is looked at; nothing of the patient is among them."""
+"""The only DICOM elements that are read; none is about the patient."""
 
 INI_SUFFIXES = (".vms", ".vmu")
 MAX_INI_BYTES = 16 << 20
 
 
 def companions(path: Path) -> list[Path]:
-    """Files that a slide's own file names; they need not exist.
+    """Return the files that a slide's main file refers to; they need not exist.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def companions(path: Path) -> list[Path]:
 
     Returns
     -------
-    In the order of their names; empty for a slide of one file.
+    The files, sorted by name; empty for a slide of one file.
     """
     suffix = path.suffix.lower()
     if suffix == ".mrxs":
@@ -47,19 +47,19 @@ def companions(path: Path) -> list[Path]:
 
 
 def check_companions(path: Path, parts: Sequence[Path]) -> None:
-    """Refuse a slide that lacks one of its files, and a folder of more than one DICOM slide.
+    """Refuse a slide that lacks a file, and a folder with more than one DICOM slide.
 
     Parameters
     ----------
     path
         The slide.
     parts
-        The files it consists of.
+        The files that the slide consists of.
 
     Raises
     ------
     SlideError
-        If a file lacks, which is named as far as it is known.
+        If a file is missing (the message names it if it is known), or there are several slides.
     """
     folder = path.with_suffix("")
     if path.suffix.lower() == ".mrxs" and not folder.is_dir():
@@ -75,12 +75,12 @@ def check_companions(path: Path, parts: Sequence[Path]) -> None:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """What lies in a folder, if it is one."""
+    """Yield the contents of a folder; nothing if it is not a folder."""
     return folder.iterdir() if folder.is_dir() else iter(())
 
 
 def _named_by_mirax(folder: Path) -> Iterator[Path]:
-    """Files that a MIRAX slide's `Slidedat.ini` names."""
+    """Yield the files that a MIRAX slide's `Slidedat.ini` names."""
     ini = _read_ini(folder / "Slidedat.ini")
     names = [ini.get("HIERARCHICAL", "INDEXFILE", fallback="")]
     if ini.has_section("DATAFILE"):
@@ -89,7 +89,7 @@ def _named_by_mirax(folder: Path) -> Iterator[Path]:
 
 
 def _named_by_hamamatsu(path: Path) -> Iterator[Path]:
-    """Files that a `.vms` or `.vmu` names."""
+    """Yield the files that a `.vms` or `.vmu` names."""
     ini = _read_ini(path)
     for section in ini.sections():
         for key, name in ini.items(section):
@@ -98,7 +98,7 @@ def _named_by_hamamatsu(path: Path) -> Iterator[Path]:
 
 
 def _read_ini(path: Path) -> configparser.ConfigParser:
-    """Read a file of keys and values; empty when it is something else, which the reader tells."""
+    """Read a file of keys and values; empty for any other file, which the reader will refuse."""
     ini = configparser.ConfigParser(
         delimiters=("=",), comment_prefixes=(";", "#"), strict=False, interpolation=None
     )
@@ -111,7 +111,7 @@ def _read_ini(path: Path) -> configparser.ConfigParser:
 
 
 def _check_dicom(path: Path, parts: Sequence[Path]) -> None:
-    """Refuse DICOM files that are not one slide, or lack a part of it."""
+    """Refuse DICOM files that are not a single slide, or an incomplete one."""
     heads = {part: head for part in parts if (head := _dicom_head(part)) is not None}
     if not heads:
         problem = f"{str(path)!r} holds no whole-slide image"
@@ -131,7 +131,7 @@ def _check_dicom(path: Path, parts: Sequence[Path]) -> None:
 
 
 def _dicom_head(part: Path) -> Any | None:
-    """What is looked at of a DICOM file; None when it is no whole-slide image."""
+    """Read the needed elements of a DICOM file; None if it is not a whole-slide image."""
     import pydicom
 
     try:
@@ -143,7 +143,7 @@ def _dicom_head(part: Path) -> Any | None:
 
 
 def _check_concatenations(path: Path, heads: dict[Path, Any]) -> None:
-    """Refuse a level that was cut into several files when one of them is not there."""
+    """Refuse a level divided into several files if one of them is missing."""
     found: dict[tuple[str, int], set[int]] = {}
     for head in heads.values():
         if uid := head.get("ConcatenationUID"):
@@ -156,7 +156,7 @@ def _check_concatenations(path: Path, heads: dict[Path, Any]) -> None:
 
 
 def _check_frames(part: Path, head: Any) -> None:
-    """Refuse a level that says of itself that it has fewer tiles than pixels take."""
+    """Refuse a level that declares fewer tiles than its pixels need."""
     if head.get("DimensionOrganizationType") != "TILED_FULL" or head.get("ConcatenationUID"):
         return
     columns = -(-int(head.TotalPixelMatrixColumns) // int(head.Columns))

@@ -1,4 +1,4 @@
-"""Slides as they are open: by OpenSlide, by TIAToolbox, or decoded as a whole."""
+"""Open slides: read by OpenSlide, by TIAToolbox, or decoded as a whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLAIN_TIFF = "generic-tiff"
 """OpenSlide's name of TIFFs without a vendor."""
 
 ROUNDING_PX = 1.5
-"""By how much a level's size may differ from that of level 0, reduced."""
+"""Largest difference between a level's size and that of level 0, reduced."""
 
 UNITS = {"inch": 2, "centimeter": 3}
 """OpenSlide's names of the units of a TIFF's resolution."""
@@ -29,22 +29,22 @@ Mpp = tuple[float | None, float | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlideInfo:
-    """The few properties of a slide that are ever read; nothing of the patient is among them.
+    """The only properties of a slide that are read; none is about the patient.
 
     Parameters
     ----------
     reader
-        What reads it: `tiatoolbox.<class>` or `openslide`.
+        The reader: `tiatoolbox.<class>` or `openslide`.
     vendor
-        Maker of the format, as the reader names it.
+        Vendor of the format, as named by the reader.
     width, height
-        Level 0, in pixels.
+        Size of level 0, in pixels.
     downsamples
-        Of each level against level 0.
+        Downsampling factor of each level relative to level 0.
     mpp_x, mpp_y
-        Microns per pixel at level 0; None when the slide does not say.
+        Microns per pixel at level 0; None if the slide does not state them.
     power
-        Objective power; None when the slide does not say.
+        Objective power; None if the slide does not state it.
     """
 
     reader: str
@@ -58,7 +58,7 @@ class SlideInfo:
 
     @property
     def flat_bytes(self) -> int:
-        """Bytes of the only level of a slide without a pyramid, decoded; 0 with a pyramid."""
+        """Decoded size in bytes of a slide without a pyramid; 0 for one with a pyramid."""
         return 0 if len(self.downsamples) > 1 else 3 * self.width * self.height
 
 
@@ -67,7 +67,7 @@ class Source(Protocol):
 
     @property
     def info(self) -> SlideInfo:
-        """What the slide says of itself."""
+        """Properties that the slide states."""
         ...
 
     def read(
@@ -96,7 +96,7 @@ class Source(Protocol):
 
 
 class OpenSlideSource:
-    """A slide that OpenSlide reads, by itself or under TIAToolbox's reader."""
+    """A slide read by OpenSlide, directly or underneath TIAToolbox's reader."""
 
     def __init__(self, handle: Any, reader: str) -> None:
         import openslide
@@ -119,7 +119,7 @@ class OpenSlideSource:
     def read(
         self, corner: tuple[int, int], size: tuple[int, int], *, level: int
     ) -> NDArray[np.uint8]:
-        """Read pixels; what the scanner left out is white."""
+        """Read pixels; areas that the scanner left out are white."""
         return over_white(np.asarray(self._handle.read_region(corner, level, size)))
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class OpenSlideSource:
 
 
 class ToolboxSource:
-    """A slide that one of TIAToolbox's own readers reads."""
+    """A slide read by one of TIAToolbox's own readers."""
 
     def __init__(self, reader: Any, *, mpp: Mpp | None = None) -> None:
         self._reader = reader
@@ -143,13 +143,13 @@ class ToolboxSource:
             downsamples=tuple(float(value) for value in info.level_downsamples),
             mpp_x=mpp[0],
             mpp_y=mpp[1],
-            power=None,  # these readers may have guessed it from the resolution
+            power=None,  # these readers may guess it from the resolution
         )
 
     def read(
         self, corner: tuple[int, int], size: tuple[int, int], *, level: int
     ) -> NDArray[np.uint8]:
-        """Read pixels through the reader's own level."""
+        """Read pixels from the reader's own level."""
         pixels = np.asarray(self._reader.read_rect(corner, size, resolution=level, units="level"))
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in {3, 4}:
             problem = f"the slide has pixels of shape {pixels.shape} and type {pixels.dtype}"
@@ -157,7 +157,7 @@ class ToolboxSource:
         return over_white(pixels) if pixels.shape[2] == 4 else pixels
 
     def close(self) -> None:
-        """Close the slide's files, where the reader keeps them open."""
+        """Close the files that the reader keeps open."""
         for name in ("_zarr_store", "tiff"):  # TIAToolbox closes neither
             file = getattr(self._reader, name, None)
             if file is not None:
@@ -165,7 +165,7 @@ class ToolboxSource:
 
 
 class PictureSource:
-    """A picture that is held as a whole."""
+    """A picture held in memory as a whole."""
 
     def __init__(self, pixels: NDArray[np.uint8], *, mpp: Mpp) -> None:
         self._pixels = pixels
@@ -190,12 +190,12 @@ class PictureSource:
         return cut(self._pixels, corner, size)
 
     def close(self) -> None:
-        """Let go of the pixels."""
+        """Release the pixels."""
         self._pixels = self._pixels[:0]
 
 
 def _n_levels(handle: Any) -> int:
-    """How many levels show the slide: a plain TIFF may hold its macro picture behind them."""
+    """Number of levels that show the slide; a plain TIFF may have its macro picture after them."""
     (width, height), *_ = handle.level_dimensions
     if handle.properties.get("openslide.vendor") != PLAIN_TIFF:
         return len(handle.level_dimensions)
@@ -209,7 +209,7 @@ def _n_levels(handle: Any) -> int:
 
 
 def number(value: Any) -> float | None:
-    """Finite number, or None where there is none."""
+    """Convert to a finite number; None if that is impossible."""
     try:
         found = float(value)
     except (TypeError, ValueError):
@@ -218,10 +218,10 @@ def number(value: Any) -> float | None:
 
 
 def _stated_mpp(properties: Mapping[str, str]) -> Mpp:
-    """Resolution that a slide states, or that its TIFF resolution plausibly means."""
+    """Resolution that a slide states, or that its TIFF tags plausibly mean."""
     mpp_x = number(properties.get("openslide.mpp-x"))
     mpp_y = number(properties.get("openslide.mpp-y"))
-    if properties.get("openslide.vendor") == PLAIN_TIFF:  # from the tags, and of any size
+    if properties.get("openslide.vendor") == PLAIN_TIFF:  # from the tags, may be anything
         return plausible(mpp_x, mpp_y)
     if mpp_x is not None and mpp_y is not None:
         return mpp_x, mpp_y

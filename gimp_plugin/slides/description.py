@@ -1,4 +1,4 @@
-"""What a bag says of itself: how it was made, in our words and in those of CLAM and TRIDENT."""
+"""Attributes of a bag: how it was made, under our names and those of CLAM and TRIDENT."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ VERSIONS = ("gimp-plugin", "tiatoolbox", "openslide-python", "torch", "numpy")
 
 
 def configuration(config: ExtractionConfig, encoder: PatchEncoder) -> dict[str, Any]:
-    """Everything but the slide that decides a bag: two bags may be mixed when this is equal.
+    """Return all that determines a bag besides the slide: bags with equal values may be mixed.
 
     Parameters
     ----------
     config
-        What the user asked for. Where the weights lie and the resolution of single slides are not
-        part of it.
+        The user's settings. The path of the weights and the resolutions of single slides are left
+        out.
     encoder
         The patch encoder.
 
@@ -53,29 +53,29 @@ def configuration(config: ExtractionConfig, encoder: PatchEncoder) -> dict[str, 
         "native_tolerance": NATIVE_TOLERANCE,
         **mask_parameters(config),
     }
-    # Told only where they are used: bags made before there was such an option stay current.
+    # Included only if used, so that bags made before these options existed stay current.
     later = {key: getattr(config, key) for key in ("grid", "input_size")}
     return made | {key: value for key, value in later.items() if value != DEFAULT[key]}
 
 
 def mask_parameters(config: ExtractionConfig) -> dict[str, Any]:
-    """Give what decides the masks, those that were made elsewhere apart."""
+    """Return what determines the masks, other than masks made elsewhere."""
     return dict(masks.PARAMETERS) if config.masks else parameters(config.tissue)
 
 
 def fixed_attributes(
     config: ExtractionConfig, encoder: PatchEncoder, *, precision: str
 ) -> dict[str, Any]:
-    """Attributes that all bags of one extraction share.
+    """Return the attributes that all bags of one extraction share.
 
     Parameters
     ----------
     config
-        What the user asked for.
+        The user's settings.
     encoder
         The patch encoder.
     precision
-        That it ran in.
+        Precision that the encoder runs in.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def fixed_attributes(
 
 
 def _plugin(config: ExtractionConfig) -> dict[str, str]:
-    """Name, distribution and version of a plugin's patch encoder; nothing for one of ours."""
+    """Name, distribution and version of a plugin's patch encoder; empty for one of ours."""
     name, _ = split_name(config.patch_encoder)
     for one in registry().components:
         if (one.kind, one.name) == (KIND, name) and not is_ours(one.origin):
@@ -117,14 +117,14 @@ def _plugin(config: ExtractionConfig) -> dict[str, str]:
 
 
 def slide_attributes(slide: SlideFile, plan: SlidePlan, *, fingerprint: str) -> dict[str, Any]:
-    """Attributes of one slide.
+    """Return the attributes of one slide.
 
     Parameters
     ----------
     slide
         The slide.
     plan
-        What was read from it.
+        The plan it was read by.
     fingerprint
         Hash of its content.
 
@@ -159,20 +159,20 @@ def slide_attributes(slide: SlideFile, plan: SlidePlan, *, fingerprint: str) -> 
 
 
 def coords_attributes(slide: SlideFile, plan: SlidePlan, *, stride: int) -> dict[str, Any]:
-    """Attributes that readers of CLAM's and TRIDENT's files look for on `coords`.
+    """Return the attributes that readers of CLAM's and TRIDENT's files expect on `coords`.
 
     Parameters
     ----------
     slide
         The slide.
     plan
-        What was read from it.
+        The plan it was read by.
     stride
         Step in pixels at the target resolution.
 
     Returns
     -------
-    Attributes of the dataset; what we do not have (a path) is empty.
+    Attributes of the dataset; those that we do not have (a path) are empty.
     """
     info, geometry = plan.info, plan.geometry
     downsample = info.downsamples[geometry.level]
@@ -196,12 +196,12 @@ def coords_attributes(slide: SlideFile, plan: SlidePlan, *, stride: int) -> dict
 
 
 def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Where two configurations differ.
+    """Say where two configurations differ.
 
     Parameters
     ----------
     ours, theirs
-        What `configuration` gave, here and for a bag that was found.
+        Results of `configuration`, here and for an existing bag.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What can be said of a slide file before any decoder touches it."""
+"""Checks of a slide file before any decoder opens it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def check_file(path: Path) -> None:
-    """Refuse what cannot be a slide; nothing is opened that could hang.
+    """Refuse a path that cannot be a slide, without opening anything that could hang.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ def check_file(path: Path) -> None:
     Raises
     ------
     SlideError
-        If it is no regular file, empty, unreadable, of another kind than its name says, or lacks a
-        file that belongs to it.
+        If it is not a regular file, empty, unreadable, of a different kind than its name says, or
+        lacks a file that belongs to it.
     """
     if any(ord(letter) < 32 for letter in path.name):
         raise SlideError(f"{path.name!r} has a control character in its name", hint="rename it")
@@ -63,10 +63,10 @@ def check_file(path: Path) -> None:
 
 
 def fingerprint(path: Path) -> str:
-    """Hash of a slide's content: size and 64 samples of 64 KiB of each of its files.
+    """Hash a slide's content: size and 64 samples of 64 KiB of each of its files.
 
-    Reading a slide of gigabytes as a whole would take longer than opening it; what is written
-    anew differs in its size or in more than one place.
+    Reading all of a slide of gigabytes would take longer than opening it, and a rewritten slide
+    differs in its size or in more than one place.
 
     Parameters
     ----------
@@ -88,14 +88,14 @@ def fingerprint(path: Path) -> str:
 
 
 def state(path: Path) -> tuple[tuple[int, int], ...]:
-    """Size and time of change of a slide's files: equal before and after means not touched."""
+    """Return size and modification time of a slide's files; if equal, they have not changed."""
     with _naming(path):
         return tuple((part.stat().st_size, part.stat().st_mtime_ns) for part in slide_parts(path))
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn what the system says of a file that cannot be read into an error about the slide."""
+    """Turn a system error about an unreadable file into an error about the slide."""
     try:
         yield
     except OSError as error:
@@ -104,7 +104,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _samples(part: Path, size: int) -> Iterator[bytes]:
-    """Pieces of a file at equal distances, the first and the last among them."""
+    """Yield evenly spaced pieces of a file, including the first and the last."""
     step = max(SAMPLE_BYTES, (size - SAMPLE_BYTES) // (N_SAMPLES - 1))
     with part.open("rb") as file:
         for start in range(0, size, step):
@@ -113,7 +113,7 @@ def _samples(part: Path, size: int) -> Iterator[bytes]:
 
 
 def _mode(path: Path) -> int:
-    """Mode of what a path leads to; a link that leads nowhere is named with both ends."""
+    """Mode of the target of a path; the error for a broken link names both ends."""
     try:
         return path.stat().st_mode
     except OSError as error:
@@ -124,7 +124,7 @@ def _mode(path: Path) -> int:
 
 
 def _check_head(path: Path) -> None:
-    """Compare the first bytes with what the name promises."""
+    """Compare the first bytes with the kind that the name promises."""
     with path.open("rb") as file:
         head = file.read(512)
     text = head.lstrip()[:64].lower()

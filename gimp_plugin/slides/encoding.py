@@ -1,4 +1,4 @@
-"""Running a patch encoder on a device."""
+"""Run a patch encoder on a device."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Encoding:
     Parameters
     ----------
     encoder
-        What to run.
+        The patch encoder.
     runtime
         Device and precision.
     """
@@ -47,11 +47,11 @@ class Encoding:
 
     @property
     def batch_size(self) -> int:
-        """Patches a batch that suit the device."""
+        """Number of patches per batch that suits the device."""
         return CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
 
     def __call__(self, patches: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Encode patches; a batch that does not fit the device's memory is halved.
+        """Encode patches, halving a batch that does not fit into the device's memory.
 
         Parameters
         ----------
@@ -72,7 +72,7 @@ class Encoding:
     def stream(
         self, batches: Iterable[tuple[NDArray[np.int32], NDArray[np.uint8]]]
     ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        """Encode batch after batch; a GPU works on one while the next comes in.
+        """Encode batches; a GPU works on one while the next arrives.
 
         Parameters
         ----------
@@ -93,12 +93,12 @@ class Encoding:
             yield pending[0], pending[1].wait()
 
     def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Room for pixels that the device can fetch by itself while this process goes on.
+        """Allocate memory for pixels, pinned so that a GPU can copy them asynchronously.
 
         Parameters
         ----------
         shape, dtype
-            Of the array; 8-bit where it shall be pinned.
+            Of the array; only 8-bit arrays are pinned.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class Encoding:
         return torch.empty(shape, dtype=torch.uint8, pin_memory=True).numpy()
 
     def _launch(self, patches: NDArray[np.uint8]) -> _Launched:
-        """Start to encode patches, in as many pieces as the device's memory asks for."""
+        """Start to encode patches, in as many pieces as the device's memory requires."""
         size = min(len(patches), self._most or len(patches))
         pieces: list[Tensor] = []
         done = 0
@@ -141,14 +141,14 @@ class Encoding:
         return features.float().to("cpu", non_blocking=True)
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Lower precision where it is asked for."""
+        """Context of the lower precision, if requested."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
 
 class _Launched:
-    """Features that are being made; on the CPU they are there at once."""
+    """Features being computed; on the CPU they are ready at once."""
 
     def __init__(self, pieces: list[Tensor], device: torch.device) -> None:
         self._pieces = pieces
@@ -158,7 +158,7 @@ class _Launched:
             self._done.record(torch.cuda.current_stream(device))
 
     def wait(self) -> NDArray[np.float32]:
-        """Wait for them."""
+        """Wait for the features."""
         if self._done is not None:
             self._done.synchronize()
         arrays = [piece.numpy() for piece in self._pieces]

@@ -1,4 +1,4 @@
-"""From slides to bags: what is lacking is made, what is there is kept, what fails is listed."""
+"""From slides to bags: missing bags are made, existing ones kept, failures listed."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ def extract_features(
 ) -> ExtractionResult:
     """Make a bag of each slide.
 
-    Bags that are complete and current are kept, so the same call goes on where it was stopped and
-    ends with the same bytes. A slide that fails does not stop the others: it is listed in
-    `failures.csv` in the output folder and tried again by the next call. Processes that are given
-    one output folder share the slides.
+    Complete and current bags are kept, so repeating an interrupted call continues it and gives the
+    same bytes. A slide that fails does not stop the others: it is listed in `failures.csv` in the
+    output folder and tried again by the next call. Processes with the same output folder share
+    the slides.
 
     Parameters
     ----------
     slides
         Slide files and folders of slides.
     config
-        What decides the bags.
+        Settings that determine the bags.
     output
         Folder of the bags.
     runtime
-        Device and precision, readers of a slide, and whether bags of other inputs may be replaced.
+        Device and precision, readers per slide, and whether bags of other inputs may be replaced.
     options
-        How slides are worked through.
+        How slides are processed.
     scheduler
-        Where the work is done: address or file of a dask scheduler, or `local:N` for N processes;
-        empty for this one.
+        Where to run: the address or file of a dask scheduler, or `local:N` for N processes; empty
+        for this process.
 
     Returns
     -------
-    What became of each slide.
+    The outcome of each slide.
     """
     start = time.monotonic()
     job = Job(
@@ -114,25 +114,25 @@ def _make_here(
     folder: BagFolder,
     ledger: Ledger,
 ) -> None:
-    """Make the bags of slides in this process, and read them in others."""
+    """Make the bags in this process, reading the slides in others."""
     with SlideReaders() as readers:
         maker = bag_maker(job, encoder, folder=folder, readers=readers)
         make_bags(slides, maker, ledger)
 
 
 def in_shard(slides: Sequence[SlideFile], part: int, parts: int) -> list[SlideFile]:
-    """Slides of one part, by a hash of their ids: the same part whatever else is in the folder.
+    """Select the slides of one part by a hash of their ids, whatever other slides there are.
 
     Parameters
     ----------
     slides
         All slides.
     part, parts
-        Which part, from 0, of how many.
+        Number of the part, from 0, and number of parts.
 
     Returns
     -------
-    Those of the part, in their order.
+    The slides of the part, in the given order.
     """
     hashes = (hashlib.sha256(slide.slide_id.encode()).digest() for slide in slides)
     return [
@@ -145,7 +145,7 @@ def in_shard(slides: Sequence[SlideFile], part: int, parts: int) -> list[SlideFi
 def _lacking(
     slides: Sequence[SlideFile], ledger: Ledger, folder: BagFolder, *, job: Job
 ) -> list[SlideFile]:
-    """Slides whose bags are to be made; the others are done, or cannot be slides."""
+    """Slides whose bags must be made; the others have one, or cannot be slides."""
     lacking = []
     for slide in slides:
         try:

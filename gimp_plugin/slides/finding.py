@@ -1,4 +1,4 @@
-"""Which files are slides, and what each slide is called."""
+"""Find slides among files and folders, and name them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = (
     ".ome.tiff", ".ome.tif", ".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".vms",
     ".vmu", ".svslide", ".qptiff", ".jp2",
 )  # fmt: skip
-"""Slides when a folder is walked; a picture (.png, .jpg) is one only where it is named itself."""
+"""Suffixes of slides in a folder; a picture (.png, .jpg) is a slide only if given by name."""
 
 NAMED_SUFFIXES = (*SUFFIXES, ".dcm", ".png", ".jpg", ".jpeg")
 DICOM_SUFFIX = ".dcm"
@@ -30,14 +30,14 @@ IGNORED_FOLDERS = frozenset({"logs"})
 
 @dataclass(frozen=True, slots=True)
 class SlideFile:
-    """One slide to be: a file, or a folder of DICOM files.
+    """A presumed slide: a file, or a folder of DICOM files.
 
     Parameters
     ----------
     path
-        Where it is, as the user named it.
+        Its path, as the user gave it.
     slide_id
-        File name less its slide suffix, made unique among its neighbours.
+        File name without its slide suffix, made unique among the slides found.
     """
 
     path: Path
@@ -45,12 +45,11 @@ class SlideFile:
 
 
 def find_slides(paths: Sequence[Path]) -> list[SlideFile]:
-    """Slides among files and folders, in the order of slide_id.
+    """Find the slides among files and folders, in the order of slide_id.
 
-    Folders are walked, each once, whatever links lead to it. Hidden files, `logs/` and files that
-    do not end like a slide are passed over. Two slides that would share a slide_id, upper and
-    lower case being the same, both get the hash of their path relative to the folder that all
-    `paths` have in common.
+    Folders are walked once each, whatever links lead to them. Hidden files, `logs/` and files
+    without a slide suffix are skipped. Slides that would share a slide_id, ignoring case, all get
+    the hash of their path relative to the common folder of all `paths`.
 
     Parameters
     ----------
@@ -59,12 +58,12 @@ def find_slides(paths: Sequence[Path]) -> list[SlideFile]:
 
     Returns
     -------
-    What looks like a slide by its name; whether it is one is seen when it is opened.
+    Presumed slides, judged by name only; they are checked when opened.
 
     Raises
     ------
     MissingFileError
-        If a path does not exist, or there is no slide at all.
+        If a path does not exist, or there are no slides.
     """
     missing = [str(path) for path in paths if not os.path.lexists(path)]
     if missing:
@@ -81,7 +80,7 @@ def find_slides(paths: Sequence[Path]) -> list[SlideFile]:
 
 
 def slide_name(path: Path) -> str:
-    """File name less its slide suffix only.
+    """Return the file name without its slide suffix.
 
     Parameters
     ----------
@@ -90,7 +89,7 @@ def slide_name(path: Path) -> str:
 
     Returns
     -------
-    The name, other dots included.
+    The name, including other dots.
 
     Examples
     --------
@@ -108,16 +107,16 @@ def is_dicom_folder(path: Path) -> bool:
 
 
 def slide_parts(path: Path) -> list[Path]:
-    """Files that a slide consists of, the slide's own first."""
+    """Return the files that a slide consists of, its main file first."""
     if path.is_dir():
         return sorted(_dicom_files(path))
-    if path.suffix.lower() == DICOM_SUFFIX:  # readers take what lies beside it for the rest
+    if path.suffix.lower() == DICOM_SUFFIX:  # readers take the files beside it as parts
         return [path, *sorted(part for part in _dicom_files(path.parent) if part != path)]
     return [path, *companions(path)]
 
 
 def _slides_at(path: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
-    """Slides at one path that the user gave, folders apart that were walked already."""
+    """Yield the slides at one given path, without folders already walked."""
     if path.is_dir() and not path.name.lower().endswith(NAMED_SUFFIXES):
         yield from _walk(path, visited)
     else:
@@ -125,7 +124,7 @@ def _slides_at(path: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
-    """Slides in a folder and the folders below, each folder once."""
+    """Yield the slides in a folder and its subfolders, each folder once."""
     for folder, folders, files in os.walk(top, followlinks=True, onerror=_tell):
         status = Path(folder).stat()
         seen = (status.st_dev, status.st_ino) in visited
@@ -147,23 +146,23 @@ def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
 
 
 def _tell(error: OSError) -> None:
-    """Tell of a folder that cannot be looked into: slides may be in there."""
+    """Warn of a folder that cannot be listed, because it may contain slides."""
     logger.warning("cannot look into %r: %s", error.filename, error.strerror)
 
 
 def _dicom_files(folder: Path) -> Iterator[Path]:
-    """Files of a folder that end like DICOM."""
+    """Yield the files of a folder with the suffix of DICOM."""
     return (path for path in folder.iterdir() if path.suffix.lower() == DICOM_SUFFIX)
 
 
 def _common_folder(paths: Sequence[Path]) -> Path:
-    """Deepest folder that everything given lies in."""
+    """Deepest folder that contains all given paths."""
     folders = [path if path.is_dir() else path.parent for path in map(Path.absolute, paths)]
     return Path(os.path.commonpath(folders))
 
 
 def _named(slides: Iterable[Path], root: Path) -> Iterator[SlideFile]:
-    """Name the slides; those that would clash carry a hash of their relative path."""
+    """Name the slides; names that would clash get a hash of the relative path."""
     named = [(slide, _writable(slide_name(slide))) for slide in slides]
     counts = Counter(_folded(name) for _, name in named)
     for slide, name in named:
@@ -176,10 +175,10 @@ def _named(slides: Iterable[Path], root: Path) -> Iterator[SlideFile]:
 
 
 def _writable(name: str) -> str:
-    """Name with what is no UTF-8 spelled out, so that it can be told; the slide is then refused."""
+    """Escape bytes that are not UTF-8, so that messages can name the slide, which is refused."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _folded(name: str) -> str:
-    """Name as a file system without case or Unicode forms sees it."""
+    """Name as seen by a file system that ignores case and Unicode forms."""
     return unicodedata.normalize("NFC", name).casefold()

@@ -1,4 +1,4 @@
-"""The folder of bags: what is there already, what may be replaced, and who works on it."""
+"""The folder of bags: which bags exist, which may be replaced, and which are locked."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class BagFolder:
     Parameters
     ----------
     path
-        The folder; it is made when the first bag is.
+        The folder; it is created with the first bag.
     configuration
-        What decides its bags, slides apart.
+        All that determines its bags besides the slides.
     overwrite
-        Whether bags of other inputs may be replaced, those of the slides at hand only.
+        Whether bags of other inputs may be replaced, for the given slides only.
 
     Raises
     ------
     ConfigError
-        If a file stands there.
+        If the path is a file.
     ResourceError
-        If nothing can be written there.
+        If the folder is not writable.
     """
 
     def __init__(self, path: Path, configuration: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -62,22 +62,22 @@ class BagFolder:
         self._clean_locks()
 
     def bag(self, slide: SlideFile) -> Path:
-        """Where the bag of a slide stands."""
+        """Return the path of a slide's bag."""
         return self.path / f"{slide.slide_id}{SUFFIX}"
 
     def check(self, slides: Iterable[SlideFile]) -> None:
-        """Refuse to mix configurations, and to replace what is not ours.
+        """Refuse to mix configurations, and to replace files that are not ours.
 
         Parameters
         ----------
         slides
-            Those whose bags shall stand in the folder.
+            Slides whose bags are to be in the folder.
 
         Raises
         ------
         StaleOutputError
-            If a bag of another configuration stands in the folder, unless it is one of `slides`
-            and may be overwritten, or if a file of another kind stands where a bag shall.
+            If the folder has a bag of another configuration, unless it is that of one of `slides`
+            and may be overwritten, or if another kind of file has the path of a bag.
         """
         wanted = {slide.slide_id for slide in slides}
         bags, errors = scan_bags(self.path) if self.path.exists() else ([], {})
@@ -106,23 +106,24 @@ class BagFolder:
         slide
             The slide.
         fingerprint
-            Of the slide as it is now.
+            Current fingerprint of the slide.
         mpp
-            What the user says of its resolution; 0 for nothing.
+            Resolution given by the user; 0 for none.
         mask_sha256
-            Hash of its mask, where that was made elsewhere.
+            Hash of its mask, if that was made elsewhere.
         max_bad_patches
-            Share of its patches that may be missing as unreadable.
+            Largest share of its patches that may be missing because they were unreadable.
 
         Returns
         -------
-        False when there is none, when it is damaged, or when it may be overwritten. Every byte is
-        looked at only where bags may be overwritten.
+        False if there is no bag, if it is damaged, or if it is stale and may be overwritten. Every
+        byte is checked only if bags may be overwritten.
 
         Raises
         ------
         StaleOutputError
-            If it was made from another slide of that name, or another resolution or mask was given.
+            If it may not be overwritten, and was made from another slide of that name or with
+            another resolution, mask or configuration, or lacks too many patches.
         """
         path = self.bag(slide)
         if not path.exists():
@@ -145,12 +146,12 @@ class BagFolder:
 
     @contextmanager
     def shared(self, slides: Iterable[SlideFile]) -> Iterator[None]:
-        """Work beside processes of the same configuration, and keep others out.
+        """Share the folder with processes of the same configuration, and keep others out.
 
         Parameters
         ----------
         slides
-            As for `check`, which is asked again: others may have worked here meanwhile.
+            As for `check`, which is repeated because others may have worked here meanwhile.
 
         Yields
         ------
@@ -159,7 +160,7 @@ class BagFolder:
         Raises
         ------
         LockedError
-            If a process of another configuration works in the folder.
+            If a process of another configuration is working in the folder.
         """
         was_there = self.path.exists()
         try:
@@ -167,7 +168,7 @@ class BagFolder:
                 self.check(slides)
                 yield
         finally:
-            if not was_there:  # nothing was made: neither is the folder
+            if not was_there:  # leave no empty folder behind
                 with suppress(OSError):
                     self.path.rmdir()
 
@@ -186,10 +187,10 @@ class BagFolder:
                 clean_partials(self.path, self.bag(slide).name)
                 yield
             finally:
-                path.unlink(missing_ok=True)  # who has it open already looks for the new one
+                path.unlink(missing_ok=True)  # a waiting process then opens the new one
 
     def write_failures(self, slides: Sequence[SlideFile], failures: Sequence[Failure]) -> None:
-        """Replace the rows of these slides in `failures.csv`; the file goes when none is left."""
+        """Replace the rows of these slides in `failures.csv`; remove the file if it is empty."""
         ours = {slide.slide_id for slide in slides}
         path, lock = self.path / FAILURES, self.path / f".{FAILURES}{LOCK}"
         if not (failures or path.exists()):
@@ -201,7 +202,7 @@ class BagFolder:
             lock.unlink(missing_ok=True)
 
     def _clean_locks(self) -> None:
-        """Remove the locks of killed processes: those that nobody holds."""
+        """Remove the locks that no process holds, left by killed processes."""
         for path in self.path.glob(f".*{LOCK}"):
             with suppress(LockedError), held(path):
                 path.unlink(missing_ok=True)
@@ -221,7 +222,7 @@ class BagFolder:
 
 
 def _is_damaged(path: Path) -> bool:
-    """Whether a bag does not hold what it says of itself."""
+    """Whether a bag's content contradicts its attributes."""
     try:
         verify_bag(path)
     except BagError as error:
@@ -231,7 +232,7 @@ def _is_damaged(path: Path) -> bool:
 
 
 def _other_input(info: BagInfo, slide: SlideFile, *, fingerprint: str, mpp: float) -> str:
-    """What a bag was made from that is no longer so, or nothing."""
+    """Name the input of a bag that has changed; empty if none."""
     if info.attributes.get(keys.SLIDE_FINGERPRINT) != fingerprint:
         return f"{str(info.path)!r} was made from another slide than {str(slide.path)!r}"
     there = info.attributes.get("slide_mpp_x")
@@ -242,7 +243,7 @@ def _other_input(info: BagInfo, slide: SlideFile, *, fingerprint: str, mpp: floa
 
 
 def _too_many_bad(info: BagInfo, max_bad_patches: float) -> str:
-    """Say that a bag lacks more patches than may be unreadable, or nothing."""
+    """Say that a bag lacks too many unreadable patches; empty if it does not."""
     n_bad = int(info.attributes.get(keys.N_BAD_PATCHES, 0))
     n_planned = info.n_patches + n_bad
     if n_bad <= max_bad_patches * n_planned:
@@ -254,6 +255,6 @@ def _too_many_bad(info: BagInfo, max_bad_patches: float) -> str:
 
 
 def _not_ours(path: Path, reason: str) -> StaleOutputError:
-    """Error for a file of somebody else where a bag shall stand."""
+    """Error for a file that is not ours at the path of a bag."""
     problem = f"{str(path)!r} is not ours to replace: {reason}"
     return StaleOutputError(problem, hint="move it away, or choose another --output")

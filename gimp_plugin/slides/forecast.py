@@ -1,4 +1,4 @@
-"""What an extraction would do: patches, bytes and hours, without writing anything."""
+"""Forecast of an extraction: patches, bytes and hours, without writing anything."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ TRIALS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What an extraction would do.
+    """Forecast of an extraction.
 
     Parameters
     ----------
     n_patches
-        Patches of each slide that can be read.
+        Number of patches of each readable slide.
     failures
-        Why each other slide cannot.
+        Why each of the other slides cannot be read.
     n_bytes
-        Bytes of all bags; None where the encoder is not there.
+        Bytes of all bags; None if the encoder is not available.
     hours
-        Time of the encoder alone, from a batch of noise; None where it is not there.
+        Time of the encoder alone, measured on a batch of noise; None if it is not available.
     lacking
-        Why the encoder is not there; empty where it is.
+        Why the encoder is not available; empty if it is.
     """
 
     n_patches: dict[str, int]
@@ -58,9 +58,9 @@ def forecast(
     runtime: Runtime,
     options: ReadingOptions | None = None,
 ) -> Forecast:
-    """Look at slides and time the encoder; bags that are there already count as well.
+    """Count the patches of slides and time the encoder; slides with bags count as well.
 
-    Nothing is downloaded: without the encoder's weights only patches are counted.
+    Nothing is downloaded: without the encoder's weights, only patches are counted.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def forecast(
 
     Returns
     -------
-    What it would do.
+    The forecast.
     """
     options = options or ReadingOptions()
     found = in_shard(find_slides(slides), *options.shard)
@@ -100,7 +100,7 @@ def forecast(
 
 
 def _encoder(config: ExtractionConfig) -> tuple[PatchEncoder | None, str]:
-    """Find the encoder; None, and why, where its weights or packages are not on this machine."""
+    """Find the encoder; None and the reason if its weights or packages are not installed."""
     try:
         return find_encoder(config, offline=True), ""
     except ResourceError as error:
@@ -108,7 +108,7 @@ def _encoder(config: ExtractionConfig) -> tuple[PatchEncoder | None, str]:
 
 
 def _seconds_a_patch(encoding: Encoding, config: ExtractionConfig, *, batch_size: int) -> float:
-    """Time that the encoder takes for a patch, once warm."""
+    """Seconds per patch of the encoder, after a warm-up."""
     n_patches = batch_size or encoding.batch_size
     side = config.input_size or config.patch_size
     shape = (n_patches, side, side, 3)

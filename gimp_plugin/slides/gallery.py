@@ -1,4 +1,4 @@
-"""The gallery of a folder of bags: a picture of each slide, and a page of them all."""
+"""The gallery of a folder of bags: a picture of each slide, and a page with all of them."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ THUMBNAIL_PX = 1024
 
 
 def check_gallery(folder: Path) -> None:
-    """Refuse a place where no pictures can be written, before any work.
+    """Check that pictures can be written, before any work.
 
     Parameters
     ----------
     folder
-        Of bags.
+        Folder of bags.
 
     Raises
     ------
     ConfigError
-        If a file stands there.
+        If the path of the pictures is a file.
     ResourceError
-        If nothing can be written there.
+        If the folder is not writable.
     """
     place = folder / FOLDER
     if not os.path.lexists(place):
@@ -58,14 +58,14 @@ def check_gallery(folder: Path) -> None:
 
 
 def draw_lacking(kept: Sequence[SlideFile], job: Job) -> dict[SlideFile, SlideError]:
-    """Draw the pictures of slides whose bags were there without one.
+    """Draw the missing pictures of slides with existing bags.
 
     Parameters
     ----------
     kept
-        Slides whose bags were there; the others have their picture from when they were made.
+        Slides with existing bags; pictures of the others were drawn with their bags.
     job
-        What was done.
+        The extraction.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def draw_lacking(kept: Sequence[SlideFile], job: Job) -> dict[SlideFile, SlideEr
 
 
 def _draw(slide: SlideFile, job: Job, readers: SlideReaders) -> None:
-    """Write the picture of a slide that is not read otherwise."""
+    """Write the picture of a slide that is not read for another purpose."""
     mpp = given_mpp(slide, job.config, job.options.slide_mpps)
     request = request_for(slide, job.config, slide_mpp=mpp, batch_size=0)
     request = replace(request, thumbnail_px=THUMBNAIL_PX)
@@ -95,17 +95,17 @@ def _draw(slide: SlideFile, job: Job, readers: SlideReaders) -> None:
 
 
 def thumbnail_path(folder: Path, slide_id: str) -> Path:
-    """Where the picture of a slide stands in a folder of bags."""
+    """Return the path of a slide's picture in a folder of bags."""
     return folder / FOLDER / f"{slide_id}.jpg"
 
 
 def write_thumbnail(folder: Path, slide_id: str, picture: NDArray[np.uint8]) -> None:
-    """Write the picture of a slide: the same bytes for the same picture.
+    """Write the picture of a slide; equal pictures give equal bytes.
 
     Parameters
     ----------
     folder
-        Of bags.
+        Folder of bags.
     slide_id
         The slide.
     picture
@@ -121,15 +121,15 @@ def write_thumbnail(folder: Path, slide_id: str, picture: NDArray[np.uint8]) -> 
 
 
 def write_sheet(folder: Path) -> Path:
-    """Write the page of all slides of a folder, those that failed first.
+    """Write the page of all slides of a folder, failed ones first.
 
-    One HTML page with the pictures beside it: a cohort of a thousand slides is looked through by
-    scrolling, and a browser loads what it shows.
+    The page is one HTML file with the pictures beside it, so that a cohort of a thousand slides can
+    be reviewed by scrolling while the browser loads only what it shows.
 
     Parameters
     ----------
     folder
-        Of bags.
+        Folder of bags.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where patches lie: which level is read, and the grid of patches on it."""
+"""Geometry of the patches: the level to read, and the grid of patches."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Geometry:
     Parameters
     ----------
     level
-        Level of the pyramid that is read.
+        Level of the pyramid to read.
     patch_size
         Side of a patch at the target resolution.
     patch_size_read
-        Side of a patch on the level; equal to `patch_size` when nothing is resampled.
+        Side of a patch on the level; equal to `patch_size` if nothing is resampled.
     patch_size_level0, stride_level0
         Side of a patch and step between patches, in level-0 pixels.
     mpp
-        Resolution of the patches before the encoder's own size is made of them.
+        Resolution of the patches before they are resized for the encoder.
     input_size
-        Side to which a patch is resized for the encoder; 0 leaves it.
+        Side to which a patch is resized for the encoder; 0 for no resizing.
     """
 
     level: int
@@ -44,12 +44,12 @@ class Geometry:
 
     @property
     def side(self) -> int:
-        """Side of a patch as the encoder gets it."""
+        """Side of a patch in the input of the encoder."""
         return self.input_size or self.patch_size
 
     @property
     def interpolation(self) -> str:
-        """How the pixels that were read become the patch."""
+        """How the pixels read are resampled to the patch."""
         if self.patch_size_read == self.patch_size:
             return "none"
         return "cv2.INTER_AREA" if self.patch_size_read > self.patch_size else "cv2.INTER_LINEAR"
@@ -60,17 +60,17 @@ def choose_geometry(
 ) -> Geometry:
     """Choose the level to read.
 
-    A level within 2 % of the target is read as it is; else the coarsest level that is finer than
-    the target is read and reduced. A slide that is up to 25 % coarser than the target is enlarged.
+    A level within 2 % of the target is read as it is; otherwise the coarsest level finer than the
+    target is read and reduced. A slide up to 25 % coarser than the target is enlarged.
 
     Parameters
     ----------
     mpp
         Microns per pixel of level 0.
     downsamples
-        Of each level against level 0.
+        Downsampling factor of each level relative to level 0.
     target_mpp
-        Microns per pixel wanted.
+        Target resolution, microns per pixel.
     patch_size, stride
         In pixels at the target resolution.
 
@@ -114,25 +114,25 @@ def choose_geometry(
 def patch_grid(
     *, width: int, height: int, geometry: Geometry
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Columns' x and rows' y of all patches that lie wholly inside a slide.
+    """Return the x of the columns and the y of the rows of all patches wholly inside a slide.
 
     Parameters
     ----------
     width, height
-        Level 0, in pixels.
+        Size of level 0, in pixels.
     geometry
         Size and step of the patches.
 
     Returns
     -------
-    Left edges and top edges in level-0 pixels; empty when the slide is smaller than a patch.
+    Left edges and top edges in level-0 pixels; empty if the slide is smaller than a patch.
     """
     size, step = geometry.patch_size_level0, geometry.stride_level0
     return np.arange(0, width - size + 1, step), np.arange(0, height - size + 1, step)
 
 
 def scan_order(kept: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """Rows and columns of the kept cells of a grid, tissue region by region.
+    """List the rows and columns of the kept cells of a grid, tissue region by region.
 
     Masked patch modeling hides runs of neighbours, so patches of one region stay together.
 

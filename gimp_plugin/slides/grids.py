@@ -1,7 +1,7 @@
-"""Which patches of a slide are kept: grids, and how much tissue a patch must hold.
+"""Select the patches of a slide: by a grid, and by the tissue that a patch must hold.
 
-`inside`: whole patches from the slide's corner. `cover`: TRIDENT's, which also takes the patches
-that reach over the right and lower edge. `contours`: CLAM's, a grid for each piece of tissue.
+The grids are `inside`: whole patches from the slide's corner; `cover`, TRIDENT's: also patches
+that extend over the right and lower edge; `contours`, CLAM's: one grid per piece of tissue.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ ORDERS = {
     "contours": "piece of tissue by piece (a contour each), in each by rows from the top, "
     "then from the left",
 }
-"""In which order the patches of each kind of grid stand."""
+"""Order of the patches for each kind of grid."""
 
 
 class Patches(NamedTuple):
-    """Patches that are kept.
+    """The kept patches.
 
     Parameters
     ----------
     coords
         Top-left corners (x, y) in level-0 pixels, in scan order.
     n_regions
-        Regions of neighbouring patches, or pieces of tissue where each has a grid of its own.
+        Number of regions of neighbouring patches, or of pieces of tissue if each has its own grid.
     """
 
     coords: NDArray[np.int32]
@@ -54,18 +54,18 @@ def tissue_patches(
     min_tissue: float,
     grid: str = "inside",
 ) -> Patches:
-    """Patches of a slide that hold enough tissue.
+    """Select the patches of a slide that hold enough tissue.
 
     Parameters
     ----------
     mask
         Tissue of the slide.
     width, height
-        Level 0, in pixels.
+        Size of level 0, in pixels.
     geometry
         Size and step of the patches.
     min_tissue
-        Least share of tissue in a patch; `contours` has a rule of its own besides.
+        Least share of tissue in a patch; `contours` also has a rule of its own.
     grid
         `inside`, `cover` or `contours`.
 
@@ -78,7 +78,7 @@ def tissue_patches(
     NoTissueError
         If no patch is left.
     SlideError
-        If there are more patches than any bag holds.
+        If there are more patches than a bag can hold.
     """
     if grid == "contours":
         kept = _around_contours(mask, geometry=geometry, min_tissue=min_tissue)
@@ -118,13 +118,13 @@ def _on_grid(
 
 
 def _covering(side: int, *, geometry: Geometry) -> NDArray[np.int64]:
-    """Edges of patches that begin inside a slide, the first step a whole patch as in TRIDENT."""
+    """Edges of patches that begin inside a slide; as in TRIDENT, the first step is a patch."""
     size, step = geometry.patch_size_level0, geometry.stride_level0
     return np.concatenate([[0], np.arange(size, side, step)])
 
 
 def _around_contours(mask: TissueMask, *, geometry: Geometry, min_tissue: float) -> Patches:
-    """Patches of a grid around each piece of tissue, piece by piece, in each by rows."""
+    """Patches of a grid around each piece of tissue, piece by piece, row by row."""
     size, step = geometry.patch_size_level0, geometry.stride_level0
     pieces = []
     for contour in mask.outlines():
@@ -146,7 +146,7 @@ def _around_contours(mask: TissueMask, *, geometry: Geometry, min_tissue: float)
 
 
 def _at_level0(contour: Contour, scale: tuple[float, float]) -> Contour:
-    """Outline in level-0 pixels, rounded down as CLAM does; what is whole stays so."""
+    """Outline in level-0 pixels, rounded down as in CLAM, but exact where it is whole."""
     outer, *holes = (
         np.floor(each / np.array(scale) + 1e-6).astype(np.int32)
         for each in (contour.outer, *contour.holes)
@@ -157,7 +157,7 @@ def _at_level0(contour: Contour, scale: tuple[float, float]) -> Contour:
 def _four_points(
     contour: Contour, left: NDArray[np.int64], top: NDArray[np.int64], *, size: int
 ) -> NDArray[np.bool_]:
-    """CLAM's rule: one of four points around the middle is tissue, and the middle is in no hole."""
+    """CLAM's rule: one of four points around the centre is tissue, and the centre is in no hole."""
     import shapely
 
     outer = shapely.Polygon(contour.outer[:, 0])
@@ -175,7 +175,7 @@ def _four_points(
 
 
 def _check_grid(n_columns: int, n_rows: int) -> None:
-    """Refuse a grid that is too large to choose from."""
+    """Refuse a grid that is too large."""
     if n_columns * n_rows > MAX_GRID:
         problem = f"{n_columns} x {n_rows} patches are too many to choose from"
         raise SlideError(problem, hint="raise --stride")

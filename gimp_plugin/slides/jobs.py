@@ -1,4 +1,4 @@
-"""One extraction as a value: what to do and where, for this process or for others."""
+"""One extraction as a value, to run in this process or in others."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """What to do with slides.
+    """One extraction.
 
     Parameters
     ----------
     config
-        What decides the bags.
+        Settings that determine the bags.
     runtime
-        Device and precision, readers of a slide, and whether bags of other inputs may be replaced.
+        Device and precision, readers per slide, and whether bags of other inputs may be replaced.
     options
-        How slides are worked through.
+        How slides are processed.
     output
         Folder of the bags.
     """
@@ -39,12 +39,12 @@ class Job:
 
 
 def bag_folder(job: Job, encoder: PatchEncoder) -> BagFolder:
-    """Folder of bags of one configuration.
+    """Make the folder of bags of a job.
 
     Parameters
     ----------
     job
-        What to do.
+        The extraction.
     encoder
         The job's patch encoder.
 
@@ -59,14 +59,14 @@ def bag_folder(job: Job, encoder: PatchEncoder) -> BagFolder:
 def bag_maker(
     job: Job, encoder: PatchEncoder, *, folder: BagFolder, readers: SlideReaders
 ) -> BagMaker:
-    """Build what makes bags: the network on its device, and the way to the readers.
+    """Make the maker of bags: the network on its device, connected to the readers.
 
     Parameters
     ----------
     job
-        What to do.
+        The extraction.
     encoder, folder
-        Of the job.
+        Patch encoder and folder of the job.
     readers
         Processes that read slides; they start up while torch is imported here.
 

@@ -1,4 +1,4 @@
-"""The book of an extraction: what has become of each slide."""
+"""The ledger of an extraction: the outcome of each slide."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ STAGES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExtractionResult:
-    """What became of the slides.
+    """Result of an extraction.
 
     Parameters
     ----------
     output
         Folder of the bags.
     done, kept
-        Slides whose bags were made now, and those whose bags were there.
+        Slides whose bags were made now, and slides whose bags already existed.
     failures
         Slides that failed, and why.
     n_patches
-        Patches that were encoded now.
+        Number of patches encoded now.
     seconds
-        How long it took.
+        Duration.
     """
 
     output: Path
@@ -49,7 +49,7 @@ class ExtractionResult:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values."""
+        """Return plain values."""
         return asdict(self) | {"output": str(self.output)}
 
 
@@ -60,11 +60,11 @@ class Made:
     Parameters
     ----------
     n_patches, n_bad
-        Patches in it, and patches that could not be read.
+        Numbers of patches in the bag, and of patches that could not be read.
     n_regions
-        Regions of tissue.
+        Number of regions of tissue.
     seconds
-        How long it took.
+        Duration.
     """
 
     n_patches: int
@@ -74,14 +74,14 @@ class Made:
 
 
 def as_given(message: str, *paths: str) -> str:
-    """Message with paths as the user gave them, where readers and workers had them absolute.
+    """Replace the absolute paths of readers and workers by paths as the user gave them.
 
     Parameters
     ----------
     message
-        Of an error.
+        Message of an error.
     paths
-        As they were given; empty ones are passed over.
+        Paths as given; empty ones are ignored.
 
     Returns
     -------
@@ -93,16 +93,16 @@ def as_given(message: str, *paths: str) -> str:
 
 
 class Ledger:
-    """What has become of the slides so far.
+    """Outcomes of the slides so far.
 
     Parameters
     ----------
     status
         The log of the folder.
     n_slides
-        How many are to be done.
+        Number of slides to process.
     masks
-        Folder of masks as the user named it, if any.
+        Folder of masks as the user gave it, if any.
     told
         Called with each slide whose bag was made, and its number of patches.
     """
@@ -124,11 +124,11 @@ class Ledger:
         self._n_slides = n_slides
 
     def start(self, slide: SlideFile) -> None:
-        """Note that a slide is begun."""
+        """Record that a slide has been started."""
         self.status.note(slide.slide_id, "started")
 
     def finish(self, slide: SlideFile, made: Made) -> None:
-        """Note and tell that a bag was made."""
+        """Record and report that a bag was made."""
         self.done[slide.slide_id] = made.n_patches
         bad = f" ({made.n_bad} more could not be read)" if made.n_bad else ""
         logger.info(
@@ -140,7 +140,7 @@ class Ledger:
         self._told(slide, made.n_patches)
 
     def count(self, slide: SlideFile, n_patches: int) -> None:
-        """Tell of a bag that another process made and noted."""
+        """Report a bag that another process made and recorded."""
         self.done[slide.slide_id] = n_patches
         logger.info(
             "%s: %d patches, slide %d of %d",
@@ -149,11 +149,11 @@ class Ledger:
         self._told(slide, n_patches)
 
     def keep(self, slide: SlideFile) -> None:
-        """Note that a bag was there."""
+        """Record that a bag already existed."""
         self.kept.append(slide.slide_id)
 
     def fail(self, slide: SlideFile, error: GimpError, *, attempt: str = "") -> None:
-        """Note and tell that a slide failed."""
+        """Record and report that a slide failed."""
         kind, where = type(error).__name__, repr(str(slide.path))
         message = as_given(str(error), str(slide.path), self._masks)
         message = message if where in message else f"{where}: {message}"
@@ -164,29 +164,29 @@ class Ledger:
         )  # fmt: skip
 
     def take(self, failure: Failure) -> None:
-        """Tell of a failure that is noted already."""
+        """Report a failure that is already recorded."""
         name = failure.item if failure.item.isprintable() else repr(failure.item)
         logger.error("%s failed: %s", name, failure.message)
         self.failures.append(failure)
 
     @property
     def n_settled(self) -> int:
-        """Slides whose fate is known."""
+        """Number of slides whose outcome is known."""
         return len(self.done) + len(self.kept) + len(self.failures)
 
     def result(self, output: Path, *, seconds: float) -> ExtractionResult:
-        """Sum up.
+        """Summarise the outcomes.
 
         Parameters
         ----------
         output
             Folder of the bags.
         seconds
-            How long it took.
+            Duration.
 
         Returns
         -------
-        What became of the slides.
+        The result of the extraction.
         """
         return ExtractionResult(
             output=output,

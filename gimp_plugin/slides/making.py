@@ -1,4 +1,4 @@
-"""Making the bag of one slide: read in other processes, encoded here, written as it comes."""
+"""Make the bag of one slide: read in other processes, encoded here, written as it arrives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 CUDA_READERS = 8
 FLAT_WARNING_BYTES = 4_000_000_000
-"""Of a slide without a pyramid, decoded."""
+"""Decoded size of a slide without a pyramid from which to warn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +44,13 @@ class StartedSlide:
     slide
         The slide.
     fingerprint, state
-        What it was when the reading began.
+        Its fingerprint and file state when reading began.
     reading
-        Where its patches come from.
+        Source of its patches.
     n_readers
-        Processes that read it.
+        Number of processes that read it.
     resources
-        Closes the reading and gives the lock back.
+        Closes the reading and releases the lock.
     """
 
     slide: SlideFile
@@ -71,13 +71,13 @@ class BagMaker:
     encoding
         The encoder on its device.
     folder
-        Where the bags go.
+        Folder of the bags.
     config
-        What decides them.
+        Settings that determine the bags.
     options
-        How slides are worked through.
+        How slides are processed.
     num_workers
-        Processes that read one slide; 0 chooses by the device.
+        Number of processes that read one slide; 0 chooses it by the device.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class BagMaker:
         )
 
     def attempt(self, slide: SlideFile) -> str:
-        """Hash of all that a slide is tried with that its bag's configuration does not tell.
+        """Hash what may decide success on a slide but is not in its bag's configuration.
 
         Parameters
         ----------
@@ -120,18 +120,18 @@ class BagMaker:
         return sha256_json(tried)[:12]
 
     def start(self, slide: SlideFile, *, n_readers: int = 0) -> StartedSlide | None:
-        """Lock a slide and begin to read it.
+        """Lock a slide and start reading it.
 
         Parameters
         ----------
         slide
             The slide.
         n_readers
-            Processes that read it; 0 for the usual number.
+            Number of processes that read it; 0 for the usual number.
 
         Returns
         -------
-        The slide being read; None when another process has made its bag meanwhile.
+        The slide being read; None if another process has made its bag meanwhile.
         """
         n_readers = n_readers or self._n_readers
         with ExitStack() as resources:
@@ -162,16 +162,16 @@ class BagMaker:
             )
 
     def finish(self, started: StartedSlide) -> Made:
-        """Encode what is read and write the bag.
+        """Encode the patches as they are read, and write the bag.
 
         Parameters
         ----------
         started
-            What `start` gave; it is closed in any case.
+            Result of `start`; it is closed in any case.
 
         Returns
         -------
-        What was made.
+        The bag that was made.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class BagMaker:
                 _warn(slide, plan)
                 n_bad = self._write(started, plan)
             except SlideError:
-                _check_unchanged(started)  # what changes under its reader seems damaged
+                _check_unchanged(started)  # a file changed while read seems damaged
                 raise
             if plan.thumbnail is not None:
                 write_thumbnail(self._folder.path, slide.slide_id, plan.thumbnail)
@@ -200,7 +200,7 @@ class BagMaker:
         )
 
     def _write(self, started: StartedSlide, plan: SlidePlan) -> int:
-        """Write the bag; give the number of patches that could not be read."""
+        """Write the bag; return the number of patches that could not be read."""
         slide, encoding = started.slide, self._encoding
         batches = started.reading.batches(plan, allocate=encoding.allocate)
         with self._writer(started, plan) as bag, _progress(slide, plan) as shown:
@@ -213,7 +213,7 @@ class BagMaker:
         return n_bad
 
     def _mpp(self, slide: SlideFile) -> float:
-        """What the user says of a slide's resolution; 0 for nothing."""
+        """Resolution of a slide given by the user; 0 for none."""
         return given_mpp(slide, self._config, self._options.slide_mpps)
 
     def _writer(self, started: StartedSlide, plan: SlidePlan) -> BagWriter:
@@ -231,7 +231,7 @@ class BagMaker:
 
 
 def default_readers(device: str) -> int:
-    """Processes that read one slide: one where the encoder takes all cores, more for a GPU.
+    """Return the number of reading processes per slide: one for a CPU encoder, more for a GPU.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def default_readers(device: str) -> int:
 
 
 def _warn(slide: SlideFile, plan: SlidePlan) -> None:
-    """Tell what is odd of a slide that is read nevertheless."""
+    """Warn of oddities of a slide that is read nevertheless."""
     if plan.anisotropic:
         logger.warning("%s: mpp=%g in x, %g in y", slide.slide_id, plan.mpp_x, plan.mpp_y)
     if plan.info.flat_bytes > FLAT_WARNING_BYTES:
@@ -260,7 +260,7 @@ def _warn(slide: SlideFile, plan: SlidePlan) -> None:
 
 
 def _check_unchanged(started: StartedSlide) -> None:
-    """Refuse a slide that is not what it was when its reading began."""
+    """Refuse a slide that changed while it was read."""
     path = started.slide.path
     if state(path) != started.state:
         problem = f"{str(path)!r} changed while it was read"
@@ -268,7 +268,7 @@ def _check_unchanged(started: StartedSlide) -> None:
 
 
 def _progress(slide: SlideFile, plan: SlidePlan) -> tqdm[None]:
-    """Bar of one slide's patches, on a terminal."""
+    """Progress bar of one slide's patches, on a terminal."""
     return tqdm(
         total=len(plan.coords),
         desc=slide.slide_id[:40],

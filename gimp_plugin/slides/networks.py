@@ -1,6 +1,7 @@
-"""Networks of the patch encoders: 8-bit patches in, one vector a patch out.
+"""Networks of the patch encoders: 8-bit patches in, one vector per patch out.
 
-Normalisation is part of the network, so that patches travel as bytes and no caller can forget it.
+Normalisation is part of the network, so that patches are passed as bytes and no caller can forget
+it.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ class Normalise(nn.Module):
     def forward(
         self, patches: UInt8[Tensor, "batch height width 3"]
     ) -> Float[Tensor, "batch 3 height width"]:
-        """Normalise; the memory stays channels-last, as convolutions like it."""
+        """Normalise; the memory stays channels-last, which is faster for convolutions."""
         return rearrange((patches - self.mean) / self.std, "b h w c -> b c h w")
 
 
 class TruncatedResNet50(nn.Module):
-    """ResNet50 up to layer3 and the average over the patch: CLAM's features, 1024-d."""
+    """ResNet50 up to layer3, averaged over the patch: CLAM's features, 1024-d."""
 
     def __init__(self, weights: Mapping[str, Tensor]) -> None:
         super().__init__()
         from torchvision.models import resnet50
 
-        with torch.random.fork_rng(devices=[]):  # its initial weights are replaced at once
+        with torch.random.fork_rng(devices=[]):  # the initial weights are replaced below
             whole = resnet50(weights=None)
         self.normalise = Normalise(
             [255 * value for value in IMAGENET_MEAN], [255 * value for value in IMAGENET_STD]
@@ -99,7 +100,7 @@ class EfficientNetLite0(nn.Module):
 
 
 class Untrained(nn.Module):
-    """Fixed random projection of a patch's coarse colours: fast, and of no use but for tests."""
+    """Fixed random projection of a patch's coarse colours: fast, and only for tests."""
 
     projection: Tensor
 
@@ -121,16 +122,16 @@ class Untrained(nn.Module):
 def load_exactly(
     module: nn.Module, weights: Mapping[str, Tensor], *, unused: tuple[str, ...]
 ) -> None:
-    """Load weights by name; all must be there and nothing else.
+    """Load weights by name; none may be missing or left over.
 
     Parameters
     ----------
     module
-        Where they go.
+        Module to load them into.
     weights
         Tensors by name.
     unused
-        Starts of names that are passed over.
+        Prefixes of names to ignore.
 
     Raises
     ------
@@ -154,21 +155,21 @@ def load_exactly(
 def load_in_order(
     module: nn.Module, weights: Mapping[str, Tensor], *, unused: tuple[str, ...]
 ) -> None:
-    """Load weights by their order, for a network whose tensors bear other names.
+    """Load weights by order, for a network whose tensors have other names.
 
     Parameters
     ----------
     module
-        Where they go.
+        Module to load them into.
     weights
         Tensors in the order of the module's.
     unused
-        Names that are passed over.
+        Names to ignore.
 
     Raises
     ------
     CheckpointError
-        If number or shapes differ.
+        If their number or shapes differ.
     """
     used = [value for name, value in weights.items() if name not in unused]
     wanted = module.state_dict()
@@ -179,9 +180,9 @@ def load_in_order(
 
 
 def for_convolutions(module: nn.Module) -> nn.Module:
-    """Make a convolutional network fast: batch norms folded, memory channels-last.
+    """Speed up a convolutional network: fold batch norms, and use channels-last memory.
 
-    Networks of attention, or of few convolutions, are slower channels-last and stay as they are.
+    Not for networks with attention or with few convolutions, which are slower channels-last.
 
     Parameters
     ----------
@@ -197,15 +198,15 @@ def for_convolutions(module: nn.Module) -> nn.Module:
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm into the convolution in front of it: the same function, in less time.
+    """Fold each batch norm into the preceding convolution, for the same function in less time.
 
-    On a CPU the norms take a fifth of these networks' time. An activation that is part of the
-    norm, as in timm, stays. Module and weights are changed in place.
+    On a CPU, the norms take a fifth of these networks' time. An activation that is part of the
+    norm, as in timm, is kept. Module and weights are changed in place.
 
     Parameters
     ----------
     module
-        In evaluation mode or about to be: the running averages are taken as they are.
+        A module for evaluation only, since the current running averages are used.
     """
     for parent in [*module.modules()]:
         children = [*parent.named_children()]

@@ -1,4 +1,4 @@
-"""The pixels of planned patches."""
+"""Read the pixels of planned patches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gimp_plugin.slides.sources import SlideInfo, Source
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Which batches of a slide one of its readers reads: each `n_readers`-th, from `first` on."""
+    """The batches of a slide for one of its readers: every `n_readers`-th, starting at `first`."""
 
     first: int = 0
     n_readers: int = 1
@@ -30,11 +30,11 @@ class Batch:
     Parameters
     ----------
     pixels
-        RGB of those that could be read, shape (patch, height, width, 3).
+        RGB of the readable patches, shape (patch, height, width, 3).
     bad
-        Places in the batch of those that could not.
+        Places in the batch of the unreadable patches.
     reason
-        What is wrong with the first of these.
+        What is wrong with the first unreadable one.
     """
 
     pixels: NDArray[np.uint8]
@@ -43,16 +43,16 @@ class Batch:
 
 
 def batch_starts(n_patches: int, *, batch_size: int, share: Share) -> range:
-    """First patches of the batches that one reader reads.
+    """Return the first patch of each batch that one reader reads.
 
     Parameters
     ----------
     n_patches
-        Of the slide.
+        Patches of the slide.
     batch_size
-        Patches a batch.
+        Patches per batch.
     share
-        Which of them.
+        The reader's share.
 
     Returns
     -------
@@ -67,14 +67,14 @@ def batch_starts(n_patches: int, *, batch_size: int, share: Share) -> range:
 
 
 def bad_patch_error(reason: str, *, n_bad: int, n_patches: int) -> SlideError:
-    """Error for a slide with more unreadable patches than are allowed.
+    """Make the error for a slide with more unreadable patches than allowed.
 
     Parameters
     ----------
     reason
         What is wrong with the first of them, with its place.
     n_bad
-        How many have been met.
+        Number of unreadable patches so far.
     n_patches
         Patches of the slide.
 
@@ -96,7 +96,7 @@ def read_batches(
     max_bad: int = 0,
     reopen: Callable[[], Source] | None = None,
 ) -> Iterator[Batch]:
-    """Pixels of the planned patches, in order.
+    """Read the pixels of the planned patches, in order.
 
     Parameters
     ----------
@@ -105,23 +105,23 @@ def read_batches(
     plan
         Its patches.
     batch_size
-        Patches a batch; the last batch may be smaller.
+        Patches per batch; the last batch may be smaller.
     share
-        Which batches; by default all.
+        Batches to read; by default all.
     max_bad
-        How many patches may be unreadable; they are left out.
+        Number of patches that may be unreadable; they are left out.
     reopen
-        Opens the slide anew, since a reader is of no use after an error; needed where `max_bad` is
+        Opens the slide again, since a reader is unusable after an error; needed if `max_bad` is
         not 0.
 
     Yields
     ------
-    Batches, as many as planned, some of them perhaps without a readable patch.
+    As many batches as planned; some may have no readable patch.
 
     Raises
     ------
     SlideError
-        If more patches than that cannot be decoded; the first one's place is named.
+        If more than `max_bad` patches cannot be decoded; the message names the place of the first.
     """
     size, n_bad = plan.geometry.side, 0
     for start in batch_starts(len(plan.coords), batch_size=batch_size, share=share or Share()):
@@ -146,7 +146,7 @@ def read_batches(
 
 
 def read_patch(source: Source, corner: tuple[int, int], *, geometry: Geometry) -> NDArray[np.uint8]:
-    """One patch at the target resolution.
+    """Read one patch at the target resolution.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def read_patch(source: Source, corner: tuple[int, int], *, geometry: Geometry) -
 def _white_outside(
     pixels: NDArray[np.uint8], info: SlideInfo, corner: tuple[int, int], *, level: int
 ) -> NDArray[np.uint8]:
-    """Make white what lies beyond the right and lower edge, where each reader has its own way."""
+    """Make pixels beyond the right and lower edge white, because readers fill them differently."""
     downsample = info.downsamples[level]
     width, height = (
         math.ceil((side - start) / downsample)

@@ -1,4 +1,4 @@
-"""Pictures without tiles, decoded as a whole: PNG, JPEG, and TIFF in strips."""
+"""Decode pictures without tiles as a whole: PNG, JPEG, and TIFF in strips."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_PICTURE_PIXELS = 400_000_000
-"""Decoded twice over, 2.8 GB: less than what a reader may take."""
+"""Takes 2.8 GB while decoded, less than a reader may use."""
 
 STRIP_ROWS = 512
 
 MODES = {"L", "LA", "P", "PA", "RGB", "RGBA"}
-"""Kinds of pixels that are 8-bit RGB or become so in one way only, as Pillow names them."""
+"""Pillow's modes that are 8-bit RGB, or have a unique conversion to it."""
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """Decode a picture; one with a part missing is refused, not filled up with grey.
+    """Decode a picture; refuse a truncated one instead of filling it up with grey.
 
     Parameters
     ----------
@@ -32,16 +32,16 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
     Returns
     -------
-    RGB, shape (height, width, 3); white shows through where it is transparent.
+    RGB, shape (height, width, 3); transparent areas are white.
 
     Raises
     ------
     SlideError
-        If it has too many pixels, which its head tells, or not those of an RGB picture.
+        If its header states too many pixels, or pixels that cannot be RGB.
     """
     import PIL.Image
 
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # ours is told below
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # our own limit is below
     try:
         with PIL.Image.open(path) as picture:
             width, height = picture.size
@@ -57,7 +57,7 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
 
 
 def _as_rgb(picture: Image) -> NDArray[np.uint8]:
-    """Pixels of a picture, strip by strip: as a whole they would be held three times."""
+    """Convert a picture to RGB strip by strip, since as a whole it would be in memory thrice."""
     transparent = picture.mode in {"LA", "PA", "RGBA"} or "transparency" in picture.info
     width, height = picture.size
     pixels = np.empty((height, width, 3), np.uint8)
@@ -69,7 +69,7 @@ def _as_rgb(picture: Image) -> NDArray[np.uint8]:
 
 
 def over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay pixels over white.
+    """Blend pixels with a white background.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     -------
     RGB, shape (height, width, 3).
     """
-    import cv2  # copies the colours ten times faster than a slice does
+    import cv2  # copies the colours ten times faster than slicing
 
     alpha = pixels[..., 3]
     if alpha.min() == 255:
@@ -93,7 +93,7 @@ def over_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def cut(
     pixels: NDArray[np.uint8], corner: tuple[int, int], size: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Part of a picture, white where it is over.
+    """Cut out part of a picture; beyond its edges it is white.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From an open slide to the patches to read."""
+"""Plan the patches to read from an open slide."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from gimp_plugin.slides.tissue import TissueMask, tissue_mask
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRequest:
-    """What shall be read from one slide.
+    """Request to read one slide.
 
     Parameters
     ----------
@@ -36,19 +36,19 @@ class ReadRequest:
     tissue, min_tissue
         Method of the mask, and the least share of tissue in a patch.
     slide_mpp
-        Resolution of the slide where it does not say; 0 when unknown.
+        Resolution of the slide if it does not state it; 0 if unknown.
     batch_size
-        Patches a batch; 0 gives the plan only.
+        Patches per batch; 0 for the plan only.
     max_bad_patches
         Largest share of patches that may be unreadable.
     thumbnail_px
-        Longer side of the picture of the slide that comes with the plan; 0 for none.
+        Longer side of the slide's picture to return with the plan; 0 for none.
     grid
-        Where patches may lie: `inside`, `cover` or `contours`.
+        Grid of patches: `inside`, `cover` or `contours`.
     input_size
-        Side to which patches are resized for the encoder; 0 leaves them.
+        Side to which patches are resized for the encoder; 0 for no resizing.
     mask
-        File with the slide's mask, where it was made elsewhere.
+        File with the slide's mask, if it was made elsewhere.
     """
 
     path: str
@@ -66,30 +66,30 @@ class ReadRequest:
     mask: str = ""
 
     def max_bad(self, n_patches: int) -> int:
-        """How many of a slide's patches may be unreadable."""
+        """Number of a slide's patches that may be unreadable."""
         return math.floor(self.max_bad_patches * n_patches)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlidePlan:
-    """What will be read from one slide, and what the slide says of itself.
+    """Patches to read from one slide, and properties of the slide.
 
     Parameters
     ----------
     info
-        The slide.
+        Properties that the slide states.
     geometry
         How patches are read.
     mpp_x, mpp_y, mpp_source
-        Resolution of level 0, and whether the `slide` says so or the user has `given` it.
+        Resolution of level 0, and its source: stated by the `slide`, or `given` by the user.
     tissue
-        What is to be said of the mask of tissue.
+        Attributes of the tissue mask, for the bag.
     n_regions
-        Connected regions of kept patches, or pieces of tissue with a grid each.
+        Number of connected regions of kept patches, or of pieces of tissue with a grid each.
     coords
         Top-left corners, level-0 pixels, in scan order.
     thumbnail
-        Small picture of the slide with its mask and patches, RGB, where it was asked for.
+        Small RGB picture of the slide with its mask and patches, if requested.
     """
 
     info: SlideInfo
@@ -104,11 +104,11 @@ class SlidePlan:
 
     @property
     def anisotropic(self) -> bool:
-        """Whether pixels are so far from square that the user should know."""
+        """Whether pixels are so far from square that the user is warned."""
         return abs(self.mpp_x / self.mpp_y - 1) > MPP_WARNING
 
     def to_message(self) -> dict[str, Any]:
-        """Give all but coordinates and picture as plain values."""
+        """Return all but coordinates and picture as plain values."""
         message = {name: getattr(self, name) for name in _PLAIN}
         return message | {"info": asdict(self.info), "geometry": asdict(self.geometry)}
 
@@ -125,7 +125,7 @@ class SlidePlan:
         Parameters
         ----------
         message
-            What `to_message` gave, after a trip through JSON.
+            Result of `to_message`, sent as JSON.
         coords
             Shape (patch, 2).
         thumbnail
@@ -151,18 +151,18 @@ _PLAIN = ("mpp_x", "mpp_y", "mpp_source", "tissue", "n_regions")
 def request_for(
     slide: SlideFile, config: ExtractionConfig, *, slide_mpp: float, batch_size: int
 ) -> ReadRequest:
-    """What shall be read from a slide.
+    """Make the request to read a slide.
 
     Parameters
     ----------
     slide
         The slide.
     config
-        What decides its bag.
+        Settings that determine its bag.
     slide_mpp
-        Its resolution where it does not state it; 0 when unknown.
+        Its resolution if it does not state it; 0 if unknown.
     batch_size
-        Patches a batch; 0 gives the plan only.
+        Patches per batch; 0 for the plan only.
 
     Returns
     -------
@@ -186,18 +186,18 @@ def request_for(
 
 
 def mask_path(slide: SlideFile, config: ExtractionConfig) -> Path | None:
-    """Where the mask of a slide is that was made elsewhere.
+    """Return the path of a slide's mask that was made elsewhere.
 
     Parameters
     ----------
     slide
         The slide.
     config
-        What decides its bag.
+        Settings that determine its bag.
 
     Returns
     -------
-    Its path, or None where masks are made here.
+    The path, or None if masks are made here.
     """
     if not config.masks:
         return None
@@ -205,7 +205,7 @@ def mask_path(slide: SlideFile, config: ExtractionConfig) -> Path | None:
 
 
 def mask_print(slide: SlideFile, config: ExtractionConfig) -> str:
-    """Hash of the mask of a slide that was made elsewhere; empty where masks are made here."""
+    """Hash a slide's mask that was made elsewhere; empty if masks are made here."""
     path = mask_path(slide, config)
     return "" if path is None else mask_sha256(path)
 
@@ -218,7 +218,7 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
     source
         The open slide.
     request
-        What shall be read.
+        The request.
 
     Returns
     -------
@@ -267,7 +267,7 @@ def make_plan(source: Source, request: ReadRequest) -> SlidePlan:
 
 
 def _mask(source: Source, request: ReadRequest, *, mpp: float) -> TissueMask:
-    """Find the tissue, or read where it is."""
+    """Find the tissue, or read its mask."""
     if not request.mask:
         return tissue_mask(source, mpp=mpp, method=request.tissue)
     path, info = Path(request.mask), source.info

@@ -1,4 +1,4 @@
-"""One process that reads slides, as the extraction sees it."""
+"""The extraction's handle of one process that reads slides."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from gimp_plugin.errors import ResourceError
 
 
 class Job:
-    """One process that reads, and the way to it.
+    """One process that reads, and the connection to it.
 
     Parameters
     ----------
     connection
-        Where its messages come from.
+        Socket for its messages.
     status
-        Where its end is told.
+        Descriptor for its exit status.
     """
 
     def __init__(self, connection: socket.socket, status: int) -> None:
@@ -24,7 +24,7 @@ class Job:
         self._status: int | None = status
 
     def exit_code(self) -> int | None:
-        """How the process ended; None when even its supervisor is gone."""
+        """Exit code of the process; None if even its supervisor is gone."""
         told = b"" if self._status is None else os.read(self._status, 16)
         return int(told) if told else None
 
@@ -37,7 +37,7 @@ class Job:
 
 
 def dead_readers() -> ResourceError:
-    """Error for processes that are not there any more."""
+    """Make the error for processes that no longer exist."""
     problem = "the process that reads slides has ended"
     hint = "out of memory? else see: python -m gimp_plugin.slides.worker"
     return ResourceError(problem, hint=hint)

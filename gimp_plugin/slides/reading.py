@@ -1,4 +1,4 @@
-"""The extraction's side of reading: slides are read in other processes, batch after batch."""
+"""The extraction's side of reading slides in other processes, batch by batch."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ERRORS = {error.__name__: error for error in (SlideError, NoTissueError, TissueM
 
 
 class KilledReaderError(SlideError):
-    """A reader that was killed from outside, most likely for want of memory."""
+    """A reader was killed from outside, most likely because memory ran out."""
 
 
 class SlideReaders:
-    """Processes that read slides, apart from this one.
+    """Separate processes that read slides.
 
-    A context that ends them all. Processes forked from this one may use it too.
+    As a context manager it ends them all. Processes forked from this one may use it, too.
     """
 
     def __init__(self) -> None:
@@ -49,11 +49,11 @@ class SlideReaders:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=os.environ | SINGLE_THREAD,
-                start_new_session=True,  # Ctrl-C is for the extraction, which ends them in order
+                start_new_session=True,  # keeps Ctrl-C to the extraction, which ends them
             )
 
     def __enter__(self) -> Self:
-        """Give the readers."""
+        """Return the readers."""
         return self
 
     def __exit__(
@@ -66,16 +66,16 @@ class SlideReaders:
         self.close()
 
     def read(self, request: ReadRequest, *, timeout_s: float, n_readers: int = 1) -> Reading:
-        """Start reading a slide; it goes on beside whatever is done next.
+        """Start reading a slide in the background.
 
         Parameters
         ----------
         request
             What to read.
         timeout_s
-            How long the result may keep this process waiting, in total.
+            Longest total time that this process waits for the result.
         n_readers
-            Processes that read it side by side, at most.
+            Largest number of processes that read it in parallel.
 
         Returns
         -------
@@ -94,11 +94,11 @@ class SlideReaders:
         Parameters
         ----------
         message, array
-            What it is to do.
+            Description of the job.
 
         Returns
         -------
-        The job, under way.
+        The running job.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class SlideReaders:
         return job
 
     def wait_until_ready(self) -> None:
-        """Wait for the readers to be imported, which takes seconds once.
+        """Wait until the readers are imported, which takes seconds, but only once.
 
         Raises
         ------
@@ -133,10 +133,10 @@ class SlideReaders:
         self._ready = True
 
     def close(self) -> None:
-        """End the processes; a fork of the process that started them only lets go of them."""
+        """End the processes; in a fork of the process that started them, only disconnect."""
         self._control.close()
         if os.getpid() == self._owner:
-            self._process.kill()  # which a stopped process hears, too
+            self._process.kill()  # also ends a stopped process
             self._process.wait()
 
 
@@ -148,11 +148,11 @@ class Reading:
     start
         Starts a process with a job.
     request
-        What is read.
+        What to read.
     timeout_s
-        How long it may keep this process waiting, in total.
+        Longest total time that this process waits.
     n_readers
-        Processes that read side by side, at most: the first one makes the plan.
+        Largest number of processes that read in parallel; the first one makes the plan.
     """
 
     def __init__(
@@ -172,7 +172,7 @@ class Reading:
         self._jobs = [start(self._job(0), None)]
 
     def plan(self) -> SlidePlan:
-        """Wait for the plan: what will be read.
+        """Wait for the plan.
 
         Returns
         -------
@@ -187,18 +187,18 @@ class Reading:
     def batches(
         self, plan: SlidePlan, *, allocate: wire.Allocate = np.empty
     ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
-        """Wait for the patches, batch after batch.
+        """Wait for the patches, batch by batch.
 
         Parameters
         ----------
         plan
-            What `plan` gave.
+            Result of `plan`.
         allocate
-            Gives room for the pixels of a batch.
+            Allocates memory for the pixels of a batch.
 
         Yields
         ------
-        Coordinates and pixels of the patches of a batch that could be read.
+        Coordinates and pixels of the readable patches of a batch.
 
         Raises
         ------
@@ -228,14 +228,14 @@ class Reading:
             job.close()
 
     def _job(self, first: int) -> dict[str, Any]:
-        """What one of the processes is to do."""
+        """Job of one of the processes."""
         share = Share(first, self._n_readers)
         return {"request": asdict(self._request), "share": asdict(share)}
 
     def _receive(
         self, job: Job, *, allocate: wire.Allocate = np.empty
     ) -> tuple[dict[str, Any], NDArray[Any] | None]:
-        """Wait for a message; an error at the other end is raised here."""
+        """Wait for a message; raise an error from the other end."""
         try:
             message, array = wire.receive(job.connection, self._patience, allocate=allocate)
         except TimeoutError as error:
@@ -252,7 +252,7 @@ class Reading:
         return message, array
 
     def _death(self, job: Job) -> SlideError | ResourceError:
-        """Error for a process that ended without a word."""
+        """Error for a process that ended without a message."""
         code = job.exit_code()
         if code is None:
             return dead_readers()

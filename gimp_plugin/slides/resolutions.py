@@ -1,4 +1,4 @@
-"""Resolutions that a slide table gives for slides that do not state theirs."""
+"""Resolutions from a slide table, for slides that do not state theirs."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ MPP = "mpp"
 
 
 def read_slide_mpps(path: Path) -> dict[str, float]:
-    """Microns per pixel by slide id, from the column `mpp` of a slide table.
+    """Read the resolutions of slides from the column `mpp` of a slide table.
 
     Parameters
     ----------
     path
-        A CSV with a column `slide_id`; without a column `mpp`, or where its cell is empty, nothing
-        is said of a slide. A slide may be spelled with its suffix.
+        A CSV with a column `slide_id`. The column `mpp` may be missing or have empty cells. A slide
+        may be spelled with its suffix.
 
     Returns
     -------
-    Microns per pixel of some slides.
+    Microns per pixel by slide id, for slides with a value.
 
     Raises
     ------
     SlideError
-        If a cell is no number, or out of range, or two rows of a slide differ.
+        If a cell is not a number or out of range, or two rows of a slide differ.
     """
     rows = read_table(path, required=(), optional=(SLIDE_ID, MPP), error=SlideError)
     if MPP not in rows[0]:
@@ -45,26 +45,26 @@ def read_slide_mpps(path: Path) -> dict[str, float]:
 
 
 def given_mpp(slide: SlideFile, config: ExtractionConfig, table: Mapping[str, float]) -> float:
-    """What the user says of a slide's resolution.
+    """Return the resolution of a slide given by the user.
 
     Parameters
     ----------
     slide
         The slide.
     config
-        Its `slide_mpp` holds for all slides that the table does not name.
+        Its `slide_mpp` applies to all slides that the table does not name.
     table
         Microns per pixel by slide id.
 
     Returns
     -------
-    Microns per pixel; 0 for nothing.
+    Microns per pixel; 0 if none is given.
     """
     return table.get(slide.slide_id, config.slide_mpp)
 
 
 def _one_each(pairs: Iterable[tuple[str, float]], path: Path) -> dict[str, float]:
-    """Resolution by slide; two of one slide are refused."""
+    """Resolution by slide; refuse two different ones of a slide."""
     told: dict[str, float] = {}
     for slide_id, mpp in pairs:
         if told.setdefault(slide_id, mpp) != mpp:
@@ -74,7 +74,7 @@ def _one_each(pairs: Iterable[tuple[str, float]], path: Path) -> dict[str, float
 
 
 def _mpp(cell: str, slide_id: str, path: Path) -> float:
-    """One cell as a number."""
+    """Convert one cell to a number."""
     try:
         mpp = float(cell)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Opening a slide: each kind by the reader that reads it piece by piece and rightly.
+"""Open each kind of slide with a reader that reads regions of it correctly.
 
-TIAToolbox chooses among its readers. A plain TIFF is OpenSlide's, because TIAToolbox would decode
-the whole of a pyramid and forget its resolution; so is what TIAToolbox does not open.
+TIAToolbox chooses among its readers. OpenSlide reads plain TIFFs, because TIAToolbox would decode
+the whole pyramid and lose its resolution, and slides that TIAToolbox cannot open.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_SIDE = 2_000_000
 MAX_ASPECT = 1_000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
 JPEG2000_SUFFIX = ".jp2"
-"""TIAToolbox reads it piece by piece where OpenJPEG's library is installed, Pillow as a whole."""
+"""TIAToolbox reads regions of it if the OpenJPEG library is installed; Pillow decodes it whole."""
 
 QPTIFF_SUFFIX = ".qptiff"
 TIFF_SUFFIXES = (".tif", ".tiff", QPTIFF_SUFFIX)
@@ -48,7 +48,7 @@ def open_source(path: Path) -> closing[Source]:
 
     Returns
     -------
-    The open slide as a context that closes it.
+    The open slide, as a context manager that closes it.
 
     Raises
     ------
@@ -78,14 +78,14 @@ def open_source(path: Path) -> closing[Source]:
 
 
 def resolution(info: SlideInfo, *, given: float) -> tuple[float, float, str]:
-    """Microns per pixel of a slide, and where they come from.
+    """Return the resolution of a slide, and its source.
 
     Parameters
     ----------
     info
-        What the slide says.
+        Properties that the slide states.
     given
-        What the user says, for a slide that does not; 0 when unknown.
+        Resolution given by the user for a slide that does not state it; 0 if unknown.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def resolution(info: SlideInfo, *, given: float) -> tuple[float, float, str]:
     Raises
     ------
     SlideError
-        If nobody says, or the slide says what no scanner does.
+        If there is none, or the slide states an impossible one.
     """
     if info.mpp_x is None or info.mpp_y is None:
         if given:
@@ -145,7 +145,7 @@ def _tiff_openers(head: TiffHead, *, suffix: str) -> tuple[Opener, ...]:
 
 
 def _head(path: Path) -> TiffHead | None:
-    """Tags of a TIFF, or None where tifffile cannot make sense of them."""
+    """Tags of a TIFF, or None if tifffile cannot read them."""
     try:
         return read_head(path)
     except SlideError:
@@ -155,12 +155,12 @@ def _head(path: Path) -> TiffHead | None:
 
 
 def _open_picture(path: Path) -> Source:
-    """Decode a picture; its tags speak of paper and screens."""
+    """Decode a picture; its resolution is ignored, as it is meant for paper or screens."""
     return PictureSource(read_picture(path), mpp=(None, None))
 
 
 def _open_with_toolbox(path: Path, *, head: TiffHead | None = None) -> Source:
-    """Open with TIAToolbox; what OpenSlide reads underneath is read without its detour."""
+    """Open with TIAToolbox; if OpenSlide reads the slide underneath, use it directly."""
     from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader, WSIReader
 
     reader = WSIReader.open(path)
@@ -170,14 +170,14 @@ def _open_with_toolbox(path: Path, *, head: TiffHead | None = None) -> Source:
 
 
 def _open_with_openslide(path: Path) -> Source:
-    """Open with OpenSlide, which takes one file of a DICOM slide for the whole."""
+    """Open with OpenSlide, which opens a DICOM slide by one of its files."""
     import openslide
 
     return OpenSlideSource(openslide.OpenSlide(slide_parts(path)[0]), "openslide")
 
 
 def _check_size(path: Path, info: SlideInfo) -> None:
-    """Refuse dimensions that no scanner makes."""
+    """Refuse dimensions that no scanner produces."""
     short, long = sorted((info.width, info.height))
     if short < 1 or long > MAX_SIDE or long > MAX_ASPECT * short:
         problem = f"{str(path)!r} is {info.width} x {info.height} pixels"

@@ -1,7 +1,7 @@
-"""`status.jsonl`: what each process did with each slide, and when, a line an event.
+"""`status.jsonl`: what each process did with each slide, and when, one line per event.
 
-It is a log for people and for the processes that share a folder, not a result: a slide that one of
-them could not read is not tried by the others.
+It is not a result, but a log for people and for the processes that share a folder: a slide that one
+of them could not read is not tried by the others.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Status:
     Parameters
     ----------
     folder
-        The folder; it is made when the first line is.
+        The folder; it is created with the first line.
     since
-        Size of the log when the work began; None for now.
+        Size of the log when the work began; None for its current size.
     """
 
     def __init__(self, folder: Path, *, since: int | None = None) -> None:
@@ -45,7 +45,7 @@ class Status:
         state
             `started`, `done` or `failed`.
         more
-            What else is to be told.
+            Further values of the line.
         """
         told = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -57,20 +57,20 @@ class Status:
         line = json.dumps(told | more, ensure_ascii=False) + "\n"
         self._path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        try:  # one write a line: lines of several processes do not mix
+        try:  # one write per line, so that lines of processes do not mix
             os.write(descriptor, line.encode())
         finally:
             os.close(descriptor)
 
     def failed(self, slide_id: str, *, attempt: str) -> Failure | None:
-        """Give the failure that any process noted since the work began.
+        """Return the failure of a slide that any process has noted since the work began.
 
         Parameters
         ----------
         slide_id
             The slide.
         attempt
-            What it was tried with; another attempt may succeed.
+            Hash of the circumstances; a different attempt may succeed.
 
         Returns
         -------
@@ -80,7 +80,7 @@ class Status:
         return self._failures.get((slide_id, attempt))
 
     def _read_on(self) -> None:
-        """Take in the lines that were added since the last look."""
+        """Read the lines added since the last call."""
         if self._size() <= self._read_to:
             return
         with self._path.open("rb") as file:
@@ -90,14 +90,14 @@ class Status:
         for line in lines[:-1]:
             try:
                 told = json.loads(line)
-            except ValueError:  # a line that a full disk or a kill cut off
+            except ValueError:  # a line truncated by a full disk or a kill
                 continue
             if isinstance(told, dict) and told.get("state") == "failed":
                 failure = Failure(*(str(told.get(key)) for key in _FAILURE))
                 self._failures[failure.item, str(told.get("attempt"))] = failure
 
     def _size(self) -> int:
-        """Bytes of the log."""
+        """Size of the log in bytes."""
         return self._path.stat().st_size if self._path.exists() else 0
 
 

@@ -1,4 +1,4 @@
-"""What the tags of a TIFF say: how its pixels are laid out, of what kind they are, how big."""
+"""Read the tags of a TIFF: the layout, kind and size of its pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tifffile import TiffFile
 
 MIN_MPP, MAX_TAG_MPP = 0.05, 5.0
-"""Resolutions that a microscope writes; a screen's or a printer's tags say 10 and more."""
+"""Range of resolutions of microscopes; the tags of screens and printers state 10 or more."""
 
 PHOTOMETRICS = {0: "grey", 1: "grey", 2: "RGB", 3: "palette", 6: "YCbCr"}
 OTHER_PHOTOMETRICS = {5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB"}
@@ -37,7 +37,7 @@ OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 
 @dataclass(frozen=True, slots=True)
 class TiffHead:
-    """What the tags of a TIFF say.
+    """Properties stated by the tags of a TIFF.
 
     Parameters
     ----------
@@ -46,9 +46,9 @@ class TiffHead:
     ome
         Whether it is an OME-TIFF.
     nested
-        Whether its levels hang below the first page, where OpenSlide does not look.
+        Whether its levels are sub-pages of the first page, which OpenSlide does not read.
     mpp
-        Microns per pixel in x and y, where they say so.
+        Microns per pixel in x and y, if stated.
     """
 
     tiled: bool
@@ -58,7 +58,7 @@ class TiffHead:
 
 
 def read_head(path: Path) -> TiffHead:
-    """Look at the tags of a TIFF's first picture.
+    """Read the tags of a TIFF's first picture.
 
     Parameters
     ----------
@@ -67,12 +67,12 @@ def read_head(path: Path) -> TiffHead:
 
     Returns
     -------
-    What they say.
+    The properties.
 
     Raises
     ------
     SlideError
-        If its pixels are not what an encoder can take: 8-bit RGB, grey or palette.
+        If its pixels are not 8-bit RGB, grey or palette, as encoders need.
     """
     import tifffile
 
@@ -91,7 +91,7 @@ def read_head(path: Path) -> TiffHead:
 
 
 def plausible(mpp_x: float | None, mpp_y: float | None) -> tuple[float, float] | tuple[None, None]:
-    """Give a resolution that a microscope may have written, and None for a screen's or printer's.
+    """Return a resolution plausible for a microscope, but None for a screen's or printer's.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def plausible(mpp_x: float | None, mpp_y: float | None) -> tuple[float, float] |
 def tag_mpp(
     resolution: Sequence[float | None], *, unit: int
 ) -> tuple[float, float] | tuple[None, None]:
-    """Microns per pixel that the resolution tags of a TIFF plausibly mean.
+    """Convert the resolution tags of a TIFF to microns per pixel, if plausible.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def tag_mpp(
 
 
 def _check_pixels(path: Path, page: Any) -> None:
-    """Refuse pixels whose way to 8-bit RGB is anyone's guess."""
+    """Refuse pixels without a well-defined conversion to 8-bit RGB."""
     bits, form = int(page.bitspersample), int(page.sampleformat)
     kind = int(page.photometric)
     problem = ""
@@ -150,7 +150,7 @@ def _check_pixels(path: Path, page: Any) -> None:
 
 
 def _mpp(file: TiffFile, page: Any) -> tuple[float | None, float | None]:
-    """Microns per pixel by OME-XML, by ImageJ's text, or by the resolution tags."""
+    """Microns per pixel from OME-XML, ImageJ's text, or the resolution tags."""
     if file.is_ome:
         return _ome_mpp(file.ome_metadata or "")
     x, y = (_ratio(page, name) for name in ("XResolution", "YResolution"))
@@ -163,7 +163,7 @@ def _mpp(file: TiffFile, page: Any) -> tuple[float | None, float | None]:
 
 
 def _ome_mpp(text: str) -> tuple[float | None, float | None]:
-    """Microns per pixel of the first picture in OME-XML; its other text is never looked at."""
+    """Microns per pixel of the first picture in OME-XML; nothing else in it is read."""
     found = OME_PIXELS.search(text)
     if found is None:
         return None, None

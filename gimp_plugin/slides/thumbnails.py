@@ -13,7 +13,7 @@ PATCH_COLOUR = (40, 90, 220)
 OUTLINE_COLOUR = (0, 150, 60)
 TINT = 0.25
 LEAST_GRID_PX = 6
-"""Side of a patch in the picture from which on each has an outline of its own."""
+"""Least side of a patch in the picture for drawing its outline."""
 
 
 def draw_thumbnail(
@@ -25,22 +25,22 @@ def draw_thumbnail(
     geometry: Geometry,
     longer_side_px: int,
 ) -> NDArray[np.uint8]:
-    """Small picture of a slide: patches tinted blue, the tissue's outline green.
+    """Draw a small picture of a slide: patches tinted blue, the tissue's outline green.
 
     Parameters
     ----------
     source
-        The open slide; its associated pictures are not touched.
+        The open slide; its associated pictures are not read.
     mpp
         Microns per pixel of its level 0.
     mask
         Its tissue.
     coords
-        Patches that are kept, level-0 pixels.
+        Kept patches, level-0 pixels.
     geometry
-        Their size.
+        Size of the patches.
     longer_side_px
-        Of the picture, at most.
+        Largest length of the picture's longer side.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Whether a TIFF file holds all that its structure points to."""
+"""Check that a TIFF file contains everything that its structure points to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gimp_plugin.errors import SlideError
 TILE_OR_STRIP_OFFSETS = (324, 273)
 BYTE_COUNTS = {324: 325, 273: 279}
 ITEM_SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
-"""Bytes of a number by the TIFF's code of its type; offsets and counts have no other type."""
+"""Bytes of a number by TIFF's type code; offsets and counts have only these types."""
 
 MAX_PAGES = 4096
 MAX_ITEMS = 50_000_000
@@ -46,7 +46,7 @@ class _Layout:
 
 
 def is_tiff(head: bytes) -> bool:
-    """Whether a file that starts like this is a TIFF."""
+    """Whether a file with these first bytes is a TIFF."""
     return head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 
 
@@ -81,7 +81,7 @@ def check_whole(path: Path) -> None:
 
 
 def _ends(file: BinaryIO, head: bytes) -> Iterator[int]:
-    """Where each page's tags and pixels end."""
+    """Yield the offsets where each page's tags and pixels end."""
     layout = _Layout(order="<" if head[:1] == b"I" else ">", big=b"+" in head[2:4])
     start = 8 if layout.big else 4
     (page,) = struct.unpack_from(layout.offset, head, start)
@@ -101,7 +101,7 @@ def _ends(file: BinaryIO, head: bytes) -> Iterator[int]:
 def _tags(
     file: BinaryIO, layout: _Layout, n_tags: int
 ) -> Iterator[tuple[int, tuple[int, int, bytes]]]:
-    """Tags of the page that the file stands at."""
+    """Yield the tags of the page at the current position of the file."""
     for _ in range(n_tags):
         code, kind, count, value = layout.tag.unpack(_exactly(file, layout.tag.size))
         yield code, (kind, count, value)
@@ -110,7 +110,7 @@ def _tags(
 def _pixel_ends(
     file: BinaryIO, layout: _Layout, tags: dict[int, tuple[int, int, bytes]]
 ) -> Iterator[int]:
-    """Where the last of a page's tiles or strips ends."""
+    """Yield the offset where the last of a page's tiles or strips ends."""
     for code in TILE_OR_STRIP_OFFSETS:
         if code in tags and BYTE_COUNTS[code] in tags:
             offsets = _integers(file, layout, tags[code])
@@ -120,7 +120,7 @@ def _pixel_ends(
 
 
 def _integers(file: BinaryIO, layout: _Layout, tag: tuple[int, int, bytes]) -> NDArray[np.int64]:
-    """Values of a tag, from within it or from where it points."""
+    """Values of a tag, stored in it or at the offset it points to."""
     kind, count, value = tag
     size = ITEM_SIZES.get(kind, 1)
     if size * count > len(value):
@@ -134,12 +134,12 @@ def _integers(file: BinaryIO, layout: _Layout, tag: tuple[int, int, bytes]) -> N
 
 
 def _read(file: BinaryIO, form: str) -> tuple[int, ...]:
-    """Unpack numbers from where the file stands."""
+    """Unpack numbers from the current position of the file."""
     return struct.unpack(form, _exactly(file, struct.calcsize(form)))
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:
-    """Read so many bytes, or say that the file ends before."""
+    """Read exactly `size` bytes; refuse a file that ends before."""
     data = file.read(size)
     if len(data) < size:
         raise EOFError

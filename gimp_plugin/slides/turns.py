@@ -1,7 +1,7 @@
-"""Slides in their turn, shared with whoever else works in the folder of bags.
+"""Process slides in turn, sharing them with other processes that use the folder of bags.
 
-While one slide is encoded the next is opened and read. A slide that another process holds is left
-to it and looked at again at the end, so processes that are given the same slides share them.
+While one slide is encoded, the next is opened and read. A slide that another process holds is left
+to it and checked again at the end, so that processes with the same slides share them.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ def make_bags(slides: Sequence[SlideFile], maker: BagMaker, ledger: Ledger) -> N
     Parameters
     ----------
     slides
-        Those that lack a bag.
+        Slides without a bag.
     maker
-        Makes one.
+        Maker of bags.
     ledger
-        Where it is noted what became of each.
+        Records the outcome of each slide.
     """
     turns = _Turns(maker, ledger)
     with turns.open:
@@ -52,7 +52,7 @@ def make_bags(slides: Sequence[SlideFile], maker: BagMaker, ledger: Ledger) -> N
 
 
 class _Turns:
-    """Slides that are under way, and those that others work on."""
+    """Slides in progress here, and slides that other processes hold."""
 
     def __init__(self, maker: BagMaker, ledger: Ledger) -> None:
         self.open = ExitStack()
@@ -61,14 +61,14 @@ class _Turns:
         self._ledger = ledger
 
     def start(self, slides: Iterable[SlideFile]) -> Iterator[StartedSlide]:
-        """Start slides one by one, those that nobody else is at."""
+        """Start the slides that no other process holds, one by one."""
         for slide in slides:
             started = self._start(slide)
             if started is not None:
                 yield started
 
     def finish(self, started: StartedSlide) -> None:
-        """Make one bag, or note why not; a reader that was killed gets a second chance alone."""
+        """Make one bag or note the failure; after a killed reader, try again with one reader."""
         slide = started.slide
         try:
             made = self._maker.finish(started)
@@ -86,7 +86,7 @@ class _Turns:
             self._ledger.finish(slide, made)
 
     def _start(self, slide: SlideFile, *, n_readers: int = 0) -> StartedSlide | None:
-        """Start a slide; None when there is nothing to do for it, or nothing yet."""
+        """Start a slide; None if there is nothing to do, or nothing yet."""
         failure = self._ledger.status.failed(slide.slide_id, attempt=self._maker.attempt(slide))
         if failure is not None:
             self._ledger.take(failure)
@@ -112,7 +112,7 @@ class _Turns:
 
 
 def _one_ahead(slides: Iterator[StartedSlide]) -> Iterator[StartedSlide]:
-    """Draw each slide while the one before is still in use, so that it is read meanwhile."""
+    """Draw each slide while the previous one is in use, so that it is read meanwhile."""
     held: deque[StartedSlide] = deque()
     for slide in slides:
         held.append(slide)

@@ -1,4 +1,4 @@
-"""A plain picture of a slide, and some of its patches, for people to look at."""
+"""A plain picture of a slide and some of its patches, for people to look at."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ JOB = "view"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViewRequest:
-    """What is to be seen of a slide.
+    """Request to view a slide.
 
     Parameters
     ----------
     path
         The slide.
     picture_px
-        Longer side of the picture, at most.
+        Largest length of the picture's longer side.
     corners, side
-        Patches: top-left corners and side, level-0 pixels.
+        Top-left corners and side of the patches, level-0 pixels.
     patch_px
-        Side of each in the answer.
+        Side of the returned patches.
     """
 
     path: str
@@ -44,7 +44,7 @@ class ViewRequest:
 
 
 class View(NamedTuple):
-    """What is seen of a slide; its label and macro picture are never among it.
+    """View of a slide, never with its label or macro picture.
 
     Parameters
     ----------
@@ -62,20 +62,20 @@ class View(NamedTuple):
 
 
 def look_at(readers: SlideReaders, request: ViewRequest, *, timeout_s: float) -> View:
-    """See a slide through another process.
+    """View a slide through another process.
 
     Parameters
     ----------
     readers
         The processes.
     request
-        What is to be seen.
+        The request.
     timeout_s
-        How long it may take.
+        Longest time it may take.
 
     Returns
     -------
-    What is seen.
+    The view.
 
     Raises
     ------
@@ -90,13 +90,13 @@ def look_at(readers: SlideReaders, request: ViewRequest, *, timeout_s: float) ->
 
 
 class _Viewing(Reading):
-    """A slide that is being looked at in another process."""
+    """A slide that is being viewed in another process."""
 
     def __init__(
         self, start: Callable[..., Any], request: ViewRequest, *, timeout_s: float
     ) -> None:
         self._wanted = request
-        super().__init__(start, request, timeout_s=timeout_s, n_readers=1)  # type: ignore[arg-type]  # its path is what counts
+        super().__init__(start, request, timeout_s=timeout_s, n_readers=1)  # type: ignore[arg-type]  # only its path is used
 
     def result(self) -> View:
         """Wait for the picture and the patches."""
@@ -108,20 +108,20 @@ class _Viewing(Reading):
         return View((width, height), picture, patches)
 
     def _job(self, first: int) -> dict[str, Any]:
-        """What the process is to do."""
+        """Job of the process."""
         del first
         return {JOB: asdict(self._wanted)}
 
 
 def serve_view(job: Mapping[str, Any], connection: Any) -> None:
-    """Answer a request, on the side that reads slides.
+    """Answer a request, in the process that reads slides.
 
     Parameters
     ----------
     job
         The request as plain values.
     connection
-        Where the answer goes.
+        Socket for the answer.
     """
     request = ViewRequest(**job)
     path = Path(request.path)
@@ -136,7 +136,7 @@ def serve_view(job: Mapping[str, Any], connection: Any) -> None:
 
 
 def _patches(source: Source, request: ViewRequest) -> NDArray[np.uint8]:
-    """Patches from the coarsest level that has their pixels."""
+    """Read patches from the coarsest level that is fine enough."""
     import cv2
 
     size = request.patch_px

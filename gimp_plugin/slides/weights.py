@@ -1,4 +1,4 @@
-"""Where an encoder's weights come from: a file, the torch hub cache, or an announced download."""
+"""Find an encoder's weights: a file, the torch hub cache, or an announced download."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ CONNECT_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedWeights:
-    """Weights that stand on a server under a name that ends in the start of their hash.
+    """Weights on a server, in a file whose name ends in the start of their hash.
 
     Parameters
     ----------
     url
-        Where they are, for instance `https://.../resnet50-0676ba61.pth`.
+        Their address, for instance `https://.../resnet50-0676ba61.pth`.
     licence
-        Under which they are published.
+        Licence they are published under.
     megabytes
-        Size of the download; 0 when it is not known.
+        Size of the download; 0 if unknown.
     """
 
     url: str
@@ -41,35 +41,35 @@ class PublishedWeights:
 
     @property
     def filename(self) -> str:
-        """Name of the file, hash included."""
+        """Name of the file, including the hash."""
         return Path(urlparse(self.url).path).name
 
 
 def find_weights(
     published: PublishedWeights, *, given: Path | None, offline: bool
 ) -> tuple[Path, str]:
-    """File and sha256 of an encoder's weights.
+    """Find an encoder's weights.
 
-    A file that the user gives is taken as it is; one from the cache or the network must have the
-    hash that its name promises, and so must a given file that carries the published name.
+    A file that the user gives is used as it is, unless it has the published name. Such a file, and
+    any file from the cache or the network, must have the hash in its name.
 
     Parameters
     ----------
     published
-        What is looked for.
+        The published weights.
     given
-        File from the user, or None.
+        The user's file, or None.
     offline
         Whether the network must not be used.
 
     Returns
     -------
-    The file and its hash.
+    The file and its sha256.
 
     Raises
     ------
     ResourceError
-        If there are no weights within reach.
+        If no weights are available.
     """
     if given is not None:
         return given, checked_hash(given)
@@ -82,14 +82,14 @@ def find_weights(
 
 
 def hub_folder() -> Path:
-    """Folder where torch hub keeps its downloads."""
+    """Return the folder of torch hub's downloads."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")  # noqa: PTH118  # as torch does
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def checked_hash(path: Path) -> str:
-    """Hash of a weights file, equal to what its name promises.
+    """Hash a weights file, and compare it with the hash in its name.
 
     Parameters
     ----------
@@ -113,19 +113,19 @@ def checked_hash(path: Path) -> str:
 
 
 def check_hash(path: Path, digest: str) -> None:
-    """Refuse a file whose name promises another hash.
+    """Refuse a file whose name has another hash.
 
     Parameters
     ----------
     path
-        A file called `<name>-<first digits of its sha256>.<suffix>`, or anything else.
+        A file named `<name>-<first digits of its sha256>.<suffix>`; other names are not checked.
     digest
         Its sha256.
 
     Raises
     ------
     CheckpointError
-        If they differ; both are named.
+        If they differ; the message has both.
     """
     promised = path.stem.rpartition("-")[2]
     is_hash = len(promised) >= 8 and set(promised) <= set("0123456789abcdef")
@@ -135,7 +135,7 @@ def check_hash(path: Path, digest: str) -> None:
 
 
 def _download(published: PublishedWeights, cached: Path) -> None:
-    """Fetch weights into the cache, whole and with the right hash or not at all."""
+    """Download weights into the cache, complete and with the right hash or not at all."""
     with _connect(published, cached) as response:
         logger.warning(
             "downloading %s (%d MB, licence %s) to %s",
@@ -151,13 +151,13 @@ def _download(published: PublishedWeights, cached: Path) -> None:
 
 
 def _connect(published: PublishedWeights, cached: Path) -> HTTPResponse:
-    """Open the download within seconds; name resolution alone can take longer, hence the thread."""
+    """Open the download within seconds, in a thread because name resolution has no timeout."""
     answers: list[HTTPResponse | Exception] = []
 
     def ask() -> None:
         try:
             answers.append(urllib.request.urlopen(published.url, timeout=CONNECT_SECONDS))  # noqa: S310  # https, by us
-        except Exception as error:  # noqa: BLE001  # told below, in the main thread
+        except Exception as error:  # noqa: BLE001  # handled below, in the main thread
             answers.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -170,7 +170,7 @@ def _connect(published: PublishedWeights, cached: Path) -> HTTPResponse:
 
 
 class _Progress:
-    """A file that shows how much of it has come, on a terminal."""
+    """A file that shows the progress of the download, on a terminal."""
 
     def __init__(self, file: object, megabytes: int) -> None:
         from tqdm import tqdm
@@ -184,13 +184,13 @@ class _Progress:
         )
 
     def write(self, data: bytes) -> None:
-        """Write on, and show it."""
+        """Write data, and show the progress."""
         self._file.write(data)  # type: ignore[attr-defined]  # a binary file
         self._bar.update(len(data))
 
 
 def _out_of_reach(published: PublishedWeights, cached: Path, reason: str) -> ResourceError:
-    """Error for weights that are nowhere, with the three ways out."""
+    """Error for weights that are not available, with three ways to get them."""
     problem = f"no weights {published.filename!r} in {str(cached.parent)!r}, and {reason}"
     hint = (
         f"1. download {published.url} elsewhere and put it at {cached}; "

@@ -16,34 +16,34 @@ _SIZES = struct.Struct("<IQ")
 _ARRAY = "array"
 
 Allocate = Callable[[tuple[int, ...], np.dtype[Any]], NDArray[Any]]
-"""Gives room for an array that comes in; `numpy.empty`, or memory that a device reads from."""
+"""Allocates memory for a received array: `numpy.empty`, or memory that a device reads from."""
 
 
 class Patience:
-    """Seconds that may be spent on waiting, in total.
+    """Budget of seconds for waiting, in total.
 
     Parameters
     ----------
     seconds
-        How long; only waiting counts, not what happens between two waits.
+        The budget; only waiting counts, not the time between two waits.
     """
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
 
     def receive_into(self, connection: socket.socket, view: memoryview) -> int:
-        """Receive some bytes, or raise TimeoutError when the patience is at its end.
+        """Receive some bytes, or raise TimeoutError when the budget is used up.
 
         Parameters
         ----------
         connection
-            Where they come from.
+            Socket to receive from.
         view
-            Where they go.
+            Memory to receive into.
 
         Returns
         -------
-        How many came; 0 when the other side is gone.
+        Number of bytes received; 0 if the other side is gone.
         """
         if self.left <= 0:
             raise TimeoutError
@@ -60,7 +60,7 @@ class Patience:
 def send(
     connection: socket.socket, message: Mapping[str, Any], array: NDArray[Any] | None = None
 ) -> None:
-    """Send a message, and an array with it.
+    """Send a message, optionally with an array.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def send(
     message
         Plain values.
     array
-        Numbers.
+        Array of numbers.
     """
     content = dict(message)
     payload = memoryview(b"")
@@ -91,9 +91,9 @@ def receive(
     connection
         A stream.
     patience
-        How long to wait.
+        Budget for waiting.
     allocate
-        Gives room for the array.
+        Allocates memory for the array.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def receive(
     Raises
     ------
     TimeoutError
-        If it did not come in time.
+        If it does not arrive in time.
     EOFError
         If the other side is gone.
     """
@@ -120,12 +120,12 @@ def receive(
 
 
 def _bytes_of(array: NDArray[Any]) -> memoryview:
-    """Memory of a contiguous array."""
+    """Memory of a contiguous array, as bytes."""
     return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # is a buffer
 
 
 def _exactly(connection: socket.socket, size: int, patience: Patience) -> bytearray:
-    """Receive so many bytes."""
+    """Receive exactly `size` bytes."""
     data = bytearray(size)
     _fill(connection, memoryview(data), patience)
     return data

@@ -1,8 +1,8 @@
-"""The side that reads slides: `python -m gimp_plugin.slides.worker FD`.
+"""The processes that read slides: `python -m gimp_plugin.slides.worker FD`.
 
-One process imports the readers once and then makes a copy of itself for each slide, in
-milliseconds. A decoder that aborts, hangs or eats memory takes its copy with it and nothing else.
-All of them end when the extraction does, however it ends.
+One process imports the readers once and then forks itself for each slide, in milliseconds. A
+decoder that aborts, hangs or exhausts memory ends only its own fork. All of them end when the
+extraction does, however it ends.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gimp_plugin.slides.viewing import JOB as VIEW
 from gimp_plugin.slides.viewing import serve_view
 
 MEMORY_LIMIT = 4 << 30
-"""Bytes that reading one slide may take on top of the imported readers."""
+"""Bytes that reading one slide may use in addition to the imported readers."""
 
 IMPORTS = (
     "numpy",
@@ -45,17 +45,17 @@ IMPORTS = (
 )
 JOB_SECONDS = 60.0
 GONE = (BrokenPipeError, ConnectionResetError, EOFError, TimeoutError)
-"""What the end of the extraction looks like from here."""
+"""Exceptions here when the extraction has ended."""
 
 
 def main(descriptor: int) -> None:
-    """Serve until nobody holds the other end of the control socket.
+    """Serve until the other end of the control socket is closed.
 
     Parameters
     ----------
     descriptor
-        Of the control socket; one byte on it says that the readers are
-        imported, then each job is one byte with a socket and a pipe for the job.
+        Descriptor of the control socket. One byte sent on it says that the readers are imported;
+        then each job arrives as one byte with a socket and a pipe for the job.
     """
     with _stream(descriptor) as control:
         if not _import_readers(control):
@@ -75,14 +75,14 @@ def main(descriptor: int) -> None:
 
 
 def serve(connection: socket.socket) -> None:
-    """Read one slide or a share of it: batch after batch, or the reason why not.
+    """Read one slide or a share of it, and send the batches, or an error.
 
-    The first reader of a slide makes the plan and tells it; the others get it with their job.
+    The first reader of a slide makes and sends the plan; the others receive it with their job.
 
     Parameters
     ----------
     connection
-        Where the request comes from and the patches go.
+        Socket for the request and the patches.
     """
     job, coords = wire.receive(connection, wire.Patience(JOB_SECONDS))
     connection.settimeout(None)
@@ -104,7 +104,7 @@ def serve(connection: socket.socket) -> None:
 
 
 def _refuse(connection: socket.socket, error: GimpError) -> None:
-    """Tell the extraction why a slide is not read."""
+    """Send the extraction the reason why a slide cannot be read."""
     told = {"kind": type(error).__name__, "problem": error.problem, "hint": error.hint}
     wire.send(connection, {"error": told})
 
@@ -112,7 +112,7 @@ def _refuse(connection: socket.socket, error: GimpError) -> None:
 def _read(
     job: Mapping[str, Any], coords: NDArray[np.int32] | None, connection: socket.socket
 ) -> None:
-    """Send the plan, if it is to be made here, and the pixels."""
+    """Send the plan, if this reader makes it, and the pixels."""
     request, share = ReadRequest(**job["request"]), Share(**job["share"])
     path = Path(request.path)
     if coords is None and path.is_file():
@@ -142,14 +142,14 @@ def _read(
 
 
 def _tell(plan: SlidePlan, request: ReadRequest, connection: socket.socket) -> None:
-    """Send a plan, and the picture if it is wanted."""
+    """Send a plan, and the picture if it is requested."""
     wire.send(connection, {"plan": plan.to_message()}, plan.coords)
     if request.thumbnail_px:
         wire.send(connection, {}, plan.thumbnail)
 
 
 def _supervise(connection: int, status: int) -> None:
-    """Read a slide in a child; report how the child ended, and end it when nobody listens."""
+    """Read a slide in a child; report its exit, and end it if the extraction is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     alive, held = os.pipe()
     child = os.fork()
@@ -161,7 +161,7 @@ def _supervise(connection: int, status: int) -> None:
     os.close(connection)
     poll = select.poll()
     poll.register(alive, select.POLLIN)
-    poll.register(status, 0)  # only POLLERR, which is always told: the reading end is closed
+    poll.register(status, 0)  # only POLLERR, always reported: the reading end is closed
     if any(descriptor == status for descriptor, _ in poll.poll()):
         os.kill(child, signal.SIGKILL)
     _, code = os.waitpid(child, 0)
@@ -172,7 +172,7 @@ def _supervise(connection: int, status: int) -> None:
 
 
 def _serve_and_exit(descriptor: int) -> None:
-    """Serve one job, and end this process without the cleaning up that is its parent's."""
+    """Serve one job, and end this process without running the parent's clean-up."""
     code = 1
     try:
         _limit_memory()
@@ -193,7 +193,7 @@ def _stream(descriptor: int) -> socket.socket:
 
 
 def _limit_memory() -> None:
-    """Let this process take so much more address space, where the system can limit it."""
+    """Limit the further address space of this process, where the system supports it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         limit = pages * resource.getpagesize() + MEMORY_LIMIT
@@ -203,7 +203,7 @@ def _limit_memory() -> None:
 
 
 def _import_readers(control: socket.socket) -> bool:
-    """Import what takes seconds; False when the extraction has ended meanwhile."""
+    """Import the readers, which takes seconds; False if the extraction has ended meanwhile."""
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     poll = select.poll()
     poll.register(control, 0)

@@ -1,3 +1,3 @@
-"""Files: written whole or not at all, read with suspicion."""
+"""Files: written completely or not at all, and checked when read."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Write a file completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from typing import Any
 
 PARTIAL = ".partial"
 ABANDONED_S = 86_400.0
-"""Age of an unfinished file of another machine that nobody can be writing any more."""
+"""Age at which an unfinished file of another machine counts as abandoned."""
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder that becomes `path` at the end.
+    """Yield a temporary path in the same folder that is renamed to `path` at the end.
 
     The bytes reach the disk before the name does (fsync, rename, fsync of the folder). An error,
-    Ctrl-C included, removes the temporary file and leaves what stood at `path` as it was; a kill
-    leaves a hidden `.partial` file, which nothing reads and `clean_partials` removes.
+    including Ctrl-C, removes the temporary file and leaves an existing file at `path` unchanged. A
+    kill leaves a hidden `.partial` file, which nothing reads and `clean_partials` removes.
 
     Parameters
     ----------
     path
-        Where the file shall stand; its folder is made when it is missing.
+        Path of the file; its folder is created if it is missing.
 
     Yields
     ------
@@ -49,29 +49,29 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole, as UTF-8 with bare line feeds."""
+    """Write a text file atomically, as UTF-8 with bare line feeds."""
     with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole, with sorted keys, so that equal values are equal bytes."""
+    """Write a JSON file atomically, with sorted keys, so that equal values give equal bytes."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Give a value as `write_json` writes it."""
+    """Return the text that `write_json` writes for a value."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def sha256_file(path: Path) -> str:
-    """Hash of a file's bytes."""
+    """Hash a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(value: Any) -> str:
-    """Hash of a value's canonical JSON.
+    """Hash a value's canonical JSON.
 
     Returns
     -------
@@ -87,18 +87,18 @@ def sha256_json(value: Any) -> str:
 
 
 def clean_partials(folder: Path, name: str = "") -> None:
-    """Remove what killed processes left in a folder.
+    """Remove partial files that killed processes left in a folder.
 
-    What a living process of this machine writes stays, and so does what another machine wrote to
-    within a day.
+    Files of a running process on this machine are kept, as are files that another machine has
+    written to within a day.
 
     Parameters
     ----------
     folder
-        Where to look.
+        The folder.
     name
-        A file that nobody else can be writing, since its lock is held: all that was left of it
-        goes. Empty for the whole folder.
+        A file whose lock is held, so that no other process can be writing it: all its partial files
+        are removed. Empty for the whole folder.
     """
     if name:
         for path in folder.glob(f".{glob.escape(_start(name))}.*{PARTIAL}"):
@@ -116,22 +116,22 @@ def clean_partials(folder: Path, name: str = "") -> None:
 
 @functools.cache
 def _here() -> str:
-    """Where a process number means this process: a hash of machine, boot and container."""
+    """Scope in which a process number is unique: a hash of machine, boot and container."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     space = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]
     parts += [boot.read_text(encoding="ascii")] if boot.exists() else []
-    parts += [os.readlink(space)] if space.exists() else []  # noqa: PTH115  # it leads nowhere
+    parts += [os.readlink(space)] if space.exists() else []  # noqa: PTH115  # a dangling link
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
 
 
 def _start(name: str) -> str:
-    """As much of a file's name as a temporary name has room for: 255 bytes in all."""
+    """Start of a file's name, so that the temporary name stays within 255 bytes."""
     return os.fsdecode(os.fsencode(name)[:200])
 
 
 def _age_s(path: Path) -> float:
-    """Seconds since a file was written to; 0 when it is gone."""
+    """Seconds since a file was last written; 0 if it no longer exists."""
     try:
         return time.time() - path.stat().st_mtime
     except FileNotFoundError:
@@ -139,7 +139,7 @@ def _age_s(path: Path) -> float:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process of that number exists on this machine."""
+    """Whether a process with this number exists on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -150,7 +150,7 @@ def _alive(pid: int) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Bring a file or a folder to the disk."""
+    """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""Writing bags as other tools lay them out, or as ours: streamed, whole, the same bytes twice."""
+"""Write bags in our layout or those of other tools: streamed, atomic and reproducible."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from gimp_plugin.storage.bags.hdf5_bags import SUFFIX as H5
 from gimp_plugin.storage.tensor_bags import SUFFIX as PT
 
 WINDOW = 4096
-"""Patches that are in memory at a time."""
+"""Number of patches in memory at a time."""
 
 CLAM_CHUNK = 32
 NOT_SAID = "None"
-"""How TRIDENT stores what is not known."""
+"""TRIDENT's value for unknown attributes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """One bag to be written anew.
+    """One bag to write in another layout.
 
     Parameters
     ----------
     info
         The bag.
     coords
-        Its places in level-0 pixels, or None where the target needs none.
+        Its coordinates in level-0 pixels, or None if the target needs none.
     encoder
         Name of the encoder, or empty.
     mpp
-        Microns per pixel of the slide's level 0 as a table gives it; 0 for nothing.
+        Microns per pixel of the slide's level 0, from a table; 0 for none.
     """
 
     info: BagInfo
@@ -51,16 +51,16 @@ class Export:
     mpp: float = 0.0
 
     def windows(self, dtype: type | None = None) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Features a few thousand rows at a time, with the number of the first.
+        """Yield the features a few thousand rows at a time.
 
         Yields
         ------
-        First row, rows.
+        Number of the first row, and the rows.
 
         Raises
         ------
         BagError
-            If a value does not fit the type; its row is named.
+            If a value does not fit the type; the message names its row.
         """
         for start in range(0, self.info.n_patches, WINDOW):
             rows = read_features(self.info, start, min(start + WINDOW, self.info.n_patches))
@@ -74,16 +74,16 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A layout that is written.
+    """A layout to write.
 
     Parameters
     ----------
     folder
-        Folder below the output, as the tool expects it; empty for none.
+        Subfolder of the output that the tool expects; empty for none.
     suffix
-        End of the file names.
+        Suffix of the files.
     needs_coords, needs_encoder
-        What a bag cannot do without there.
+        Whether a bag must have coordinates, and an encoder's name.
     write
         Writes one bag.
     """
@@ -130,7 +130,7 @@ def write_clam_h5(path: Path, export: Export) -> None:
 
 
 def write_trident_h5(path: Path, export: Export) -> None:
-    """Write `features` and `coords`, int64, with the attributes that TRIDENT's readers look for."""
+    """Write `features` and `coords`, int64, with the attributes that TRIDENT's readers expect."""
     info = export.info
     dtype = next(iter(export.windows()))[1].dtype
     with _new_file(path) as file:
@@ -145,7 +145,7 @@ def write_trident_h5(path: Path, export: Export) -> None:
 
 
 def write_clam_pt(path: Path, export: Export) -> None:
-    """Write a bare float32 tensor as CLAM does; it is laid out on the disk, not in memory."""
+    """Write a bare float32 tensor as CLAM does, assembling it on disk, not in memory."""
     import torch
 
     info = export.info
@@ -157,7 +157,7 @@ def write_clam_pt(path: Path, export: Export) -> None:
         values = np.memmap(scratch.name, dtype=np.float32, mode="w+", shape=shape)
         for start, rows in export.windows(np.float32):
             values[start : start + len(rows)] = rows
-        with temporary.open("wb") as file:  # by path, torch would store the temporary name
+        with temporary.open("wb") as file:  # given a path, torch would store its name
             torch.save(torch.from_numpy(values), file)
 
 
@@ -173,11 +173,11 @@ TARGETS = {
         folder="", suffix=H5, needs_coords=True, needs_encoder=True, write=write_trident_h5
     ),
 }
-"""What can be written, by the name of the layout as `storage.bags` knows it."""
+"""Layouts that can be written, by their names in `storage.bags`."""
 
 
 def _trident_tiles(export: Export) -> dict[str, Any]:
-    """Geometry of the tiles as far as it is known, as TRIDENT names it."""
+    """Geometry of the tiles as far as known, under TRIDENT's names."""
     said = export.info.attributes
     size = said.get("patch_size", said.get("tile_size_px", NOT_SAID))
     stride = said.get("stride")
@@ -196,7 +196,7 @@ def _trident_tiles(export: Export) -> dict[str, Any]:
 
 
 def _patch_size_level0(export: Export) -> int | None:
-    """Side of a patch in level-0 pixels, where it is known; rounded down, as TRIDENT does."""
+    """Side of a patch in level-0 pixels, if known, rounded down as in TRIDENT."""
     microns = export.info.attributes.get("tile_size_um")
     if export.info.patch_size_level0 is None and microns and export.mpp:
         return int(float(microns) / export.mpp)
@@ -204,7 +204,7 @@ def _patch_size_level0(export: Export) -> int | None:
 
 
 def _coords(export: Export) -> NDArray[np.int32]:
-    """Places of a bag, which this target needs."""
+    """Coordinates of a bag, which this target needs."""
     if export.coords is None:
         problem = f"{str(export.info.path)!r} does not say where its patches lie"
         raise BagError(problem, hint="only --to clam-pt does without")
@@ -213,7 +213,7 @@ def _coords(export: Export) -> NDArray[np.int32]:
 
 @contextmanager
 def _new_file(path: Path) -> Iterator[h5py.File]:
-    """Give an HDF5 file that stands under its name when it is complete."""
+    """Yield an HDF5 file that gets its final name when complete."""
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         yield file
 

@@ -1,4 +1,4 @@
-"""Writing a bag: streamed to disk, whole or not at all, the same bytes for the same content."""
+"""Write a bag: streamed to disk, completely or not at all, equal bytes for equal content."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from gimp_plugin.storage.atomic import whole_file
 from gimp_plugin.storage.hdf5 import reserve
 
 CHUNK = 512
-"""Rows of a chunk: the unit of writing, whatever the size of the batches that come in."""
+"""Rows of a chunk: the unit of writing, whatever the size of the batches."""
 
 
 def bytes_of_bag(n_patches: int, dim: int) -> int:
-    """Bytes that a bag takes on the disk, at most: whole chunks, their index and attributes."""
+    """Return the largest size of a bag on disk: whole chunks, their index and attributes."""
     n_chunks = -(-n_patches // CHUNK)
     return n_chunks * (CHUNK * (2 * dim + 8) + 128) + 2**16
 
 
 class BagWriter:
-    """Write one bag, batch after batch; the file stands under its name only when it is complete.
+    """Write one bag batch by batch; the file gets its final name only when complete.
 
-    Rows are held back until a chunk is full, so neither the memory nor the bytes of the file
-    depend on the size of the batches. The room on the disk is taken before the first row is
-    written, for HDF5 can crash on a full disk.
+    Rows are held back until a chunk is full, so neither memory nor the bytes of the file depend on
+    the size of the batches. Disk space is reserved before the first row is written, because HDF5
+    can crash on a full disk.
 
     Parameters
     ----------
     path
-        Where the bag shall stand.
+        Path of the bag.
     dim
-        Number of features of a patch.
+        Number of features per patch.
     attributes
-        What the file says of itself.
+        Attributes of the file.
     coords_attributes
-        What `coords` says of itself, for readers of other tools.
+        Attributes of `coords`, for readers of other tools.
     n_patches
-        Number of rows to come, as far as known: the room to take on the disk.
+        Expected number of rows, if known, for which disk space is reserved.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class BagWriter:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Open a temporary file beside the final name and take the room it needs."""
+        """Open a temporary file beside the final name, and reserve its disk space."""
         with ExitStack() as stack:
             self._temporary = stack.enter_context(whole_file(self.path))
             self._file = stack.enter_context(h5py.File(self._temporary, "w"))
@@ -103,7 +103,7 @@ class BagWriter:
 
     @property
     def n_appended(self) -> int:
-        """Patches that were added so far."""
+        """Number of patches added so far."""
         return self.n_patches + self._n_held
 
     def append(self, features: NDArray[Any], coords: NDArray[Any]) -> None:
@@ -119,7 +119,7 @@ class BagWriter:
         Raises
         ------
         BagError
-            If a value is not finite once it is a float16; the patch's coordinates are named.
+            If a value is not finite in float16; the message has the patch's coordinates.
         """
         with np.errstate(over="ignore"):
             narrow = np.ascontiguousarray(features, dtype="<f2")
@@ -137,18 +137,18 @@ class BagWriter:
             self._flush(whole_chunks_only=True)
 
     def describe(self, attributes: Mapping[str, Any]) -> None:
-        """Say more of the file, what is known only after its patches.
+        """Add attributes that are known only after the patches.
 
         Parameters
         ----------
         attributes
-            What the file says of itself.
+            Attributes of the file.
         """
         for name, value in attributes.items():
             self._file.attrs[name] = value
 
     def _create(self) -> None:
-        """Lay out the file: attributes first, then empty datasets that grow by whole chunks."""
+        """Create the file's attributes, then empty datasets that grow by whole chunks."""
         self.describe(self._attributes)
         layout: dict[str, Any] = {"fletcher32": True, "track_times": False}
         self._features = self._file.create_dataset(
@@ -162,7 +162,7 @@ class BagWriter:
             self._coords.attrs[name] = value
 
     def _flush(self, *, whole_chunks_only: bool) -> None:
-        """Write held rows, keeping back those that do not fill a chunk unless it is the last."""
+        """Write held rows; keep back those that do not fill a chunk, unless it is the last."""
         features = np.concatenate([rows for rows, _ in self._held])
         coords = np.concatenate([corners for _, corners in self._held])
         n_ready = len(features) // CHUNK * CHUNK if whole_chunks_only else len(features)
@@ -178,7 +178,7 @@ class BagWriter:
         self._n_held = len(features) - n_ready
 
     def _finish(self) -> None:
-        """Write the rest, the hashes and last of all `complete`; give back the room not used."""
+        """Write remaining rows, hashes and finally `complete`, and release unused space."""
         if self._n_held:
             self._flush(whole_chunks_only=False)
         if self.n_patches == 0:

@@ -1,4 +1,4 @@
-"""The model bundle on disk: the model of a run for others, laid out for the Hugging Face hub."""
+"""The model bundle on disk: the model of a run to share, laid out for the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from gimp_plugin.storage.runs import BUNDLED, CARD, CONFIG, PROVENANCE
 
 
 def sealed(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> dict[str, bytes]:
-    """Add what `read_run` checks the files of a bundle against.
+    """Add the `provenance.json` that `read_run` checks the files of a bundle against.
 
     Parameters
     ----------
     files
         Content by name.
     facts
-        What else `provenance.json` says.
+        Further content of `provenance.json`.
 
     Returns
     -------
@@ -40,36 +40,36 @@ def sealed(files: Mapping[str, bytes], facts: Mapping[str, Any]) -> dict[str, by
 def write_bundle(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> bool:
     """Write the files of a bundle, all or none.
 
-    They are written beside those that they replace, and then take their places. An error, Ctrl-C
-    included, leaves what stood there. So does a kill until then; one while they take their places
-    leaves a bundle that readers call unfinished, and the next call puts back what stood there.
+    New files are first written beside the old ones, then moved into their places. An error,
+    including Ctrl-C, leaves the old files, as does a kill before the move. A kill during the move
+    leaves a bundle that readers refuse as unfinished; the next call restores the old files.
 
     Parameters
     ----------
     path
-        The folder; it is made when it is missing.
+        The folder; it is created if it is missing.
     files
-        Content by name, `config.json` and `provenance.json` among them.
+        Content by name, including `config.json` and `provenance.json`.
     overwrite
-        Replace another bundle. Files of other names stay.
+        Replace another bundle. Files of other names are kept.
 
     Returns
     -------
-    True when it was written, False when it was there, byte for byte.
+    True if it was written, False if it was already there, byte for byte.
 
     Raises
     ------
     StaleOutputError
         If the folder holds another bundle, or files that are not a bundle's.
     LockedError
-        If another process writes there.
+        If another process is writing to the folder.
     ResourceError
-        If the file system does not let us write there.
+        If the folder is not writable.
     """
     place = path.resolve()
-    lock = place.with_name(f".{place.name}.lock")  # beside it: all in it may be published
+    lock = place.with_name(f".{place.name}.lock")  # not inside: all there may be published
     with _told(path), held(lock):
-        place.mkdir(parents=True, exist_ok=True)  # a link may lead to where nothing is yet
+        place.mkdir(parents=True, exist_ok=True)  # a link's target may not exist yet
         _put_back(path)
         changed = [name for name in files if not _holds(path / name, files[name])]
         _check_ours(path, files, changed, overwrite=overwrite)
@@ -79,7 +79,7 @@ def write_bundle(path: Path, files: Mapping[str, bytes], *, overwrite: bool) -> 
 
 
 def _replace(path: Path, files: Mapping[str, bytes]) -> None:
-    """Put files in the places of those of their names; the seal goes first and comes last."""
+    """Replace files by name; the seal is removed first and written last."""
     try:
         for name, content in files.items():
             with whole_file(path / COMES / name) as temporary:
@@ -96,7 +96,7 @@ def _replace(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _put_back(path: Path) -> None:
-    """End what was begun: what has no seal yet gives way to what stood there; the stage goes."""
+    """Undo an unfinished replacement by restoring the old files, and remove the staging folder."""
     comes, went = path / COMES, path / WENT
     if went.is_dir() and not (path / PROVENANCE).exists():
         for name in (*BUNDLED, CARD):
@@ -111,7 +111,7 @@ def _put_back(path: Path) -> None:
 def _check_ours(
     path: Path, files: Mapping[str, bytes], changed: list[str], *, overwrite: bool
 ) -> None:
-    """Refuse a folder of others, and a finished bundle that is not the one to write."""
+    """Refuse a folder that is not a bundle, and a finished bundle that differs."""
     others = sorted(item.name for item in path.iterdir() if not item.name.startswith("."))
     if not others:
         return
@@ -139,13 +139,13 @@ def _is_bundle(config: Path) -> bool:
 
 
 def _holds(path: Path, content: bytes) -> bool:
-    """Whether a file is there and holds this."""
+    """Whether a file exists and has this content."""
     return path.is_file() and sha256_file(path) == hashlib.sha256(content).hexdigest()
 
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Tell what the file system refuses as what it is: the place cannot be written."""
+    """Turn errors of the file system into one saying that the bundle cannot be written."""
     try:
         yield
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Rows of our own bags, read chunk by chunk past HDF5's filters and verified here.
+"""Read rows of our own bags chunk by chunk, verifying checksums here instead of in HDF5.
 
-HDF5 takes the checksum of a chunk 16 bits at a time. Sums of whole lines and columns of the chunk
-tell the same in half the time.
+HDF5 computes the checksum of a chunk 16 bits at a time. Summing whole lines and columns of the
+chunk gives the same in half the time.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 from gimp_plugin.storage.bag_writer import CHUNK
 
 CHECKSUM = 4
-"""Bytes of the checksum behind each chunk."""
+"""Bytes of the checksum after each chunk."""
 
 MODULUS = 2**16 - 1
 N_LINES = CHUNK // 2
 
 
 def read_rows(dataset: h5py.Dataset, start: int, stop: int | None) -> NDArray[Any] | None:
-    """Rows of a dataset that is laid out as `BagWriter` does it.
+    """Read rows of a dataset that is laid out as by `BagWriter`.
 
     Parameters
     ----------
     dataset
         Shape (patch, feature).
     start, stop
-        First row, and the one behind the last, as in a slice.
+        First row, and the one after the last, as in a slice.
 
     Returns
     -------
-    What `dataset[start:stop]` gives, or None where that must be asked: the dataset is laid out in
-    another way, no rows are wanted, or a chunk fails its checksum, of which HDF5 is the judge.
+    Same as `dataset[start:stop]`; or None if the caller must read that instead, because the layout
+    differs, no rows are wanted, or a chunk fails its checksum, which HDF5 then decides on.
     """
     first, end, _ = slice(start, stop).indices(len(dataset))
     n_bytes = CHUNK * dataset.shape[1] * dataset.dtype.itemsize
@@ -53,7 +53,7 @@ def read_rows(dataset: h5py.Dataset, start: int, stop: int | None) -> NDArray[An
 
 
 def _is_ours(dataset: h5py.Dataset, n_bytes: int) -> bool:
-    """Whether the chunks are `CHUNK` rows of `n_bytes`, all there, with a checksum and no more."""
+    """Whether all chunks are stored, have `CHUNK` rows and `n_bytes`, and only a checksum."""
     plan = dataset.id.get_create_plist()
     filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
     stored = -(-len(dataset) // CHUNK) * (n_bytes + CHECKSUM)
@@ -66,24 +66,24 @@ def _is_ours(dataset: h5py.Dataset, n_bytes: int) -> bool:
 
 
 def _is_whole(chunk: NDArray[np.uint8]) -> bool:
-    """Whether a chunk has the checksum that stands behind it."""
+    """Whether a chunk has the checksum that follows it."""
     stored: int = chunk[-CHECKSUM:].view("<u4").item()
     wanted = (stored % 2**16 % MODULUS, stored // 2**16 % MODULUS)
     return fletcher32(chunk[:-CHECKSUM]) == wanted
 
 
 def fletcher32(content: NDArray[np.uint8]) -> tuple[int, int]:
-    """Both sums of HDF5's Fletcher checksum, modulo 65,535.
+    """Compute both sums of HDF5's Fletcher checksum, modulo 65,535.
 
-    The first sums the 16-bit words w, the second (n - i) w_i over the places i = 0 .. n - 1. With
-    the words in `N_LINES` lines, sums of lines and of columns tell both. Modulo 65,535 a pair of
-    words is its sum when it is read as one number of 32 bits, and swapping the bytes of a word,
-    as HDF5 does, multiplies it by 256.
+    The first is the sum of the 16-bit words w_i, the second that of (n - i) w_i, i = 0 .. n - 1.
+    With the words arranged in `N_LINES` lines, both follow from the sums of lines and of columns.
+    Modulo 65,535, a 32-bit number equals the sum of its two words, and swapping the bytes of a
+    word, as HDF5 does, multiplies it by 256.
 
     Parameters
     ----------
     content
-        A multiple of 4 `N_LINES` bytes.
+        Bytes, a multiple of 4 `N_LINES`.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What differs between an output that is there and the one that is asked for."""
+"""Differences between an existing output and the requested one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def differences(found: Any, wanted: Any, prefix: str = "") -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """A value on one line: words, as a plugin's name and version, and the beginning of a hash."""
+    """A value on one line: words, such as a plugin's name and version, or the start of a hash."""
     text = json.dumps(value)
     limit = 80 if " " in text and isinstance(value, str) else 20
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,4 +1,4 @@
-"""HDF5 files: those of unknown origin opened with care, and our own written on any disk."""
+"""HDF5 files: open those of unknown origin safely, and write our own safely on any disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from gimp_plugin.errors import (
 from gimp_plugin.storage.atomic import whole_file
 
 MAX_EXPANSION = 1100
-"""Deflate, the densest filter in use, gives at most about 1,032 bytes for one."""
+"""Deflate, the densest filter in use, expands a byte to at most about 1,032."""
 
 
 LOCK_WAIT_S = 30.0
@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 
 class DamagedBagError(BagError):
-    """A feature file that was good once, or was never finished: it can be made again."""
+    """A feature file is damaged or unfinished, and can be made again."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; what is no such file is named for what it is.
+    """Open an HDF5 file for reading; the error for any other file says what it is.
 
     Yields
     ------
@@ -50,9 +50,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
     MissingFileError
         If there is nothing at `path`.
     LockedError
-        If another process has it open for writing, and still has after 30 s.
+        If another process has it open for writing, and still does after 30 s.
     BagError
-        If it is no regular file, empty, truncated or not HDF5.
+        If it is not a regular file, empty, truncated or not HDF5.
     """
     check_regular(path)
     try:
@@ -69,9 +69,9 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def own_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Dataset that holds its own numbers in this very file, or None when there is none.
+    """Return a dataset that stores its numbers in this file, or None if there is none.
 
-    Shape and type are looked at, no value is read.
+    Shape and type are checked, but no values are read.
 
     Returns
     -------
@@ -80,9 +80,9 @@ def own_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
     Raises
     ------
     SafetyError
-        If it is a link, or its bytes lie in other files, or it claims far more than it holds.
+        If it is a link, its bytes are in other files, or it claims far more than it holds.
     BagError
-        If it is no dataset of numbers, or rows of it were never written.
+        If it is not a dataset of numbers, or rows of it were never written.
     """
     link = file.get(name, getlink=True)
     if link is None:
@@ -100,13 +100,13 @@ def own_dataset(file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes as Python values: text, numbers and lists; references and voids are left out."""
+    """Convert attributes to Python values: text, numbers and lists; others are left out."""
     values = {name: _plain(value) for name, value in attributes.items()}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def _unlocked(path: Path) -> h5py.File:
-    """Open a file; one that is being written is waited for."""
+    """Open a file, waiting while it is being written."""
     end = time.monotonic() + LOCK_WAIT_S
     while True:
         try:
@@ -121,18 +121,18 @@ def _unlocked(path: Path) -> h5py.File:
 
 @contextmanager
 def composed(path: Path) -> Iterator[h5py.File]:
-    """Give a small HDF5 file that is made in memory and then written whole.
+    """Yield a small HDF5 file that is built in memory and then written atomically.
 
-    HDF5 itself may crash the process where the disk is full; so this is a plain error.
+    A full disk is then an ordinary error, whereas HDF5 itself may crash the process.
 
     Parameters
     ----------
     path
-        Where it shall stand.
+        Path of the file.
 
     Yields
     ------
-    The file, to be filled; its bytes are the same for the same content.
+    The file, to be filled; equal content gives equal bytes.
     """
     with h5py.File(path.name, "w", driver="core", backing_store=False, track_order=False) as file:
         yield file
@@ -143,22 +143,22 @@ def composed(path: Path) -> Iterator[h5py.File]:
 
 
 def reserve(file: h5py.File, needed: int, *, path: Path) -> None:
-    """Take the room on the disk, so that a full disk is an error here and no crash later.
+    """Reserve disk space, so that a full disk is an error here and not a crash later.
 
     Parameters
     ----------
     file
-        An HDF5 file that is open for writing; the room that it does not use is given back by
-        cutting it to its size when it is closed.
+        An HDF5 file open for writing; unused space is released by truncating the closed file to
+        its size.
     needed
-        Bytes.
+        Number of bytes.
     path
-        Where the file shall stand, for the message.
+        Final path of the file, for the message.
 
     Raises
     ------
     ResourceError
-        If there is not as much room.
+        If there is not enough space.
     """
     try:
         os.posix_fallocate(file.id.get_vfd_handle(), 0, needed)
@@ -172,14 +172,14 @@ def reserve(file: h5py.File, needed: int, *, path: Path) -> None:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what is not a file with bytes, before anything opens it (a FIFO would hang).
+    """Refuse anything but a non-empty regular file before it is opened (a FIFO would hang).
 
     Raises
     ------
     MissingFileError
         If there is nothing at `path`.
     BagError
-        If it is no regular file, or empty.
+        If it is not a regular file, or empty.
     """
     try:
         status = path.stat()
@@ -192,7 +192,7 @@ def check_regular(path: Path) -> None:
 
 
 def _check_storage(file: h5py.File, dataset: h5py.Dataset, name: str) -> None:
-    """Refuse foreign bytes, objects, and claims that the file does not hold."""
+    """Refuse bytes of other files, objects, and claims of more than the file holds."""
     if dataset.is_virtual or dataset.external:
         raise _unsafe(file, name, "takes its bytes from other files")
     if dataset.dtype.kind not in "fiu":
@@ -214,14 +214,14 @@ def _check_storage(file: h5py.File, dataset: h5py.Dataset, name: str) -> None:
 
 
 def _is_compressed(dataset: h5py.Dataset) -> bool:
-    """Whether a filter of a dataset may make its bytes fewer, filters unknown to us included."""
+    """Whether a filter may reduce a dataset's bytes; unknown filters count as doing so."""
     plan = dataset.id.get_create_plist()
     filters = {plan.get_filter(index)[0] for index in range(plan.get_nfilters())}
     return not filters <= {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 
 
 def _plain(value: Any) -> Any:
-    """One attribute as a Python value, or None when it has no plain form."""
+    """Convert one attribute to a Python value, or None if it has no plain form."""
     if isinstance(value, bytes | np.bytes_):
         return value.decode("utf-8", "replace")
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiubSUO":
@@ -232,7 +232,7 @@ def _plain(value: Any) -> Any:
 
 
 def _unreadable(path: Path, error: OSError) -> BagError:
-    """Say why HDF5 could not open a file that is there."""
+    """Error for an existing file that HDF5 could not open."""
     text = str(error)
     if isinstance(error, PermissionError):
         return BagError(f"{str(path)!r} may not be read", hint="check its permissions")

@@ -1,4 +1,4 @@
-"""Locks that die with their holder."""
+"""Locks that are released when their holder ends."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _HINT = "wait for it to end, or choose another output"
 def held(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold a lock on a file while the block runs.
 
-    The lock is the held `flock`, never the file's existence: it is free again as soon as its
+    The lock is the held `flock`, not the existence of the file: it is free again as soon as its
     holder ends, however it ends.
 
     Parameters
     ----------
     path
-        The lock's file; it is made when it is missing and stays empty.
+        The lock's file; it is created if it is missing, and stays empty.
     wait
-        Wait until it is free, for work that takes moments.
+        Wait until the lock is free, for short work.
 
     Raises
     ------
     LockedError
         If another process holds it.
     ResourceError
-        If it cannot be made.
+        If the file cannot be created.
     """
     descriptor = _alone(path, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     try:
@@ -43,21 +43,21 @@ def held(path: Path, *, wait: bool = False) -> Iterator[None]:
 
 @contextmanager
 def held_by_all(path: Path, purpose: str) -> Iterator[None]:
-    """Hold a lock together with all processes of the same purpose while the block runs.
+    """Share a lock with all processes of the same purpose while the block runs.
 
     Parameters
     ----------
     path
-        The lock's file; it says the purpose, and goes with the last holder.
+        The lock's file; it states the purpose, and the last holder removes it.
     purpose
-        What the holders have in common.
+        Text that the holders have in common.
 
     Raises
     ------
     LockedError
         If processes of another purpose hold it.
     ResourceError
-        If it cannot be made.
+        If the file cannot be created.
     """
     descriptor = _joined(path, purpose)
     try:
@@ -69,7 +69,7 @@ def held_by_all(path: Path, purpose: str) -> Iterator[None]:
 
 
 def _alone(path: Path, how: int) -> int:
-    """Open a lock's file and hold it alone; who held it before may have removed it meanwhile."""
+    """Open and lock a file exclusively; retry if its last holder removed it meanwhile."""
     while True:
         descriptor = _opened(path)
         if not _locks(descriptor, how):
@@ -82,13 +82,13 @@ def _alone(path: Path, how: int) -> int:
 
 
 def _joined(path: Path, purpose: str) -> int:
-    """Open a lock's file and hold it shared, once it says the purpose."""
+    """Open a lock's file and share its lock, once the file states the purpose."""
     while True:
         descriptor = _opened(path)
-        if _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):  # nobody else is here
+        if _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):  # no other holder
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, purpose.encode(), 0)
-        _locks(descriptor, fcntl.LOCK_SH)  # between the two locks others may come and go
+        _locks(descriptor, fcntl.LOCK_SH)  # others may come and go between the two locks
         is_current = _is_current(path, descriptor)
         if is_current and os.pread(descriptor, len(purpose) + 1, 0) == purpose.encode():
             return descriptor
@@ -100,7 +100,7 @@ def _joined(path: Path, purpose: str) -> int:
 
 
 def _opened(path: Path) -> int:
-    """Open a lock's file, made where it is missing."""
+    """Open a lock's file, creating it if it is missing."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -110,7 +110,7 @@ def _opened(path: Path) -> int:
 
 
 def _is_current(path: Path, descriptor: int) -> bool:
-    """Whether an open file is still the one of its name."""
+    """Whether an open file is still the one at its path."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -118,7 +118,7 @@ def _is_current(path: Path, descriptor: int) -> bool:
 
 
 def _locks(descriptor: int, how: int) -> bool:
-    """Lock an open file; False when others hold it."""
+    """Lock an open file; False if others hold it."""
     try:
         fcntl.flock(descriptor, how)
     except BlockingIOError:

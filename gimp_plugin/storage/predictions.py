@@ -1,4 +1,4 @@
-"""The table of predictions: one row a case, one probability a class."""
+"""The table of predictions: one row per case, one probability per class."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ MODALITIES = "modalities"
 N_SLIDES, N_PATCHES, GENE_COVERAGE = "n_slides", "n_patches", "gene_coverage"
 FOLD = "fold"
 MODEL, SYSTEM, TABLE_SHA256 = "model", "system", "table_sha256"
-"""Keys of the file beside a table: hash of the weights, what seeds and folds share, hash of it."""
+"""Keys of the file beside a table: hash of the weights, `system_of` the run, hash of the table."""
 SPLITS = (*keys.PARTS, keys.NEW)
 SUM_TOLERANCE = 2e-3
-"""Probabilities that were rounded to three decimals still sum to 1."""
+"""Allows for probabilities that were rounded to three decimals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,21 +42,21 @@ class Predictions:
     path
         The table.
     classes
-        Class names, in the order of the columns; the second is the positive class of two.
+        Class names, in the order of the columns; of two, the second is the positive class.
     case_ids
-        One a row, none twice.
+        Case of each row, each once.
     splits
         `train`, `val`, `test` or `new` of each row.
     predicted
-        Class of each row, as an index; -1 where the model gave none.
+        Class of each row, as an index; -1 for a case without an answer.
     probabilities
         Shape (case, class).
     modalities
         Halves that each row was predicted from.
     labels
-        True class of each row, as an index; -1 where it is not known.
+        True class of each row, as an index; -1 if unknown.
     folds
-        Content of an optional column `fold`, which a table of several folds has; else empty.
+        Content of the optional column `fold`, which a table of several folds has; else empty.
     """
 
     path: Path
@@ -71,11 +71,11 @@ class Predictions:
 
 
 def columns(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of the columns, in their order.
+    """Return the names of the columns, in order.
 
     Returns
     -------
-    One for each cell of a row.
+    One name for each cell of a row.
 
     Examples
     --------
@@ -94,22 +94,22 @@ def write_predictions(
     classes: Sequence[str],
     noted: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a table whole; None is an empty cell, and a cell that is a formula gets a leading '.
+    """Write a table atomically; None is an empty cell, and a formula gets a leading '.
 
     Parameters
     ----------
     path
         The table.
     rows
-        One mapping a case, with a value for each of `columns`.
+        One mapping per case, with a value for each of `columns`.
     classes
         Class names, in the order of the run.
     noted
-        What the file beside the table says of how it was made, the table's hash aside; both are
-        written before either takes its place. None writes no such file.
+        How the table was made, for the file beside it, to which the table's hash is added. Both
+        are written before either is renamed. None writes no such file.
     """
     table = csv_text(rows, columns=columns(classes)).encode()
-    # What is opened last takes its place first: no table stands beside a note of its inputs only.
+    # The file opened last is renamed first, so a new table never has an old note beside it.
     with ExitStack() as stack:
         new = stack.enter_context(whole_file(path))
         if noted is not None:
@@ -120,12 +120,12 @@ def write_predictions(
 
 
 def sidecar(path: Path) -> Path:
-    """File that says what a table of predictions was made from."""
+    """Return the path of the file that says what a table of predictions was made from."""
     return path.with_name(f"{path.name}.json")
 
 
 def note_of(path: Path) -> dict[str, Any]:
-    """What a table was made from, as the file beside it says; nothing where there is none."""
+    """Read what a table was made from, in the file beside it; empty if there is none."""
     if not sidecar(path).is_file():
         return {}
     try:
@@ -136,17 +136,17 @@ def note_of(path: Path) -> dict[str, Any]:
 
 
 def was_edited(path: Path) -> bool:
-    """Whether a table is not the one that the file beside it was written for, which says so."""
+    """Whether a table differs from the hash noted in the file beside it."""
     note = note_of(path)
     return TABLE_SHA256 in note and note[TABLE_SHA256] != sha256_file(path)
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Read a table and check what a metric relies on.
+    """Read a table, and check all that metrics rely on.
 
-    Needed are `case_id`, `split`, `predicted` and at least two `prob_<class>`; `modalities`,
-    `label` and `fold` are read where they are there, other columns are left alone. A case id is
-    text, whatever it looks like. An empty cell of `predicted` is a case without an answer.
+    Required are `case_id`, `split`, `predicted` and at least two `prob_<class>`; `modalities`,
+    `label` and `fold` are read if they exist, other columns are ignored. A case id is text,
+    whatever it looks like. An empty cell of `predicted` is a case without an answer.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def read_predictions(path: Path) -> Predictions:
     MissingFileError
         If there is no such file.
     EvaluationError
-        If it is no such table, or a cell cannot be: the row and the column are named.
+        If it is not such a table, or a cell is invalid (the message names the row and column).
     """
     rows = _rows(path)
     classes = _classes(path, rows[0])
@@ -188,19 +188,19 @@ def read_predictions(path: Path) -> Predictions:
 
 @dataclass(frozen=True, slots=True)
 class _At:
-    """A row of a file, to complain about."""
+    """A row of a file, for error messages."""
 
     path: Path
     number: int
 
     def error(self, column: str, value: str, expected: str) -> EvaluationError:
-        """Error about one cell."""
+        """Make the error about one cell."""
         where = f"{str(self.path)!r}, row {self.number}, column {column!r}"
         return EvaluationError(f"{where}: {value!r}, expected {expected}")
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows of the table, cells without space around them."""
+    """Read the rows of the table, without space around the cells."""
     hint = "give a table that gimp predict wrote"
     try:
         rows = read_csv(path)
@@ -214,7 +214,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _classes(path: Path, row: Mapping[str, str]) -> tuple[str, ...]:
-    """Class names by the columns, once all that must be there are."""
+    """Class names from the columns; refuse a table that lacks required columns."""
     for name in (keys.CASE_ID, SPLIT, PREDICTED):
         if name not in row:
             problem = f"{str(path)!r} has no column {name!r}{did_you_mean(name, row)}"
@@ -230,7 +230,7 @@ def _classes(path: Path, row: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _check_row(at: _At, row: Mapping[str, str], classes: Sequence[str]) -> None:
-    """Refuse a row with a cell that cannot be."""
+    """Refuse a row with an invalid cell."""
     if not row[keys.CASE_ID]:
         raise at.error(keys.CASE_ID, "", "the name of a case")
     if row[SPLIT] not in SPLITS:
@@ -253,7 +253,7 @@ def _check_row(at: _At, row: Mapping[str, str], classes: Sequence[str]) -> None:
 
 
 def _check_unique(path: Path, case_ids: Sequence[str]) -> None:
-    """Refuse a case that stands in two rows."""
+    """Refuse a case with two rows."""
     first: dict[str, int] = {}
     for number, case_id in enumerate(case_ids, start=2):
         if case_id in first:

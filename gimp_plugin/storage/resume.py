@@ -1,4 +1,4 @@
-"""Checkpoints of a training under way: tensors in safetensors, the rest JSON, nothing pickled."""
+"""Checkpoints of an ongoing training: tensors in safetensors, all else in JSON, no pickle."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Checkpoint:
     tensors
         Weights and optimiser state by name.
     state
-        Everything else, as JSON can hold it.
+        All other state, as JSON values.
     """
 
     tensors: dict[str, Tensor]
@@ -41,7 +41,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Add a checkpoint; the last two are kept.
+    """Add a checkpoint, keeping the last two.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
     tensors
         Weights and optimiser state by name, each with memory of its own.
     state
-        Everything else, as JSON can hold it.
+        All other state, as JSON values.
 
     Raises
     ------
     ResourceError
-        If there is no room; the checkpoints before stay.
+        If the disk is full; earlier checkpoints are kept.
     """
     number = 1 + max((int(path.name) for path in _checkpoints(folder)), default=0)
     temporary = folder / f".{number:08d}.partial"
@@ -66,14 +66,14 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: Mapping[
         write_json(temporary / STATE, {**state, "sha256": sha256_file(temporary / TENSORS)})
         temporary.replace(folder / f"{number:08d}")
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)  # it would take room, where that is short
+        shutil.rmtree(temporary, ignore_errors=True)  # frees space on a full disk
         raise
     for old in _checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
 
 
 def latest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Give the newest checkpoint that is whole.
+    """Return the newest complete checkpoint.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
     Returns
     -------
-    The checkpoint, or None when there is none.
+    The checkpoint, or None if there is none.
     """
     from safetensors.torch import load_file  # torch is slow to import
 
@@ -98,12 +98,12 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def check_writable(folder: Path) -> None:
-    """Refuse a `resume/` folder that is there and cannot be written, before any work.
+    """Refuse an existing `resume/` folder that is not writable, before any work.
 
     Raises
     ------
     ResourceError
-        If the file system does not let us write there.
+        If the folder is not writable.
     """
     if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
         hint = "give it the right to write, or choose another --output"
@@ -111,7 +111,7 @@ def check_writable(folder: Path) -> None:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Bring tensors to the disk."""
+    """Write tensors and flush them to the disk."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file  # torch is slow to import
 

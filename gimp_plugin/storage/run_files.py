@@ -1,4 +1,4 @@
-"""The files of a run or a bundle, which somebody else may have written: read, and checked."""
+"""Read and check the files of a run or a bundle, which may come from somebody else."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gimp_plugin.storage.atomic import sha256_file, sha256_json
 from gimp_plugin.storage.tables import read_csv
 
 COMES, WENT = Path(".gimp-export/new"), Path(".gimp-export/old")
-"""In a bundle that is being written: what comes into it, and what stood there before."""
+"""Subfolders of a bundle being written, for its new files and its old ones."""
 OWN_HASH = "sha256"
 """Key of `provenance.json` for the hash of its other keys."""
 NUMBER = (int, float)
@@ -45,7 +45,7 @@ WORDS = {dict: "an object", list: "a list", str: "text", int: "a whole number", 
 
 
 def read_json(path: Path) -> Any:
-    """Content of a JSON file of a run.
+    """Read a JSON file of a run.
 
     Parameters
     ----------
@@ -59,9 +59,9 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     CheckpointError
-        If it is missing or no JSON.
+        If it is missing or not JSON.
     """
-    if path.exists() and not path.is_file():  # a pipe would be read for ever
+    if path.exists() and not path.is_file():  # reading a pipe would hang
         raise CheckpointError(f"{str(path)!r} is damaged: it is no file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path, shape: Mapping[Any, Any], *, needed: Iterable[str] = ()) -> Any:
-    """Content of a JSON file that holds an object of a certain shape.
+    """Read a JSON file that must hold an object of a given shape.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def read_object(path: Path, shape: Mapping[Any, Any], *, needed: Iterable[str] =
     shape
         As for `check_shape`.
     needed
-        Keys that must be there.
+        Required keys.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def read_object(path: Path, shape: Mapping[Any, Any], *, needed: Iterable[str] =
     Raises
     ------
     CheckpointError
-        If it is missing, no such object, or a value in it is of another kind.
+        If it is missing, not such an object, or a value in it is of another kind.
     """
     content = read_json(path)
     if not isinstance(content, dict):
@@ -104,24 +104,25 @@ def read_object(path: Path, shape: Mapping[Any, Any], *, needed: Iterable[str] =
 
 
 def check_shape(path: Path, found: Any, shape: Any, place: str = "") -> None:
-    """Refuse a value of JSON of another kind than ours.
+    """Refuse a JSON value of another kind than expected.
 
     Parameters
     ----------
     path
-        Where it stands.
+        The file.
     found
         The value.
     shape
-        A type or some; a list of one shape, for a list of such; or a mapping of keys to shapes, for
-        an object that has no other kind of value under these keys, `...` for all others.
+        A type or several; a list of one shape, for a list of such values; or a mapping of keys to
+        shapes, for an object whose values under these keys, if present, have these shapes, with
+        `...` for all other keys.
     place
-        Where in the file, for the message.
+        Place in the file, for the message.
 
     Raises
     ------
     CheckpointError
-        If it is something else.
+        If the value is of another kind.
     """
     kinds = (
         shape if isinstance(shape, tuple) else (shape if isinstance(shape, type) else type(shape),)
@@ -141,7 +142,7 @@ def check_shape(path: Path, found: Any, shape: Any, place: str = "") -> None:
 
 
 def read_config(path: Path) -> tuple[dict[str, Any], GimpConfig]:
-    """Content of the `config.json` of a finished run or a bundle, and the settings in it.
+    """Read the `config.json` of a finished run or a bundle, and the settings in it.
 
     Parameters
     ----------
@@ -155,7 +156,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], GimpConfig]:
     Raises
     ------
     CheckpointError
-        If it is damaged, or has settings that there are not.
+        If it is damaged, or has unknown settings.
     """
     stored = read_object(path, CONFIG_SHAPE, needed=CONFIG_SHAPE)
     if not 0 <= stored["feature_dim"] <= LARGEST_DIM:
@@ -168,7 +169,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], GimpConfig]:
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """Class names, each once, of a `labels.json`."""
+    """Read the class names, each once, of a `labels.json`."""
     classes = read_json(path)
     check_shape(path, classes, [str], "classes")
     if len(set(classes)) != len(classes):
@@ -177,7 +178,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
 
 
 def read_rows(path: Path, *needed: str) -> list[dict[str, str]]:
-    """Rows of a table of a run that must have some columns."""
+    """Read the rows of a run's table, which must have the needed columns."""
     try:
         rows = read_csv(path)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -189,7 +190,7 @@ def read_rows(path: Path, *needed: str) -> list[dict[str, str]]:
 
 
 def read_temperature(path: Path, metrics: Mapping[str, Any]) -> float:
-    """Temperature that the fine-tuning fitted; 1 for a run that knows none.
+    """Return the temperature that fine-tuning fitted; 1 for a run without one.
 
     Parameters
     ----------
@@ -215,7 +216,7 @@ def read_temperature(path: Path, metrics: Mapping[str, Any]) -> float:
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """Content of a `provenance.json`, as far as it is used.
+    """Read a `provenance.json`, and check the fields that are used.
 
     Parameters
     ----------
@@ -229,12 +230,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If it is damaged: the field is named where one is wrong.
+        If it is damaged; the message names a wrong field.
     """
     found: dict[str, Any] = read_object(path, PROVENANCE_SHAPE)
     extraction, source = found.get("extraction", {}), found.get("source", {})
     made = {key: value for key, value in extraction.items() if key in PORTABLE}
-    if made.get("tissue") == GIVEN:  # which needs a folder, and that is not noted
+    if made.get("tissue") == GIVEN:  # which needs a folder that is not noted
         del made["tissue"]
     _check_settings(path, "extraction", ExtractionConfig, made)
     chosen = {key: source[key] for key in SOURCE_CHOICES if source.get(key) is not None}
@@ -246,13 +247,13 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def with_own_hash(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the content of a `provenance.json` with the hash of all else in it."""
+    """Return the content of a `provenance.json` with the hash of all its other content."""
     others = {key: value for key, value in provenance.items() if key != OWN_HASH}
     return {**others, OWN_HASH: sha256_json(others)}
 
 
 def check_files(provenance: Path, noted: Mapping[str, Any], wanted: Iterable[str]) -> None:
-    """Compare the files of a run with the hashes that were noted when it was finished.
+    """Compare the files of a run with the hashes noted when it was finished.
 
     Parameters
     ----------
@@ -266,7 +267,7 @@ def check_files(provenance: Path, noted: Mapping[str, Any], wanted: Iterable[str
     Raises
     ------
     CheckpointError
-        If a file is missing or is not as it was written.
+        If a file is missing or has changed.
     """
     hashes, run = noted.get("files", {}), provenance.parent
     for name in wanted:
@@ -280,7 +281,7 @@ def check_files(provenance: Path, noted: Mapping[str, Any], wanted: Iterable[str
 
 
 def _check_settings(path: Path, name: str, kind: type[Settings], values: Mapping[str, Any]) -> None:
-    """Refuse settings that there cannot be."""
+    """Refuse invalid settings."""
     try:
         kind.from_dict(values)
     except ConfigError as error:

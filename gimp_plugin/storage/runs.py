@@ -1,4 +1,4 @@
-"""The run folder: what one training leaves behind, enough to predict with it and to repeat it."""
+"""The run folder: the result of one training, enough to predict with it and to repeat it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ AGAIN = "give the command that started it again: it goes on"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What a finished run says of itself; the weights stay on disk.
+    """Record of a finished run; the weights stay on disk.
 
     Parameters
     ----------
@@ -61,31 +61,31 @@ class RunRecord:
     kind
         `pretrain` or `finetune`.
     config
-        Model and training.
+        Settings of model and training.
     feature_dim, encoder
-        What its bags must look like; 0 and empty for a run without slides.
+        Dimension and encoder that its bags must have; 0 and empty for a run without slides.
     scale
         Scale of the expression it was trained on; empty for a run without genes.
     classes
-        Class names, sorted; the second is the positive one of two.
+        Class names, sorted; of two, the second is the positive one.
     gene_rows
         Rows of `genes.csv`.
     parts
         Split of each case, as in `splits.csv`; none in a bundle.
     trained_on
-        Cases by part (`train`, `val`) of this run and of every run it came from; none in a bundle.
+        Cases by part (`train`, `val`) of this run and all its ancestors; none in a bundle.
     source
-        Where its inputs were, as the user gave them.
+        Paths of its inputs, as the user gave them.
     extraction
-        How its bags were made, as they say themselves; empty when they do not.
+        How its bags were made, as they state; empty if they do not.
     components
         Name, distribution and version of each component, by kind.
     metrics
         Content of `metrics.json`.
     temperature
-        What logits are divided by before the softmax; 1 where no stage fitted one.
+        Number that logits are divided by before the softmax; 1 if none was fitted.
     bundled
-        Whether it is a bundle: the model of a run without its cases, which it cannot know again.
+        Whether it is a bundle: the model of a run without its cases, which it cannot recognise.
     """
 
     path: Path
@@ -112,12 +112,12 @@ class RunRecord:
 
     @property
     def n_genes(self) -> int:
-        """Genes that the model reads; the table of counts has others, too."""
+        """Number of genes that the model reads; the table of a run on counts has others, too."""
         return sum(row.get("order", "") != "" for row in self.gene_rows)
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a finished run, or a bundle, and check that its files are those that were written.
+    """Read a finished run or a bundle, and check that its files are unchanged.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def read_run(path: Path) -> RunRecord:
     MissingFileError
         If there is no such folder.
     CheckpointError
-        If it is no run, is unfinished or damaged, or was written in a format we cannot read.
+        If it is not a run, is unfinished or damaged, or has a format that we cannot read.
     """
     _check_there(path)
     stored = read_object(path / CONFIG, {})
@@ -168,12 +168,12 @@ def read_run(path: Path) -> RunRecord:
 
 
 def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Make a folder the run of that identity, or find that it is already finished.
+    """Make a folder the run with this identity, or find that it is already finished.
 
     Parameters
     ----------
     path
-        The run folder; it is made when it is missing.
+        The run folder; it is created if it is missing.
     identity
         Content of `config.json`: configuration and hashes of the inputs.
     overwrite
@@ -181,7 +181,7 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
 
     Returns
     -------
-    True when there is work to do, False when the run is complete and current.
+    True if there is work to do, False if the run is complete and current.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
     if found == identity:
         clean_partials(path)
         complete = _is_complete(path)
-        if complete:  # a kill after the seal left it
+        if complete:  # left by a kill after the seal
             shutil.rmtree(path / RESUME, ignore_errors=True)
         return not complete
     if found is not None and not overwrite:
@@ -210,16 +210,16 @@ def claim_run(path: Path, identity: Mapping[str, Any], *, overwrite: bool) -> bo
 
 
 def remove_run(path: Path) -> None:
-    """Remove what a run wrote, and nothing else."""
+    """Remove the files that a run wrote, and nothing else."""
     shutil.rmtree(path / RESUME, ignore_errors=True)
     remove_events(path)
-    # The configuration goes last: without it the others would be nobody's.
+    # The configuration goes last, because without it the other files would not be a run's.
     for name in (PROVENANCE, LOG, CARD, CURVES, "exclusions.csv", *RESULTS):
         (path / name).unlink(missing_ok=True)
 
 
 def remove_events(path: Path) -> None:
-    """Remove what a run wrote for TensorBoard; the folder stays where it holds another's files."""
+    """Remove a run's files for TensorBoard; the folder is kept if it has other files."""
     for file in (path / TENSORBOARD).glob("events.out.tfevents.*"):
         file.unlink()
     with suppress(OSError):
@@ -227,7 +227,7 @@ def remove_events(path: Path) -> None:
 
 
 def seal_run(path: Path, provenance: Mapping[str, Any]) -> None:
-    """Mark a run complete: hashes of its files, written last; what it needed to resume goes."""
+    """Mark a run complete by writing the hashes of its files, and remove its checkpoints."""
     files = {name: sha256_file(path / name) for name in RESULTS}
     sealed = with_own_hash({**provenance, "files": files, "complete": True})
     write_json(path / PROVENANCE, sealed)
@@ -235,7 +235,7 @@ def seal_run(path: Path, provenance: Mapping[str, Any]) -> None:
 
 
 def _check_there(path: Path) -> None:
-    """Refuse what is no folder, or the folder of a bundle whose files are being replaced."""
+    """Refuse a path that is not a folder, or a bundle whose files are being replaced."""
     if path.is_file():
         hint = (
             "give the folder that gimp pretrain or gimp finetune wrote; no other checkpoint is read"
@@ -250,7 +250,7 @@ def _check_there(path: Path) -> None:
 
 
 def _seal(path: Path) -> dict[str, Any]:
-    """What a run noted of itself when it was finished."""
+    """Read the provenance that a run noted when it was finished."""
     if not (path / PROVENANCE).exists():
         problem = f"run {str(path)!r} is unfinished: it has no {PROVENANCE!r}"
         raise CheckpointError(problem, hint=AGAIN)
@@ -261,12 +261,12 @@ def _seal(path: Path) -> dict[str, Any]:
 
 
 def _found(path: Path) -> dict[str, Any] | None:
-    """Identity of the run in a folder; None when there is none."""
+    """Identity of the run in a folder; None if there is none."""
     return read_object(path / CONFIG, {}) if (path / CONFIG).is_file() else None
 
 
 def _is_complete(path: Path) -> bool:
-    """Whether the run in a folder is finished and undamaged; a damaged one is made again."""
+    """Whether the run in a folder is finished and undamaged; warn of a damaged one."""
     if not (path / PROVENANCE).is_file():
         return False
     provenance = read_object(path / PROVENANCE, PROVENANCE_SHAPE)
@@ -281,7 +281,7 @@ def _is_complete(path: Path) -> bool:
 
 
 def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
-    """Refuse what is not a run of a version we know."""
+    """Refuse anything but a run of a known format version."""
     kind, found = stored.get(keys.FORMAT), stored.get(keys.FORMAT_VERSION)
     if not isinstance(kind, str) or kind not in keys.RUN_FORMATS:
         raise CheckpointError(f"{str(path / CONFIG)!r} is not the configuration of a run")
@@ -292,5 +292,5 @@ def _check_format(path: Path, stored: Mapping[str, Any]) -> None:
 
 
 def _visible(path: Path) -> Sequence[str]:
-    """Names in a folder, hidden ones left out."""
+    """Names in a folder, without hidden ones."""
     return sorted(item.name for item in path.iterdir() if not item.name.startswith("."))

@@ -1,4 +1,4 @@
-"""What the seeds and folds of one system share, as runs and tables of predictions note it."""
+"""What all seeds and folds of one system share, as noted in runs and tables of predictions."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from gimp_plugin.storage.run_files import read_object
 from gimp_plugin.storage.runs import CONFIG, RunRecord
 
 FROM_NOTHING = "nothing"
-"""Start of a run that notes none: a pre-training."""
+"""Start of a run that notes none, which is a pre-training."""
 
 
 def system_of(record: RunRecord) -> dict[str, Any]:
-    """Give what decides a run beside its seed, its splits and its cohort.
+    """Return what determines a run besides its seed, splits and cohort.
 
-    The settings of the pre-training that a fine-tuning started from are not among it: only the kind
-    of start is.
+    Of the pre-training that a fine-tuning started from, only the kind of start is included, not the
+    settings.
 
     Parameters
     ----------
     record
-        A finished run, or a bundle, which does not tell its start.
+        A finished run, or a bundle, which does not state its start.
 
     Returns
     -------
-    `kind`, `config`, `encoder` and `scale`, as in `config.json`; where they are noted also
-    `plugins`, and `start`: `run`, `genes`, `none` or `nothing`.
+    `kind`, `config`, `encoder` and `scale`, as in `config.json`; if noted, also `plugins`, and
+    `start`: `run`, `genes`, `none` or `nothing`.
 
     Raises
     ------
@@ -49,12 +49,12 @@ def system_of(record: RunRecord) -> dict[str, Any]:
 
 
 def told_apart(one: Any, other: Any) -> list[str]:
-    """Say what differs between two systems, of what both tell.
+    """Say what differs between two systems, as far as both state it.
 
     Parameters
     ----------
     one, other
-        What `system_of` gave, or a file that somebody else may have written says.
+        Results of `system_of`, possibly from a file that somebody else wrote.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Tables as CSV, and the two tables of what did not make it: failures and exclusions."""
+"""Tables as CSV, and the tables of failures and exclusions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXCLUSIONS = "exclusions.csv"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One item that could not be done: a slide or a case, the stage, and why."""
+    """One item that failed: a slide or a case, the stage, and the reason."""
 
     item: str
     stage: str
@@ -27,7 +27,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Exclusion:
-    """One case or slide that was left out, at which step, and why."""
+    """One case or slide that was left out, the step, and the reason."""
 
     case_id: str
     slide_id: str
@@ -36,12 +36,12 @@ class Exclusion:
 
 
 def write_csv(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> None:
-    """Write a table whole; cells that a spreadsheet would run as a formula get a leading quote."""
+    """Write a table atomically; cells that a spreadsheet would run as formulas get a quote."""
     write_text(path, csv_text(rows, columns=columns))
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> str:
-    """Give a table as `write_csv` writes it."""
+    """Return the text that `write_csv` writes for a table."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -51,24 +51,24 @@ def csv_text(rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> st
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a table as text, nothing guessed from the look of a cell."""
+    """Read the rows of a table as text, without guessing types."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [_without_guards(row) for row in csv.DictReader(file)]
 
 
 def write_failures(folder: Path, failures: Sequence[Failure]) -> None:
-    """List what failed in `failures.csv`; the file goes when nothing did."""
+    """Write `failures.csv`, or remove it if there are no failures."""
     _write_or_remove(folder / FAILURES, failures, Failure)
 
 
 def write_exclusions(folder: Path, exclusions: Sequence[Exclusion]) -> None:
-    """List what was left out in `exclusions.csv`, an empty table when nothing was."""
+    """Write `exclusions.csv`; the table is empty if there are no exclusions."""
     rows = sorted(map(asdict, exclusions), key=lambda row: tuple(row.values()))
     write_csv(folder / EXCLUSIONS, rows, columns=[field.name for field in fields(Exclusion)])
 
 
 def _write_or_remove(path: Path, rows: Sequence[Any], kind: type) -> None:
-    """Write a table of dataclasses, or remove it when there is nothing to say."""
+    """Write a table of dataclasses, or remove it if there are no rows."""
     if rows:
         write_csv(path, map(asdict, rows), columns=[field.name for field in fields(kind)])
     else:
@@ -76,28 +76,28 @@ def _write_or_remove(path: Path, rows: Sequence[Any], kind: type) -> None:
 
 
 def defused(value: Any) -> str:
-    """Text of a cell, defused."""
+    """Return the text of a cell, with a leading quote if it looks like a formula."""
     text = "" if value is None else str(value)
     return f"'{text}" if _is_formula(text) and not _is_number(text) else text
 
 
 def without_guard(text: str) -> str:
-    """Take the leading quote of a defused cell away again."""
+    """Remove the leading quote of a defused cell."""
     return text[1:] if text[:1] == "'" and _is_formula(text) else text
 
 
 def _is_formula(text: str) -> bool:
-    """Whether a cell looks like a formula, or like one that is defused."""
+    """Whether a cell looks like a formula, or like a defused one."""
     return text.lstrip("'")[:1] in {"=", "+", "-", "@"}
 
 
 def _without_guards(row: Mapping[str, Any]) -> dict[str, str]:
-    """Row of a table as it was before its cells were defused; a missing cell is empty."""
+    """Undo the defusing of a row's cells; a missing cell is empty."""
     return {str(key): without_guard(cell or "") for key, cell in row.items() if key is not None}
 
 
 def _is_number(text: str) -> bool:
-    """Whether a cell is a number, which no spreadsheet runs."""
+    """Whether a cell is a number, which spreadsheets do not run."""
     try:
         float(text)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Bags that are one bare tensor, as CLAM keeps them in `pt_files`: features without coords.
+"""Bags that are one bare tensor, as in CLAM's `pt_files`: features without coords.
 
-Such a file is a zip with a pickle. It is looked at before it is loaded: a pickle that names
-anything but the parts of a tensor is refused, and so is a tensor that claims more than the file
-holds. Rows are mapped from the disk, not loaded.
+Such a file is a zip with a pickle. It is checked before it is loaded: a pickle that names anything
+but the parts of a tensor is refused, as is a tensor that claims more than the file holds. Rows are
+mapped from the disk, not loaded.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def read_tensor(path: Path) -> torch.Tensor:
     Parameters
     ----------
     path
-        What `torch.save` wrote of one tensor.
+        A single tensor written by `torch.save`.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def read_tensor(path: Path) -> torch.Tensor:
     SafetyError
         If it carries code, or claims more than it holds.
     BagError
-        If it is damaged, or no tensor.
+        If it is damaged, or not a tensor.
     """
     check_regular(path)
     _check_archive(path)
@@ -73,7 +73,7 @@ def read_tensor(path: Path) -> torch.Tensor:
 
 
 def rows_of(path: Path, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows `start` to `stop`; float16 and float32 as they are, other numbers as float32."""
+    """Read rows `start` to `stop`: float16 and float32 as they are, other numbers as float32."""
     import torch
 
     tensor = read_tensor(path)[start:stop]
@@ -83,7 +83,7 @@ def rows_of(path: Path, start: int, stop: int | None) -> NDArray[Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse what is no archive of a tensor, before anything is loaded."""
+    """Refuse anything but an archive of a tensor, before anything is loaded."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             _check_names(path, _names(file))
@@ -110,7 +110,7 @@ def _check_names(path: Path, found: list[str]) -> None:
 
 
 def _names(file: BinaryIO) -> list[str]:
-    """What the pickles of a stream name, as `module name`; one that names by its stack is `?`."""
+    """Names in the pickles of a stream, as `module name`; `?` for one taken from the stack."""
     named = []
     try:
         while True:
@@ -119,5 +119,5 @@ def _names(file: BinaryIO) -> list[str]:
                     named.append(str(argument))
                 elif operation.name in {"STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}:
                     named.append("?")
-    except (ValueError, UnicodeDecodeError, OverflowError):  # the end, or no pickle
+    except (ValueError, UnicodeDecodeError, OverflowError):  # the end, or not a pickle
         return named

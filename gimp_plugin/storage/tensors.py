@@ -1,4 +1,4 @@
-"""Tensors from files of others, read without running anything that a file may carry."""
+"""Read tensors from files of others without running any code in them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     path
-        `.safetensors`, or what `torch.save` wrote.
+        A `.safetensors` file, or one written by `torch.save`.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     SafetyError
         If the file holds more than tensors: loading it could run code.
     CheckpointError
-        If it is damaged, or holds something else than named tensors.
+        If it is damaged, or holds anything other than named tensors.
     """
     import torch
 
@@ -56,7 +56,7 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_torch(path: Path) -> object:
-    """Load what `torch.save` wrote, tensors only."""
+    """Load a file written by `torch.save`, tensors only."""
     import torch
 
     try:
@@ -83,7 +83,7 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _carries_code(path: Path) -> bool:
-    """Whether the pickles of a file, looked at and not loaded, name or call something."""
+    """Whether the pickles of a file name or call something, found without loading them."""
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             return _calls(file)
@@ -97,7 +97,7 @@ def _carries_code(path: Path) -> bool:
 
 
 def _calls(file: BinaryIO) -> bool:
-    """Whether a whole pickle in a stream of them names or calls something."""
+    """Whether a complete pickle in a stream names or calls something."""
     try:
         while True:
             names = {operation.name for operation, _, _ in pickletools.genops(file)}
@@ -108,7 +108,7 @@ def _calls(file: BinaryIO) -> bool:
 
 
 def _damaged(path: Path) -> CheckpointError:
-    """Error for a file that is no longer what it was."""
+    """Error for a damaged file."""
     size, digest = path.stat().st_size, sha256_file(path)
     problem = f"{str(path)!r} is damaged or holds no weights ({size} bytes, sha256 {digest})"
     return CheckpointError(problem, hint="download it again")

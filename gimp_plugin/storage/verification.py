@@ -1,4 +1,4 @@
-"""Whether what is stored is whole: every byte of bags is read and held against what they say."""
+"""Verify stored bags and runs: every byte of a bag is read and compared with its hashes."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from gimp_plugin.storage.runs import CONFIG, PROVENANCE, read_run
 logger = logging.getLogger(__name__)
 
 FINE_MPP = 0.1
-"""Any resolution serves to look for two patches at one place."""
+"""Any resolution would do to find two patches at one place."""
 WINDOW = 4096
-"""Patches that are in memory at a time."""
+"""Number of patches in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of verifying one file or folder.
+    """Result of verifying one file or folder.
 
     Parameters
     ----------
     path
-        What was verified.
+        The file or folder.
     kind
         `bag` or `run`.
     n_patches
-        Patches of a bag.
+        Number of patches of a bag.
     problem
-        What is wrong; empty when nothing is.
+        What is wrong; empty if nothing is.
     """
 
     path: Path
@@ -59,7 +59,7 @@ def verify(paths: Sequence[Path]) -> Iterator[Verdict]:
 
     Yields
     ------
-    A verdict for each bag and each run, in their order.
+    A verdict for each bag and each run, in order.
 
     Raises
     ------
@@ -77,19 +77,19 @@ def verify(paths: Sequence[Path]) -> Iterator[Verdict]:
 
 
 def verify_bag(path: Path) -> BagInfo:
-    """Read a bag from end to end and hold it against what it says of itself.
+    """Read all of a bag, and compare it with its own attributes.
 
-    Shape and completeness, checksums of HDF5, the hashes that our own bags carry, finite values,
-    and coordinates: none twice, and none outside the slide where its size is told.
+    Checked are shape and completeness, HDF5's checksums, the hashes in our own bags, that values
+    are finite, and that coordinates are unique and, if the slide's size is stated, inside it.
 
     Parameters
     ----------
     path
-        A bag of any layout that is read.
+        A bag of any readable layout.
 
     Returns
     -------
-    What the bag is.
+    Description of the bag.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def verify_bag(path: Path) -> BagInfo:
 
 
 def _verdict(path: Path, kind: str) -> Verdict:
-    """Verify one thing; what is wrong is told, not raised."""
+    """Verify one bag or run; errors are returned, not raised."""
     try:
         if kind == "run":
             read_run(path)
@@ -119,7 +119,7 @@ def _verdict(path: Path, kind: str) -> Verdict:
 
 
 def _compare(info: BagInfo, name: str, key: str, found: str) -> None:
-    """Hold a hash against the one that our own bags carry."""
+    """Compare a hash with the one stored in our own bags."""
     stored: Any = info.attributes.get(key)
     ours = info.attributes.get(keys.FORMAT) == keys.BAG_FORMAT
     if ours and stored != found:

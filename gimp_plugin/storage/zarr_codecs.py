@@ -1,4 +1,4 @@
-"""How large a compressed chunk says it is, read read from its first bytes without unpacking it."""
+"""The codecs of zarr arrays, and the size that a compressed chunk states, without unpacking it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 def packing_codec(found: Mapping[str, Any], *, where: str) -> str:
-    """Give the codec that packs the chunks of an array.
+    """Return the codec that compresses the chunks of an array, refusing unknown codecs.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def packing_codec(found: Mapping[str, Any], *, where: str) -> str:
 
     Returns
     -------
-    `sharding_indexed`, the name of a codec, or nothing.
+    `sharding_indexed`, the name of a codec, or empty text.
 
     Raises
     ------
     SafetyError
-        If there is a codec other than those known to run no code, or two pack one after the other.
+        If there is a codec other than those known to run no code, or two compress in sequence.
     """
     if "codecs" in found:
         names = list(_named(found["codecs"], "name"))
@@ -58,7 +58,7 @@ def packing_codec(found: Mapping[str, Any], *, where: str) -> str:
 
 
 def _named(codecs: Any, key: str = "id") -> Iterator[str]:
-    """Names of codecs, those inside a shard included; what is no codec is `?`."""
+    """Yield the names of codecs, including those inside a shard; `?` for anything else."""
     for codec in codecs if isinstance(codecs, list) else [codecs]:
         if codec is None:
             continue
@@ -73,18 +73,19 @@ def _named(codecs: Any, key: str = "id") -> Iterator[str]:
 
 
 def unpacked_size(path: Path, compressor: str) -> int:
-    """Bytes that a chunk claims to unpack to, at most.
+    """Return the unpacked size that a chunk states.
 
     Parameters
     ----------
     path
         File of one chunk.
     compressor
-        Name of its codec; deflate states no size, but makes at most 1,032 bytes of one.
+        Name of its codec; empty for none.
 
     Returns
     -------
-    Bytes; -1 where the codec should state them and does not.
+    Bytes; -1 if the codec should state them and does not. For a codec that states no size, the size
+    of the file: deflate unpacks a byte to at most 1,032.
     """
     with path.open("rb") as file:
         head = file.read(HEAD)

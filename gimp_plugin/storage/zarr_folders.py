@@ -1,8 +1,8 @@
-"""Opening zarr folders of unknown origin: arrays of numbers that lie in this very folder.
+"""Open zarr folders of unknown origin: only arrays of numbers stored in the folder itself.
 
-The metadata are read here, as JSON, before zarr sees them: only arrays of plain numbers, with
-codecs that run no code, whose chunks are there and hold about what they claim. Nothing follows a
-link.
+The metadata are read here, as JSON, before zarr sees them. Accepted are only arrays of plain
+numbers, with codecs that run no code, whose chunks exist and hold roughly what they claim. Links
+are never followed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, 
 
 @dataclass(frozen=True, kw_only=True)
 class ZarrArray:
-    """An array of a folder, checked and not yet read."""
+    """An array of a folder, checked but not yet read."""
 
     root: Path
     name: str
@@ -44,14 +44,14 @@ class ZarrArray:
     compressor: str
 
     def check_chunks(self, *, complete: bool = True, expansion: float = MAX_EXPANSION) -> None:
-        """Look whether the chunks are there, plain files, and hold about what they claim.
+        """Check that the chunks are regular files and hold roughly what they claim.
 
         Parameters
         ----------
         complete
-            Whether all must be there; zarr leaves chunks out that hold nothing but zeros.
+            Whether all chunks must exist; zarr omits chunks of zeros only.
         expansion
-            How many times the bytes of its files it may claim as a whole.
+            Largest ratio of the array's bytes to those of its files.
 
         Raises
         ------
@@ -76,7 +76,7 @@ class ZarrArray:
             raise DamagedBagError(problem, hint="its writer was interrupted; make it again")
 
     def _check_size(self, file: Path) -> None:
-        """Refuse a chunk that would unpack to more than a chunk is."""
+        """Refuse a chunk that would unpack to more than the size of a chunk."""
         size = unpacked_size(file, self.compressor)
         largest = math.prod(self.chunks) * self.dtype.itemsize + SLACK
         if size == UNKNOWN:
@@ -86,7 +86,7 @@ class ZarrArray:
             raise SafetyError(problem, hint=_HINT)
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Rows `start` to `stop`; only the chunks that hold them are read.
+        """Read rows `start` to `stop`, and only the chunks that hold them.
 
         Returns
         -------
@@ -109,7 +109,7 @@ class ZarrArray:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """Look whether there is a folder with zarr's metadata.
+    """Check that there is a folder with zarr's metadata.
 
     Yields
     ------
@@ -120,7 +120,7 @@ def opened(path: Path) -> Iterator[Path]:
     MissingFileError
         If there is nothing at `path`.
     BagError
-        If it is no zarr folder.
+        If it is not a zarr folder.
     """
     if not path.exists():
         raise MissingFileError(f"no folder {str(path)!r}")
@@ -133,16 +133,16 @@ def opened(path: Path) -> Iterator[Path]:
 
 
 def node(root: Path, name: str) -> dict[str, Any] | None:
-    """Metadata of a group or array, of either version of zarr.
+    """Read the metadata of a group or array, of either version of zarr.
 
     Returns
     -------
-    `node_type`, `attributes` and, of an array, what zarr states; None when there is no such node.
+    `node_type`, `attributes` and, for an array, zarr's metadata; None if there is no such node.
 
     Raises
     ------
     SafetyError
-        If a link leads to it.
+        If it is reached through a link.
     BagError
         If the metadata are damaged.
     """
@@ -168,18 +168,18 @@ def node(root: Path, name: str) -> dict[str, Any] | None:
 
 
 def array_of(root: Path, name: str) -> ZarrArray | None:
-    """Array of numbers of a folder; no value is read.
+    """Return an array of numbers of a folder, without reading values.
 
     Returns
     -------
-    The array, or None when there is none.
+    The array, or None if there is none.
 
     Raises
     ------
     SafetyError
         If it holds objects, or its codecs could run code.
     BagError
-        If it is no array of numbers, or its metadata are damaged.
+        If it is not an array of numbers, or its metadata are damaged.
     """
     found = node(root, name)
     if found is None or found.get("node_type") != "array":
@@ -206,13 +206,13 @@ def array_of(root: Path, name: str) -> ZarrArray | None:
 
 
 def refused_link(root: Path, path: Path) -> SafetyError:
-    """Error for a link inside of a folder."""
+    """Make the error for a link inside a folder."""
     problem = f"{str(path)!r} is a link inside of {str(root)!r}; it was not followed"
     return SafetyError(problem, hint=_HINT)
 
 
 def _number_type(root: Path, name: str, text: object) -> np.dtype[Any]:
-    """Type of an array's values, of numbers only."""
+    """Type of an array's values, which must be numbers."""
     if text == "|O":
         problem = f"{str(root)!r}: {name!r} holds objects, not numbers; it was not read"
         raise SafetyError(problem, hint=_HINT)
@@ -227,7 +227,7 @@ def _number_type(root: Path, name: str, text: object) -> np.dtype[Any]:
 
 
 def _plain_files(folder: Path) -> Iterator[Path]:
-    """All files of a folder; a link or a special file in it is refused."""
+    """Yield all files of a folder; refuse links and special files in it."""
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(place) / name
@@ -239,18 +239,18 @@ def _plain_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_metadata(path: Path) -> bool:
-    """Whether a file of an array is none of its chunks."""
+    """Whether a file of an array is not one of its chunks."""
     return path.name in {"zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"}
 
 
 def _refuse_link(root: Path, path: Path) -> None:
-    """Refuse a link inside of a folder."""
+    """Refuse a link inside a folder."""
     if path.is_symlink():
         raise refused_link(root, path)
 
 
 def _json(root: Path, path: Path) -> dict[str, Any]:
-    """Content of a metadata file."""
+    """Read a metadata file."""
     if path.stat().st_size > MAX_METADATA:
         raise SafetyError(f"{str(path)!r} has {path.stat().st_size} bytes", hint=_HINT)
     try:

@@ -1,11 +1,11 @@
-"""What plugins that are wrong say and cost: clashing, broken, misspelt, slow to import.
+"""Messages and time of faulty plugins: clashing, broken, misspelt, slow to import.
 
     python tests/benchmarks/bad_plugins.py
 
-Each is installed alone into a folder of its own, beside the package. `gimp --help`, `gimp plugins`
-and a run (`gimp pretrain` of an aggregator that only the slow one brings, without a cohort) are
-called in processes of their own, in turns with the same without a plugin; the best seconds of the
-rounds are shown, and what each says of the plugin.
+Each plugin is installed alone into a separate folder, beside the package. `gimp --help`, `gimp
+plugins` and a run (`gimp pretrain` with an aggregator that only the slow plugin has, without a
+cohort) are called in separate processes, alternating with the same calls without a plugin. Printed
+are the shortest time over the rounds, and what each call says of the plugin.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.plugin_factory import install  # a script finds it by the path
+from tests.plugin_factory import install  # found through sys.path
 
 ROOT = Path(__file__).parents[2]
 HOOK = """
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def called(command: tuple[str, ...], site: Path) -> tuple[float, str]:
-    """Seconds of a call, and all that it says."""
+    """Seconds of a call, and all its output."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(ROOT)))}
     begun = time.perf_counter()
     done = subprocess.run(

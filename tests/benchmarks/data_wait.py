@@ -1,15 +1,15 @@
-"""What share of its time the training waits for data, on a cohort of yours.
+"""Measure the share of time that training waits for data, on your own cohort.
 
     python tests/benchmarks/data_wait.py genes.h5ad features/ --splits obs:fold --fold 0
     python tests/benchmarks/data_wait.py genes.h5ad features/ --set model.dim=128 --num-workers 2
     python tests/benchmarks/data_wait.py genes.h5ad features/ --preset paper --steps 4
 
-`gimp pretrain` and `gimp finetune` run as they are, into a temporary folder, an epoch each. Waiting
-is what passes between the end of a step and its successor's batch: reading, drawing, masking and
-padding, or waiting for the loader processes. The whole is the epoch without its validation. Both
-are given in seconds of the clock and of this process's processor time, which other programs on the
-machine disturb less; with loader processes only the clock tells how long it waited. `--steps` ends
-each stage early; fine-tuning then starts from the genes alone.
+`gimp pretrain` and `gimp finetune` run unchanged, into a temporary folder, for one epoch each.
+Waiting is the time from the end of a step to the next batch: reading, drawing, masking and padding,
+or waiting for the loader processes. The total is the epoch without its validation. Both are given
+in wall-clock seconds and in this process's CPU seconds, which other programs on the machine disturb
+less; with loader processes, only the wall clock shows the waiting. `--steps` ends each stage early;
+fine-tuning then starts from the genes alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 
 
 def main() -> None:
-    """Train both stages and print how long each waited."""
+    """Run both stages and print how long each waited."""
     asked = parsed()
     changes = dict(one.split("=", 1) for one in asked.set)
     changes |= {f"{stage}.epochs": "1" for stage in ("genes", "pretrain", "finetune")}
@@ -56,11 +56,11 @@ def main() -> None:
 
 
 class EnoughError(Exception):
-    """As many steps were made as were asked for."""
+    """The requested number of steps has been made."""
 
 
 class Watched:
-    """The batches of a stage, with the time that each takes to come."""
+    """The batches of a stage, with the time waited for each."""
 
     def __init__(self, stage: type[Stage], n_wanted: int) -> None:
         self.name, self.n_steps = stage.name, 0
@@ -85,7 +85,7 @@ class Watched:
         stage.batches = batches
 
     def report(self) -> None:
-        """Print one line a clock."""
+        """Print one line per clock."""
         for clock, whole in self.whole.items():
             waited = self.waited[clock]
             sys.stdout.write(
@@ -95,12 +95,12 @@ class Watched:
 
 
 def now() -> dict[str, float]:
-    """What each clock says."""
+    """Current time of each clock."""
     return {name: read() for name, read in CLOCKS.items()}
 
 
 def added(total: dict[str, float], since: dict[str, float]) -> dict[str, float]:
-    """Times with what passed since."""
+    """Add the time passed since a reading to the totals."""
     return {name: total[name] + value - since[name] for name, value in now().items()}
 
 

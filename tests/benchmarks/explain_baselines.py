@@ -1,30 +1,34 @@
-"""Where the path of integrated gradients should begin, on planted cohorts.
+"""Compare starting points of integrated gradients, on cohorts with planted signals.
 
     python tests/benchmarks/explain_baselines.py
     python tests/benchmarks/explain_baselines.py --seeds 3 --genes 300 --cases 120
 
-A cohort is made up for each seed: a third of the genes follow the class, with a mean expression and
-a spread that differ from gene to gene, and of two kinds of patches the second class has more. A
-small run is trained on it, and its test cases are explained toward the predicted class from each
-baseline. Of genes:
+A synthetic cohort is made for each seed: a third of the genes follow the class, with a mean and a
+spread that differ from gene to gene, and the second class has more of the second of two kinds of
+patches. A small run is trained on it, and its test cases are explained toward the predicted class
+from each baseline. For genes:
 
     mean      the mean of the training cases, 0 after standardisation: --gene-reference mean
     other     the mean of the training cases of the other class: what gimp explain does
     nothing   no expression at all
-    expected  8 training cases, one after the other, averaged (expected gradients)
+    expected  8 training cases, one by one, averaged (expected gradients)
 
-Of patches:
+For patches:
 
     case      the mean patch of the case: what gimp explain does
     cohort    the mean patch of the training cases
     zero      a token of zeros
 
-Printed for each: precision at k, the share of the k genes with the largest values that are planted,
-k being how many are, a third by chance; ranked over the cases by the mean size of the attribution,
-by the size of its mean, and by this divided by the standard deviation. For patches, the share of
-the k patches of a slide with the highest values that speak for the class. The completeness error as
-a share of what is explained, and by how much deletion and insertion change the evidence more than
-random order does, in nats. Means over the seeds, with the standard deviation.
+Printed for each baseline, as means over the seeds with the standard deviation:
+
+- for genes, precision at k: the share of planted genes among the k genes with the largest values,
+  where k is the number of planted genes (by chance a third). Genes are ranked over the cases by the
+  mean size of the attribution, by the size of its mean, and by the latter divided by the standard
+  deviation;
+- for patches, the share of the k patches of a slide with the highest values that speak for the
+  class;
+- the completeness error as a share of the explained evidence, and by how much more deletion and
+  insertion change the evidence than in random order, in nats.
 """
 
 from __future__ import annotations
@@ -53,7 +57,7 @@ from tests.study_factory import (
     FEATURE_DIM,
     make_study,
     tiny_config,
-)  # a script finds it by the path
+)  # found through sys.path
 
 CPU = torch.device("cpu")
 N_STEPS, N_EXPECTED = 32, 8
@@ -130,7 +134,7 @@ def of_cohort(folder: Path, seed: int, asked: argparse.Namespace) -> dict:
 
 
 def of_patches(evidence, target, case, inputs, cohort):
-    """Numbers of each baseline of the patches of a case."""
+    """Results of each baseline of the patches of a case."""
     tokens = evidence.tokens[None]
     features = read_features(read_info(case.bags[0].path)).astype(float)
     kinds = features @ np.linspace(1, -1, FEATURE_DIM) > 0  # the second kind
@@ -198,7 +202,7 @@ def made(folder: Path, seed: int, asked: argparse.Namespace) -> CohortSource:
 
 
 def parsed() -> argparse.Namespace:
-    """What to run, from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cases", type=int, default=90)

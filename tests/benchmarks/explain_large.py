@@ -1,14 +1,14 @@
-"""What the maps of a very large slide cost: attention alone, and with an attribution.
+"""Measure the cost of maps of a very large slide: attention alone, and with attributions.
 
     python tests/benchmarks/explain_large.py
     python tests/benchmarks/explain_large.py --patches 15000 --steps 1 4
 
-A bag of random features (1,024, float16, in our format) and a slide of as many patches of 256 px
-are written to a temporary folder, and `gimp explain` is given both, each time in a process of its
-own: with attention alone, drawn over the slide; with GeoJSON and annotation store besides; and with
-integrated gradients of so many steps. The run is the recommended preset, trained for an epoch on a
-few small bags. Printed are CPU time and peak memory of the whole process and what it started, the
-import of Python's libraries included; `nothing` is what these take for a case of 10 patches.
+A bag of random features (1,024, float16, in our format) and a slide with as many patches of 256 px
+are written to a temporary folder. `gimp explain` is run on both, each time in a separate process:
+with attention alone, drawn over the slide; with GeoJSON and annotation store in addition; and with
+integrated gradients of the given numbers of steps. The run is the recommended preset, trained for
+one epoch on a few small bags. Printed are CPU time and peak memory of the process and its children,
+including the import of Python's libraries; `nothing` is the same for a case of 10 patches.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from gimp_plugin.storage.bags import BagWriter
 from gimp_plugin.training import finetune
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.cohort_factory import make_cohort  # a script finds it by the path
+from tests.cohort_factory import make_cohort  # found through sys.path
 from tests.huge_slide import TILE_PX, make_huge_slide
 
 FEATURE_DIM, SIDE = 1024, 256
 N_CASES, N_GENES = 30, 480
 CHUNK = 8192
 FEW = ("genes", "occlusion", "faithfulness", "tsne", "umap")
-"""What says nothing of the size of a slide, or is looked at elsewhere."""
+"""Outputs to skip: independent of the size of a slide, or measured elsewhere."""
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def explained(folder: Path, features: str, output: str, *more: object) -> tuple[float, ...]:
-    """Explain one case in a process of its own; CPU and wall seconds, and peak memory."""
+    """Explain one case in a separate process; return CPU and wall seconds, and peak memory."""
     skipped = [word for one in FEW for word in ("--skip", one)]
     slides = [] if features == "ten" else ["--slides", "slides"]
     command = [sys.executable, "-m", "gimp_plugin", "-q", "explain", "--model", "run"]
@@ -87,7 +87,7 @@ def explained(folder: Path, features: str, output: str, *more: object) -> tuple[
 
 
 def train(folder: Path) -> None:
-    """Train the recommended preset for an epoch on the small bags, and keep one case apart."""
+    """Train the recommended preset for an epoch on the small bags, holding out one case."""
     import anndata
 
     changes = {"genes.epochs": 1, "finetune.epochs": 1}
@@ -123,12 +123,12 @@ def write_bag(path: Path, n_patches: int) -> None:
 
 
 def grid_of(n_patches: int) -> int:
-    """Patches along a side."""
+    """Number of patches along a side."""
     return int(np.ceil(np.sqrt(n_patches)))
 
 
 def parsed() -> argparse.Namespace:
-    """What to run, from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--patches", type=int, default=148569)
     parser.add_argument("--steps", type=int, nargs="*", default=[1])

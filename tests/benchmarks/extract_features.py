@@ -1,18 +1,17 @@
-"""What a patch costs from slide to bag, and how much memory a slide takes.
+"""Measure the CPU time per patch from slide to bag, and the memory per slide.
 
     python tests/benchmarks/extract_features.py speed --patches 500 --rounds 3
     python tests/benchmarks/extract_features.py memory --patches 2000 20000 60000
 
-`speed` runs, in turns and in one process, our extraction, TIAToolbox's DeepFeatureExtractor, and
-the bare encoder on batches that are in memory, on one generated slide with one encoder: ResNet50 to
-layer3 (the time goes into the network; random weights cost as much as trained ones) and a network
-that does next to nothing (the time goes into reading). CPU seconds are those of all processes;
-what happens once for a thousand slides, imports and the start of processes, is left out.
-`memory` extracts slides of several sizes, each in a process of its own, and prints the peaks of the
-main process and of its readers, shared pages counted once, and by how much they grow. Large blocks
-are given back to the system at once there (MALLOC_MMAP_THRESHOLD_), so that what is seen is what
-is held, and not what the allocator keeps for later. `--toolbox` weighs
-DeepFeatureExtractor instead, with the trivial network.
+`speed` runs our extraction, TIAToolbox's DeepFeatureExtractor, and the bare encoder on batches in
+memory, in turns and in one process, on one generated slide. It does so with two encoders: ResNet50
+to layer3 (time is spent in the network; random weights cost as much as trained ones) and a trivial
+network (time is spent on reading). CPU seconds are those of all processes; work done once for a
+thousand slides (imports, starting processes) is left out.
+`memory` extracts slides of several sizes, each in a separate process, and prints the peak memory of
+the main process and of its readers, counting shared pages once, and how it grows. Large blocks are
+returned to the system at once (MALLOC_MMAP_THRESHOLD_), so that memory kept by the allocator does
+not count. `--toolbox` measures DeepFeatureExtractor instead, with the trivial network.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.huge_slide import BORDER, TILE_PX, make_huge_slide  # a script finds it by the path
+from tests.huge_slide import BORDER, TILE_PX, make_huge_slide  # found through sys.path
 
 PATCH = 256
 TICK = os.sysconf("SC_CLK_TCK")
@@ -41,13 +40,13 @@ NETWORKS = ("resnet50 to layer3", "trivial")
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Run one of the two."""
+    """Run one of the two measurements."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=["speed", "memory", "one"])
     parser.add_argument("--patches", type=int, nargs="+", default=[500])
@@ -70,7 +69,7 @@ def main() -> None:
 
 
 def compare(folder: Path, n_patches: int, rounds: int) -> None:
-    """Print CPU seconds a patch of the three ways, for two networks."""
+    """Print CPU seconds per patch of the three ways, for two networks."""
     logging.disable(logging.WARNING)
     for name in NETWORKS:
         slide = folder / f"{name.split()[0]}.svs"
@@ -92,7 +91,7 @@ def compare(folder: Path, n_patches: int, rounds: int) -> None:
 def contestants(
     name: str, slide: Path, folder: Path, *, started: bool = False
 ) -> dict[str, Callable[[int], int]]:
-    """Three ways to get features; each gives the number of patches it encoded."""
+    """Three ways to get features; each returns the number of encoded patches."""
     import torch
     from tiatoolbox.models.engine.deep_feature_extractor import DeepFeatureExtractor
     from tiatoolbox.models.engine.io_config import IOSegmentorConfig
@@ -134,11 +133,11 @@ def contestants(
         return sum(ledger.done.values())
 
     class Model(torch.nn.Module):
-        """The same network as TIAToolbox wants it."""
+        """The same network with TIAToolbox's interface."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.network = encoding._module  # the very same, prepared in the same way
+            self.network = encoding._module  # the same network and preprocessing
 
         @staticmethod
         def preproc_func(patch: np.ndarray) -> np.ndarray:
@@ -185,7 +184,7 @@ def truncated_resnet50() -> object:
 
 
 def trivial() -> object:
-    """A network that does next to nothing."""
+    """Encoder with a trivial network."""
     from torch import nn
 
     from gimp_plugin.slides.encoders import Encoder
@@ -201,7 +200,7 @@ def trivial() -> object:
 
 
 def weigh(folder: Path, sizes: list[int], *, toolbox: bool) -> None:
-    """Print the peak memory of extractions of slides of several sizes."""
+    """Print the peak memory of extracting slides of several sizes."""
     found = []
     for n_patches in sizes:
         slide = folder / f"{n_patches}.svs"
@@ -238,7 +237,7 @@ def extract_alone(slide: Path) -> None:
 
 
 class Peaks:
-    """Largest memory of a process and of those below it; mapped files are left out."""
+    """Peak memory of a process and of its descendants, without mapped files."""
 
     def __init__(self, pid: int) -> None:
         self.parent = self.readers = 0.0
@@ -260,12 +259,12 @@ class Peaks:
 
 
 def side_for(n_patches: int) -> int:
-    """Tiles along the side of a slide with about so many patches."""
+    """Number of tiles along the side of a slide with about `n_patches` patches."""
     return round(n_patches**0.5 * PATCH / TILE_PX) + 2 * BORDER
 
 
 def anonymous_mib(pid: int) -> float:
-    """Memory of a process that no file stands behind, its part of shared pages only."""
+    """Memory of a process without mapped files, and with only its share of shared pages."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -277,13 +276,13 @@ SPENT: dict[tuple[int, str], float] = {}
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and all that were ever seen below it."""
+    """CPU time of this process and of all descendants ever seen."""
     note_cpu()
     return sum(SPENT.values())
 
 
 def note_cpu() -> None:
-    """Look at the CPU time of this process and of all below it."""
+    """Record the CPU time of this process and of all its descendants."""
     for pid in family(os.getpid()):
         try:
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2]
@@ -294,14 +293,14 @@ def note_cpu() -> None:
 
 
 def watch_cpu() -> None:
-    """Keep the book of CPU time: readers come and go, and nobody waits for them."""
+    """Record CPU time regularly, because readers come and go without being waited for."""
     while True:
         note_cpu()
         time.sleep(0.05)
 
 
 def family(pid: int) -> list[int]:
-    """Process and all below it."""
+    """A process and all its descendants."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

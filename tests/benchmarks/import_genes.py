@@ -1,9 +1,9 @@
-"""How long `gimp import-genes` takes for a folder of STAR files, and how much memory.
+"""Measure the time and memory of `gimp import-genes` for a folder of STAR files.
 
     python tests/benchmarks/import_genes.py --files 946
 
 Writes synthetic files of 60,660 genes into a temporary folder (about 4.5 MB each), imports them in
-a process of its own, and compares with pandas.read_csv and concat on fewer files.
+a separate process, and compares with pandas.read_csv and concat on fewer files.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "star")
         write(source, sizes.files)
-        os.sync()  # else the import waits for the disk that is still being written
+        os.sync()  # else the import waits for pending writes
         output = Path(folder, "genes.h5ad")
         ours, mib = timed(OURS, source, output)
         again, _ = timed(OURS, source, output)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def write(folder: Path, n_files: int) -> None:
-    """Files of ten different contents, a sample sheet beside them."""
+    """Write files with ten different contents, and their sample sheet."""
     contents = [star_bytes(seed) for seed in range(min(10, n_files))]
     sheet = ["File ID\tFile Name\tProject ID\tCase ID\tSample ID\tSample Type"]
     for number in range(n_files):
@@ -84,7 +84,7 @@ def write(folder: Path, n_files: int) -> None:
 
 
 def star_bytes(seed: int) -> bytes:
-    """One STAR file."""
+    """Content of one STAR file."""
     values = np.random.default_rng(seed).gamma(0.3, 10, N_GENES)
     lines = ["# gene-model: GENCODE v36", HEADER]
     lines += [f"{name}\t\t\t1\t1\t1\t\t\t" for name in SUMMARY]

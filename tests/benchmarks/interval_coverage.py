@@ -1,10 +1,10 @@
-"""What the intervals and the test of `gimp evaluate` are worth, on simulated patients.
+"""Measure the coverage of the intervals and the power of the test of `gimp evaluate`.
 
     python tests/benchmarks/interval_coverage.py
 
-Four tables: how often a 95 % interval holds the true AUC, accuracy, calibration error and mean of
-faithfulness, and how often the swap test tells two methods apart. One fold, two classes. About
-ten minutes.
+Tables on simulated patients: how often a 95 % interval contains the true AUC, accuracy, calibration
+error and mean of faithfulness, and how often the swap test distinguishes two methods. One fold, two
+classes. Takes about ten minutes.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ def patients(labels: NDArray[np.int64], logits: Floats) -> Patients:
 
 
 def distance(auc: float) -> float:
-    """How far apart two normal distributions of one width lie, for an AUC."""
+    """Distance between two normal distributions of equal width that gives an AUC."""
     return float(np.sqrt(2) * norm.ppf(auc))
 
 
 def scored(rng: np.random.Generator, sizes: tuple[int, int], auc: float) -> Patients:
-    """Draw normal scores of two classes."""
+    """Draw normally distributed scores of two classes."""
     labels = np.repeat([1, 0], sizes)
     return patients(labels, rng.normal(size=len(labels)) + distance(auc) * labels)
 
 
 def holds(ends: tuple[float, float], true: float) -> bool:
-    """Tell whether an interval holds a value."""
+    """Tell whether an interval contains a value."""
     return ends[0] <= true <= ends[1]
 
 
@@ -92,7 +92,7 @@ def accuracy_rows(rng: np.random.Generator, n: int) -> Iterator[Sequence[str]]:
 
 
 def calibration_rows(rng: np.random.Generator, n: int, *, n_cases: int) -> Iterator[Sequence[str]]:
-    """Coverage of the interval of the calibration error; the truth is that of 2,000,000 cases."""
+    """Coverage of the interval of the calibration error; its true value is of 2,000,000 cases."""
 
     def drawn(size: int, sharpness: float) -> Patients:
         logits = rng.normal(scale=2, size=size)
@@ -124,7 +124,7 @@ def mean_rows(rng: np.random.Generator, n: int) -> Iterator[Sequence[str]]:
 
 
 def swap_rows(rng: np.random.Generator, n: int) -> Iterator[Sequence[str]]:
-    """How often two methods of 100 patients are told apart at p <= 0.05."""
+    """Share of draws of 100 patients in which two methods differ at p <= 0.05."""
     labels = np.repeat([1, 0], 50)
     for name, aucs in (("0.96 and 0.84", (0.96, 0.84)), ("0.9 and 0.9", (0.9, 0.9))):
         for first, second in SURENESS:
@@ -132,7 +132,7 @@ def swap_rows(rng: np.random.Generator, n: int) -> Iterator[Sequence[str]]:
             for draw in range(n):
                 shared = rng.normal(size=100)
                 own = rng.normal(size=(2, 100))
-                # Half of the noise is that of the patient, half that of the method.
+                # Half of the noise is the patient's, half the method's.
                 noise = np.sqrt(0.5) * (shared + own)
                 logits = [
                     distance(auc) * (labels - 0.5) + one

@@ -1,14 +1,14 @@
-"""What a prediction by each method of `gimp benchmark` costs, for a slide of many patches.
+"""Measure the cost of a prediction by each method of `gimp benchmark`, for a large slide.
 
     python tests/benchmarks/predict_methods.py --patches 15000 148569
 
 Bags of random features (1,024, float16, in our format) are written to a temporary folder, and each
-method predicts from them in a process of its own, as `gimp predict` does: from the file to the
-logits of two classes, genes included, with untrained weights. Methods whose networks differ by
-their training only share a line; `late-fusion` takes what `abmil` and `logistic-genes` take. The
-settings are those of a preset. CPU time is that of the process from the first byte read to the
-logits, the least of the rounds; the peak is what the process held at most beyond what it held with
-everything imported, the model built and a bag of 1,000 patches predicted.
+method predicts from them in a separate process, as `gimp predict` does: from the file to the logits
+of two classes, including genes, with untrained weights. Methods whose networks differ only in their
+training share a line; `late-fusion` costs the sum of `abmil` and `logistic-genes`. The settings are
+those of a preset. CPU time is that of the process from the first byte read to the logits, the
+shortest over the rounds. Peak memory is relative to the process after all imports, with the model
+built and a bag of 1,000 patches predicted.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def line(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -> str:
-    """What a method costs on a bag; one that is killed ends no other method."""
+    """Cost of a method on a bag; if it is killed, the others continue."""
     try:
         found = [alone(method, bags, asked) for _ in range(asked.rounds)]
     except BrokenProcessPool:
@@ -70,13 +70,13 @@ def line(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -> str
 
 
 def alone(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -> dict[str, float]:
-    """Predict in a process of its own, forked from this one, which has imported everything."""
+    """Predict in a separate process, forked from this one after all imports."""
     with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
         return pool.submit(predicted, method, bags, asked).result()
 
 
 def alike() -> dict[str, list[str]]:
-    """Names of methods by what their networks are."""
+    """Names of methods, grouped by their network."""
     found: dict[str, list[str]] = {}
     for name, method in METHODS.items():
         if isinstance(method.train, partial) and method.train.func is network:
@@ -86,13 +86,13 @@ def alike() -> dict[str, list[str]]:
 
 
 def model_changes(method: str) -> dict[str, Any]:
-    """What makes the network of a method different, but for its training."""
+    """Settings that define the network of a method, without its training."""
     changes = METHODS[method].train.keywords["changes"]
     return {k: v for k, v in changes.items() if k.startswith("model.") and k != "model.trainer"}
 
 
 def predicted(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -> dict[str, float]:
-    """Predict a small bag, then the bag; what the latter cost."""
+    """Predict a small bag, then the bag; return the cost of the latter."""
     torch.set_num_threads(asked.threads)
     once, n_parameters = linear() if method == "logistic-bag" else networked(method, asked)
     warm, bag = map(read_info, bags)
@@ -109,7 +109,7 @@ def predicted(method: str, bags: tuple[Path, Path], asked: argparse.Namespace) -
 
 
 def networked(method: str, asked: argparse.Namespace) -> tuple[Any, int]:
-    """How a network predicts, and its size."""
+    """Return a function that predicts with a network, and the network's size."""
     config = load_preset(asked.preset, model_changes(method)).model
     model = build_model(
         config, n_genes=asked.genes, feature_dim=FEATURE_DIM, n_classes=2, seed=0, decoder=False
@@ -127,7 +127,7 @@ def networked(method: str, asked: argparse.Namespace) -> tuple[Any, int]:
 
 
 def linear() -> tuple[Any, int]:
-    """How the regression on the mean of all patches predicts, and its size."""
+    """Return a function that predicts by regression on the mean patch, and its size."""
     weights = np.random.default_rng(0).normal(size=FEATURE_DIM)
     return lambda bag: _bag_mean(Case(case_id="case", bags=(bag,))) @ weights, FEATURE_DIM + 1
 
@@ -143,13 +143,13 @@ def write_bag(path: Path, n_patches: int) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
 def parsed() -> argparse.Namespace:
-    """What to run, from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--patches", type=int, nargs="+", default=[15000, 148569])
     parser.add_argument("--genes", type=int, default=60480)

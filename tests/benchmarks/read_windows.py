@@ -1,12 +1,11 @@
-"""What it takes to read a window of 6,000 patches from a large bag, beside other ways to keep one.
+"""Measure reading a window of 6,000 patches from a large bag, in several file formats.
 
     python tests/benchmarks/read_windows.py --patches 148569 --dim 1024 --windows 12
 
 In turns, in one process, from a warm cache: our bag (float16, chunks of 512 rows, checksums
-verified), the same through HDF5's own filters, `torch.load` of the whole bag as CLAM keeps it
-(float32), a numpy memory map (float16, no checksums), and HDF5 in chunks of one row as TRIDENT
-writes it (float32). Processor time a window, the median of all; the ratios are what carries over to
-other machines.
+verified), the same through HDF5's own filters, `torch.load` of the whole bag as in CLAM (float32),
+a numpy memory map (float16, no checksums), and HDF5 in chunks of one row as in TRIDENT (float32).
+Printed is the median CPU time per window; only the ratios carry over to other machines.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 def contestants(folder: Path, n_patches: int, dim: int) -> dict[str, Window]:
-    """The same features in each layout, and how a window of them is read."""
+    """Write the same features in each layout, and return a reader of windows for each."""
     features = np.random.default_rng(0).standard_normal((n_patches, dim), np.float32)
     features = features.astype(np.float16)
     coords = np.zeros((n_patches, 2), np.int32)
@@ -89,7 +88,7 @@ def contestants(folder: Path, n_patches: int, dim: int) -> dict[str, Window]:
 
 
 def parsed() -> argparse.Namespace:
-    """Sizes from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--patches", type=int, default=148_569)
     parser.add_argument("--dim", type=int, default=1024)

@@ -1,11 +1,11 @@
-"""How large a report is and how long it takes, on made-up cases.
+"""Measure the size of a report and the time to write it, on synthetic cases.
 
     python tests/benchmarks/report_size.py --cases 1000 --genes 2000
 
-A cohort is made up, a tiny run is trained on it for an epoch, predicts every case and explains the
-test cases. Then `gimp report` is given the run with ever more beside it: predictions; the audit of
-cohort and bags; the explanation, whose maps are drawn without a slide. Printed is the size of each
-page, and the CPU time that it took to write it, everything imported before.
+On a synthetic cohort, a tiny run is trained for an epoch, predicts every case and explains the test
+cases. Then `gimp report` is given the run with more and more additions: predictions; the audit of
+cohort and bags; the explanation, whose maps are drawn without a slide. Printed are the size of each
+page and the CPU time to write it, after all imports.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from gimp_plugin.studies.report import Asked, report
 from gimp_plugin.training import finetune
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.study_factory import make_study, tiny_config  # a script finds it by the path
+from tests.study_factory import make_study, tiny_config  # found through sys.path
 
 RUNTIME = Runtime(device="cpu")
 
 
 def main() -> None:
-    """Make everything, and write each report."""
+    """Make all inputs, and write each report."""
     asked = parsed()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -48,7 +48,7 @@ def main() -> None:
                 "explanations": (why,),
             },
         }
-        write({"cohort": {}}, run, folder)  # imports what is needed
+        write({"cohort": {}}, run, folder)  # for the imports
         for title, more in beside.items():
             size, seconds = write(more, run, folder)
             sys.stdout.write(f"{title:<33} {size / 1000:7.0f} kB  {seconds:6.1f} s of CPU\n")
@@ -65,7 +65,7 @@ def made(source: CohortSource, run: Path, table: Path, why: Path) -> None:
 
 
 def write(more: dict, run: Path, folder: Path) -> tuple[int, float]:
-    """Write a report; its bytes and the CPU time."""
+    """Write a report; return its bytes and the CPU time."""
     started = time.process_time()
     report(Asked(runs=(run,), **more), output=folder / "report.html", overwrite=True)
     seconds = time.process_time() - started
@@ -73,7 +73,7 @@ def write(more: dict, run: Path, folder: Path) -> tuple[int, float]:
 
 
 def parsed() -> argparse.Namespace:
-    """What to run, from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--genes", type=int, default=2000)

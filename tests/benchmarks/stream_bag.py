@@ -1,14 +1,15 @@
-"""What CLS_img of a large bag costs, read chunk by chunk or with the package's attention.
+"""Measure the cost of CLS_img of a large bag, read by chunks or with nystrom-attention.
 
     python tests/benchmarks/stream_bag.py --patches 37142 74284 148568
 
 Bags of random features (1,024, float16, in our format) are written to a temporary folder. Each is
-then encoded from its file in a process of its own, in two ways: as `gimp predict` does, and with
-all features loaded, through the layers of nystrom-attention. Both have the same weights and the
-settings of the paper preset (512 dimensions, 8 heads, 256 landmarks, 2 layers, as the package has
-them: zeros in front, CLS convolved), so that both compute the same CLS_img; the largest difference
-is printed. CPU time is that of the process from the first byte read to CLS_img, the least of the
-rounds; the peak is over what the process held before, with everything imported and the model built.
+then encoded from its file in a separate process, in two ways: as `gimp predict` does, and with all
+features loaded, through the layers of the package nystrom-attention. Both have the same weights and
+the settings of the paper preset (512 dimensions, 8 heads, 256 landmarks, 2 layers, as in the
+package: zeros in front, CLS convolved), so that both compute the same CLS_img; the largest
+difference is printed. CPU time is that of the process from the first byte read to CLS_img, the
+shortest over the rounds. Peak memory is relative to the process after all imports, with the model
+built.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 FEATURE_DIM = 1024
 WAYS = {"streamed": "nystrom", "package": "nystrom-reference"}
 GIB = 2**20
-"""Kilobytes, as the system counts, of a GiB."""
+"""The system's kilobytes per GiB."""
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def compare(ours: list[dict], theirs: list[dict]) -> None:
-    """Print the ratios, and by how much both results differ."""
+    """Print the ratios, and the difference between both results."""
     less = {
         key: min(run[key] for run in theirs) / min(run[key] for run in ours)
         for key in ("cpu", "gib")
@@ -66,13 +67,13 @@ def compare(ours: list[dict], theirs: list[dict]) -> None:
 
 
 def alone(bag: Path, way: str) -> dict:
-    """Encode a bag in a process of its own."""
+    """Encode a bag in a separate process."""
     command = [sys.executable, __file__, *sys.argv[1:], "--bag", str(bag), "--way", way]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
 def encoded(path: Path, way: str, asked: argparse.Namespace) -> dict:
-    """Encode a bag; CLS_img, and what it cost."""
+    """Encode a bag; return CLS_img and its cost."""
     import torch
 
     from gimp_plugin.assembly.build import build_model
@@ -121,19 +122,19 @@ def write_bag(path: Path, n_patches: int) -> None:
 
 
 def kilobytes(name: str) -> int:
-    """Memory of this process as the system counts it: `VmRSS` now, `VmHWM` at most."""
+    """Memory of this process according to the system: `VmRSS` now, `VmHWM` at its peak."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def parsed() -> argparse.Namespace:
-    """What to run, from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--patches", type=int, nargs="+", default=[37142, 74284, 148568])
     parser.add_argument("--rounds", type=int, default=1)

@@ -1,15 +1,15 @@
-"""How the temperature of a run is best fitted: test log loss and calibration error of a comparison.
+"""Compare ways to fit the temperature of a run by their test log loss and calibration error.
 
     python tests/benchmarks/temperature.py study/
     python tests/benchmarks/temperature.py study/ more/ --sizes 20 50 --draws 200
 
 Reads the networks of `gimp benchmark` folders: `predictions.csv` and the temperature in
-`metrics.json`. Their logits are log(probability) x temperature, but for a constant of each case.
-Each way finds a temperature on the validation cases, or on some of them drawn at random, and is
-judged on the test cases. Figures are means over the trainings and draws.
+`metrics.json`. Up to a constant for each case, their logits are log(probability) x temperature.
+Each way fits a temperature on the validation cases, or on a random subset of them, and is evaluated
+on the test cases. Figures are means over the trainings and draws.
 
 T = 1       the network as it is
-labels      least log loss (arXiv 1706.04599); 1 where all cases are right
+labels      least log loss (arXiv 1706.04599); 1 if all cases are right
 Platt       the same against (N_c + 1) / (N_c + K), N_c the cases of the true class
 succession  the same against (N + 1) / (N + K): what fine-tuning does
 """
@@ -44,7 +44,7 @@ def loss(logits: Floats, targets: Floats) -> float:
 
 
 def fitted(logits: Floats, targets: Floats) -> float:
-    """Temperature of the least loss within the limits."""
+    """Temperature with the least loss within the limits."""
     low, high = map(math.log, LIMITS)
     found = minimize_scalar(
         lambda x: loss(logits / math.exp(x), targets), bounds=(low, high), method="bounded"
@@ -53,7 +53,7 @@ def fitted(logits: Floats, targets: Floats) -> float:
 
 
 def by_labels(logits: Floats, labels: NDArray[np.int64]) -> float:
-    """Fit the labels; 1 where all are right."""
+    """Fit the labels; 1 if all are right."""
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
     return fitted(logits, np.eye(logits.shape[1])[labels])
@@ -98,7 +98,7 @@ def trainings(folders: Sequence[Path]) -> Iterator[tuple[Cases, Cases]]:
     """Validation and test cases of every finished network."""
     for folder in folders:
         for run in sorted(folder.glob("cells/*/*/finetune")):
-            control = run.parent.parent.name == "gimp-shuffled"  # its labels are not true
+            control = run.parent.parent.name == "gimp-shuffled"  # its labels are shuffled
             if (run.parent / "cell.json").exists() and not control:
                 temperature = read_run(run).temperature
                 found = read_predictions(run.parent / "predictions.csv")
@@ -129,7 +129,7 @@ def main() -> None:
 def scored(
     cells: Sequence[tuple[Cases, Cases]], size: int, n_draws: int
 ) -> dict[bool, list[list[tuple[float, float]]]]:
-    """Log loss and error of each way for each draw; apart where all validation cases are right."""
+    """Log loss and error of each way and draw, by whether all validation cases are right."""
     rng = np.random.default_rng(0)
     scores: dict[bool, list[list[tuple[float, float]]]] = {True: [], False: []}
     for (logits, labels), (test, truth) in cells:

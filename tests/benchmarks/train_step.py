@@ -1,4 +1,4 @@
-"""What one pre-training step costs: the package's attention, the same mathematics, our presets.
+"""Measure a pre-training step: nystrom-attention, the same mathematics here, our presets.
 
     python tests/benchmarks/train_step.py --threads 1 2
     python tests/benchmarks/train_step.py --ways recommended --genes 60480 --batch 8 --rounds 1
@@ -6,10 +6,10 @@
 
 A step is the forward and backward pass and AdamW's update. The reference runs nystrom-attention bag
 by bag, embeds every patch before masking, and decodes all rows. All ways start from the same
-weights and take the same mask; they run in turns, and a time is the least of its rounds. Saved is
-what the forward pass keeps for the backward pass besides weights and features. Loss and gradient
-are compared with the reference's before the first update, without dropout. Ratios carry over to
-other machines, times do not; on a GPU, seconds are those of the clock, else of the processor.
+weights and use the same mask; they run in turns, and times are the shortest over the rounds. Saved
+bytes are those that the forward pass keeps for the backward pass besides weights and features. Loss
+and gradient are compared with the reference's before the first update, without dropout. Ratios
+carry over to other machines, times do not; seconds are wall-clock time on a GPU, else CPU time.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ WAYS = {
 
 
 class Batch(NamedTuple):
-    """Bags of random features, with genes if there are some, and classes in turn."""
+    """Bags of random features, genes if requested, and alternating classes."""
 
     features: Tensor
     valid: Tensor
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 class Contestant:
-    """A model and how it makes its steps."""
+    """A model and its way to make a step."""
 
     def __init__(self, name: str, batch: Batch, asked: argparse.Namespace) -> None:
         self.way, self.batch = WAYS[name], batch
@@ -104,7 +104,7 @@ class Contestant:
                 part.requires_grad_(False)
         if self.way.checkpointed:
             self.model.aggregator.checkpointed = True
-        # Where the masks are, as the training does it; on a GPU a step then waits for nothing.
+        # Places of the masks, computed in advance as in training, so that no step waits on a GPU.
         places = self.model.places(batch.valid.cpu(), masked=batch.masked.cpu())
         self.places = moved(places, batch.features.device)
         self.optimiser = adamw(self.model, self.settings, lr=1e-4)
@@ -112,7 +112,7 @@ class Contestant:
         self.peaks: list[float] = []
 
     def loss(self) -> Tensor:
-        """L_rec and the triplets."""
+        """Compute L_rec and the triplet losses."""
         model, batch = self.model, self.batch
         with torch.autocast(batch.features.device.type, torch.bfloat16, enabled=self.way.bf16):
             if self.way.lean:
@@ -129,7 +129,7 @@ class Contestant:
         return total
 
     def compare(self, reference: Contestant) -> None:
-        """Loss, gradient and saved bytes without dropout."""
+        """Measure loss, gradient and saved bytes without dropout."""
         without_dropout(self.model)
         with counted(self.model) as sizes:
             loss = self.loss()
@@ -146,7 +146,7 @@ class Contestant:
         self.model.train()
 
     def step(self) -> None:
-        """One timed update."""
+        """Make one timed update."""
         on_gpu = self.batch.features.is_cuda
         clock = time.perf_counter if on_gpu else time.process_time
         if on_gpu:
@@ -163,7 +163,7 @@ class Contestant:
 
 
 def plain(model: GimpModel, batch: Batch) -> SlideEncoding:
-    """Every row everywhere."""
+    """Encode with every row in every step."""
     features, valid, masked = batch[:3]
     tokens = torch.where(masked[..., None], model.patches.mask_token, model.patches(features))
     cls_img, hidden = model.aggregator(tokens, valid, rows=valid)
@@ -172,7 +172,7 @@ def plain(model: GimpModel, batch: Batch) -> SlideEncoding:
 
 
 def without_dropout(model: GimpModel) -> None:
-    """Leave dropout out of a model in training mode."""
+    """Switch off dropout in a model in training mode."""
     model.train()
     for part in model.modules():
         if isinstance(part, torch.nn.Dropout):
@@ -181,9 +181,9 @@ def without_dropout(model: GimpModel) -> None:
 
 @contextmanager
 def counted(model: GimpModel) -> Iterator[dict[int, int]]:
-    """Bytes by place of what is saved for the backward pass, inputs of layers included."""
+    """Count the bytes saved for the backward pass, including inputs of layers, by address."""
     sizes: dict[int, int] = {}
-    alive = []  # else a place might be taken again
+    alive = []  # else an address might be reused
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -202,14 +202,14 @@ def counted(model: GimpModel) -> Iterator[dict[int, int]]:
 
 
 def gap(gradient: dict[str, Tensor], reference: dict[str, Tensor]) -> float:
-    """Norm of the difference of two gradients over that of the second."""
+    """Norm of the difference of two gradients, divided by that of the second."""
     apart = sum(float((gradient[name] - one).double().square().sum())
                 for name, one in reference.items())  # fmt: skip
     return (apart / sum(float(one.double().square().sum()) for one in reference.values())) ** 0.5
 
 
 def report(contestants: dict[str, Contestant], n_threads: int, asked: argparse.Namespace) -> None:
-    """Print a table of all ways and forget their times."""
+    """Print a table of all ways and clear their times."""
     unit = "s" if asked.device.startswith("cuda") else "s of CPU"
     best = {name: min(one.seconds[1:]) for name, one in contestants.items()}
     first = next(iter(best.values()))
@@ -226,14 +226,14 @@ def report(contestants: dict[str, Contestant], n_threads: int, asked: argparse.N
 
 
 def settings_of(way: Way, asked: argparse.Namespace) -> dict[str, object]:
-    """What a way changes in the recommended preset."""
+    """Changes of the recommended preset for a way."""
     own = {"dim": asked.dim, "n_heads": asked.heads, **way.settings}
     own["modalities"] = "slides+genes" if asked.genes else "slides"
     return {f"model.{name}": value for name, value in own.items()}
 
 
 def drawn(asked: argparse.Namespace) -> Batch:
-    """Random bags and genes."""
+    """Draw random bags and genes."""
     draw = torch.Generator().manual_seed(0)
     features = torch.randn(asked.batch, asked.patches, asked.feature_dim, generator=draw)
     valid = torch.ones(asked.batch, asked.patches, dtype=torch.bool)
@@ -247,13 +247,13 @@ def drawn(asked: argparse.Namespace) -> Batch:
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line without buffering."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def parsed() -> argparse.Namespace:
-    """Sizes from the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, value in {
         "patches": 6000, "dim": 512, "heads": 8, "feature-dim": 1024, "batch": 1, "genes": 0,

@@ -1,4 +1,4 @@
-"""What can be wrong with a cohort, looked for before a model finds it."""
+"""Checks of a cohort for faults that would make results on it wrong."""
 
 from __future__ import annotations
 

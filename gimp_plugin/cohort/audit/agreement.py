@@ -1,8 +1,8 @@
 """Groups whose means agree better than chance allows.
 
-Cases drawn by chance into groups have means that differ by a standard error; real groups differ by
-more. Groups that were centred or standardised on their own differ by less, also when some of their
-cases were left out afterwards, so that no mean is 0 any more.
+The means of randomly drawn groups differ by about a standard error; those of real groups differ
+more. Groups that were each centred or standardised separately differ less, even when some of their
+cases were left out afterwards and no mean is exactly 0 any more.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Agreement:
     Parameters
     ----------
     ratio
-        Variance between the groups, as a share of what cases drawn by chance show.
+        Variance between the groups, divided by that between random groups of the same sizes.
     p_value
-        Share of 999 permutations of the cases whose groups agree as well.
+        Share of 999 permutations of the cases whose groups agree at least as well.
     """
 
     ratio: float
@@ -51,7 +51,7 @@ def agreement_of(subject: Subject, grouping: Grouping) -> Agreement | None:
     Parameters
     ----------
     subject
-        The cohort; at most 2,000 of its varying genes are looked at, evenly taken.
+        The cohort; at most 2,000 of its varying genes are used, evenly spaced.
     grouping
         A division of its cases; groups of fewer than 5 cases are left out.
 

@@ -1,8 +1,8 @@
-"""How strongly something outside of the tumour goes with the class.
+"""How strongly a property that is not of the tumour is associated with the class.
 
-A category by Cramér's V with Bergsma's correction for bias, a number by the AUC of one class
-against the others, each with the p-value of a permutation test: small cohorts show strong
-associations by chance.
+Measured by Cramér's V with Bergsma's bias correction for a category, and by the AUC of one class
+against the others for a number. Both come with the p-value of a permutation test, because small
+cohorts show strong associations by chance.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Association:
-    """How one property goes with the class.
+    """Association of one property with the class.
 
     Parameters
     ----------
     measure
         `V` or `AUC`.
     value
-        Its value; an AUC says how often a case of `class_name` has the larger number.
+        Its value; an AUC is the probability that a case of `class_name` has the larger number.
     p_value
         Share of 999 permutations of the classes that are at least as extreme.
     n
-        Cases with both.
+        Number of cases with both the property and a class.
     class_name
         Class that the AUC is about.
     """
@@ -47,7 +47,7 @@ class Association:
 
     @property
     def strong(self) -> bool:
-        """Whether it is strong, and beyond what chance does in a cohort of this size."""
+        """Whether it is strong, and stronger than chance explains in a cohort of this size."""
         if self.n < FEWEST_CASES or self.p_value >= CHANCE:
             return False
         if self.measure == "V":
@@ -69,11 +69,11 @@ def cramers_v(table: NDArray[np.float64]) -> float:
     Parameters
     ----------
     table
-        Counts, shape (category, class); rows and columns of zeros are of no account.
+        Counts, shape (category, class); rows and columns of zeros are ignored.
 
     Returns
     -------
-    0 (independent) to 1; 0 also where one side has one value only.
+    0 (independent) to 1; also 0 if either side has only one value.
 
     Examples
     --------
@@ -94,7 +94,7 @@ def cramers_v(table: NDArray[np.float64]) -> float:
 
 
 def of_category(categories: Sequence[object], labels: Sequence[object]) -> Association:
-    """Association of a category with the class; None on either side leaves the case out."""
+    """Association of a category with the class, over the cases that have both."""
     pairs = [(a, b) for a, b in zip(categories, labels, strict=True) if a is not None and b]
     rows, n_rows = _coded([a for a, _ in pairs])
     classes, n_classes = _coded([b for _, b in pairs])
@@ -108,7 +108,7 @@ def of_category(categories: Sequence[object], labels: Sequence[object]) -> Assoc
 
 
 def of_number(numbers: Sequence[float | None], labels: Sequence[object]) -> Association:
-    """Association of a number with the class: the most extreme AUC of a class against the rest."""
+    """Association of a number with the class: the most extreme one-against-rest AUC."""
     from scipy.stats import rankdata
 
     pairs = [(a, b) for a, b in zip(numbers, labels, strict=True) if a is not None and b]
@@ -150,7 +150,7 @@ def _coded(values: Sequence[object]) -> tuple[NDArray[np.int64], int]:
 
 
 def _permuted(classes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Draw permutations of the classes, one a row."""
+    """Draw permutations of the classes, one per row."""
     drawn = np.tile(classes, (N_PERMUTATIONS, 1))
     return np.random.default_rng(_SEED).permuted(drawn, axis=1)
 
@@ -158,7 +158,7 @@ def _permuted(classes: NDArray[np.int64]) -> NDArray[np.int64]:
 def _tables(
     rows: NDArray[np.int64], classes: NDArray[np.int64], n_rows: int, n_classes: int
 ) -> NDArray[np.float64]:
-    """Tables of counts, one a row of `classes`."""
+    """Tables of counts, one for each row of `classes`."""
     n_tables = len(classes)
     size = n_rows * n_classes
     flat = rows[None] * n_classes + classes + size * np.arange(n_tables)[:, None]
@@ -176,7 +176,7 @@ def _chi2(tables: NDArray[np.float64]) -> NDArray[np.float64]:
 def _aucs(
     ranks: NDArray[np.float64], classes: NDArray[np.int64], n_classes: int
 ) -> NDArray[np.float64]:
-    """AUC of each class against the others, one row a row of `classes`."""
+    """AUC of each class against the others, for each row of `classes`."""
     found = np.empty((len(classes), n_classes))
     for label in range(n_classes):
         members = classes == label
@@ -187,5 +187,5 @@ def _aucs(
 
 
 def _share_as_extreme(drawn: NDArray[np.float64], seen: float) -> float:
-    """p-value of a permutation test, the data themselves counted as one."""
+    """p-value of a permutation test; the data count as one of the permutations."""
     return float((1 + (drawn >= seen - 1e-9).sum()) / (1 + len(drawn)))

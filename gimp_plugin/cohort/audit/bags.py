@@ -1,4 +1,4 @@
-"""The folder of features: its files, how they were made, and bags that stand twice."""
+"""Checks of the folder of features: its files, how they were made, and duplicate bags."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _HEAD = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """Bags of a folder, brought together with the cases.
+    """Bags of a folder, paired with the cases.
 
     Parameters
     ----------
     bags
-        Good bags by slide id.
+        Usable bags by slide id.
     errors
-        What is wrong with the others.
+        What is wrong with the others, by slide id.
     pairing
-        Which case each belongs to, or None where that cannot be told.
+        Which case each bag belongs to, or None if that cannot be determined.
     problem
-        Why it cannot be told.
+        Why it cannot be determined.
     """
 
     bags: Mapping[str, BagInfo] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Features:
 
 
 def read_bags(subject: Subject, folder: Path, slide_table: Path | None) -> Features:
-    """Look at the header of every bag, and find its case.
+    """Read the header of every bag, and find its case.
 
     Returns
     -------
@@ -62,6 +62,8 @@ def read_bags(subject: Subject, folder: Path, slide_table: Path | None) -> Featu
     ------
     MissingFileError
         If there is no such folder.
+    BagError
+        If it is a file, or a single bag.
     """
     found, errors = scan_bags(folder)
     bags = {bag.slide_id: bag for bag in found}
@@ -104,14 +106,14 @@ def check_features(subject: Subject, features: Features) -> list[Finding]:
 
 
 def duplicate_bags(features: Features) -> list[list[str]]:
-    """Slides whose features are the same, in groups.
+    """Find slides with identical features.
 
-    Ours are known by the hash in their header. Of other files with bags of one shape the first rows
-    are compared, and the whole features where these agree.
+    Our own files are compared by the hash in their header. Other files of equal shape are compared
+    by their first rows, and by all their features if those agree.
 
     Returns
     -------
-    The groups, each with at least two slides.
+    Groups of at least two slides.
     """
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     shapes: dict[tuple[int, int], list[BagInfo]] = defaultdict(list)
@@ -129,7 +131,7 @@ def duplicate_bags(features: Features) -> list[list[str]]:
 
 
 def _split(bags: Sequence[BagInfo], key: Callable[[BagInfo], bytes]) -> list[list[BagInfo]]:
-    """Groups of at least two bags with one key."""
+    """Groups of at least two bags with the same key."""
     if len(bags) < 2:
         return []
     groups: dict[bytes, list[BagInfo]] = defaultdict(list)
@@ -139,7 +141,7 @@ def _split(bags: Sequence[BagInfo], key: Callable[[BagInfo], bytes]) -> list[lis
 
 
 def _digest(bag: BagInfo, rows: int | None) -> bytes:
-    """Hash of the first rows of a bag; a bag that cannot be read is like no other."""
+    """Hash of the first rows of a bag; an unreadable bag equals no other."""
     try:
         values = np.ascontiguousarray(read_features(bag, 0, rows), dtype=np.float32)
     except GimpError:
@@ -208,7 +210,7 @@ def _paired(subject: Subject, features: Features) -> Finding:
 
 
 def _one_encoder(bags: Sequence[BagInfo]) -> Finding:
-    """Look for features of several encoders or sizes."""
+    """Look for features of more than one encoder or size."""
     kinds = Counter((bag.encoder or "unknown encoder", bag.dim) for bag in bags)
     found = ", ".join(f"{name} of {dim} ({n:,})" for (name, dim), n in sorted(kinds.items())[:5])
     numbers = {"kinds": [[name, dim, n] for (name, dim), n in sorted(kinds.items())]}
@@ -265,7 +267,7 @@ def _thin(bags: Sequence[BagInfo]) -> Finding:
 
 
 def _duplicates(features: Features) -> Finding:
-    """Look for slides that stand twice."""
+    """Look for duplicate slides."""
     groups = duplicate_bags(features)
     if not groups:
         return ok(TWICE, "no two slides have the same features")

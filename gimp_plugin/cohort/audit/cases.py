@@ -1,4 +1,4 @@
-"""Cases that stand twice, and classes that are missing or small."""
+"""Checks of the cases: duplicates, and classes that are missing or small."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def check_profiles(subject: Subject) -> Finding:
 
 
 def duplicate_profiles(subject: Subject) -> list[list[int]]:
-    """Rows with equal values, or values that correlate above .9999 gene by gene.
+    """Find rows whose values are equal or, standardised by gene, correlate above .9999.
 
     Returns
     -------
-    Groups of rows, each with at least two; cases of one value in all genes are none of them.
+    Groups of at least two rows; cases with a single value in all genes are left out.
     """
     alike: dict[bytes, list[int]] = defaultdict(list)
     for row, values in enumerate(subject.values):
@@ -89,7 +89,7 @@ def duplicate_profiles(subject: Subject) -> list[list[int]]:
 
 
 def check_labels(subject: Subject, *, asked: bool) -> Finding:
-    """Look for cases without a class, and for a column that has one class only."""
+    """Look for cases without a class, and for a column with only one class."""
     labels = subject.labels
     why = "a case without a class cannot be trained on, nor be judged"
     if labels is None:
@@ -174,10 +174,10 @@ def _near_pairs(subject: Subject, rows: NDArray[np.int64]) -> list[tuple[int, in
 def _unit_profiles(
     subject: Subject, rows: NDArray[np.int64], genes: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Values of some genes, standardised by gene, of length 1 by case."""
+    """Values of some genes, standardised by gene, then scaled to length 1 by case."""
     values = subject.values[np.ix_(rows, genes)].astype(np.float32)
     largest = np.abs(values).max(initial=0.0)
-    if largest > 50:  # on a linear scale a few genes would be all that counts
+    if largest > 50:  # on a linear scale, a few genes would dominate
         values = np.log1p(np.maximum(values, 0))
     values -= values.mean(axis=0)
     values /= np.maximum(values.std(axis=0), 1e-6)

@@ -1,4 +1,4 @@
-"""All checks of a cohort, one after another."""
+"""Run all checks of a cohort."""
 
 from __future__ import annotations
 
@@ -36,30 +36,30 @@ def audit(  # noqa: PLR0913  # as many as the command has options
     scale: str | None = None,
     model: Path | None = None,
 ) -> Audit:
-    """Check a cohort for what makes results on it wrong; nothing is changed.
+    """Check a cohort for faults that would make results on it wrong, changing nothing.
 
     Parameters
     ----------
     adata
         The cohort, .h5ad.
     labels, case_key
-        A table of cases beside it, and its column with the case ids.
+        A separate table of cases, and its column with the case ids.
     features
-        Folder of bags, if these shall be checked too.
+        Folder of bags to check as well.
     splits
-        Table of splits, or `obs:` and a column.
+        Table of splits, or `obs:COLUMN`.
     fold
         Fold of the splits; None checks all.
     slide_table
         A CSV `slide_id,case_id`.
     label_key
-        Column of `obs` with the classes; None takes `label` where it is there.
+        Column of `obs` with the classes; None uses `label` if it exists.
     site_key
         Column of `obs` with the hospital.
     layer
-        Layer to take instead of X.
+        Layer to use instead of X.
     scale
-        Scale of the values, when the file does not declare it.
+        Scale of the values, if the file does not declare it.
     model
         Run whose genes the cohort should have.
 
@@ -110,7 +110,7 @@ def audit(  # noqa: PLR0913  # as many as the command has options
 
 
 def _of_expression(subject: Subject, model: Path | None) -> list[Finding]:
-    """Checks of values and genes."""
+    """Run the checks of values and genes."""
     found = [
         expression.check_finite(subject),
         expression.check_scale(subject),
@@ -126,7 +126,7 @@ def _of_expression(subject: Subject, model: Path | None) -> list[Finding]:
 
 
 def _twins(subject: Subject, features: Features | None, splits: str | None) -> Sequence[Twins]:
-    """Rows of the cohort that show one sample, by their genes or by their slides."""
+    """Rows of the cohort that are the same sample, judged by their genes or their slides."""
     if splits is None:
         return ()
     found = [Twins(rows=cases.duplicate_profiles(subject), by="expression")]

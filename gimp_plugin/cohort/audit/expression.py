@@ -1,4 +1,4 @@
-"""Values that cannot be trusted, or that are on another scale than they seem."""
+"""Checks of the expression values and their scale."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_finite(subject: Subject) -> Finding:
 
 
 def check_scale(subject: Subject) -> Finding:
-    """Compare the values with the scale that is declared, or that they look like."""
+    """Compare the values with the declared scale, or else guess their scale."""
     why = "the transform of the values depends on their scale; a wrong one spoils every gene"
     declared = subject.declared
     if declared is not None and declared not in SCALES:
@@ -94,7 +94,7 @@ def check_scale(subject: Subject) -> Finding:
 
 
 def check_one_scale(subject: Subject) -> Finding:
-    """Look for cases on another scale than most: linear among logarithmic, or not standardised."""
+    """Look for cases on a different scale: linear among logarithmic ones, or not standardised."""
     low, high = _extremes(subject)
     usual = float(np.median(high))
     if usual <= LOG_CEILING:
@@ -140,7 +140,7 @@ def check_silent(subject: Subject) -> Finding:
 
 
 def check_library(subject: Subject) -> Finding:
-    """Look for cases whose total, or mean on a log scale, lies far from that of the others."""
+    """Look for cases whose total (mean, on a log scale) is far from that of the others."""
     sizes = _sizes(subject)
     if sizes is None:
         return skipped(LIBRARY, "the values are standardised")
@@ -163,15 +163,15 @@ def check_library(subject: Subject) -> Finding:
 
 
 def check_level(subject: Subject) -> Finding:
-    """Look for a class whose cases are all higher, or lower, than those of the others.
+    """Look for a class whose cases have higher, or lower, totals than all others.
 
-    A factor, or another base of the logarithm, moves every gene of a case: where only some classes
-    have it, totals (means on a log scale) tell the classes.
+    A factor or a different base of the logarithm shifts every gene of a case. If only some classes
+    have it, the totals (means, on a log scale) reveal the class.
 
     Returns
     -------
-    The verdict. It is a finding where the AUC of a class is above .95 or below .05, and at least
-    80 % of the genes that vary are higher, or lower, in it: a few strong genes are biology.
+    The verdict. It is a finding if the AUC of a class is above .95 or below .05 and at least 80 %
+    of the varying genes are higher, or lower, in that class; a few strong genes may be biology.
     """
     if subject.labels is None:
         return skipped(LEVEL, f"obs has no column {subject.label_key!r}")
@@ -203,7 +203,7 @@ def check_level(subject: Subject) -> Finding:
 
 
 def _share_higher(subject: Subject, own: NDArray[np.bool_], others: NDArray[np.bool_]) -> float:
-    """Share of the genes that vary whose mean is higher in a class than in all others."""
+    """Share of the varying genes whose mean is higher in a class than in the other cases."""
     higher = [
         np.log1p(block[own]).mean(axis=0) > np.log1p(block[others]).mean(axis=0)
         for _, block in subject.blocks(subject.varying_genes)
@@ -221,7 +221,7 @@ class _Sizes:
 
 
 def _sizes(subject: Subject) -> _Sizes | None:
-    """How much each case has of all genes together; None for standardised values."""
+    """Total expression of each case; None for standardised values."""
     totals = np.zeros(len(subject.case_ids))
     below = 0
     for _, block in subject.blocks(subject.finite_genes):
@@ -247,7 +247,7 @@ def _outlying(
 
 
 def _extremes(subject: Subject) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Lowest and highest finite value of each case, 0 where it has none."""
+    """Lowest and highest finite value of each case, 0 if it has none."""
     n_cases = len(subject.case_ids)
     low, high = np.empty(n_cases, dtype=np.float32), np.empty(n_cases, dtype=np.float32)
     for rows in row_blocks(subject.values):

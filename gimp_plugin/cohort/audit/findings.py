@@ -1,4 +1,4 @@
-"""What a check says: a verdict, what it saw, why that matters and what to do."""
+"""Outcome of a check: a verdict, what was found, why it matters and what to do."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Finding:
     verdict
         `ok`, `finding` or `skipped`.
     found
-        What was seen, with numbers and names; for a skipped check the reason.
+        What was found, with numbers and names; for a skipped check, the reason.
     why
         Why a finding matters.
     remedy
         What to do about it.
     numbers
-        The same for programs: plain values.
+        The same as plain values, for programs.
     """
 
     check: str
@@ -39,7 +39,7 @@ class Finding:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             "check": self.check,
             "verdict": self.verdict,
@@ -51,24 +51,24 @@ class Finding:
 
 
 def ok(check: str, found: str, **numbers: Any) -> Finding:
-    """Nothing wrong."""
+    """Report that nothing is wrong."""
     return Finding(check=check, verdict=OK, found=found, numbers=numbers)
 
 
 def finding(check: str, found: str, *, why: str, remedy: str, **numbers: Any) -> Finding:
-    """Something to look at."""
+    """Report something to look at."""
     return Finding(
         check=check, verdict=FINDING, found=found, why=why, remedy=remedy, numbers=numbers
     )
 
 
 def skipped(check: str, reason: str) -> Finding:
-    """Nothing could be said."""
+    """Report that the check could not be made."""
     return Finding(check=check, verdict=SKIPPED, found=reason)
 
 
 def named(names: Sequence[str], *, limit: int = 5) -> str:
-    """First few names and the number of the others.
+    """List the first few names and the number of the others.
 
     Returns
     -------

@@ -1,10 +1,10 @@
-"""Constant floors that differ between groups: what standardising a group leaves of its zeros.
+"""Floors that differ between groups, a trace of zeros that were standardised within groups.
 
-A gene that is not expressed is 0 in many cases. Standardised over all cases together the zeros
-stay one value; standardised within a group they become a constant of the group, and two thresholds
-on one gene then tell the groups apart. A gene counts when at least two groups have a floor of their
-own: a lowest value that several cases share, twice as many as share any other value, that is
-another one in the other group, and that does not occur there.
+A gene that is not expressed is 0 in many cases. If all cases are standardised together, these zeros
+remain one value; if each group is standardised separately, they become a constant of the group, and
+two thresholds on one gene then identify the group. A gene counts if at least two groups have a
+floor of their own: a lowest value shared by several cases, at least twice as frequent as any other
+value of the group, that differs from the other group's floor and hardly occurs there.
 """
 
 from __future__ import annotations
@@ -52,14 +52,16 @@ class Floors:
     genes
         Genes whose floors differ, the one with the best rule first.
     told
-        Number of cases that stand on a floor of their own group, for each of these genes.
+        Number of cases on a floor of their own group, for each of these genes.
     chance
-        How likely it is that equal values fall into the groups so, for each of these genes: these
-        values and groups, and any.
+        Probability that equal values fall into the groups in this way by chance, shape (gene, 2):
+        for these values and groups, and a bound for any.
     accuracy
-        Of the rule on the best gene.
+        Accuracy of the rule on the best gene.
+    baseline
+        Accuracy of always naming the largest group.
     decided
-        Share of the cases that at least one of the genes tells.
+        Share of the cases whose group at least one of the genes reveals.
     """
 
     n_floored: int
@@ -72,7 +74,7 @@ class Floors:
 
 
 def check_floors(subject: Subject, groupings: list[Grouping]) -> Finding:
-    """Look for genes whose floor differs between groups, in number beyond chance.
+    """Look for more genes whose floor differs between groups than chance explains.
 
     Returns
     -------
@@ -86,7 +88,7 @@ def check_floors(subject: Subject, groupings: list[Grouping]) -> Finding:
     hits = [(grouping, floors) for grouping, floors in seen if _beyond_chance(floors, n_tried)]
     if hits:
         found = _told(*hits[0])
-        if hits[1:]:  # divisions that go with the first show its floors as well
+        if hits[1:]:  # divisions associated with the first show its floors, too
             others = [
                 f"{each.columns[0]} ({len(floors.genes):,} genes)" for each, floors in hits[1:]
             ]
@@ -145,7 +147,7 @@ def floors_of(subject: Subject, grouping: Grouping) -> Floors:
 
 
 def _spread(low: NDArray[np.float32], floored: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Distance of the lowest and the highest floor of each gene, 0 with fewer than two floors."""
+    """Distance from the lowest to the highest floor of each gene, 0 for fewer than two floors."""
     highest = np.where(floored, low, -np.inf).max(axis=0)
     lowest = np.where(floored, low, np.inf).min(axis=0)
     return np.where(floored.sum(axis=0) >= 2, highest - lowest, 0.0)
@@ -158,7 +160,7 @@ def _own_floors(
     member: NDArray[np.int64],
     ties: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Groups whose floor does not occur where the floor is another one; none if they all agree."""
+    """Groups whose floor hardly occurs in groups with another floor; none if all floors agree."""
     own = np.zeros(len(low), dtype=bool)
     for group in np.flatnonzero(ties):
         elsewhere = np.abs(low - low[group]) > same
@@ -171,7 +173,7 @@ def _own_floors(
 
 
 def _stands_out(values: NDArray[np.float32]) -> bool:
-    """Whether the lowest value is twice as frequent as any other; in counts that is only 0."""
+    """Whether the lowest value is at least twice as frequent as any other."""
     counts = np.unique(values, return_counts=True)[1]
     return bool(counts[0] >= _STANDS_OUT * counts[1:].max(initial=0))
 
@@ -183,7 +185,7 @@ def _chance(
     sizes: NDArray[np.int64],
     own: NDArray[np.bool_],
 ) -> tuple[float, float]:
-    """How likely it is that the equal values of each floor all fall into the groups that have it.
+    """Probability that the equal values of each floor all fall into the groups that have it.
 
     Returns
     -------
@@ -196,7 +198,7 @@ def _chance(
 
     tied = int((np.unique(values, return_counts=True)[1] >= LEAST_TIES).sum())
     chance, ways, left = 0.0, 0.0, float(sizes.sum())
-    for level in np.unique(low[own]):  # groups on one floor are not told apart by it
+    for level in np.unique(low[own]):  # groups that share a floor cannot be distinguished by it
         groups = own & (low == level)
         k = float(ties[groups].sum())
         chance += choices(float(sizes[groups].sum()), k) - choices(left, k)
@@ -206,14 +208,14 @@ def _chance(
 
 
 def _accuracy(told: NDArray[np.bool_], member: NDArray[np.int64]) -> float:
-    """Accuracy of: a case on a floor is of that floor's group, any other of the commonest group."""
+    """Accuracy of assigning cases on a floor to its group, all others to their commonest group."""
     rest = Counter(member[~told].tolist())
     commonest = max(rest.values(), default=0)
     return float((told.sum() + commonest) / len(member))
 
 
 def _beyond_chance(floors: Floors, n_tried: int) -> bool:
-    """Whether chance would hardly make so many genes of this kind."""
+    """Whether chance is unlikely to produce so many genes with differing floors."""
     if not floors.genes:
         return False
     these, best = floors.chance[:, 0], float(floors.chance[:, 1].min())
@@ -223,7 +225,7 @@ def _beyond_chance(floors: Floors, n_tried: int) -> bool:
 
 
 def _numbers(floors: Floors) -> dict[str, Any]:
-    """Everything, for programs."""
+    """All numbers, for programs."""
     return {
         "n_genes_with_floors": floors.n_floored,
         "n_genes": len(floors.genes),
@@ -236,7 +238,7 @@ def _numbers(floors: Floors) -> dict[str, Any]:
 
 
 def _told(grouping: Grouping, floors: Floors) -> str:
-    """One division in words."""
+    """Describe one division in words."""
     n_genes = counted(len(floors.genes), "gene")
     best = floors.genes[0]
     return (

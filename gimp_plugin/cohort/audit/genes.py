@@ -1,4 +1,4 @@
-"""Names and contents of the genes."""
+"""Checks of the genes: their names and values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FEWEST_CASES = 10
 
 
 def check_gene_ids(subject: Subject) -> Finding:
-    """Tell Ensembl ids from other names."""
+    """Check whether the genes are named by Ensembl ids, other names, or both."""
     ensembl = [name for name in subject.gene_ids if is_ensembl(name)]
     n_genes = len(subject.gene_ids)
     if 0 < len(ensembl) < n_genes:
@@ -44,7 +44,7 @@ def check_gene_ids(subject: Subject) -> Finding:
 
 
 def check_gene_names(subject: Subject) -> Finding:
-    """Look for names that are empty or stand twice, versions of Ensembl ids left aside."""
+    """Look for empty or repeated names, ignoring the versions of Ensembl ids."""
     counts = Counter(gene_without_version(name) for name in subject.gene_ids)
     empty = counts.pop("", 0)
     repeated = [name for name, count in counts.items() if count > 1]
@@ -71,10 +71,10 @@ def check_gene_names(subject: Subject) -> Finding:
 
 
 def check_repeated_genes(subject: Subject) -> Finding:
-    """Look for genes of different names with the same values in all cases.
+    """Look for genes with different names but the same values in all cases.
 
-    Only genes that differ from their lowest value in at least half of the cases count: genes that
-    are hardly expressed agree by chance.
+    Only genes above their lowest value in at least half of the cases count, because genes that are
+    hardly expressed agree by chance.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def check_repeated_genes(subject: Subject) -> Finding:
 
 
 def check_constant_genes(subject: Subject) -> Finding:
-    """Count genes that are the same in all cases."""
+    """Count genes with the same value in all cases."""
     n_genes, finite = len(subject.gene_ids), int(subject.finite_genes.sum())
     constant = np.flatnonzero(subject.finite_genes & ~subject.varying_genes)
     zero = int((subject.values[0, constant] == 0).sum())

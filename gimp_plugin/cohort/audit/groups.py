@@ -1,4 +1,4 @@
-"""Ways in which the cohort's own table divides its cases."""
+"""Divisions of the cases by the columns of the cohort's own table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from gimp_plugin.cohort.audit.subject import Subject
 
 SMALLEST = 5
-"""Cases that a group must have to be looked at."""
+"""Least number of cases in a group to be examined."""
 _MOST_NUMBERS = 20
 _LEAST_CASES_A_GROUP = 2.0
 
@@ -22,11 +22,11 @@ class Grouping:
     Parameters
     ----------
     columns
-        Columns of `obs` that divide the cases so, the first one chosen for messages.
+        Columns of `obs` that divide the cases in this way; messages name the first.
     names
         Names of the groups.
     member
-        Group of each case, an index into `names`; cases without a value are the last group.
+        Group of each case, an index into `names`; cases without a value form the last group.
     """
 
     columns: tuple[str, ...]
@@ -41,22 +41,22 @@ class Grouping:
 
     @property
     def large(self) -> NDArray[np.bool_]:
-        """Groups with enough cases to be looked at."""
+        """Groups with enough cases to be examined."""
         return np.asarray(self.sizes >= SMALLEST)
 
     @property
     def title(self) -> str:
-        """Column, and how many groups it makes."""
+        """Column and number of its groups."""
         others = f" (the same groups as {', '.join(self.columns[1:])})" if self.columns[1:] else ""
         return f"{self.columns[0]}{others}"
 
 
 def groupings_of(subject: Subject) -> list[Grouping]:
-    """Divisions of a cohort's cases, the classes first.
+    """Find the divisions of a cohort's cases, the classes first.
 
-    A column counts when it is text, a category, a truth value or one of at most 20 whole numbers,
-    at least two of its groups have 5 cases, and its groups have 2 cases on average. Columns that
-    divide the cases alike are one.
+    A column counts if it holds text, categories, truth values or at most 20 different whole
+    numbers, if at least two of its groups have 5 cases, and if its groups have at least 2 cases on
+    average. Columns that divide the cases in the same way are merged.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def groupings_of(subject: Subject) -> list[Grouping]:
 
 
 def grouping_of_texts(column: str, texts: NDArray[np.object_]) -> Grouping:
-    """Division by a column of text; the groups are numbered as they first appear."""
+    """Division by a column of text; the groups are numbered in order of first appearance."""
     names = list(dict.fromkeys("(none)" if text is None else str(text) for text in texts))
     place = {name: index for index, name in enumerate(names)}
     member = [place["(none)" if text is None else str(text)] for text in texts]
@@ -84,7 +84,7 @@ def grouping_of_texts(column: str, texts: NDArray[np.object_]) -> Grouping:
 
 
 def _grouping(subject: Subject, column: str) -> Grouping | None:
-    """Division by one column, if it makes one."""
+    """Division by one column, or None if the column does not count."""
     cells = subject.obs[column]
     kind = cells.dtype.kind
     if kind not in "OSUbiufT" and str(cells.dtype) not in {"category", "string", "str", "boolean"}:

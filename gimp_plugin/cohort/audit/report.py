@@ -1,4 +1,4 @@
-"""The audit as a page for people and as plain values for programs."""
+"""The audit as a Markdown page and as plain values."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Audit:
     Parameters
     ----------
     name
-        Name of the cohort's file.
+        File name of the cohort.
     n_cases, n_genes
-        Its size.
+        Size of the cohort.
     checks
-        One outcome a check, in their order.
+        Outcome of each check, in the order of the checks.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Audit:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What there is to look at."""
+        """Outcomes that are findings."""
         return tuple(check for check in self.checks if check.verdict == FINDING)
 
     def of(self, check: str) -> Finding:
-        """Outcome of one check by its name; KeyError for one that was not made."""
+        """Outcome of one check by its name; KeyError if it was not made."""
         return {each.check: each for each in self.checks}[check]
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Audit:
         }
 
     def to_markdown(self) -> str:
-        """Give a page: a line a check, then each finding with why it matters and what to do."""
+        """Return a page: one line per check, then why each finding matters and what to do."""
         size = f"{self.n_cases:,} cases, {self.n_genes:,} genes"
         lines = [f"# Check of {_one_line(self.name)}: {size}", "", "```text"]
         lines += [*_table(self.checks), "```", ""]
@@ -66,7 +66,7 @@ class Audit:
 
 
 def _table(checks: Sequence[Finding]) -> list[str]:
-    """One aligned line a check."""
+    """One aligned line per check."""
     width = max((len(check.check) for check in checks), default=0)
     return [
         f"{_WORDS[check.verdict]:<8}{check.check:<{width}}  {_short(_one_line(check.found))}"
@@ -75,10 +75,10 @@ def _table(checks: Sequence[Finding]) -> list[str]:
 
 
 def _short(text: str, limit: int = 110) -> str:
-    """Beginning of a text; findings stand in full below."""
+    """Beginning of a text; findings are given in full further down."""
     return text if len(text) <= limit else f"{text[: limit - 3].rstrip()}..."
 
 
 def _one_line(text: str) -> str:
-    """Text without line breaks and control characters, which names in a table may hold."""
+    """Text without line breaks and control characters, which names may contain."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split()).replace("`", "'")

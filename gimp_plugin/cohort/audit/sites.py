@@ -1,4 +1,4 @@
-"""Whether the hospital tells the class."""
+"""Check whether the hospital reveals the class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_sites(subject: Subject, site_key: str | None = None) -> Finding:
     subject
         The cohort.
     site_key
-        Column of `obs` with the hospital, when the user names it.
+        Column of `obs` with the hospital, if the user names one.
 
     Returns
     -------
@@ -78,12 +78,12 @@ def check_sites(subject: Subject, site_key: str | None = None) -> Finding:
 def sites_of(
     subject: Subject, site_key: str | None = None
 ) -> tuple[NDArray[np.object_], str] | None:
-    """Hospital of each case, and where that is known from; None where nothing tells.
+    """Find the hospital of each case.
 
     Returns
     -------
-    Site by case and the source, from the column given, else `tissue_source_site` or `site`, else
-    the second field of TCGA ids.
+    Site of each case, and its source: the given column, else `tissue_source_site` or `site`, else
+    the second field of TCGA ids. None if there is no source.
 
     Raises
     ------

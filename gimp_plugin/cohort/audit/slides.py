@@ -1,4 +1,4 @@
-"""Whether something about the slides other than their tissue tells the class."""
+"""Check whether something about the slides other than their tissue reveals the class."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Property:
     check
         Name of the check.
     read
-        Gives the value of a slide, None where it is unknown.
+        Returns the value of a slide, None if it is unknown.
     numeric
         Whether it is a number, to be averaged over the slides of a case.
     missing
-        What to say where no slide has it.
+        What to report if no slide has it.
     """
 
     check: str
@@ -95,7 +95,7 @@ def check_slides(subject: Subject, features: Features) -> list[Finding]:
 
     Returns
     -------
-    One verdict for each property, for the numbers of slides and patches, and for having slides.
+    One verdict for each property, for the number of slides and of patches, and for having slides.
     """
     checks = [each.check for each in PROPERTIES]
     checks += ["patches a case = label", "slides a case = label", "cases without slides = label"]

@@ -1,4 +1,4 @@
-"""Splits that leak or cannot be used, seen together with the values of the cases."""
+"""Checks of the splits: leaks, duplicate samples in two parts, and unusable splits."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ REMEDY = "put all rows of a sample into one part, or leave the doubtful ones out
 
 @dataclass(frozen=True, kw_only=True)
 class Twins:
-    """Rows of the cohort that show one sample, and by what that is seen.
+    """Rows of the cohort that are the same sample.
 
     Parameters
     ----------
     rows
         Groups of rows.
     by
-        `expression` or `slides`.
+        What shows that they are: `expression` or `slides`.
     """
 
     rows: Sequence[Sequence[int]]
@@ -40,18 +40,18 @@ class Twins:
 def check_all_splits(
     subject: Subject, given: str | None, *, fold: str | None, twins: Sequence[Twins]
 ) -> list[Finding]:
-    """Check one fold of some splits, or all of them.
+    """Check one fold of the splits, or all folds.
 
     Parameters
     ----------
     subject
         The cohort.
     given
-        What the user gave as `--splits`: a table, or `obs:` and a column.
+        What the user gave as `--splits`: a table, or `obs:COLUMN`.
     fold
-        Fold to look at; None looks at all.
+        Fold to check; None checks all.
     twins
-        Rows that show one sample.
+        Rows that are the same sample.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def check_all_splits(
 
 
 def _folds(subject: Subject, given: str, fold: str | None) -> list[str | None]:
-    """Folds to look at, None for the only one."""
+    """Folds to check; None stands for the only one."""
     if fold is not None:
         return [fold]
     if given.startswith(OF_COLUMN):
@@ -86,7 +86,7 @@ def _folds(subject: Subject, given: str, fold: str | None) -> list[str | None]:
 
 
 def _read(subject: Subject, given: str, fold: str | None) -> Splits:
-    """Splits of one fold, with every case of the cohort that they know."""
+    """Splits of one fold, from a table or from a column of `obs`."""
     if not given.startswith(OF_COLUMN):
         return read_splits(Path(given), fold=fold)
     obs = subject.obs.set_axis(list(subject.case_ids), axis=0)
@@ -95,7 +95,7 @@ def _read(subject: Subject, given: str, fold: str | None) -> Splits:
 
 
 def _usable(subject: Subject, splits: Sequence[Splits]) -> Finding:
-    """Refusals and warnings of training, as findings."""
+    """Report what training would refuse or warn of."""
     problems: list[str] = []
     labels = _labels(subject)
     for each in splits:
@@ -123,7 +123,7 @@ def _usable(subject: Subject, splits: Sequence[Splits]) -> Finding:
 
 
 def _twins(subject: Subject, splits: Sequence[Splits], twins: Sequence[Twins]) -> Finding:
-    """Look for one sample in two parts, under two names."""
+    """Look for samples that are in two parts under two names."""
     found: list[str] = []
     pairs: dict[str, list[list[str]]] = {}
     for each in splits:

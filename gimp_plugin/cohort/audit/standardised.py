@@ -1,11 +1,10 @@
 """Genes that were standardised within a class or a cohort.
 
-A group that was standardised on its own has mean 0 in every gene; where every group was centred on
-its own, all have the same mean. Groups of cases never agree so well by themselves: the mean of a
-group strays from that of the cohort by a standard error, and here almost all genes lie within a
-small part of it. Where some of the cases were left out afterwards the means lie further apart, and
-are held against those of groups drawn by chance. A cohort that was standardised as a whole is no
-such case.
+A group that was standardised separately has mean 0 in every gene; if every group was centred
+separately, all have the same mean. Groups do not agree so well naturally: the mean of a group
+deviates from that of the cohort by about a standard error, whereas here almost all genes deviate by
+a small part of it. If some cases were left out afterwards, the means lie further apart; they are
+then compared with those of randomly drawn groups. A cohort standardised as a whole is not reported.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ REMEDY = (
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Moments:
-    """Statistics of the varying genes, in groups and overall; shape (group, gene) each."""
+    """Statistics of the varying genes by group, shape (group, gene), and their overall mean."""
 
     mean: NDArray[np.float64]
     sd: NDArray[np.float64]
@@ -55,7 +54,7 @@ class Moments:
 
 
 def check_standardised(subject: Subject, groupings: list[Grouping]) -> Finding:
-    """Look for groups whose genes were standardised, centred or scaled to a range on their own.
+    """Look for groups that were standardised, centred or scaled to a range separately.
 
     Returns
     -------
@@ -87,7 +86,7 @@ def moments_of(subject: Subject, grouping: Grouping) -> Moments:
     for _, block in subject.blocks(subject.varying_genes):
         values = block.astype(np.float64)
         overall = values.mean(axis=0)
-        values -= overall  # so that the squares below lose nothing
+        values -= overall  # so that the squares below lose no precision
         mean = one_hot @ values
         sd = np.sqrt(np.maximum(one_hot @ values**2 - mean**2, 0.0))
         ordered = block[order]
@@ -108,7 +107,7 @@ def _examined(subject: Subject, grouping: Grouping, *, whole: bool) -> dict[str,
     shares = [_shares(moments, group, int(grouping.sizes[group]), n_cases) for group in large]
     own = [group for group, share in zip(large, shares, strict=True) if share["zero"] >= ALMOST_ALL]
     level = all(share["level"] >= ALMOST_ALL for share in shares)
-    if whole:  # present or absent, or few counts: of one range in every group
+    if whole:  # 0 and 1, or small counts, have one range in every group
         shares = [share | {"span": 0.0} for share in shares]
     spans = [g for g, share in zip(large, shares, strict=True) if share["span"] >= ALMOST_ALL]
     how, groups = _verdict(own, large if level else [], spans, shares, large)
@@ -136,7 +135,7 @@ def _verdict(
     shares: list[dict[str, float]],
     large: list[Any],
 ) -> tuple[str, list[Any]]:
-    """Say what was done to which groups."""
+    """Name what was done, and the groups it was done to."""
     if own:
         both = [shares[large.index(group)]["both"] >= ALMOST_ALL for group in own]
         return ("mean 0 and standard deviation 1" if all(both) else "mean 0"), own
@@ -148,13 +147,13 @@ def _verdict(
 
 
 def _shares(moments: Moments, group: int, size: int, n_cases: int) -> dict[str, float]:
-    """Shares of the genes that look as if one group had been treated on its own."""
+    """Shares of the genes that look as if a group had been treated separately."""
     mean, sd = moments.mean[group], moments.sd[group]
     varies = sd > 0
     if size >= n_cases or varies.sum() < FEWEST_GENES:
         return {"zero": 0.0, "both": 0.0, "level": 0.0, "span": 0.0}
     mean, sd = mean[varies], sd[varies]
-    error = np.sqrt(1 / size - 1 / n_cases)  # in standard deviations, of a group drawn by chance
+    error = np.sqrt(1 / size - 1 / n_cases)  # of a random group's mean, in standard deviations
     part = _WIDE if len(sd) >= _MANY_GENES else _NARROW
     tolerance = min(_CLIPPED, part * float(error))
     zero = np.abs(mean) <= tolerance * sd
@@ -170,14 +169,14 @@ def _shares(moments: Moments, group: int, size: int, n_cases: int) -> dict[str, 
 
 
 def _share_of_one_range(low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
-    """Share of the genes that run from one common lowest to one common highest value."""
+    """Share of the genes with the same lowest and the same highest value."""
     width = float(np.median(high - low))
     near = np.abs(low - np.median(low)) + np.abs(high - np.median(high))
     return float((near <= _RANGE_TOLERANCE * width).mean())
 
 
 def _told(seen: dict[str, Any], n_genes: int) -> str:
-    """One division in words."""
+    """Describe one division in words."""
     if seen["how"] == BEYOND_CHANCE:
         apart = f"the means of {named(seen['groups'])} of {seen['column']} differ by"
         chance = f"{seen['variance_ratio']:.0%} of the variance that chance gives"

@@ -1,4 +1,4 @@
-"""The cohort under audit: read without the refusals of `read_cohort`, which become findings."""
+"""The cohort under audit, read without the refusals of `read_cohort`: they become findings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BLOCK_VALUES = 1 << 21
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Subject:
-    """A cohort as its file has it, faults included.
+    """A cohort as stored in its file, faults included.
 
     Parameters
     ----------
@@ -38,9 +38,9 @@ class Subject:
     values
         Expression, shape (case, gene); it may hold NaN.
     obs
-        What else is known of the cases, row by row.
+        What else is known of the cases, one row each.
     declared
-        Scale that the user or the file names, as it is spelled there.
+        Scale that the user or the file names, unchecked.
     label_key
         Column of `obs` with the classes.
     """
@@ -72,13 +72,13 @@ class Subject:
 
     @cached_property
     def labels(self) -> NDArray[np.object_] | None:
-        """Class of each case as text, None where it is missing; None without such a column."""
+        """Class of each case as text, None if it is missing; None without a column of classes."""
         if self.label_key not in self.obs.columns:
             return None
         return self.column(self.label_key)
 
     def column(self, name: str) -> NDArray[np.object_]:
-        """Give a column of `obs` as text, None where a cell is empty."""
+        """Return a column of `obs` as text, with None for empty cells."""
         cells = self.obs[name].tolist()
         texts: list[Any] = [None if is_missing(cell) else text_of(cell) for cell in cells]
         return np.array(texts, dtype=object)
@@ -86,7 +86,7 @@ class Subject:
     def blocks(
         self, genes: NDArray[np.bool_] | None = None
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Give the columns of some genes and their values, a few million at a time."""
+        """Yield the columns of some genes and their values, a few million at a time."""
         columns = np.arange(len(self.gene_ids)) if genes is None else np.flatnonzero(genes)
         step = max(1, _BLOCK_VALUES // max(1, len(self.case_ids)))
         for start in range(0, len(columns), step):
@@ -103,20 +103,20 @@ def read_subject(
     labels: Path | None = None,
     case_key: str = keys.CASE_ID,
 ) -> Subject:
-    """Read a cohort for its audit.
+    """Read a cohort for an audit.
 
     Parameters
     ----------
     path
         An AnnData file, .h5ad. It is only read.
     layer
-        Layer to take instead of X.
+        Layer to use instead of X.
     scale
-        Scale of the values, when the user names it.
+        Scale of the values, if the user names it.
     label_key
         Column of `obs`, or of the table, with the classes.
     labels, case_key
-        A table of cases, and its column with the case ids.
+        A separate table of cases, and its column with the case ids.
 
     Returns
     -------
@@ -129,8 +129,8 @@ def read_subject(
     SafetyError
         If it has links or external storage, or claims more than it holds.
     CohortError
-        If it or the table cannot be read at all: damaged, no cohort, no cases or genes, no such
-        layer.
+        If it or the table cannot be read at all: damaged, not a cohort, no cases or genes, no
+        such layer.
     """
     with opened_cohort(path) as file:
         case_ids, gene_ids = _names(file, "obs"), _names(file, "var")
@@ -152,7 +152,7 @@ def read_subject(
 
 
 def _with_table(obs: pd.DataFrame, path: Path, *, label_key: str, case_key: str) -> pd.DataFrame:
-    """What a table says of the cases as well."""
+    """Add what a separate table says of the cases."""
     if not obs.index.is_unique:
         twice = obs.index[obs.index.duplicated()]
         problem = f"{str(path)!r} cannot join cases that are not unique: {listed(twice)}"
@@ -162,7 +162,7 @@ def _with_table(obs: pd.DataFrame, path: Path, *, label_key: str, case_key: str)
 
 
 def _names(file: h5py.File, table: str) -> tuple[str, ...]:
-    """Names of the cases or the genes; an empty one is replaced by its row."""
+    """Names of the cases or the genes; a missing one is empty text."""
     index = attribute(file[table], "_index")
     if not isinstance(index, str) or index not in file[table]:
         raise CohortError(f"{file.filename!r}: {table!r} has no index", hint="name its rows")

@@ -1,10 +1,10 @@
-"""Orders of the genes: neighbours in an order share a fragment, and fragments a group.
+"""Orders of the genes: neighbouring genes share a fragment, neighbouring fragments a group.
 
-A grouping is a function of the gene ids that gives a permutation: entry i is the index, in
+A grouping is a function that returns a permutation of the genes: entry i is the index, in
 `gene_ids`, of the gene that the model reads at place i. It is called as `grouping(gene_ids, *,
-seed, genes, expression, argument)`: the seed of the run; the cohort's table of the genes (`var`),
-whose index is `gene_ids`; the standardised values of the training cases, shape (case, gene), or
-None; and what the user wrote behind the colon in `NAME:ARGUMENT`. It ignores what it does not need.
+seed, genes, expression, argument)` with the seed of the run; the cohort's table of the genes
+(`var`), whose index is `gene_ids`; the standardised values of the training cases, shape (case,
+gene), or None; and the text after the colon in `NAME:ARGUMENT`. It ignores what it does not need.
 """
 
 from __future__ import annotations

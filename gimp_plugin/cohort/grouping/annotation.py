@@ -1,4 +1,4 @@
-"""Groupings by what is known of each gene: where it lies, and what kind of gene it is."""
+"""Groupings by annotation: the position and the biotype of each gene."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def chromosome_order(
     argument: str = "",
     **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
-    """Put the genes side by side that lie so on the genome: chromosome, start, id.
+    """Sort the genes by their position on the genome: chromosome, start, id.
 
-    Chromosomes stand in natural order: numbers, X, Y, MT, then others by name; with or without
-    "chr". Genes whose position is not known come last, by their id.
+    Chromosomes are in natural order: numbers, X, Y, MT, then others by name; with or without
+    "chr". Genes of unknown position come last, by id.
 
     Parameters
     ----------
     gene_ids
         The genes.
     genes
-        What is known of them: columns `chromosome` and `start`.
+        Table of the genes with the columns `chromosome` and `start`.
     argument
         Must be empty.
 
@@ -55,7 +55,7 @@ def chromosome_order(
     Raises
     ------
     CohortError
-        If a column is not there, or no gene has a position.
+        If a column is missing, or no gene has a position.
     """
     without_argument("chromosome", argument)
     chromosomes = _column(genes, CHROMOSOME, grouping="chromosome")
@@ -82,15 +82,15 @@ def biotype_order(
 ) -> NDArray[np.int64]:
     """Put the genes of one biotype together, the most frequent first.
 
-    Biotypes of the same size stand by name; the genes of one, as in the file. Genes without a
-    biotype come last.
+    Biotypes of equal size are sorted by name; the genes of a biotype keep the order of the file.
+    Genes without a biotype come last.
 
     Parameters
     ----------
     gene_ids
         The genes.
     genes
-        What is known of them: column `gene_type`.
+        Table of the genes with the column `gene_type`.
     argument
         Must be empty.
 
@@ -101,7 +101,7 @@ def biotype_order(
     Raises
     ------
     CohortError
-        If the column is not there, or says nothing of any gene.
+        If the column is missing or empty.
     """
     without_argument("biotype", argument)
     biotypes = _column(genes, BIOTYPE, grouping="biotype")
@@ -114,7 +114,7 @@ def biotype_order(
 
 
 def _column(genes: pd.DataFrame, name: str, *, grouping: str) -> list[str]:
-    """Text of a column of `var`, empty where a cell is."""
+    """Cells of a column of `var` as text; empty text for an empty cell."""
     if name not in genes:
         problem = f"the gene grouping {grouping!r} needs the column {name!r} in var of the cohort"
         has = listed(genes.columns) if len(genes.columns) else "no column that is known"
@@ -126,7 +126,7 @@ def _column(genes: pd.DataFrame, name: str, *, grouping: str) -> list[str]:
 def _check_known(
     gene_ids: Sequence[str], known: Sequence[bool], *, what: str, grouping: str
 ) -> None:
-    """Refuse a column that says nothing, and warn of one that says little."""
+    """Refuse an empty column, and warn of a mostly empty one."""
     n_known = sum(known)
     unknown = [name for name, here in zip(gene_ids, known, strict=True) if not here]
     found = f"{n_known} of {len(gene_ids)} genes have {what}"
@@ -139,7 +139,7 @@ def _check_known(
 
 
 def _number(text: str) -> float | None:
-    """Position that a cell holds, if it does."""
+    """Position in a cell, if it holds one."""
     try:
         value = float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Groupings that need nothing but the ids."""
+"""Groupings that need only the gene ids."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from gimp_plugin.errors import ConfigError
 
 
 def without_argument(name: str, argument: str) -> None:
-    """Refuse an argument where a grouping takes none.
+    """Refuse an argument for a grouping that takes none.
 
     Parameters
     ----------
     name
         Name of the grouping.
     argument
-        What the user wrote behind the colon.
+        The text after the colon.
 
     Raises
     ------
     ConfigError
-        If that is anything.
+        If there is an argument.
     """
     if argument:
         problem = f"gene grouping '{name}:{argument}': {name!r} takes no argument"
@@ -36,7 +36,7 @@ def file_order(
     argument: str = "",
     **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
-    """Keep the genes as they stand in the cohort of the training."""
+    """Keep the genes in the order of the training cohort."""
     without_argument("file-order", argument)
     return np.arange(len(gene_ids))
 
@@ -48,9 +48,9 @@ def random_order(
     argument: str = "",
     **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
-    """Shuffle the genes: the control that shows whether another order matters.
+    """Shuffle the genes, as a control to show whether another order matters.
 
-    The order depends on the set of the ids and the seed, not on how the file was sorted.
+    The order depends on the set of ids and the seed, not on the order of the file.
 
     Returns
     -------

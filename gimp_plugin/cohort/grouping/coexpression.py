@@ -27,14 +27,14 @@ def coexpression_order(
     argument: str = "",
     **context: object,  # noqa: ARG001  # what others need
 ) -> NDArray[np.int64]:
-    """Put correlated genes side by side: the leaves of a hierarchical clustering.
+    """Put correlated genes side by side, in the order of the leaves of a hierarchical clustering.
 
-    Each gene is the point of its standardised profile over the training cases, so that the squared
-    distance of two is twice one minus their correlation, reduced to the leading principal
-    components. Up to 2,000 genes are clustered at once (Ward); more are parted by k-means first,
-    the clusters are put in the order of the clustering of their centres, and each is clustered by
-    itself. The order depends on the set of the ids, the values and the seed, not on how the file
-    was sorted. Genes that do not vary come last, by their id.
+    Each gene is a point, its centred profile over the training cases scaled to length 1, so that
+    the squared distance of two genes is 2 (1 - their correlation). The points are reduced to their
+    leading principal components. Up to 2,000 genes are clustered at once (Ward). More are first
+    divided by k-means; the clusters are ordered by clustering their centres, and each is then
+    clustered separately. The order depends on the set of ids, the values and the seed, not on the
+    order of the file. Genes that do not vary come last, by id.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def coexpression_order(
     expression
         Standardised values of the training cases, shape (case, gene).
     seed
-        Of k-means.
+        Seed of k-means.
     argument
         Must be empty.
 
@@ -65,7 +65,7 @@ def coexpression_order(
     profiles, varies = _profiles(expression, by_name)
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1):  # sums in k-means depend on how threads take turns
+    with threadpool_limits(1):  # the sums of k-means depend on the order of the threads
         order = _order(_reduced(profiles[varies]), seed)
     moving, still = np.flatnonzero(varies), np.flatnonzero(~varies)
     return by_name[np.concatenate([moving[order], still])]
@@ -74,7 +74,7 @@ def coexpression_order(
 def _profiles(
     expression: NDArray[np.float32], by_name: NDArray[np.int64]
 ) -> tuple[Points, NDArray[np.bool_]]:
-    """Centred profiles of length 1, shape (gene, case), and which of them vary at all."""
+    """Centred profiles of length 1, shape (gene, case), and which of them vary."""
     profiles = np.ascontiguousarray(expression.T[by_name], dtype=np.float32)
     varies = np.empty(len(profiles), dtype=bool)
     for rows in _blocks(len(profiles)):
@@ -97,19 +97,19 @@ def _reduced(profiles: Points) -> Points:
 
 
 def _order(points: Points, seed: int) -> NDArray[np.int64]:
-    """Order of points such that neighbours are near."""
+    """Order the points so that neighbours are close."""
     if len(points) <= TREE_SIZE:
         return _leaves(points)
     labels, centres = _clusters(points, seed)
     members = [np.flatnonzero(labels == label) for label in range(len(centres))]
-    if max(map(len, members)) == len(points):  # the same point over and over
+    if max(map(len, members)) == len(points):  # all points are equal
         return np.arange(len(points))
     parts = [members[cluster] for cluster in _order(centres, seed) if len(members[cluster])]
     return np.concatenate([part[_order(points[part], seed)] for part in parts])
 
 
 def _leaves(points: Points) -> NDArray[np.int64]:
-    """Leaves of Ward's hierarchical clustering, its branches turned so that neighbours are near."""
+    """Leaves of Ward's hierarchical clustering, branches turned to bring close points together."""
     from scipy.cluster.hierarchy import leaves_list, linkage
 
     if len(points) < 3:
@@ -125,12 +125,12 @@ def _clusters(points: Points, seed: int) -> tuple[NDArray[np.int32], Points]:
 
     n_clusters = -(-len(points) // CLUSTER_SIZE)
     kmeans = KMeans(n_clusters, n_init=1, max_iter=50, random_state=seed)
-    with warnings.catch_warnings():  # genes that one case alone expresses are the same point
+    with warnings.catch_warnings():  # genes expressed by one case only coincide
         warnings.simplefilter("ignore", ConvergenceWarning)
         kmeans.fit(points)
     return kmeans.labels_, kmeans.cluster_centers_
 
 
 def _blocks(n_rows: int) -> Iterator[slice]:
-    """Slices that cover some rows a block at a time."""
+    """Yield slices that divide the rows into blocks."""
     return (slice(start, start + _ROWS) for start in range(0, n_rows, _ROWS))

@@ -45,15 +45,15 @@ def gene_set_order(
     """Put the genes of one set together, the sets in the order of the file.
 
     A gene goes to the first set that names it, by its id (an Ensembl id also without version) or
-    by another name that the cohort knows, and stands where the set names it. Genes of no set come
-    last, in the order of the cohort.
+    by another name known to the cohort, at the place the set gives it. Genes of no set come last,
+    in the order of the cohort.
 
     Parameters
     ----------
     gene_ids
         The genes.
     genes
-        What is known of them; the column `gene_name` holds their symbols.
+        Table of the genes; the column `gene_name` holds their symbols.
     argument
         Path of the file, .gmt or .gmt.gz.
 
@@ -91,14 +91,14 @@ def gene_set_order(
 def places_of_sets(
     sets: Iterable[GeneSet], gene_ids: Sequence[str], *, genes: pd.DataFrame
 ) -> dict[str, NDArray[np.int64]]:
-    """Genes of each set among those at hand, found as `gene_set_order` finds them.
+    """Find the genes of each set, by the rules of `gene_set_order`.
 
     Parameters
     ----------
     sets
-        The sets; of two of a name, the genes of both.
+        The sets; two sets of the same name are merged.
     gene_ids, genes
-        The genes, and what is known of them.
+        The genes, and their table.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def read_gmt(path: Path) -> list[GeneSet]:
     Parameters
     ----------
     path
-        A GMT file, compressed if its name ends in .gz. Empty lines are passed over.
+        A GMT file, compressed if its name ends in .gz. Empty lines are skipped.
 
     Returns
     -------
@@ -129,9 +129,9 @@ def read_gmt(path: Path) -> list[GeneSet]:
     MissingFileError
         If there is no such file.
     SafetyError
-        If it is larger than any file of gene sets.
+        If it is too large for a file of gene sets.
     CohortError
-        If it is no text, or a line is not of the format: the file and the line.
+        If it is not text, or a line is malformed; the message names the file and the line.
     """
     lines = _text(path).splitlines()
     sets = [_gene_set(line, f"{str(path)!r}, line {n}") for n, line in enumerate(lines, 1) if line]
@@ -141,7 +141,7 @@ def read_gmt(path: Path) -> list[GeneSet]:
 
 
 def _text(path: Path) -> str:
-    """Content of a file of gene sets, not more of it than such files hold."""
+    """Text of a file of gene sets, up to the largest size allowed."""
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -162,7 +162,7 @@ def _text(path: Path) -> str:
 
 
 def _gene_set(line: str, where: str) -> GeneSet:
-    """One line, checked."""
+    """Parse and check one line."""
     fields = [field.strip() for field in line.split("\t")]
     genes = tuple(field for field in fields[2:] if field)
     if not fields[0]:
@@ -184,7 +184,7 @@ def _columns_by_name(gene_ids: Sequence[str], genes: pd.DataFrame) -> list[dict[
 
 
 def _columns(name: str, columns_of: Iterable[dict[str, list[int]]]) -> list[int]:
-    """Columns of the genes that a set means, by the first way of naming that finds one."""
+    """Columns of the genes that a name means, by the first kind of name that finds one."""
     exact, *loose = columns_of
     if name in exact:
         return exact[name]
@@ -195,7 +195,7 @@ def _columns(name: str, columns_of: Iterable[dict[str, list[int]]]) -> list[int]
 def _check_overlap(
     path: Path, gene_ids: Sequence[str], named: Sequence[str], *, n_known: int, n_placed: int
 ) -> None:
-    """Refuse sets of other genes, and warn where most are of no use."""
+    """Refuse sets without any of the genes; warn if most names or most genes find no partner."""
     found = f"{n_known} of {len(named)} names in {str(path)!r} are genes of the cohort"
     if not n_known:
         problem = f"{found}: the sets name {listed(named, limit=3)}, the cohort has "

@@ -1,3 +1,3 @@
-"""From published expression tables to a cohort: one module a source, one a rule."""
+"""Import of published expression tables as a cohort: one module per source and per rule."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which sample stands for a case: the rule for TCGA, and what the user says."""
+"""The choice of the sample for each case, by the rule for TCGA and the user's options."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Sample:
     Parameters
     ----------
     row
-        Its number in the source.
+        Row of the sample in the source.
     sample_id, case_id
-        Its name and its case.
+        Name of the sample, and its case.
     facts
         What a sample sheet says of it.
     """
@@ -56,7 +56,7 @@ class Sample:
 
     @property
     def code(self) -> int | None:
-        """Sample code of TCGA, from the barcode or the sample type; None where neither says."""
+        """TCGA sample code, from the barcode or the sample type; None if neither tells."""
         aliquot = tcga_aliquot(self.sample_id)
         if aliquot is not None and aliquot.code is not None:
             return aliquot.code
@@ -65,13 +65,13 @@ class Sample:
 
     @property
     def is_ffpe(self) -> bool:
-        """Whether the source says that it was fixed in formalin."""
+        """Whether the source says that the sample was fixed in formalin."""
         return "FFPE" in str(self.facts.get(sheets.PRESERVATION, "")).upper()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Choice:
-    """Samples that stand for the cases, and what became of the others."""
+    """Samples chosen for the cases, and why the others were left out."""
 
     by_case: dict[str, list[Sample]]
     counts: tuple[Count, ...]
@@ -79,26 +79,27 @@ class Choice:
 
 
 def choose_samples(samples: Sequence[Sample], rules: ImportRules) -> Choice:
-    """Take the samples that stand for their cases.
+    """Choose the samples for the cases.
 
-    Normal tissue and controls go first, then whatever is not the primary tumour, then FFPE; of the
-    rest of a case the lowest sample code, the first vial and the highest plate count.
+    Normal tissue and controls are left out, then whatever is not the primary tumour, then FFPE. Of
+    the remaining samples of a case, the lowest sample code, the first vial and the highest plate
+    win.
 
     Parameters
     ----------
     samples
         All samples of the source.
     rules
-        What the user says: `samples`, `keep_ffpe`, `aliquots`, `duplicate_cases`.
+        The user's `samples`, `keep_ffpe`, `aliquots` and `duplicate_cases`.
 
     Returns
     -------
-    One sample a case, or several where they are to be averaged.
+    One sample per case, or several if they are to be averaged.
 
     Raises
     ------
     CohortError
-        If no sample is left, or several of a case are equal by the rule and nobody says which.
+        If no sample is left, or the rules do not decide between several samples of a case.
     """
     counts: list[Count] = []
     out: list[Exclusion] = []
@@ -134,7 +135,7 @@ def choose_samples(samples: Sequence[Sample], rules: ImportRules) -> Choice:
 
 
 def _code_of_tissue(facts: Mapping[str, str]) -> int | None:
-    """Sample code by the columns that newer sample sheets have instead of the sample type."""
+    """Sample code from the columns that newer sample sheets have instead of the sample type."""
     tissue = str(facts.get(sheets.TISSUE, "")).lower()
     if tissue == "normal":
         return 11
@@ -154,7 +155,7 @@ def _normal(samples: Iterable[Sample]) -> dict[int, str]:
 
 
 def _not_tumour(samples: Iterable[Sample], primary: bool) -> dict[int, str]:  # noqa: FBT001  # a rule
-    """Samples that are no tumour, or not the primary one; an unknown code is taken as it is."""
+    """Samples that are not of a tumour, or not of the primary one; unknown codes are kept."""
     last = 1 if primary else 9
     coded = ((one.row, one.code) for one in samples)
     return {
@@ -165,7 +166,7 @@ def _not_tumour(samples: Iterable[Sample], primary: bool) -> dict[int, str]:  # 
 
 
 def _not_listed(samples: Sequence[Sample], path: Path) -> dict[int, str]:
-    """Samples that the user's list passes over, in cases that it names."""
+    """Samples that the user's list omits although it names their case."""
     rows = read_rows(path)
     column = next((name for name in (*_BY_SAMPLE, *_BY_FILE) if name in rows[0]), "")
     if not column:
@@ -190,7 +191,7 @@ def _not_listed(samples: Sequence[Sample], path: Path) -> dict[int, str]:
 
 
 def _beaten(samples: Iterable[Sample]) -> dict[int, str]:
-    """Samples that another of the same TCGA case goes before."""
+    """Samples for which the same TCGA case has a better one."""
     best: dict[str, tuple[int, str, str]] = {}
     ranked = [(one, _rank(one)) for one in samples]
     for sample, rank in ranked:
@@ -205,7 +206,7 @@ def _beaten(samples: Iterable[Sample]) -> dict[int, str]:
 
 
 def _rank(sample: Sample) -> tuple[int, str, str] | None:
-    """Sample code, vial and plate, or None where the name is no barcode."""
+    """Sample code, vial and plate, or None if the name is not a barcode."""
     aliquot = tcga_aliquot(sample.sample_id)
     if aliquot is None:
         return None
@@ -213,14 +214,14 @@ def _rank(sample: Sample) -> tuple[int, str, str] | None:
 
 
 def _better(one: tuple[int, str, str], other: tuple[int, str, str]) -> tuple[int, str, str]:
-    """Lower code and vial; of these the higher plate."""
+    """Return the one with the lower code and vial; if equal, the one with the higher plate."""
     if one[:2] != other[:2]:
         return min(one, other, key=lambda rank: rank[:2])
     return max(one, other, key=lambda rank: rank[2])
 
 
 def _surplus(samples: Sequence[Sample], how: str) -> dict[int, str]:
-    """Samples beyond the first of a case, where the first is wanted; else they need a word."""
+    """Samples after the first of a case if the first is wanted; else refuse several of a case."""
     seen: dict[str, Sample] = {}
     more: dict[str, list[Sample]] = {}
     for sample in samples:

@@ -1,4 +1,4 @@
-"""An AnnData file as a source: to clean or to name anew."""
+"""An AnnData file as a source, to be cleaned or renamed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gimp_plugin.errors import CohortError
 
 
 def anndata_source(path: Path, *, layer: str | None = None) -> Source:
-    """Cases, genes and one matrix of an AnnData file; names may be repeated, values missing.
+    """Read cases, genes and one matrix; names may be repeated and values missing.
 
-    Other matrices, `obsm` and `uns` are not taken over, but for the scale that it declares.
+    Other matrices, `obsm` and `uns` are not read, except for the declared scale.
 
     Parameters
     ----------
     path
         The .h5ad file.
     layer
-        Layer to take instead of X.
+        Layer to use instead of X.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def anndata_source(path: Path, *, layer: str | None = None) -> Source:
     Raises
     ------
     CohortError
-        If it is damaged, no cohort, or a feature file.
+        If it is damaged, not a cohort, or a feature file.
     """
     with opened_cohort(path) as file:
         obs, var = _table(file, "obs"), _table(file, "var")
@@ -79,7 +79,7 @@ def _table(file: h5py.File, name: str) -> pd.DataFrame:
 
 
 def _scale(file: h5py.File) -> str | None:
-    """Scale that the file declares, if it is one that we know."""
+    """Scale that the file declares, if it is a known one."""
     element = file.get(f"uns/{keys.UNS}/{keys.SCALE}")
     if not isinstance(element, h5py.Dataset) or element.shape != ():
         return None
@@ -89,10 +89,10 @@ def _scale(file: h5py.File) -> str | None:
 
 
 def _names(table: pd.DataFrame) -> list[str]:
-    """Names of the rows as text, empty where there is none."""
+    """Names of the rows as text, empty if there is none."""
     return ["" if pd.isna(name) else str(name) for name in table.index.tolist()]
 
 
 def _plain(column: pd.Series) -> list[Any]:
-    """Cells without the column's type: categories become their values, a missing one None."""
+    """Cells as plain values: categories become their values, missing cells None."""
     return [None if pd.isna(cell) else cell for cell in column.tolist()]

@@ -1,4 +1,4 @@
-"""The rules of an import in their order: samples, cases, genes, values."""
+"""Apply the rules of an import in order: samples, cases, genes, values."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ ByCase = dict[str, list[Sample]]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What the rules did so far; they add to it."""
+    """What the rules have done so far; each adds to it."""
 
     counts: list[Count] = field(default_factory=list)
     left_out: list[Exclusion] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def tell(self, text: str) -> None:
-        """Tell the user, and keep it for the record."""
+        """Tell the user, and keep the text for the record."""
         logger.warning("%s", text)
         self.warnings.append(text)
 
@@ -71,7 +71,7 @@ def build_cohort(source: Source, rules: ImportRules) -> Built:
     source
         Samples, genes and their values.
     rules
-        What the user says.
+        The user's rules.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def build_cohort(source: Source, rules: ImportRules) -> Built:
     Raises
     ------
     CohortError
-        If a rule finds what it cannot decide, or leaves nothing.
+        If a rule cannot decide, or leaves nothing.
     """
     log = Log([*source.counts], [*source.left_out])
     for warning in source.warnings:
@@ -129,7 +129,7 @@ def _cases(source: Source, rules: ImportRules, log: Log) -> tuple[ByCase, pd.Dat
 
 
 def _tell_of_silence(by_case: ByCase, log: Log) -> None:
-    """Warn of cases of which no sheet says whether their sample is FFPE."""
+    """Warn of cases for which no sheet says whether their sample is FFPE."""
     silent = [
         case_id
         for case_id, samples in by_case.items()
@@ -142,7 +142,7 @@ def _tell_of_silence(by_case: ByCase, log: Log) -> None:
 
 
 def _samples(source: Source, names: Sequence[str]) -> list[Sample]:
-    """All samples with what a sheet says of them."""
+    """All samples, with what a sheet says of each."""
     facts = source.obs.to_dict("records") if len(source.obs.columns) else [{}] * len(names)
     rows = zip(source.sample_ids, names, facts, strict=True)
     return [
@@ -157,7 +157,7 @@ def _samples(source: Source, names: Sequence[str]) -> list[Sample]:
 
 
 def _table_of_cases(source: Source, by_case: ByCase) -> pd.DataFrame:
-    """What the source says of the samples that were chosen, one row a case."""
+    """What the source says of the chosen samples, one row per case."""
     rows = [samples[0].row for samples in by_case.values()]
     obs = source.obs.iloc[rows].astype(object)
     obs.index = pd.Index(list(by_case), dtype=object)
@@ -168,7 +168,7 @@ def _table_of_cases(source: Source, by_case: ByCase) -> pd.DataFrame:
 
 
 def _labelled(obs: pd.DataFrame, key: str | None, log: Log) -> pd.DataFrame:
-    """Copy the column of the class to `label`; count the cases that have one."""
+    """Copy the column with the class to `label`; count the cases that have one."""
     if key is None:
         return obs
     if key not in obs:
@@ -203,7 +203,7 @@ def _filtered(obs: pd.DataFrame, conditions: Sequence[str], log: Log) -> pd.Data
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Raw:
-    """Values as they were read: several rows may be of one case, several columns of one gene."""
+    """Values as read; a case may have several rows, and a gene several columns."""
 
     matrix: NDArray[np.float32]
     cases: list[str]
@@ -223,12 +223,12 @@ class _Raw:
         )
 
     def kept_cases(self, kept: _Raw) -> list[bool]:
-        """Which of these cases are still there."""
+        """Whether each of these cases is still there."""
         left = set(kept.cases)
         return [case_id in left for case_id in self.cases]
 
     def combined(self, plan: GenePlan, scale: str, log: Log) -> NDArray[np.float32]:
-        """One row a case, one column a gene."""
+        """Combine the values to one row per case and one column per gene."""
         values = self.matrix
         if plan.combines:
             starts = np.cumsum([0, *self.lengths[:-1]])
@@ -255,7 +255,7 @@ def _read(source: Source, plan: GenePlan, by_case: ByCase) -> _Raw:
 
 
 def _without_missing(raw: _Raw, rules: ImportRules, log: Log) -> _Raw:
-    """Apply `--impute`: a case or gene goes with any of its rows or columns."""
+    """Apply `--impute`; a case or gene is dropped if any of its rows or columns is."""
     rows, columns, count = cleaning.missing_values(raw.table(raw.where), rules.impute)
     if count:
         n_values = raw.matrix.size
@@ -281,7 +281,7 @@ def _without_missing(raw: _Raw, rules: ImportRules, log: Log) -> _Raw:
 
 
 def _scale(table: Table, declared: str | None, source: Source, log: Log) -> str:
-    """Scale of the values, with what the user must know of it."""
+    """Scale of the values; warn of what the user must know about it."""
     scale, warnings = resolve_scale(table, declared)
     if scale == STANDARDISED and not source.warnings:
         warnings = [*warnings, _STANDARDISED % source.where]

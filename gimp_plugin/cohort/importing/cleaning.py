@@ -1,4 +1,4 @@
-"""Missing values, and several rows or columns that become one."""
+"""Handle missing values, and combine several rows or columns into one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOG2, _LOG1P = "log2", "log1p"
 
 
 def missing_values(table: Table, how: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
-    """Find NaN and infinite values, and set them to 0 where that is asked for.
+    """Find NaN and infinite values, and set them to 0 if asked to.
 
     Parameters
     ----------
@@ -29,12 +29,12 @@ def missing_values(table: Table, how: str) -> tuple[NDArray[np.bool_], NDArray[n
 
     Returns
     -------
-    Which cases and which genes stay, and how many values there were.
+    Which cases and which genes to keep, and how many values were missing.
 
     Raises
     ------
     CohortError
-        If there are any and nobody says what to do: how many, the first case and gene.
+        If there are any and `how` is `error`; the message gives their number and the first one.
     """
     values = table.values
     cases = np.ones(values.shape[0], dtype=bool)
@@ -64,21 +64,21 @@ def missing_values(table: Table, how: str) -> tuple[NDArray[np.bool_], NDArray[n
 
 
 def without_columns(values: Values, kept: NDArray[np.bool_]) -> Values:
-    """Columns that are kept, in the memory of `values`, which is of no use afterwards."""
+    """Keep some columns, in the memory of `values`, which must not be used afterwards."""
     if kept.all():
         return values
     return _in_place(values, int(kept.sum()), lambda block: block[:, kept])
 
 
 def one_column_a_gene(values: Values, starts: NDArray[np.int64], *, how: str, scale: str) -> Values:
-    """Sum or mean of neighbouring columns, on the linear scale.
+    """Combine neighbouring columns by sum or mean, on the linear scale.
 
-    log2 and log1p are taken as the logarithm of x + 1, undone and done again.
+    log2 and log1p values are taken as the logarithm of x + 1, which is undone and reapplied.
 
     Parameters
     ----------
     values
-        Shape (case, column); of no use afterwards.
+        Shape (case, column); must not be used afterwards.
     starts
         First column of each gene.
     how
@@ -93,7 +93,7 @@ def one_column_a_gene(values: Values, starts: NDArray[np.int64], *, how: str, sc
     Raises
     ------
     CohortError
-        If the scale has no way back to linear.
+        If the scale cannot be converted to linear.
     """
     to_linear, back = _conversions(scale, f"--duplicate-genes {how}")
     lengths = np.diff([*starts.tolist(), values.shape[1]])
@@ -110,7 +110,7 @@ def one_column_a_gene(values: Values, starts: NDArray[np.int64], *, how: str, sc
 
 
 def one_row_a_case(values: Values, starts: NDArray[np.int64], *, scale: str) -> Values:
-    """Mean of neighbouring rows, on the linear scale.
+    """Average neighbouring rows, on the linear scale.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def one_row_a_case(values: Values, starts: NDArray[np.int64], *, scale: str) -> 
     Raises
     ------
     CohortError
-        If the scale has no way back to linear.
+        If the scale cannot be converted to linear.
     """
     to_linear, back = _conversions(scale, "--duplicate-cases mean")
     bounds = [*starts.tolist(), values.shape[0]]
@@ -141,7 +141,7 @@ def one_row_a_case(values: Values, starts: NDArray[np.int64], *, scale: str) -> 
 
 
 def _in_place(values: Values, width: int, change: Callable[[Values], Values]) -> Values:
-    """Narrow a matrix within its own memory: a result never reaches rows that are still to come."""
+    """Narrow a matrix in its own memory; a result never overwrites rows not yet processed."""
     flat = values.reshape(-1)
     for rows in row_blocks(values):
         narrow = change(values[rows])
@@ -153,7 +153,7 @@ Conversion = Callable[[NDArray[np.float32]], NDArray[np.float64]]
 
 
 def _conversions(scale: str, option: str) -> tuple[Conversion, Callable[..., NDArray[np.float64]]]:
-    """From a scale to the linear one and back."""
+    """Conversions from a scale to the linear one and back."""
     if scale in {COUNTS, *LINEAR}:
         return lambda x: x.astype(np.float64), lambda x: x
     if scale == _LOG2:

@@ -1,4 +1,4 @@
-"""Which layout each file has, and the source that a user's files are."""
+"""Detect the layout of each file, and open the user's files as one source."""
 
 from __future__ import annotations
 
@@ -28,26 +28,25 @@ _LAYOUTS = "STAR counts, HTSeq, Xena, cBioPortal, a matrix, MCAT/PORPOISE, .h5ad
 
 
 def open_source(paths: Sequence[Path], rules: ImportRules) -> Source:
-    """Find out what the user's files are, and open them.
+    """Detect the layout of the user's files, and open them.
 
     Parameters
     ----------
     paths
         Files and folders.
     rules
-        `format` and `sample_sheets`, and what the source's own layout asks for.
+        `format` and `sample_sheets`, and the rules that the layout of the source uses.
 
     Returns
     -------
-    One source of all.
+    One source of all files.
 
     Raises
     ------
     MissingFileError
         If a path does not exist.
     CohortError
-        If a file is none of the layouts, files of several layouts are mixed, or files do not have
-        the same genes.
+        If a file has no known layout, layouts are mixed, or files do not have the same genes.
     """
     found = files.found_files(paths)
     in_folders = [path for path in found if path not in set(paths)]
@@ -75,7 +74,7 @@ def open_source(paths: Sequence[Path], rules: ImportRules) -> Source:
 
 
 def format_of(path: Path, rules: ImportRules) -> str:
-    """Layout of a file that the user names.
+    """Return the layout of a file that the user names.
 
     Returns
     -------
@@ -84,7 +83,7 @@ def format_of(path: Path, rules: ImportRules) -> str:
     Raises
     ------
     CohortError
-        If it is empty, cut, or something else than expression.
+        If it is empty, truncated, or not expression.
     """
     start = files.start_of(path)
     if rules.format != AUTO:
@@ -125,7 +124,7 @@ def _table_format(path: Path, lines: list[str]) -> str:
 
 
 def _kind_in_folder(path: Path, rules: ImportRules) -> str:
-    """Layout of a file that lies in a folder; what is no expression is passed over."""
+    """Layout of a file in a folder; files other than expression are skipped."""
     if rules.format in PER_ALIQUOT:
         name = files.plain_name(path).lower()
         is_value = (
@@ -147,7 +146,7 @@ def _is_sheet(path: Path) -> bool:
         return True
     if path.suffix.lower() not in {".tsv", ".txt"} or not path.stat().st_size:
         return False
-    files.start_of(path)  # names what cannot be read
+    files.start_of(path)  # refuses a file that cannot be read
     with path.open("rb") as file:
         return sheets.is_sheet(file.readline(1 << 16).decode("utf-8-sig", "replace").rstrip("\r\n"))
 
@@ -166,7 +165,7 @@ def _open_one(layout: str, path: Path, rules: ImportRules) -> Source:
 
 
 def _stacked(sources: list[Source], rules: ImportRules) -> Source:
-    """Sources of the same genes, one below the other."""
+    """Stack sources of the same genes, the samples of one below those of another."""
     first, shared = sources[0], rules.shared_genes
     tables = [source.genes for source in sources]
     rows = genes.shared(tables) if shared else _same_genes(sources)
@@ -206,14 +205,14 @@ def _stacked(sources: list[Source], rules: ImportRules) -> Source:
 
 
 def _several_scales(sources: list[Source]) -> str:
-    """Say which scale each source looks like where they differ, else nothing."""
+    """Say which scale each source seems to have if they differ, else nothing."""
     looks = {}
     for one in sources:
         values = one.read(range(len(one.sample_ids)), np.arange(len(one.genes)))
         values[~np.isfinite(values)] = 0
         try:
             looks[one.where] = guess_scale(values, where=one.where)
-        except CohortError:  # between a logarithmic and a linear one
+        except CohortError:  # between logarithmic and linear: no guess
             continue
     if len(set(looks.values())) < 2:
         return ""
@@ -222,7 +221,7 @@ def _several_scales(sources: list[Source]) -> str:
 
 
 def _same_genes(sources: list[Source]) -> list[np.ndarray]:
-    """Rows of each source in the order of the first's genes, which all must have."""
+    """Gene numbers of each source in the order of the first's genes, which all must have."""
     names = [[gene_without_version(name) for name in one.genes[genes.GENE_ID]] for one in sources]
     for source, other in zip(sources[1:], names[1:], strict=True):
         if other == names[0]:

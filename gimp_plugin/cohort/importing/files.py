@@ -1,4 +1,4 @@
-"""Files of unknown origin: finding them in folders, opening them as text, naming wrong ones."""
+"""Files of unknown origin: find them in folders, open them as text, refuse wrong ones."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from gimp_plugin.errors import CohortError, MissingFileError, listed
 IGNORED_FOLDERS = frozenset({"logs"})
 IGNORED_SUFFIXES = (".parcel", ".partial", ".md5", ".tmp")
 IGNORED_NAMES = frozenset({"annotations.txt", "manifest.txt"})
-"""What gdc-client lays beside each file."""
+"""Files that gdc-client writes beside each download."""
 
 GZIP, ZIP, HDF5, PARQUET = b"\x1f\x8b", b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"PAR1"
 _AGAIN = "download or copy it again"
 
 
 def found_files(paths: Sequence[Path]) -> list[Path]:
-    """Files among what the user gave: folders are walked, each file is given once.
+    """List the files and the contents of the folders that the user gave, each file once.
 
-    Hidden files, `logs/` and the side files of gdc-client are passed over.
+    Hidden files, `logs/` and the auxiliary files of gdc-client are skipped.
 
     Returns
     -------
-    The files, those of a folder sorted.
+    The files, sorted within each folder.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def found_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def start_of(path: Path) -> bytes:
-    """First bytes of a file as it is stored; refuses what is empty or no file.
+    """Read the first bytes of a file as stored; refuse an empty file or anything else.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def start_of(path: Path) -> bytes:
 
 
 def first_lines(path: Path, count: int = 3) -> list[str]:
-    """First lines of a text file, comments included, empty lines left out.
+    """Read the first lines of a text file, including comments, without empty lines.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def first_lines(path: Path, count: int = 3) -> list[str]:
 
 @contextmanager
 def opened_text(path: Path) -> Iterator[TextIO]:
-    """Open a text file, plain, gzip or the only member of a zip.
+    """Open a text file: plain, gzip, or the only member of a zip.
 
     Yields
     ------
@@ -102,7 +102,7 @@ def opened_text(path: Path) -> Iterator[TextIO]:
     Raises
     ------
     CohortError
-        If it is cut, damaged or no text; also where reading within the context finds that.
+        If it is truncated, damaged or not text; also while reading within the context.
     """
     where, start = repr(str(path)), start_of(path)
     try:
@@ -119,7 +119,7 @@ def opened_text(path: Path) -> Iterator[TextIO]:
 
 
 def lines_of(path: Path, lines: Iterable[str]) -> Iterator[str]:
-    """Lines that are not blank; refuses NUL, which no text has and HDF5 cannot store.
+    """Yield the lines that are not blank; refuse NUL, which HDF5 cannot store.
 
     Yields
     ------
@@ -128,7 +128,7 @@ def lines_of(path: Path, lines: Iterable[str]) -> Iterator[str]:
     Raises
     ------
     CohortError
-        If a line has one.
+        If a line contains NUL.
     """
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
@@ -139,16 +139,16 @@ def lines_of(path: Path, lines: Iterable[str]) -> Iterator[str]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Whole content of a plain or gzip file.
+    """Read the whole content of a plain or gzip file.
 
     Returns
     -------
-    The bytes, expanded.
+    The bytes, decompressed.
 
     Raises
     ------
     CohortError
-        If it is empty, cut or damaged.
+        If it is empty, truncated or damaged.
     """
     start = start_of(path)
     content = path.read_bytes()
@@ -162,12 +162,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def plain_name(path: Path) -> str:
-    """File name less `.gz`: files are listed and found with it or without."""
+    """File name without `.gz`, since lists and folders may have it or not."""
     return path.name.removesuffix(".gz")
 
 
 def check_text(path: Path, line: str) -> None:
-    """Refuse a web page and a JSON document that stand where a table should.
+    """Refuse a web page or a JSON document in place of a table.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def check_text(path: Path, line: str) -> None:
 
 @contextmanager
 def _opened(path: Path, start: bytes) -> Iterator[TextIO]:
-    """Open by the magic number."""
+    """Open a file according to its first bytes."""
     if start.startswith(GZIP):
         with gzip.open(path, "rt", encoding="utf-8-sig", newline="") as file:
             yield file
@@ -198,7 +198,7 @@ def _opened(path: Path, start: bytes) -> Iterator[TextIO]:
 
 
 def _member(path: Path, archive: zipfile.ZipFile) -> str:
-    """Only table of a zip."""
+    """Name of the only table in a zip."""
     names = [
         name
         for name in archive.namelist()
@@ -214,7 +214,7 @@ def _member(path: Path, archive: zipfile.ZipFile) -> str:
 
 
 def _walk(top: Path) -> Iterator[Path]:
-    """Files of a folder and the folders below, sorted, side files left out."""
+    """Yield the files of a folder and its subfolders, sorted, without auxiliary files."""
     for folder, folders, names in os.walk(top):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and name not in IGNORED_FOLDERS

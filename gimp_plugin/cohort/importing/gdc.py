@@ -1,4 +1,4 @@
-"""Files of the GDC, one an aliquot, brought together with their sample sheet."""
+"""Files of the GDC, one per aliquot, paired with their sample sheet."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DISK_RULE = "file of the sample sheet found"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Parser:
-    """How files of one kind are read: all must name the same genes of the same model."""
+    """Reader of files of one kind, which must name the same genes of the same gene model."""
 
     format: str
     column: str
@@ -41,7 +41,7 @@ class Parser:
     gene_ids: pa.Array
 
     def values(self, path: Path) -> NDArray[np.float32]:
-        """Values of one file, in the order of the first one's genes."""
+        """Values of one file, in the order of the first file's genes."""
         model, table = _read(self.format, path, self.column)
         ids = table["gene_id"].combine_chunks()
         if model != self.model:
@@ -63,11 +63,11 @@ class Parser:
 def star_source(
     files: Sequence[Path], sheet_paths: Sequence[Path], *, scale: str | None, where: str
 ) -> Source:
-    """STAR files as a source; the scale chooses the column, FPKM by default as in the paper.
+    """Open STAR files; the scale chooses the column, by default FPKM as in the paper.
 
     Returns
     -------
-    The source; the files are read when their values are.
+    The source; a file is read only when its values are.
 
     Raises
     ------
@@ -87,16 +87,16 @@ def star_source(
 def htseq_source(
     files: Sequence[Path], sheet_paths: Sequence[Path], *, scale: str | None, where: str
 ) -> Source:
-    """HTSeq files as a source; of several kinds, those of the scale, FPKM by default.
+    """Open HTSeq files; of several kinds, those of the scale, by default FPKM.
 
     Returns
     -------
-    The source; the files are read when their values are.
+    The source; a file is read only when its values are.
 
     Raises
     ------
     CohortError
-        If no file is of the scale, a file cannot be read or belongs to no sample.
+        If no file has the scale, or a file cannot be read or belongs to no sample.
     """
     scales = {path: htseq.scale_by_name(path) for path in files}
     kinds = {kind for kind in scales.values() if kind}
@@ -123,7 +123,7 @@ class _Paired:
 
 
 def _paired(files: Sequence[Path], sheet_paths: Sequence[Path], *, suffix: str) -> _Paired:
-    """Bring files together with their samples."""
+    """Pair the files with their samples."""
     _check_names(files)
     if not sheet_paths:
         known = [_by_name(path) for path in files]
@@ -152,7 +152,7 @@ def _paired(files: Sequence[Path], sheet_paths: Sequence[Path], *, suffix: str) 
 
 
 def _check_names(files: Sequence[Path]) -> None:
-    """Refuse two files of one name: a sheet cannot tell them apart."""
+    """Refuse two files of the same name, which a sheet cannot distinguish."""
     repeated = [name for name, n in Counter(map(plain_name, files)).items() if n > 1]
     if repeated:
         places = [str(path) for path in files if plain_name(path) == repeated[0]]
@@ -170,7 +170,7 @@ def _by_name(path: Path) -> Listed:
 
 
 def _case(one: Listed) -> str:
-    """Case of a sample as far as it is known."""
+    """Case of a sample, if it is known."""
     return one.case_id or tcga_case(one.sample_id) or one.sample_id
 
 
@@ -182,7 +182,7 @@ def _source(
     *,
     genes: dict[str, list[str]],
 ) -> Source:
-    """Make a source of files that are read when their values are needed."""
+    """Make a source of files that are read only when their values are needed."""
     model, column, scale, where = how
     parser = Parser(
         format=kind,

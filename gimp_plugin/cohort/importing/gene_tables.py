@@ -1,4 +1,4 @@
-"""What is known of genes: names, kinds and places, from GENCODE, Xena or a table."""
+"""Annotation of genes: names, biotypes and positions, from GENCODE, Xena or a table."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _STRANDS = {"1": "+", "-1": "-"}
 
 
 def annotate(genes: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, Count]:
-    """Add what a table says of the genes; what the source says is replaced where both do.
+    """Add the annotation of a table to the genes; it replaces what the source says.
 
-    Genes are found by their id less the version, and where the cohort has symbols by a symbol that
-    the table has once.
+    Genes are found by their id without version; if the cohort has symbols, also by a symbol that
+    occurs once in the table.
 
     Parameters
     ----------
     genes
         Table of the cohort's genes, its index their cleaned ids.
     path
-        A GENCODE or Ensembl GTF, a probemap of Xena, or a CSV or TSV with a column `gene_id`; all
-        of them plain or gzip.
+        A GENCODE or Ensembl GTF, a probemap of Xena, or a CSV or TSV with a column `gene_id`,
+        plain or gzip.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def annotate(genes: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, Count]:
     MissingFileError
         If there is no such file.
     CohortError
-        If it is no table of genes, or names none of the cohort's.
+        If it is not a table of genes, or names none of the cohort's.
     """
     if not path.exists():
         raise MissingFileError(f"no gene table {str(path)!r}", hint="check the path")
@@ -75,7 +75,7 @@ def annotate(genes: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, Count]:
 
 
 def _column(column: str, cells: list[str], held: pd.Series | None) -> list[object]:
-    """Cells of a column: places as numbers, the rest as text, the source's own where ours lack."""
+    """Cells of a column: positions as numbers, others as text with gaps filled from the source."""
     if column in _PLACES:
         numbers = [float(cell) if cell else float("nan") for cell in cells]
         whole = all(cells)
@@ -93,7 +93,7 @@ def _is_gtf(path: Path) -> bool:
 
 
 def _read_gtf(path: Path) -> dict[str, dict[str, str]]:
-    """Rows of kind `gene` by their id less the version."""
+    """Rows of kind `gene` by their id without version."""
     known: dict[str, dict[str, str]] = {}
     with opened_text(path) as file:
         for line in file:
@@ -116,7 +116,7 @@ def _read_gtf(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _read_table(path: Path) -> dict[str, dict[str, str]]:
-    """Rows of a table by their id less the version."""
+    """Rows of a table by their id without version."""
     rows = read_rows(path)
     columns = _columns_of(list(rows[0]))
     if "gene_id" not in columns or len(columns) < 2:
@@ -136,7 +136,7 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
 
 
 def _columns_of(header: list[str]) -> dict[str, str]:
-    """Column of a table for each of ours; none serves twice."""
+    """Column of a table for each of `COLUMNS`; none is used twice."""
     low = {name.lower(): name for name in reversed(header)}
     columns: dict[str, str] = {}
     for ours, spellings in _SPELLINGS.items():
@@ -148,7 +148,7 @@ def _columns_of(header: list[str]) -> dict[str, str]:
 
 
 def _by_symbol(known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
-    """Rows by the symbols that stand there once."""
+    """Rows by symbol, for symbols that occur once."""
     rows: dict[str, list[dict[str, str]]] = {}
     for told in known.values():
         rows.setdefault(told.get("gene_name", ""), []).append(told)

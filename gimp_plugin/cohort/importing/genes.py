@@ -1,4 +1,4 @@
-"""Which rows of a source are genes, what each is called, and which become one."""
+"""Decide which rows of a source are genes, what they are called, and which are combined."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GenePlan:
     Parameters
     ----------
     columns
-        Columns to read; those of one gene stand together.
+        Columns to read; those of one gene are adjacent.
     starts
         Where each gene begins in `columns`.
     genes
@@ -44,12 +44,12 @@ class GenePlan:
 
     @property
     def combines(self) -> bool:
-        """Whether some gene is made of several columns."""
+        """Whether any gene is made of several columns."""
         return len(self.starts) < len(self.columns)
 
 
 def is_gene(name: str) -> bool:
-    """Whether a row is a gene and no summary of a counting program."""
+    """Whether a row is a gene, not a summary line of a counting program."""
     return name not in SUMMARY_ROWS and not name.startswith("__")
 
 
@@ -61,7 +61,7 @@ def plan_genes(genes: pd.DataFrame, rules: ImportRules, *, where: str) -> GenePl
     genes
         Rows of the source, with the column `gene_id`.
     rules
-        What to do about mixed and repeated names.
+        What to do with mixed and repeated names.
     where
         Name of the source, quoted.
 
@@ -94,7 +94,7 @@ def plan_genes(genes: pd.DataFrame, rules: ImportRules, *, where: str) -> GenePl
 
 
 def _one_kind(ids: dict[int, str], wanted: str, where: str) -> dict[int, str]:
-    """Genes of one kind of id; a mixture needs a word of the user."""
+    """Genes of the wanted kind of id; refuse a mixture if the user has not chosen."""
     ensembl = {row: name for row, name in ids.items() if is_ensembl(name)}
     if wanted != ERROR:
         keeps = wanted == ENSEMBL
@@ -111,7 +111,7 @@ def _one_kind(ids: dict[int, str], wanted: str, where: str) -> dict[int, str]:
 
 
 def _groups(ids: dict[int, str], how: str, where: str) -> dict[str, list[int]]:
-    """Rows of each gene, in the order of the first ones."""
+    """Rows of each gene, in order of first appearance."""
     groups: dict[str, list[int]] = {}
     for row, name in ids.items():
         groups.setdefault(name, []).append(row)
@@ -127,7 +127,7 @@ def _groups(ids: dict[int, str], how: str, where: str) -> dict[str, list[int]]:
 def _plan(
     genes: pd.DataFrame, groups: dict[str, list[int]], how: str, counts: list[Count]
 ) -> GenePlan:
-    """Make a plan of the rows of each gene."""
+    """Make a plan from the rows of each gene."""
     lengths = [len(rows) for rows in groups.values()]
     firsts = [rows[0] for rows in groups.values()]
     table = genes.iloc[firsts].copy()
@@ -142,7 +142,7 @@ def _plan(
 
 
 def shared(tables: list[pd.DataFrame]) -> list[NDArray[np.int64]]:
-    """Rows of each table whose gene all tables have, in the order of the first.
+    """Find the rows of the genes that all tables have, in the order of the first table.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Reading a table of numbers with names on both sides, row by row."""
+"""Read a table of numbers with named rows and columns, row by row."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME_COLUMNS = (
     "case_id", "sample_id", "patient_id", "sample", "patient", "case", "barcode", "gene_id",
     "ensembl_id", "hugo_symbol", "gene_name", "gene", "symbol", "id", "name", "entrez_gene_id",
 )  # fmt: skip
-"""Columns that name the rows where the first column has no name of its own."""
+"""Columns that may name the rows if the first column has no name."""
 
 GENE_COLUMNS = {
     "gene_name": "gene_name", "gene_symbol": "gene_name", "symbol": "gene_name",
@@ -31,7 +31,7 @@ GENE_COLUMNS = {
     "chromosome": "chromosome", "chrom": "chromosome", "start": "start", "end": "end",
     "strand": "strand", "length": "length",
 }  # fmt: skip
-"""Columns that describe genes, in small letters, and what we call them."""
+"""Columns that describe genes, in lower case, and their names in the cohort."""
 
 CASE_COLUMNS = frozenset({
     "label", "class", "case_id", "sample_id", "patient_id", "slide_id", "project", "project_id",
@@ -39,7 +39,7 @@ CASE_COLUMNS = frozenset({
     "is_female", "survival_months", "survival", "censorship", "stage", "grade", "batch",
     "cancer_type",
 })  # fmt: skip
-"""Columns that describe cases, in small letters."""
+"""Columns that describe cases, in lower case."""
 
 _NO_NAME = ("", "unnamed: 0", "index", "x")
 _LONGEST = 1 << 30
@@ -55,13 +55,13 @@ class Grid:
     where
         The file, quoted.
     corner
-        What stands above the names of the rows.
+        Header of the column with the row names.
     rows, columns
         Names.
     numbers
-        Shape (row, column); NaN where a cell is empty.
+        Shape (row, column); NaN for an empty cell.
     beside
-        Columns that are no numbers of the table, by name: one cell a row.
+        Columns that are not part of the numbers, by name: one cell per row.
     """
 
     where: str
@@ -85,16 +85,16 @@ def read_grid(
     Parameters
     ----------
     path
-        CSV, TSV or GCT, plain, gzip or the only member of a zip, or Parquet. Lines that begin with
-        # are comments.
+        CSV, TSV or GCT (plain, gzip or the only member of a zip), or Parquet. Lines that begin
+        with # are comments.
     beside
-        Columns to set apart besides those that are known to be no numbers.
+        Columns to set apart in addition to those known to hold no numbers.
     also
-        Columns to set apart where there are such.
+        Columns to set apart if they exist.
     names
         Column that names the rows.
     unread
-        Tells the columns to pass over.
+        Returns whether to skip a column.
 
     Returns
     -------
@@ -103,8 +103,8 @@ def read_grid(
     Raises
     ------
     CohortError
-        If it is no table; if a column is named twice, a row has too few or too many cells, or a
-        cell is no number: the row and the column.
+        If it is not a table; if a column is named twice, a row has too few or too many cells, or
+        a cell is not a number (the message names the row and the column).
     """
     if start_of(path).startswith(PARQUET):
         return _read_parquet(path, beside=beside, also=also)
@@ -118,7 +118,7 @@ def read_grid(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Layout:
-    """Which columns of a table are what."""
+    """Roles of the columns of a table."""
 
     where: str
     header: list[str]
@@ -137,7 +137,7 @@ class _Layout:
         names: str | None = None,
         unread: Callable[[str], bool] | None = None,
     ) -> _Layout:
-        """Tell the columns apart by their names."""
+        """Assign the columns their roles by name."""
         beside = set(beside)
         unknown = sorted(beside - set(header))
         if unknown:
@@ -195,7 +195,7 @@ class _Layout:
         )
 
     def _numbers(self, texts: Sequence[str], name: str, number: int) -> NDArray[np.float32]:
-        """Numbers of one row; the slow way only where a cell is none."""
+        """Numbers of one row; cells are parsed one by one only if one is not a number."""
         try:
             if not any("_" in text for text in texts):
                 with np.errstate(over="ignore"):
@@ -225,11 +225,11 @@ class _Layout:
 
 
 def _header_and_rows(path: Path, lines: Iterable[str]) -> tuple[list[str], Iterator[list[str]]]:
-    """Part a text into its header and the cells of its rows."""
+    """Split a text into its header and the cells of its rows."""
     where = repr(str(path))
     kept = lines_of(path, lines)
     first = next(kept, "")
-    if first.startswith("#1."):  # GCT: its second line has the sizes
+    if first.startswith("#1."):  # GCT: the second line has the sizes
         next(kept, "")
         first = next(kept, "")
     while first.startswith("#"):
@@ -249,7 +249,7 @@ def _header_and_rows(path: Path, lines: Iterable[str]) -> tuple[list[str], Itera
 
 
 def _name_column(header: list[str], wanted: str | None) -> int:
-    """Column that names the rows: the one asked for, the first, or one that is called so."""
+    """Column that names the rows: the wanted one, the first, or one of `NAME_COLUMNS`."""
     if wanted is not None and wanted in header:
         return header.index(wanted)
     if header[0].lower() not in _NO_NAME:

@@ -1,4 +1,4 @@
-"""HTSeq counts and FPKM of the GDC before 2022: one file an aliquot, two columns, no header."""
+"""HTSeq counts and FPKM of the GDC before 2022: one file per aliquot, two columns, no header."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = (("fpkm-uq", ".fpkm-uq.txt"), ("fpkm", ".fpkm.txt"), ("counts", ".count
 
 
 def scale_by_name(path: Path) -> str | None:
-    """Scale that the file name tells, `<uuid>.FPKM.txt.gz` and the like.
+    """Return the scale that a file name such as `<uuid>.FPKM.txt.gz` tells.
 
     Returns
     -------
@@ -30,22 +30,22 @@ def scale_by_name(path: Path) -> str | None:
 
 
 def is_htseq(lines: list[str]) -> bool:
-    """Whether first lines are two cells each, a name and a number, with no header."""
+    """Whether the first lines have two cells each, a name and a number, and no header."""
     cells = [line.split("\t") for line in lines]
     return all(len(row) == 2 and row[0] and _is_number(row[1]) for row in cells)
 
 
 def read_htseq(path: Path) -> pa.Table:
-    """Names and values of one file, as a table of `gene_id` and `value`.
+    """Read one file as a table with the columns `gene_id` and `value`.
 
     Returns
     -------
-    All rows, `__no_feature` and the like included.
+    All rows, including `__no_feature` and the like.
 
     Raises
     ------
     CohortError
-        If the file is cut or a value is no number.
+        If the file is truncated or a value is not a number.
     """
     content = read_bytes(path)
     check_text(path, content[:200].decode("utf-8", "replace"))

@@ -1,4 +1,4 @@
-"""Tables of expression: any matrix, Xena's, cBioPortal's."""
+"""Tables of expression: those of Xena and cBioPortal, and any other matrix."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ZSCORES = (
 
 
 def matrix_source(path: Path, rules: ImportRules) -> Source:
-    """Any table with genes on one side and cases on the other.
+    """Open any table with genes on one side and cases on the other.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def matrix_source(path: Path, rules: ImportRules) -> Source:
     Raises
     ------
     CohortError
-        If it is no such table, or genes cannot be told from cases.
+        If it is not such a table, or genes cannot be distinguished from cases.
     """
     keys = [key for key in (rules.case_key, rules.label_key) if key is not None]
     grid = read_grid(path, beside=rules.obs_columns, also=keys)
@@ -63,7 +63,7 @@ def matrix_source(path: Path, rules: ImportRules) -> Source:
 
 
 def xena_source(path: Path, rules: ImportRules) -> Source:
-    """Table of a UCSC Xena hub: genes by samples, log2(x + 1).
+    """Open a table of a UCSC Xena hub: genes by samples, log2(x + 1).
 
     Returns
     -------
@@ -72,7 +72,7 @@ def xena_source(path: Path, rules: ImportRules) -> Source:
     Raises
     ------
     CohortError
-        If it is no such table.
+        If it is not such a table.
     """
     grid = read_grid(path, beside=rules.obs_columns)
     source = _genes_by_cases(path, grid, format_="xena")
@@ -82,10 +82,10 @@ def xena_source(path: Path, rules: ImportRules) -> Source:
 
 
 def cbioportal_source(path: Path, rules: ImportRules) -> Source:
-    """Table of cBioPortal, `data_mrna_seq_v2_rsem.txt` and the like: linear, or its z-scores.
+    """Open a table of cBioPortal such as `data_mrna_seq_v2_rsem.txt`, linear or z-scores.
 
     Genes are named by their Hugo symbol; rows without one are left out later, as genes without a
-    name. Tables with `Entrez_Gene_Id` only are named by that.
+    name. If a table has only `Entrez_Gene_Id`, that is the name.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def cbioportal_source(path: Path, rules: ImportRules) -> Source:
     Raises
     ------
     CohortError
-        If it is no such table.
+        If it is not such a table.
     """
     source = _genes_by_cases(path, read_grid(path, beside=rules.obs_columns), format_="cbioportal")
     if "zscore" in path.name.lower():
@@ -104,12 +104,12 @@ def cbioportal_source(path: Path, rules: ImportRules) -> Source:
 
 
 def is_cbioportal(header: list[str]) -> bool:
-    """Whether a header is that of a table of cBioPortal."""
+    """Whether a header is that of a cBioPortal table."""
     return header[0] in {SYMBOL, ENTREZ}
 
 
 def is_xena(header: list[str], delimiter: str) -> bool:
-    """Whether a header is that of a table of a Xena hub: tabs, its corner, samples of TCGA."""
+    """Whether a header is that of a Xena table: tabs, Xena's first column, TCGA samples."""
     if delimiter != "\t" or header[0] not in {"Ensembl_ID", "sample", "xena_sample"}:
         return False
     aliquots = [tcga_aliquot(name) for name in header[1:]]
@@ -119,7 +119,7 @@ def is_xena(header: list[str], delimiter: str) -> bool:
 def _genes_by_cases(
     path: Path, grid: Grid, *, format_: str, notes: dict[str, str] | None = None
 ) -> Source:
-    """Source of a table with one row a gene."""
+    """Make a source of a table with one row per gene."""
     check_header(f"the header of {grid.where}", list(grid.columns))
     if "" in grid.columns:
         place = grid.columns.index("") + 1
@@ -146,7 +146,7 @@ def _genes_by_cases(
 
 
 def _cases_by_genes(path: Path, grid: Grid, *, notes: dict[str, str]) -> Source:
-    """Source of a table with one row a case."""
+    """Make a source of a table with one row per case."""
     obs = pd.DataFrame(grid.beside, index=range(len(grid.rows)), dtype=object)
     source = Source(
         format="matrix",
@@ -163,7 +163,7 @@ def _cases_by_genes(path: Path, grid: Grid, *, notes: dict[str, str]) -> Source:
 
 
 def _of_project(source: Source, path: Path) -> Source:
-    """Add the project where the file is called by it, as `TCGA-LUAD.star_fpkm.tsv.gz` is."""
+    """Add the project if the file name has it, as in `TCGA-LUAD.star_fpkm.tsv.gz`."""
     found = _PROJECT.match(path.name)
     if found is None or PROJECT in source.obs:
         return source
@@ -172,5 +172,5 @@ def _of_project(source: Source, path: Path) -> Source:
 
 
 def _lowest(grid: Grid) -> float:
-    """Lowest value that is there."""
+    """Lowest value that is not missing."""
     return float(np.nanmin(grid.numbers)) if np.isfinite(grid.numbers).any() else 0.0

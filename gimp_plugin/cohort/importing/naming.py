@@ -1,4 +1,4 @@
-"""What the cases are called, and what is known of them: clinical tables and conditions."""
+"""Names of the cases, their clinical tables, and conditions on them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CASE_COLUMNS = (
 )  # fmt: skip
 """Columns that name the case in the tables of the GDC, cBioPortal, Xena and ours.
 
-In a clinical table of the GDC `case_id` is a UUID, beside the barcode."""
+In a clinical table of the GDC, `case_id` is a UUID; the barcode has another column."""
 
 _CONDITION = re.compile(r"(?P<column>.+?)(?P<operator>!?=)(?P<value>.*)", re.DOTALL)
 
@@ -33,8 +33,8 @@ _CONDITION = re.compile(r"(?P<column>.+?)(?P<operator>!?=)(?P<value>.*)", re.DOT
 def case_names(source: Source, rules: ImportRules, *, clinical: Sequence[str]) -> list[str]:
     """Name the case of each sample.
 
-    By the column that `--case-key` names, else as the source does, else by the first 12 characters
-    of a TCGA barcode, else by the name of the sample.
+    The name is the cell in the column that `--case-key` names, else the source's own case, else the
+    first 12 characters of a TCGA barcode, else the name of the sample.
 
     Parameters
     ----------
@@ -43,11 +43,11 @@ def case_names(source: Source, rules: ImportRules, *, clinical: Sequence[str]) -
     rules
         `case_key` is used.
     clinical
-        Columns of the clinical table, of which `--case-key` may name one instead.
+        Columns of the clinical table; `--case-key` may name one of them instead.
 
     Returns
     -------
-    A name a sample.
+    One name per sample.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def case_names(source: Source, rules: ImportRules, *, clinical: Sequence[str]) -
 
 
 def read_clinical(path: Path, rules: ImportRules) -> dict[str, dict[str, str]]:
-    """Read a clinical table: one row a case, rows of a case brought together.
+    """Read a clinical table, merging the rows of a case.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def read_clinical(path: Path, rules: ImportRules) -> dict[str, dict[str, str]]:
 
     Returns
     -------
-    Cells of each case, empty where its rows differ; its slides with `;` between them.
+    Cells of each case, empty if its rows differ; its slides are joined by `;`.
 
     Raises
     ------
@@ -124,11 +124,11 @@ def read_clinical(path: Path, rules: ImportRules) -> dict[str, dict[str, str]]:
 def joined(
     obs: pd.DataFrame, case_ids: Sequence[str], clinical: Mapping[str, Mapping[str, str]]
 ) -> pd.DataFrame:
-    """Add the columns of a clinical table; its cells win over those that are there already.
+    """Add the columns of a clinical table; its cells replace existing ones.
 
     Returns
     -------
-    A new table, cells of unknown cases empty.
+    A new table; cells of cases that the clinical table lacks are empty.
 
     Raises
     ------
@@ -155,16 +155,16 @@ def joined(
 
 
 def fulfils(obs: pd.DataFrame, condition: str) -> list[bool]:
-    """Whether each case fulfils `column=value` or `column!=value`; an empty value is an empty cell.
+    """Whether each case fulfils `column=value` or `column!=value`; no value means an empty cell.
 
     Returns
     -------
-    One truth value a case.
+    One truth value per case.
 
     Raises
     ------
     ConfigError
-        If the condition is none.
+        If the condition is malformed.
     CohortError
         If there is no such column.
     """
@@ -183,10 +183,10 @@ def fulfils(obs: pd.DataFrame, condition: str) -> list[bool]:
 
 
 def typed(obs: pd.DataFrame, *, as_text: Sequence[str]) -> pd.DataFrame:
-    """Columns of text that are all numbers become numbers; names may not hold a slash.
+    """Convert columns of text that are all numbers; replace slashes in column names.
 
-    Numbers with leading zeros or more digits than a float holds stay text, and so do the columns
-    in `as_text`.
+    Numbers with leading zeros or more digits than a float holds stay text, as do the columns in
+    `as_text`.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def typed(obs: pd.DataFrame, *, as_text: Sequence[str]) -> pd.DataFrame:
 
 
 def _typed(cells: list[Any], *, text: bool) -> pd.Series:
-    """One column as numbers where it is all numbers, else as text."""
+    """One column, as numbers if all cells are numbers, else as text."""
     known = [cell for cell in cells if not is_missing(cell)]
     if not text and known and all(_is_number(cell) for cell in known):
         numbers = [math.nan if is_missing(cell) else float(cell) for cell in cells]
@@ -213,7 +213,7 @@ def _typed(cells: list[Any], *, text: bool) -> pd.Series:
 
 
 def _is_number(cell: Any) -> bool:
-    """Whether a cell is a finite number, and no code with leading zeros or many digits."""
+    """Whether a cell is a finite number, not a code with leading zeros or many digits."""
     if isinstance(cell, bool):
         return False
     text = str(cell)

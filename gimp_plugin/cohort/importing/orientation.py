@@ -15,7 +15,7 @@ WELL_KNOWN = frozenset({
     "CTNNB1", "APC", "VHL", "IDH1", "ESR1", "PGR", "AR", "MKI67", "TOP2A", "B2M", "HLA-A",
     "HLA-B", "RPLP0", "PPIA", "TUBB", "UBC", "A1BG", "A2M", "TSPAN6", "DPM1",
 })  # fmt: skip
-"""Symbols of which nearly every table of human genes has some."""
+"""Well-known symbols; nearly every table of human genes has some of them."""
 
 _GENE_CORNERS = {"gene", "gene_id", "gene_name", "ensembl_id", "hugo_symbol", "symbol", "geneid",
                  "gene_symbol", "entrez_gene_id", "genes"}  # fmt: skip
@@ -26,31 +26,30 @@ _CASE_CORNERS = {"case_id", "patient_id", "sample_id", "patient", "case", "case_
 def orientation_of(
     rows: Sequence[str], columns: Sequence[str], *, corner: str, asked: str, where: str
 ) -> tuple[str, str]:
-    """Tell genes from cases.
+    """Decide which side of a table is genes and which is cases.
 
-    The side with Ensembl ids is that of the genes, the side with TCGA barcodes that of the cases;
-    else the side with more of some fifty well-known symbols is that of the genes; else what stands
-    above the names of the rows decides.
+    A side of Ensembl ids is genes, a side of TCGA barcodes is cases; else the side with more of
+    some fifty well-known symbols is genes; else the header of the row names decides.
 
     Parameters
     ----------
     rows, columns
         Names on the two sides.
     corner
-        What stands above the names of the rows.
+        Header of the row names.
     asked
-        What the user says, or `auto`.
+        The user's choice, or `auto`.
     where
         Name of the table, quoted.
 
     Returns
     -------
-    `genes-by-cases` or `cases-by-genes`, and how it was told.
+    `genes-by-cases` or `cases-by-genes`, and how it was decided.
 
     Raises
     ------
     CohortError
-        If it cannot be told.
+        If it cannot be decided.
     """
     if asked != AUTO:
         return asked, "as given"
@@ -69,7 +68,7 @@ def orientation_of(
 
 
 def _by_names(rows: Sequence[str], columns: Sequence[str]) -> tuple[str, str] | None:
-    """Tell by the names, or not."""
+    """Decide by the names; None if they do not tell."""
     tests: tuple[tuple[str, Callable[[Sequence[str]], float], bool], ...] = (
         ("Ensembl ids", lambda names: _share(names, is_ensembl), True),
         ("TCGA barcodes", lambda names: _share(names, tcga_aliquot), False),
@@ -86,7 +85,7 @@ def _by_names(rows: Sequence[str], columns: Sequence[str]) -> tuple[str, str] | 
 
 
 def _share(names: Sequence[str], is_one: Callable[[str], object]) -> float:
-    """Share of names that are of a kind; a stray one among many is none."""
+    """Share of the names that are of a kind; a stray one among many does not count."""
     n_found = sum(bool(is_one(name)) for name in names)
     share = n_found / len(names)
     return share if share > 0.2 else 0.0

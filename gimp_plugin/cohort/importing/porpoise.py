@@ -1,4 +1,4 @@
-"""Tables of MCAT and PORPOISE: one row a slide, columns `GENE_rnaseq`, z-scored per cohort."""
+"""Tables of MCAT and PORPOISE: one row per slide, columns `GENE_rnaseq`, z-scored per cohort."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ WARNING = (
 
 
 def is_porpoise(header: list[str]) -> bool:
-    """Whether a header is that of a table of MCAT or PORPOISE."""
+    """Whether a header is that of an MCAT or PORPOISE table."""
     return CASE_ID in header and any(name.endswith(RNA) for name in header)
 
 
 def porpoise_source(path: Path) -> Source:
-    """Table of MCAT or PORPOISE: the rows of a case, which repeat for each slide, become one.
+    """Open a table of MCAT or PORPOISE; the rows of a case, one per slide, become one.
 
-    Columns of copy numbers and mutations are passed over. The case gets all of its slides, with
-    `;` between them, in the column `slide_id`.
+    Columns of copy numbers and mutations are skipped. All slides of the case are in the column
+    `slide_id`, joined by `;`.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def porpoise_source(path: Path) -> Source:
     Raises
     ------
     CohortError
-        If it is no such table.
+        If it is not such a table.
     """
     where = repr(str(path))
     header = _header(path)
@@ -105,7 +105,7 @@ def _header(path: Path) -> list[str]:
 def _distinct(
     cases: tuple[str, ...], values: np.ndarray, slides: list[str]
 ) -> tuple[list[int], list[str]]:
-    """First row of each case and expression, and the slides of all rows like it."""
+    """First row of each distinct case and expression, and the slides of all equal rows."""
     rows: dict[tuple[str, bytes], list[int]] = {}
     for row, case_id in enumerate(cases):
         rows.setdefault((case_id, values[row].tobytes()), []).append(row)

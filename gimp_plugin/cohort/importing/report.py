@@ -1,4 +1,4 @@
-"""What became of samples, cases and genes: counts before and after each rule."""
+"""Report of an import: counts of samples, cases and genes before and after each rule."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEP = "import"
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many samples, cases or genes there were before a rule and after it."""
+    """Number of samples, cases or genes before and after a rule."""
 
     rule: str
     unit: str
@@ -27,22 +27,22 @@ def left_out(case_id: str, rule: str, reason: str) -> Exclusion:
 
 
 def exclusions_path(output: Path) -> Path:
-    """Where the table of what was left out stands: beside the cohort."""
+    """Path of the table of exclusions, beside the cohort."""
     return output.with_name(f"{output.stem}.exclusions.csv")
 
 
 def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
-    """Write what was left out, sorted; an empty table when nothing was."""
+    """Write the exclusions, sorted; the table is empty if there are none."""
     rows = sorted(map(asdict, exclusions), key=lambda row: tuple(row.values()))
     write_csv(path, rows, columns=[field.name for field in fields(Exclusion)])
 
 
 def as_table(counts: Sequence[Count]) -> str:
-    """Counts as text in columns, numbers to the right.
+    """Format the counts as text in columns, numbers aligned to the right.
 
     Returns
     -------
-    One line a rule below a heading.
+    A heading, and one line per rule.
 
     Examples
     --------

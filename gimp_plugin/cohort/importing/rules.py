@@ -1,4 +1,4 @@
-"""What the user may choose about an import."""
+"""Options of an import."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ _CHOICES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportRules:
-    """How to make a cohort of a source; `docs/how-to/import-genes.md` explains each.
+    """How to make a cohort from a source; `docs/how-to/import-genes.md` explains each rule.
 
     Parameters
     ----------
     format, orientation
-        Layout of the source, where it cannot be told.
+        Layout of the source, if it cannot be detected.
     scale
-        Scale of the values, and with it the column of a STAR file.
+        Scale of the values, which also chooses the column of a STAR file.
     layer
-        Layer of an AnnData file to take instead of X.
+        Layer of an AnnData file to use instead of X.
     sample_sheets
         GDC sample sheets or metadata: which file is of which sample.
     case_key
         Column that names the case.
     labels, label_key
-        Clinical table, and the column that is the class.
+        Clinical table, and the column with the class.
     obs_columns
-        Columns of a table of cases that are no genes.
+        Columns of a table of cases that are not genes.
     obs_filters
         Conditions `column=value` or `column!=value` that a case must fulfil.
     samples, keep_ffpe, aliquots, duplicate_cases
@@ -61,7 +61,7 @@ class ImportRules:
     gene_ids, duplicate_genes, shared_genes, gene_table
         Which genes there are, and what is known of them.
     impute
-        What becomes of missing values.
+        What to do with missing values.
     """
 
     format: str = AUTO
@@ -88,22 +88,22 @@ class ImportRules:
         for name, known in _CHOICES.items():
             _check(f"--{name.replace('_', '-')}", getattr(self, name), known)
         if self.scale is not None:
-            from gimp_plugin.cohort.scales import SCALES  # numpy, for which --help need not wait
+            from gimp_plugin.cohort.scales import SCALES  # needs numpy, slow for --help
 
             _check("--scale", self.scale, SCALES)
 
     def to_dict(self) -> dict[str, Any]:
-        """Values for the record; files by their names only."""
+        """Return the values for the record; files by name only."""
         return {name: _plain(value) for name, value in asdict(self).items()}
 
     def tables(self) -> tuple[Path, ...]:
-        """Files that the user gave beside the source."""
+        """Files that the user gave in addition to the source."""
         given = (self.labels, self.aliquots, self.gene_table)
         return tuple(path for path in given if path is not None)
 
 
 def _check(option: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse an unknown word."""
+    """Refuse an unknown value of an option."""
     if value not in known:
         problem = f"{option} {value!r} is unknown{did_you_mean(value, known)}"
         raise ConfigError(problem, hint=f"choose from {', '.join(known)}")

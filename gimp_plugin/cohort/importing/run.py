@@ -1,4 +1,4 @@
-"""From a source to a cohort on disk, rule by rule."""
+"""Import a source, rule by rule, and write the cohort."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportResult:
-    """What an import made.
+    """Result of an import.
 
     Parameters
     ----------
     output
         The cohort.
     outcome
-        `done`, or `nothing to do` when it was made from the same inputs before.
+        `done`, or `nothing to do` if the same inputs have already been imported.
     record
         What the cohort stores in `uns["gimp"]["import"]`.
     """
@@ -48,7 +48,7 @@ class ImportResult:
 def import_genes(
     paths: Sequence[Path], rules: ImportRules, *, output: Path, overwrite: bool = False
 ) -> ImportResult:
-    """Make a cohort of published expression.
+    """Make a cohort from published expression.
 
     Writes `output` and, beside it, `<stem>.exclusions.csv`.
 
@@ -57,7 +57,7 @@ def import_genes(
     paths
         Files and folders.
     rules
-        What to do with them.
+        How to import them.
     output
         The cohort, .h5ad.
     overwrite
@@ -65,14 +65,14 @@ def import_genes(
 
     Returns
     -------
-    What was made, with the counts of each rule.
+    The result, with the counts of each rule.
 
     Raises
     ------
     StaleOutputError
-        If another file stands at `output` and `overwrite` is not given.
+        If `output` is another file and `overwrite` is false.
     CohortError
-        If the source, a table or a value cannot be trusted; nothing is written then.
+        If the source, a table or a value cannot be trusted; then nothing is written.
     """
     source = open_source(paths, rules)
     inputs = _inputs(source, rules, output)
@@ -98,7 +98,7 @@ def import_genes(
 
 
 def _inputs(source: Source, rules: ImportRules, output: Path) -> dict[str, Any]:
-    """What the result depends on: files by name and hash, and the rules."""
+    """Inputs that determine the result: the files by name and hash, and the rules."""
     files = [*source.files, *rules.tables()]
     for path in files:
         if not path.exists():
@@ -114,14 +114,14 @@ def _inputs(source: Source, rules: ImportRules, output: Path) -> dict[str, Any]:
 
 
 def _without_folders(text: str, paths: Sequence[Path]) -> str:
-    """Files by their names, so that equal inputs give equal records wherever they lie."""
+    """Reduce paths to file names, so that equal inputs give equal records wherever they are."""
     for path in paths:
         text = text.replace(repr(str(path)), repr(path.name))
     return text
 
 
 def _current(output: Path, inputs: dict[str, Any], *, overwrite: bool) -> dict[str, Any] | None:
-    """Record of a cohort that stands there and is what would be made; refuses any other."""
+    """Record of an existing cohort made from the same inputs; refuse any other existing file."""
     if not output.exists():
         return None
     record = read_record(output)

@@ -1,4 +1,4 @@
-"""Which file is of which sample: sample sheets and metadata of the GDC."""
+"""The sample of each file, from sample sheets and metadata of the GDC."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ class Listed:
 
 
 def is_sheet(line: str) -> bool:
-    """Whether a first line is the header of a GDC sample sheet."""
+    """Whether a line is the header of a GDC sample sheet."""
     return {FILE_NAME, SAMPLE} <= set(line.split("\t"))
 
 
 def is_manifest(line: str) -> bool:
-    """Whether a first line is the header of a GDC manifest."""
+    """Whether a line is the header of a GDC manifest."""
     return set(line.split("\t")) >= MANIFEST_COLUMNS
 
 
 def is_metadata(path: Path) -> bool:
-    """Whether a file is called like metadata of the GDC."""
+    """Whether a file is named like metadata of the GDC."""
     return path.name.lower().startswith("metadata") and path.suffix.lower() == ".json"
 
 
 def read_sheets(paths: Sequence[Path]) -> dict[str, Listed]:
-    """What sample sheets and metadata say of each file, by file name less `.gz`.
+    """Read what sample sheets and metadata say of each file, by file name without `.gz`.
 
-    Where several speak of a file, the longer barcode counts, which is that of the metadata, and
-    the facts of all.
+    If several describe a file, their facts are merged and the longest barcode, that of the
+    metadata, counts.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def read_sheets(paths: Sequence[Path]) -> dict[str, Listed]:
 
     Returns
     -------
-    What is known of each file; nothing without sheets.
+    What is known of each file; empty without sheets.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def _read_sheet(path: Path) -> dict[str, Listed]:
 
 
 def _single(cell: str) -> str:
-    """Name in a cell; of several, as the GDC lists them for pairs, the first."""
+    """Name in a cell; the first if there are several, as the GDC lists them for pairs."""
     return cell.partition(",")[0].strip()
 
 
@@ -135,18 +135,18 @@ def _read_metadata(path: Path) -> dict[str, Listed]:
 
 
 def _submitter(entities: Any, key: str) -> str:
-    """Name in the first of some entries, or nothing."""
+    """Name in the first entry, or empty text."""
     return str(_first(entities).get(key) or "")
 
 
 def _first(entries: Any) -> dict[str, Any]:
-    """First of some entries, or an empty one."""
+    """First entry, or an empty one."""
     first = entries[0] if isinstance(entries, list) and entries else {}
     return first if isinstance(first, dict) else {}
 
 
 def _facts(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What an entry says under the names of a sample sheet, where it was asked of the API."""
+    """Facts in an entry under the names of a sample sheet, if the API was asked for them."""
     case = _first(entry.get("cases"))
     sample, project = _first(case.get("samples")), case.get("project")
     ffpe = "FFPE" if sample.get("is_ffpe") is True else sample.get("preservation_method")
@@ -163,7 +163,7 @@ def _facts(entry: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _merged(one: Listed, other: Listed) -> Listed:
-    """Two descriptions of a file as one."""
+    """Merge two descriptions of a file."""
     if not (one.sample_id.startswith(other.sample_id) or other.sample_id.startswith(one.sample_id)):
         both = listed([one.sample_id, other.sample_id])
         raise CohortError(f"two sample sheets give one file to different samples: {both}")
@@ -175,5 +175,5 @@ def _merged(one: Listed, other: Listed) -> Listed:
 
 
 def columns_of(facts: Iterable[Mapping[str, str]]) -> list[str]:
-    """All columns that some facts have, in the order of their first appearance."""
+    """All columns of the facts, in order of first appearance."""
     return list(dict.fromkeys(column for one in facts for column in one))

@@ -1,4 +1,4 @@
-"""Slides to cases from a manifest of the GDC."""
+"""A table of slides and their cases, from a GDC manifest."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ STEP = "import: slide manifest"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlidesResult:
-    """What became of a manifest.
+    """Result of importing a manifest.
 
     Parameters
     ----------
     outcome
         `done` or `nothing to do`.
     n_slides, n_cases, n_bad
-        Rows of the table, their cases, and rows of the manifest that were left out.
+        Numbers of rows of the table, of their cases, and of manifest rows left out.
     kinds
-        How many slides there are of each kind.
+        Number of slides of each kind.
     exclusions
-        Table of the rows that were left out.
+        Table of the rows left out.
     """
 
     outcome: str
@@ -75,24 +75,24 @@ def import_slides(
     manifest
         GDC manifest, columns id, filename, md5, size, state; or a sample sheet alone.
     sample_sheet
-        GDC sample sheet or metadata, which names cases that file names do not.
+        GDC sample sheet or metadata, for cases that the file names do not tell.
     output
         The table, `slide_id,case_id,slide_kind,sample_type`.
     overwrite
         Whether to replace another table.
     name_of
-        Slide of a file name, empty where the file is no slide.
+        Returns the slide of a file name, empty if the file is not a slide.
 
     Returns
     -------
-    How many there were.
+    The result, with the numbers of slides and cases.
 
     Raises
     ------
     StaleOutputError
-        If another table stands at `output` and `overwrite` is not given.
+        If `output` is another table and `overwrite` is false.
     CohortError
-        If the manifest is none, or names no slide.
+        If the manifest is not one, or names no slide.
     """
     for path in (manifest, sample_sheet):
         if path is not None and path.exists() and output.exists() and path.samefile(output):
@@ -174,7 +174,7 @@ def _text(rows: dict[str, dict[str, str]]) -> str:
 
 
 def _write(output: Path, text: str, *, overwrite: bool) -> str:
-    """Write the table unless it stands there; another one is refused."""
+    """Write the table unless it is there already; refuse to replace another one."""
     if output.exists():
         if output.read_bytes() == text.encode():
             return "nothing to do"

@@ -1,4 +1,4 @@
-"""What every source of expression gives: samples, genes, and a way to read the values."""
+"""The interface of all sources of expression: samples, genes, and a reader of the values."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Reader = Callable[[Sequence[int], NDArray[np.int64]], NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source:
-    """Expression of some samples, not read yet where that can wait.
+    """Expression of some samples, read only when needed where possible.
 
     Parameters
     ----------
@@ -32,25 +32,25 @@ class Source:
     files
         All files that the result depends on.
     sample_ids
-        Name of each sample, as full as the source knows it; several may be equal.
+        Name of each sample, as complete as the source knows it; several may be equal.
     genes
-        One row a gene or other row of the source, with the column `gene_id` as the source spells
-        it, and what else it says of genes.
+        One row per gene or other row of the source, with the column `gene_id` as spelled in the
+        source, and its other columns that describe genes.
     read
-        Gives the values of some samples and some genes by their numbers, shape (sample, gene), a
-        missing value as NaN.
+        Returns the values of some samples and genes, given by number: shape (sample, gene), NaN
+        for a missing value.
     obs
         What the source says of the samples, one row each.
     case_ids
-        What the source calls the cases, empty where it does not.
+        The source's names of the cases, empty if it has none.
     scale
-        Scale that the source means, if it means one.
+        Scale of the source, if it has a fixed one.
     label_key
-        Column of `obs` that is the class where the user names none.
+        Column of `obs` with the class, if the user names none.
     counts, left_out
-        What was left out before this.
+        What has been left out so far.
     warnings
-        What the user must know.
+        Warnings for the user.
     notes
         Facts for the record.
     """
@@ -72,7 +72,7 @@ class Source:
 
 
 def reader_of(values: NDArray[np.float32]) -> Reader:
-    """Reader for values that are in memory, shape (sample, gene)."""
+    """Make a reader of values in memory, shape (sample, gene)."""
 
     def read(samples: Sequence[int], genes: NDArray[np.int64]) -> NDArray[np.float32]:
         chosen = np.empty((len(samples), len(genes)), dtype=np.float32)

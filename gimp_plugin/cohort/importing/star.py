@@ -1,4 +1,4 @@
-"""STAR counts of the GDC: one file an aliquot, `*.rna_seq.augmented_star_gene_counts.tsv`."""
+"""STAR counts of the GDC: one file per aliquot, `*.rna_seq.augmented_star_gene_counts.tsv`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ANNOTATION = ("gene_name", "gene_type")
 
 
 def is_star(lines: list[str]) -> bool:
-    """Whether first lines are those of a STAR file."""
+    """Whether the first lines are those of a STAR file."""
     if lines[0].startswith(GENE_MODEL):
         return True
     return {"gene_id", "unstranded"} <= set(lines[0].split("\t"))
 
 
 def column_of(scale: str) -> str:
-    """Column that holds a scale.
+    """Return the column with the values on a scale.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def column_of(scale: str) -> str:
 
 
 def read_star(path: Path, column: str, *, annotated: bool = False) -> tuple[str, pa.Table]:
-    """Gene model and columns of one file.
+    """Read the gene model and the columns of one file.
 
     Parameters
     ----------
@@ -63,13 +63,12 @@ def read_star(path: Path, column: str, *, annotated: bool = False) -> tuple[str,
 
     Returns
     -------
-    What the first line says of the gene model, and a table of `gene_id`, the column, and the
-    annotation.
+    The gene model from the first line, and a table of `gene_id`, the column, and the annotation.
 
     Raises
     ------
     CohortError
-        If the file is cut, lacks a column, or a value is no number.
+        If the file is truncated or lacks a column, or a value is not a number.
     """
     content = read_bytes(path)
     comment = content[: content.find(b"\n")].decode("utf-8", "replace").strip()
@@ -83,7 +82,7 @@ def read_star(path: Path, column: str, *, annotated: bool = False) -> tuple[str,
 def parsed(
     path: Path, content: bytes, wanted: list[str], *, skipped: int, named: bool = True
 ) -> pa.Table:
-    """Columns of a tab-separated table; the second one wanted is of numbers.
+    """Parse columns of a tab-separated table; the second wanted column holds the numbers.
 
     Returns
     -------
@@ -92,7 +91,7 @@ def parsed(
     Raises
     ------
     CohortError
-        If the table is cut, a column is missing, or a value is no number.
+        If the table is truncated, a column is missing, or a value is not a number.
     """
     types: dict[str, Any] = dict.fromkeys(wanted, pa.string())
     types[wanted[1]] = pa.float32()

@@ -1,4 +1,4 @@
-"""Tables of text that come with expression: sample sheets, clinical tables, lists."""
+"""Text tables that come with expression: sample sheets, clinical tables, lists."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MISSING = frozenset({
     "", "na", "n/a", "nan", "null", "none", "--", "not available", "not reported",
     "[not available]", "[not applicable]", "[unknown]",
 })  # fmt: skip
-"""How tables write that there is nothing: those of R, of cBioPortal, of the GDC (`'--`)."""
+"""Spellings of a missing value in tables of R, cBioPortal and the GDC (`'--`)."""
 
 _DELIMITERS = ("\t", ",", ";")
 
 
 def delimiter_of(path: Path, line: str) -> str:
-    """What parts the cells: a tab where there is one, else a comma or a semicolon.
+    """Return the delimiter of a line: a tab if it has one, else a comma or a semicolon.
 
     Returns
     -------
@@ -29,7 +29,7 @@ def delimiter_of(path: Path, line: str) -> str:
     Raises
     ------
     CohortError
-        If the line has none of them: the table has one column.
+        If the line has none of them, so that the table has one column.
     """
     for delimiter in _DELIMITERS:
         if delimiter in line:
@@ -39,9 +39,9 @@ def delimiter_of(path: Path, line: str) -> str:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV or TSV as text; lines that begin with # are comments.
+    """Read the rows of a CSV or TSV as text; lines that begin with # are comments.
 
-    Cells lose the space around them, and are empty where they say that nothing is known.
+    Space around cells is removed, and cells that spell a missing value are empty.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     MissingFileError
         If there is no such file.
     CohortError
-        If it is no text, has no rows, names a column twice, or a row has too many cells.
+        If it is not text, has no rows, names a column twice, or a row has too many cells.
     """
     if not path.exists():
         raise MissingFileError(f"no table {str(path)!r}", hint="check the path")
@@ -83,7 +83,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def _rows(where: str, lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
-    """Cells of each row; a quote that is not closed would swallow the rows below it."""
+    """Yield the cells of each row; refuse an unclosed quote, which would swallow later rows."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         yield from reader
@@ -98,10 +98,10 @@ def check_header(where: str, header: list[str]) -> None:
     Raises
     ------
     CohortError
-        If it does, naming the columns.
+        If it does; the message names the columns.
     """
     seen: set[str] = set()
-    twice = [name for name in header if name in seen or seen.add(name)]  # type: ignore[func-returns-value]  # None is no member
+    twice = [name for name in header if name in seen or seen.add(name)]  # type: ignore[func-returns-value]  # add returns None
     if twice:
         problem = (
             f"{where} names {counted(len(twice), 'column')} more than once: "
@@ -111,6 +111,6 @@ def check_header(where: str, header: list[str]) -> None:
 
 
 def cell_text(text: str) -> str:
-    """Text of a cell; nothing where it says so."""
+    """Text of a cell; empty if it spells a missing value."""
     text = without_guard(text.strip())
     return "" if text.lower() in MISSING else text

@@ -1,3 +1,3 @@
-"""Splits by case: drawn, in folds, by whole sites, read from tables, and checked for leaks."""
+"""Splits by case: draw them, in folds or by whole sites, read and write them, check for leaks."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How evenly the classes fall into the parts of each fold, as numbers and as a table."""
+"""Balance of the classes between the parts of each fold, as numbers and as a table."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gimp_plugin.keys import PARTS, TEST
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deviation:
-    """Where the test parts are furthest from holding their share of a class.
+    """The test part and class that deviate most from the ideal share.
 
     Parameters
     ----------
     fold, label
         The fold, and the class in its test part.
     n_cases, ideal
-        Cases of the class there, and its share of the class.
+        Number of cases of the class in the test part, and the ideal number.
     """
 
     fold: str
@@ -44,7 +44,7 @@ def class_counts(
     splits
         One fold.
     labels
-        Class by case id; cases without one are counted, in no class.
+        Class by case id; cases without one count towards `n_cases` only.
     sites
         Site by case id.
 
@@ -78,7 +78,7 @@ def largest_deviation(
 
     Returns
     -------
-    The worst of them, the first where several are as bad.
+    The largest deviation; the first of several equal ones.
     """
     totals = Counter(labels.values())
     found = (
@@ -96,23 +96,23 @@ def largest_deviation(
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
-    """Class balance of folds, beside that of plain stratified ones where sites were kept whole.
+    """Class balance of folds, compared with plain stratified folds if sites were kept whole.
 
     Parameters
     ----------
     folds
         The folds.
     labels
-        Class by case id; empty where no class is known.
+        Class by case id; empty if no class is known.
     sites
-        Site by case id, where sites were kept whole.
+        Site by case id, if sites were kept whole.
     plain
-        Stratified folds of the same cases that pay no heed to sites.
+        Stratified folds of the same cases that ignore sites.
     test_share
-        Share of each class that a test part should hold; 0 when nobody said.
+        Share of each class that a test part should hold; 0 if not specified.
     n_unlabelled
-        Training cases without a class by fold, beside those that are counted; empty where they do
-        not take part.
+        Number of training cases without a class by fold, in addition to the counted ones; empty if
+        they are not used.
     """
 
     folds: Sequence[Splits]
@@ -123,7 +123,7 @@ class Balance:
     n_unlabelled: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all counts, and the largest deviations."""
+        """Return all counts, and the largest deviations."""
         found: dict[str, Any] = {
             "folds": [
                 {"fold": one.fold, **class_counts(one, self.labels, self.sites)}
@@ -143,7 +143,7 @@ class Balance:
         return found
 
     def to_markdown(self) -> str:
-        """Give the table that is printed."""
+        """Return the table to print."""
         classes = sorted(set(self.labels.values()))
         heads = ["fold", *PARTS, *(["test, plain stratified"] if self.plain else [])]
         rows = [[one.fold, *self._cells(one)] for one in self.folds]
@@ -184,6 +184,6 @@ class Balance:
         )
 
     def _deviation(self, folds: Sequence[Splits]) -> dict[str, Any]:
-        """Largest deviation as JSON has it."""
+        """Largest deviation, for JSON."""
         worst = largest_deviation(folds, self.labels, test_share=self.test_share)
         return {**asdict(worst), "cases": round(worst.cases, 6)}

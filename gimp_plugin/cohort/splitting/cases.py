@@ -1,4 +1,4 @@
-"""Which cases there are to split, and their classes, from the files that a user gives."""
+"""The cases to split, and their classes, from the user's files."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def read_cases(
     case_key: str,
     unlabelled: str | None,
 ) -> tuple[pd.DataFrame | None, dict[str, str], list[str]]:
-    """Read cases and classes of a cohort, of a table of labels, or of both, as a training does.
+    """Read cases and classes from a cohort, a table of labels, or both, as training does.
 
     Parameters
     ----------
     adata, labels
         Cohort and table of labels; either may be missing.
     label_key, case_key
-        Columns with the class, and of the table with the case.
+        Column with the class, and column of the table with the case.
     unlabelled
-        `use` or `drop`: a row may lack a class. None refuses such a row; a case of the cohort that
-        the table does not name has none either way.
+        With `use` or `drop`, a row may lack a class; None refuses such a row. A case of the cohort
+        that the table does not name has no class in any case.
 
     Returns
     -------
-    What is known of the cases, None without either file; class by case id; the cases without one.
+    Table of the cases, None without either file; class by case id; the cases without a class.
 
     Raises
     ------

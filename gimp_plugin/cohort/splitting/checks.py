@@ -1,4 +1,4 @@
-"""What splits must satisfy, whoever made them."""
+"""Checks that all splits must pass, whatever their source."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def check_splits(splits: Splits, labels: Mapping[str, str]) -> list[str]:
     Parameters
     ----------
     splits
-        The splits. Cases without a class in `labels` count for leaks only.
+        The splits. Cases without a class in `labels` count only in the check for leaks.
     labels
         Class of each case that will be used.
 
     Returns
     -------
-    What the user should be warned of: classes with fewer than 5 cases in a part, cases of either
-    side that the other lacks, no test part.
+    Warnings for the user: classes with fewer than 5 cases in a part, cases that only `splits` or
+    only `labels` has, no test part.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def check_splits(splits: Splits, labels: Mapping[str, str]) -> list[str]:
 
 
 def check_parts(splits: Splits) -> None:
-    """Refuse splits that no cohort could use.
+    """Refuse splits that are unusable with any cohort.
 
     Parameters
     ----------
@@ -86,14 +86,14 @@ def check_ancestry(
     *,
     where: str = "the run that this one starts from",
 ) -> None:
-    """Refuse to judge a model on cases that it, or what it came from, was trained on.
+    """Refuse to evaluate a model on cases that it, or an ancestor, was trained on.
 
     Parameters
     ----------
     splits
         The splits of the new run.
     trained_cases
-        Training cases of the earlier run and of every run that it came from.
+        Training cases of the earlier run and of all its ancestors.
     where
         Name of the earlier run, for the message.
 
@@ -117,7 +117,7 @@ def check_ancestry(
 
 
 def check_names(parts: Mapping[str, str], source: str) -> None:
-    """Refuse names of parts that are not train, val or test."""
+    """Refuse parts other than train, val and test."""
     for case_id, part in parts.items():
         if part not in PARTS:
             near = did_you_mean(part, PARTS)
@@ -126,7 +126,7 @@ def check_names(parts: Mapping[str, str], source: str) -> None:
 
 
 def check_disjoint(pairs: Iterable[tuple[str, str]], source: str) -> None:
-    """Refuse a patient in two parts, under whatever names."""
+    """Refuse a patient in two parts, even under different names."""
     first: dict[str, tuple[str, str]] = {}
     twice = []
     for case_id, part in pairs:
@@ -157,7 +157,7 @@ def _refuse_absent(counts: Counter[str], classes: list[str], where: str) -> None
 
 
 def _unmatched(splits: Splits, labels: Mapping[str, str]) -> list[str]:
-    """Warn of cases that only one side knows."""
+    """Warn of cases that only the splits or only the labels have."""
     unused = [case_id for case_id in splits.parts if case_id not in labels]
     unplaced = [case_id for case_id in labels if case_id not in splits.parts]
     warnings = []

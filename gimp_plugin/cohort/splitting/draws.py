@@ -1,4 +1,4 @@
-"""Drawing parts of a cohort: stratified by class, by patient, the same for the same seed."""
+"""Draw parts of a cohort by patient, stratified by class, reproducibly for a seed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ N_FOLDS = 5
 
 
 def draw_fifths(labels: Mapping[str, str], *, parts: Sequence[str], seed: int) -> dict[str, str]:
-    """Give a stratified fifth of the patients to each of some parts, the rest to `train`.
+    """Assign a stratified fifth of the patients to each of the given parts, the rest to `train`.
 
     The draw depends on the patients, their classes and the seed, not on the order of the cases.
-    A class of fewer than five patients gives one to each part.
+    Each part gets one patient of a class with fewer than five patients.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def draw_fifths(labels: Mapping[str, str], *, parts: Sequence[str], seed: int) -
     parts
         Parts to fill, at most four.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
@@ -53,22 +53,22 @@ def draw_fifths(labels: Mapping[str, str], *, parts: Sequence[str], seed: int) -
 
 
 def draw_equal_folds(class_of: Mapping[str, str], *, n_folds: int, seed: int) -> dict[str, int]:
-    """Give each patient one of some folds; a class differs by one patient between them at most.
+    """Assign each patient to a fold; class counts of folds differ by at most one patient.
 
     Parameters
     ----------
     class_of
-        Class by patient, in an order that depends on nothing else; each has `n_folds` patients.
+        Class by patient, in a fixed order; each class has at least `n_folds` patients.
     n_folds
         Number of folds.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
     Number of the fold by patient.
     """
-    from sklearn.model_selection import StratifiedKFold  # half a second
+    from sklearn.model_selection import StratifiedKFold  # takes half a second
 
     patients = list(class_of)
     folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
@@ -82,15 +82,15 @@ def draw_share(class_of: Mapping[str, str], *, share: float, seed: int) -> froze
     Parameters
     ----------
     class_of
-        Class by patient, in an order that depends on nothing else.
+        Class by patient, in a fixed order.
     share
         Share to draw, between 0 and 1.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
-    The patients that were drawn.
+    The drawn patients.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def classes_of_patients(labels: Mapping[str, str]) -> dict[str, str]:
 
 
 def check_counts(counts: Mapping[str, int], *, least: int, what: str) -> None:
-    """Refuse classes with too few patients, and say what so many are needed for."""
+    """Refuse classes with too few patients, and say what they are needed for."""
     for label, count in sorted(counts.items()):
         if count < least:
             cases = "case" if count == 1 else "cases"

@@ -1,4 +1,4 @@
-"""Splits as files: our table, or the tables of CLAM or SurvPath."""
+"""Write splits as files: our own table, or the tables of CLAM or SurvPath."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def split_files(
     kind: str,
     slides: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[Path, str]:
-    """Give the files that hold some folds.
+    """Make the text of the files that hold the folds.
 
     Parameters
     ----------
     folds
         The folds.
     output
-        File of our table, else folder of the tables, one or two a fold, numbered from 0.
+        Path of our table, else folder of the tables, one or two per fold, numbered from 0.
     kind
         One of `FORMATS`.
     slides
-        Slides by case: CLAM's tables name slides where they are known, else cases.
+        Slides by case; CLAM's tables name slides if they are known, else cases.
 
     Returns
     -------
@@ -54,14 +54,14 @@ def split_files(
 
 
 def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
-    """Write files, unless they say the same already.
+    """Write files, unless they already have the same content.
 
     Parameters
     ----------
     files
         Text by path, all in one folder.
     overwrite
-        Replace files that say something else.
+        Replace files with other content.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
     Raises
     ------
     StaleOutputError
-        If a file says something else and may not be replaced, or the folder holds tables of other
+        If a file has other content and may not be replaced, or the folder has tables of other
         splits.
     """
     changed = [path for path, text in files.items() if not _says(path, text)]
@@ -90,5 +90,5 @@ def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
 
 
 def _says(path: Path, text: str) -> bool:
-    """Whether a file is there and says just that."""
+    """Whether a file exists and holds exactly this text."""
     return path.is_file() and path.read_bytes() == text.encode()

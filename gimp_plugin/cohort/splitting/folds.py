@@ -28,18 +28,18 @@ MAX_FOLDS = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldPlan:
-    """What to draw.
+    """Plan of the folds to draw.
 
     Parameters
     ----------
     n_folds
         Number of folds, each the test part once; 0 draws one 60/20/20 split.
     n_repeats
-        How often, with other draws; the folds are then called `r0f0`, `r0f1`, ...
+        Number of repeats, each with other draws; the folds are then named `r0f0`, `r0f1`, ...
     val_share
-        Share of the cases outside of the test part that become val, in each fold.
+        Share of the cases outside the test part that become val, in each fold.
     seed
-        Of all draws.
+        Seed of all draws.
     """
 
     n_folds: int = 0
@@ -64,14 +64,14 @@ class FoldPlan:
 def draw_folds(
     labels: Mapping[str, str], plan: FoldPlan, *, sites: Mapping[str, str] | None = None
 ) -> tuple[Splits, ...]:
-    """Draw folds, stratified by class, by patient and, where sites are given, by whole sites.
+    """Draw folds by patient, stratified by class; if sites are given, by whole sites.
 
     Parameters
     ----------
     labels
-        Class by case id; the order is of no account.
+        Class by case id; the order does not matter.
     plan
-        What to draw.
+        Plan of the folds.
     sites
         Site by case id. No site is then in two parts of a fold, and no test part occurs twice.
 
@@ -82,8 +82,8 @@ def draw_folds(
     Raises
     ------
     SplitError
-        If a class has too few patients or sites for every part to have it, a patient has two
-        sites, or no repeat is found whose test parts are not those of another.
+        If a class has too few patients or sites to be in every part, a patient has two sites, or
+        no repeat is found whose test parts are new.
     """
     drawn: dict[str, dict[str, str]] = {}
     taken: set[frozenset[str]] = set()
@@ -120,7 +120,7 @@ def large_sites(labels: Mapping[str, str], sites: Mapping[str, str], plan: FoldP
 def test_from_val(splits: Splits, labels: Mapping[str, str], plan: FoldPlan) -> Splits:
     """Make the val part of another program's splits the test part, and draw val from train.
 
-    SurvPath and its kin report on what they call val.
+    SurvPath and related programs report results on what they call val.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def test_from_val(splits: Splits, labels: Mapping[str, str], plan: FoldPlan) -> 
     labels
         Class by case id.
     plan
-        Its `val_share` and `seed` count: the share of train that becomes val.
+        Plan with the `val_share`, here the share of train that becomes val, and the `seed`.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def test_from_val(splits: Splits, labels: Mapping[str, str], plan: FoldPlan) -> 
 
 @dataclass(frozen=True, slots=True)
 class _Round:
-    """One repeat of a draw."""
+    """One repeat of the draw."""
 
     labels: Mapping[str, str]
     plan: FoldPlan
@@ -164,7 +164,7 @@ class _Round:
     taken: frozenset[frozenset[str]]
 
     def one_draw(self) -> dict[str, str]:
-        """Draw 60/20/20; the first repeat is the draw that training does itself."""
+        """Draw 60/20/20; the first repeat is the draw that training itself makes."""
         seed = self.plan.seed if self.repeat == 0 else self._seed()
         if self.sites is None:
             return dict(draw_splits(self.labels, seed=seed).parts)
@@ -172,14 +172,14 @@ class _Round:
         return {case_id: PARTS[place] for case_id, place in places.items()}
 
     def folds(self) -> list[tuple[int, dict[str, str]]]:
-        """Draw folds by number, every case in the test part of one; or the only draw."""
+        """Draw numbered folds, every case in one test part; or the single 60/20/20 split."""
         if not self.plan.n_folds:
             return [(0, self.one_draw())]
         fold_of = self._test_folds()
         return [(fold, self._with_val(fold_of, fold)) for fold in range(self.plan.n_folds)]
 
     def _test_folds(self) -> dict[str, int]:
-        """Number of the fold that each case is tested in."""
+        """Number of the fold in which each case is tested."""
         n_folds, seed = self.plan.n_folds, self._seed()
         if self.sites is not None:
             shares = [1 / n_folds] * n_folds
@@ -191,7 +191,7 @@ class _Round:
         return {case_id: fold_of[same_case(case_id)] for case_id in self.labels}
 
     def _with_val(self, fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
-        """Parts of one fold: its cases are the test part, a share of the others val."""
+        """Parts of one fold: its cases are test, a share of the others val."""
         try:
             return self._drawn_val(fold_of, fold)
         except SplitError as error:
@@ -199,7 +199,7 @@ class _Round:
             raise SplitError(problem, hint=error.hint) from error
 
     def _drawn_val(self, fold_of: Mapping[str, int], fold: int) -> dict[str, str]:
-        """Parts of one fold, if its other cases suffice."""
+        """Draw the parts of one fold; refuse if there are too few other cases."""
         rest = {name: label for name, label in self.labels.items() if fold_of[name] != fold}
         share, seed = self.plan.val_share, self._seed(fold + 1)
         if self.sites is None:
@@ -214,6 +214,6 @@ class _Round:
         }
 
     def _seed(self, draw: int = 0) -> int:
-        """Seed of one draw of this repeat; no two are the same."""
+        """Seed of one draw of this repeat; all are different."""
         places = [self.plan.seed, self.repeat, draw]
         return int(np.random.SeedSequence(places).generate_state(1)[0])

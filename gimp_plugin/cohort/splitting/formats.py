@@ -1,9 +1,9 @@
 """Tables of splits: ours, and those of CLAM, MCAT, PORPOISE, SurvPath and MMP.
 
-Ours has the columns `case_id,split` and perhaps `fold`. CLAM, and what was made from it, writes one
-file a fold, `splits_<k>.csv`, with the columns `train`, `val` and perhaps `test`: each cell names a
-slide or a case, or (`splits_<k>_bool.csv`) each row is one and its cells say True or False. MMP has
-a folder a fold, `..._k=<k>/`, with the tables `train.csv`, perhaps `val.csv`, and `test.csv`.
+Ours has the columns `case_id,split` and optionally `fold`. CLAM and its derivatives write one file
+per fold, `splits_<k>.csv`, with the columns `train`, `val` and optionally `test`: each cell names a
+slide or a case, or (`splits_<k>_bool.csv`) each row is one and its cells are True or False. MMP has
+one folder per fold, `..._k=<k>/`, with `train.csv`, optionally `val.csv`, and `test.csv`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FLOAT = re.compile(r"\d+\.0")
 
 
 def read_pairs(path: Path) -> dict[str, Pairs]:
-    """Read the splits that stand in a file or a folder, in whichever format.
+    """Read the splits in a file or a folder of any known format.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def read_pairs(path: Path) -> dict[str, Pairs]:
     MissingFileError
         If there is no such file.
     SplitError
-        If a table or folder is of no known format, or a column or a value is missing.
+        If a table or folder has no known format, or a column or a value is missing.
     """
     if not path.is_dir():
         return _read_file(path)
@@ -61,16 +61,16 @@ def read_pairs(path: Path) -> dict[str, Pairs]:
 
 
 def clam_tables(parts: Mapping[str, str]) -> dict[str, str]:
-    """Text of CLAM's two tables of one fold, by the end of the file name.
+    """Make the text of CLAM's two tables of one fold, by the end of the file name.
 
     Parameters
     ----------
     parts
-        Part by name; the names are those of slides where they are known.
+        Part by name; the names are those of slides if they are known.
 
     Returns
     -------
-    The table of names a column a part, and the table of True and False.
+    The table of names, one column per part, and the table of True and False.
     """
     rows = [
         {"": name, **{each: each == part for each in PARTS}}
@@ -83,10 +83,10 @@ def clam_tables(parts: Mapping[str, str]) -> dict[str, str]:
 
 
 def survpath_table(parts: Mapping[str, str]) -> str:
-    """Text of SurvPath's table of one fold.
+    """Make the text of SurvPath's table of one fold.
 
-    SurvPath has no part to choose the epoch by: it trains on `train` and reports on `val`. So its
-    `train` gets our train and val, and its `val` our test.
+    SurvPath has no part for choosing the epoch: it trains on `train` and reports on `val`. So its
+    `train` gets our train and val, and its `val` gets our test.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def survpath_table(parts: Mapping[str, str]) -> str:
 
 
 def _read_file(path: Path) -> dict[str, Pairs]:
-    """Read one table, the format told by its header."""
+    """Read one table, whose header tells the format."""
     if path.exists():
         rows = read_table(path, required=(), optional=COLUMNS, error=SplitError)
         header = list(rows[0])
@@ -117,7 +117,7 @@ def _read_file(path: Path) -> dict[str, Pairs]:
 
 
 def _clam_pairs(rows: Sequence[Mapping[str, str]], header: Sequence[str], path: Path) -> Pairs:
-    """Names and parts of a table with a column a part."""
+    """Names and parts of a table with one column per part."""
     parts = [part for part in PARTS if part in header]
     cells = {row[part].lower() for row in rows for part in parts}
     if not cells - {TRUE, FALSE, ""}:
@@ -125,7 +125,7 @@ def _clam_pairs(rows: Sequence[Mapping[str, str]], header: Sequence[str], path: 
             pair for line, row in enumerate(rows, 2) for pair in _flags(row, header, path, line)
         ]
     names = [(row[part], part) for part in parts for row in rows if row[part]]
-    if all(_FLOAT.fullmatch(name) for name, _ in names):  # pandas, of numbers beside empty cells
+    if all(_FLOAT.fullmatch(name) for name, _ in names):  # pandas, numbers beside empty cells
         names = [(name.removesuffix(".0"), part) for name, part in names]
     return names
 
@@ -133,7 +133,7 @@ def _clam_pairs(rows: Sequence[Mapping[str, str]], header: Sequence[str], path: 
 def _flags(
     row: Mapping[str, str], header: Sequence[str], path: Path, line: int
 ) -> Iterator[tuple[str, str]]:
-    """Part of a row that says True once."""
+    """Yield the part of a row, if it has one; refuse a row in two parts."""
     parts = [part for part in PARTS if part in header and row[part].lower() == TRUE]
     where = f"{str(path)!r}, row {line}"
     if header[0] in PARTS or not row[header[0]]:
@@ -145,7 +145,7 @@ def _flags(
 
 
 def _mmp_pairs(folder: Path) -> Iterator[tuple[str, str]]:
-    """Names and parts of a folder with a table a part."""
+    """Names and parts of a folder with one table per part."""
     for part in PARTS:
         path = folder / f"{part}.csv"
         if path.is_file():
@@ -157,7 +157,7 @@ def _mmp_pairs(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _clam_files(folder: Path, *, plain: bool) -> Iterator[tuple[Path, re.Match[str]]]:
-    """Tables of a folder by their names; descriptions of CLAM are none."""
+    """Yield the tables of a folder, found by name; CLAM's descriptors are skipped."""
     for path in sorted(folder.iterdir()):
         found = _CLAM.match(path.name)
         if found and (found["bool"] is None) is plain:
@@ -165,13 +165,13 @@ def _clam_files(folder: Path, *, plain: bool) -> Iterator[tuple[Path, re.Match[s
 
 
 def _fold_of(path: Path) -> str:
-    """Name of the fold that a file or folder name tells, else the only one."""
+    """Name of the fold in a file or folder name, else that of an only fold."""
     found = _MMP.search(path.name) if path.is_dir() else _CLAM.match(path.name)
     return found["fold"] if found else ONE_FOLD
 
 
 def _columns(members: Mapping[str, Sequence[str]]) -> str:
-    """Text of a table of columns of unequal length, its rows numbered, as pandas writes it."""
+    """Text of a table with columns of unequal length and numbered rows, as pandas writes it."""
     rows = [
         {
             "": row,

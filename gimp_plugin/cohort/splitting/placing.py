@@ -1,11 +1,11 @@
-"""Whole sites into parts, so that each part holds its share of every class.
+"""Assign whole sites to parts so that each part holds its share of every class.
 
-A hospital's scanner and stain can be read off its slides, so a model that is judged on patients of
-the hospitals that it was trained on may be judged on the hospital (Howard et al. 2021,
-doi:10.1038/s41467-021-24698-1). There, quadratic programming finds the folds; here, a search does:
-sites are placed at random, then moved between parts or exchanged for one another, always the step
-that gains most, until none gains. The best of several beginnings is taken. That is no proof of the
-best folds, but what they miss is small, and it is shown.
+Slides reveal the scanner and stain of their hospital, so testing a model on patients of the
+hospitals it was trained on may test whether it recognises the hospital (Howard et al. 2021,
+doi:10.1038/s41467-021-24698-1). Howard et al. find the folds by quadratic programming; here, a
+local search does: sites are placed at random, then moved between parts or exchanged, always taking
+the step with the largest gain until no step gains. The best of several starts is kept. The folds
+are not proven to be optimal, but their deviation from the ideal is small, and it is reported.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from gimp_plugin.errors import SplitError, listed
 Floats = NDArray[np.float64]
 
 N_STARTS = 24
-LACKING = 1e3  # a part without a class weighs more than any imbalance
+LACKING = 1e3  # a part without a class costs more than any imbalance
 NO_GAIN = -1e-12
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Sites by class, and what each part should hold, both as shares of the class."""
+    """Class counts of the sites and targets of the parts, both as shares of the class."""
 
     weights: Floats  # (site, class)
     targets: Floats  # (part, class)
@@ -53,10 +53,10 @@ def place_sites(
     seed: int,
     taken: Collection[frozenset[str]] = (),
 ) -> dict[str, int]:
-    """Give each site to a part so that the parts hold their shares of each class.
+    """Assign each site to a part so that the parts hold their shares of each class.
 
-    Minimise the sum over parts and classes of the squared distance between the share of the class
-    in the part and the part's own share; classes weigh the same, however small.
+    Minimise the sum over parts and classes of the squared difference between the part's share of
+    the class and the part's target share; all classes have equal weight, however small.
 
     Parameters
     ----------
@@ -65,9 +65,9 @@ def place_sites(
     shares
         Share of the cases that each part should hold; they add up to 1.
     seed
-        Of the beginnings; the order of the sites is of no account.
+        Seed of the random starts; the order of the sites does not matter.
     taken
-        Sets of sites that no part may be.
+        Sets of sites that no part may equal.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def place_sites(
     Raises
     ------
     SplitError
-        If every way that was found has a part that is taken.
+        If every solution found has a part in `taken`.
     """
     names = sorted(sites)
     classes = sorted({label for counts in sites.values() for label in counts})
@@ -106,7 +106,7 @@ def place_cases(
     seed: int,
     taken: Collection[frozenset[str]] = (),
 ) -> dict[str, int]:
-    """Give each case to a part with all of its site, so that each part has each class.
+    """Assign each case to a part with its whole site, so that each part has each class.
 
     Parameters
     ----------
@@ -117,9 +117,9 @@ def place_cases(
     shares
         Share of the cases that each part should hold; they add up to 1.
     seed
-        Of the search.
+        Seed of the search.
     taken
-        Sets of sites that no part may be.
+        Sets of sites that no part may equal.
 
     Returns
     -------
@@ -128,8 +128,8 @@ def place_cases(
     Raises
     ------
     SplitError
-        If a class comes from too few sites, no way is found to give it to every part or that is
-        not taken, or a patient has two sites.
+        If a class comes from too few sites, no solution is found that gives every part each class
+        and is not taken, or a patient has two sites.
     """
     by_site = counts_by_site(labels, sites)
     sites_of = Counter(label for counts in by_site.values() for label in counts)
@@ -157,7 +157,7 @@ def place_cases(
 def counts_by_site(
     labels: Mapping[str, str], sites: Mapping[str, str]
 ) -> dict[str, dict[str, int]]:
-    """Cases of each class by site; a patient of two sites is refused."""
+    """Count the cases of each class by site; refuse a patient of two sites."""
     first: dict[str, str] = {}
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for case_id, label in labels.items():
@@ -171,7 +171,7 @@ def counts_by_site(
 
 
 def _parts(names: Sequence[str], places: NDArray[np.int64]) -> set[frozenset[str]]:
-    """Names of the sites in each part."""
+    """Set of the sites in each part."""
     held: dict[int, list[str]] = defaultdict(list)
     for name, place in zip(names, places.tolist(), strict=True):
         held[place].append(name)
@@ -179,7 +179,7 @@ def _parts(names: Sequence[str], places: NDArray[np.int64]) -> set[frozenset[str
 
 
 def _improved(problem: _Problem, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Move or exchange sites, the best step first, until no step gains."""
+    """Move or exchange sites, always by the best step, until no step gains."""
     places, parts = places.copy(), np.arange(len(problem.targets))
     while True:
         held = problem.held(places)
@@ -214,5 +214,5 @@ def _gains(
 
 
 def _lacking(held: Floats) -> Floats:
-    """One where a part lacks a class."""
+    """1 for each class that a part lacks, else 0."""
     return (held < 1e-9).astype(float)

@@ -1,4 +1,4 @@
-"""Which site each case comes from."""
+"""The site that each case comes from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def tcga_sites(case_ids: Iterable[str]) -> dict[str, str]:
-    """Tissue source site of TCGA cases: characters 6 and 7 of the barcode.
+    """Return the tissue source site of TCGA cases: characters 6 and 7 of the barcode.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def tcga_sites(case_ids: Iterable[str]) -> dict[str, str]:
 
 
 def sites_from_column(obs: pd.DataFrame, column: str, case_ids: Iterable[str]) -> dict[str, str]:
-    """Site of some cases from a column.
+    """Return the sites of cases from a column.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ class Splits:
     parts
         `train`, `val` or `test` by case id.
     source
-        Where they come from, for messages.
+        Where the splits come from, for messages.
     fold
         Name of the fold.
     """
@@ -61,13 +61,13 @@ class Splits:
     fold: str = "0"
 
     def of(self, part: str) -> tuple[str, ...]:
-        """Give the cases of one part, in the order of the splits."""
+        """Return the cases of one part, in the order of the splits."""
         return tuple(case_id for case_id, found in self.parts.items() if found == part)
 
     def within(self, case_ids: Iterable[str]) -> Self:
-        """Restrict to some cases, in their order; cases without a part are left out.
+        """Restrict to the given cases, in their order; cases without a part are left out.
 
-        A TCGA case takes the part of its patient when it is not named in full.
+        A TCGA case that the splits do not name exactly takes the part of its patient.
 
         Returns
         -------
@@ -81,7 +81,7 @@ class Splits:
         return replace(self, parts={case_id: part for case_id, part in found.items() if part})
 
     def known_to(self, case_ids: Iterable[str]) -> Self:
-        """Restrict to some cases as `within` does, and say which names mean none of them.
+        """Restrict to cases as `within` does, and report names that match none of them.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Splits:
         Raises
         ------
         SplitError
-            If no name means any of them.
+            If no name matches any of them.
         """
         wanted = list(case_ids)
         patients = {same_case(case_id) for case_id in wanted}
@@ -110,7 +110,7 @@ class Splits:
         return self.within(wanted)
 
     def of_cases(self, case_of: Mapping[str, str]) -> Self:
-        """Put cases in the place of their slides; other names stay.
+        """Replace slides by their cases; other names are kept.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ def draw_splits(labels: Mapping[str, str], *, seed: int) -> Splits:
     labels
         Class by case id.
     seed
-        Of the draw; the order of the cases is of no account.
+        Seed of the draw; the order of the cases does not matter.
 
     Returns
     -------
@@ -166,11 +166,11 @@ def splits_from_column(
     column
         Column with the folds.
     fold
-        Value that is the test part.
+        Value whose cases are the test part.
     labels
         Class of each case that will be used.
     seed
-        Of the draw of val.
+        Seed of the draw of val.
 
     Returns
     -------
@@ -212,18 +212,18 @@ def read_splits(path: Path, *, fold: str | None = None) -> Splits:
     path
         The table, or a folder of tables.
     fold
-        Fold to take; may be left out when there is only one.
+        Fold to read; may be omitted if there is only one.
 
     Returns
     -------
-    The splits, in the order of the table. Names may be those of slides: see `Splits.of_cases`.
+    The splits, in the order of the table. Names may be those of slides; see `Splits.of_cases`.
 
     Raises
     ------
     MissingFileError
         If there is no such file.
     SplitError
-        If a column or a value is missing, a name is unknown, or a patient is in two parts.
+        If a column or a value is missing, a part is unknown, or a patient is in two parts.
     ConfigError
         If there are several folds and none is chosen.
     """
@@ -255,7 +255,7 @@ def read_folds(path: Path) -> tuple[Splits, ...]:
 
 
 def splits_text(folds: Iterable[Splits]) -> str:
-    """Text of a table that `read_splits` reads, sorted by case within each fold."""
+    """Make the text of a table for `read_splits`, sorted by case within each fold."""
     return csv_text(
         (
             {CASE_ID: case_id, "fold": splits.fold, "split": part}
@@ -267,12 +267,12 @@ def splits_text(folds: Iterable[Splits]) -> str:
 
 
 def write_splits(path: Path, splits: Splits) -> None:
-    """Write a table that `read_splits` reads, sorted by case."""
+    """Write a table for `read_splits`, sorted by case."""
     write_text(path, splits_text([splits]))
 
 
 def _checked(pairs: Sequence[tuple[str, str]], path: Path, fold: str) -> Splits:
-    """Splits of one fold of a table."""
+    """Splits of one fold of a table, checked."""
     where = f"{str(path)!r}, fold {fold}"
     check_disjoint(pairs, where)
     check_names(dict(pairs), where)
@@ -280,7 +280,7 @@ def _checked(pairs: Sequence[tuple[str, str]], path: Path, fold: str) -> Splits:
 
 
 def _chosen_fold(folds: Iterable[str], fold: str | None, source: str) -> str:
-    """Name of the fold to take."""
+    """Name of the fold to read."""
     names = sorted(set(folds))
     if fold is None and len(names) > 1:
         problem = f"--splits {source} has {len(names)} folds: {listed(names)}"

@@ -1,4 +1,4 @@
-"""Training cases without a class beside splits of those that have one."""
+"""Add training cases without a class to the splits of those that have one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ def with_unlabelled(
 ) -> Splits:
     """Add cases without a class to train.
 
-    A model is not judged on a patient whose slides it has seen, with or without a class: cases of
-    a val or test patient are left out, and where sites are kept whole, cases of their sites.
+    A model must not be evaluated on a patient whose slides it has seen, with or without a class.
+    Cases of a val or test patient are therefore left out and, if sites are kept whole, cases of
+    their sites.
 
     Parameters
     ----------
@@ -25,11 +26,11 @@ def with_unlabelled(
     case_ids
         Cases without one.
     sites
-        Site of all these cases, where no site shall be in two parts.
+        Site of all these cases, if no site may be in two parts.
 
     Returns
     -------
-    The splits with those cases that may train.
+    The splits with the added cases.
     """
     apart = [case_id for part in (VAL, TEST) for case_id in splits.of(part)]
     patients = set(map(same_case, apart))

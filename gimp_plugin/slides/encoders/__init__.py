@@ -1,7 +1,7 @@
-"""Patch encoders: what one is, how one is found by its name, and those that come with the package.
+"""Patch encoders: their contract, how they are found by name, and the built-in ones.
 
-An encoder's weights are found, or said to be out of reach, before any slide is opened. The families
-(`timm:NAME`, `torchvision:NAME`, `tiatoolbox:NAME`, `module:attribute`) are registered components
+An encoder's weights are found, or reported as unavailable, before any slide is opened. The families
+(`timm:NAME`, `torchvision:NAME`, `tiatoolbox:NAME`, `module:attribute`) are registered components,
 like single encoders.
 """
 

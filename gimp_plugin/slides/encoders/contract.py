@@ -1,4 +1,4 @@
-"""What a patch encoder is."""
+"""The contract of a patch encoder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Encoder:
     name, dim, input_size, mpp, weights_sha256, licence, preprocessing
         As in `PatchEncoder`.
     build
-        Makes the network.
+        Builds the network.
     """
 
     name: str

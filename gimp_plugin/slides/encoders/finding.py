@@ -1,4 +1,4 @@
-"""From the name that a user typed to a patch encoder that is fit for use."""
+"""Find a patch encoder by name, and check it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ TEXTS = ("name", "weights_sha256", "licence", "preprocessing")
 
 
 def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
-    """Patch encoder by its registered name, its weights at hand.
+    """Find a patch encoder by its registered name, with its weights.
 
-    `NAME:ARGUMENT` is an encoder of the family NAME; where no family has that name, it is
-    `MODULE:ATTRIBUTE`, something that can be imported.
+    `NAME:ARGUMENT` is an encoder of the family NAME; if there is no such family, it is read as
+    `MODULE:ATTRIBUTE`, an import string.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
 
     Returns
     -------
-    The encoder, what it says of itself checked; its network also checks what it gives.
+    The encoder, its declared properties checked; its network also checks its output.
     """
     name, argument = split_name(config.patch_encoder)
     if imports_code(config.patch_encoder) and name != IMPORTED:
@@ -56,14 +56,14 @@ def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
         where = registry().component(KIND, name).origin
         problem = f"the patch encoder {config.patch_encoder!r} of plugin {where} failed: "
         raise PluginError(f"{problem}{type(error).__name__}: {error}") from error
-    if encoder.mpp not in {MPP, config.mpp}:  # MPP is what one says that says nothing
+    if encoder.mpp not in {MPP, config.mpp}:  # MPP is the default, so may mean nothing
         text = "the patch encoder %r is for mpp=%g, patches are taken at mpp=%g (--mpp)"
         logger.warning(text, config.patch_encoder, encoder.mpp, config.mpp)
     return encoder
 
 
 def imports_code(patch_encoder: str) -> bool:
-    """Tell whether a patch encoder's name is an import string: using it runs what it names.
+    """Tell whether a patch encoder's name is an import string, so that using it runs that code.
 
     Parameters
     ----------
@@ -72,14 +72,14 @@ def imports_code(patch_encoder: str) -> bool:
 
     Returns
     -------
-    False for what plugins registered, whose code was installed on purpose.
+    False for encoders that plugins registered, because their code was installed on purpose.
     """
     name, argument = split_name(patch_encoder)
     return bool(argument) and (name == IMPORTED or name not in registry().names(KIND))
 
 
 def is_family(name: str) -> bool:
-    """Tell whether a registered patch encoder is a family: `NAME:ARGUMENT`.
+    """Tell whether a registered patch encoder is a family, used as `NAME:ARGUMENT`.
 
     Parameters
     ----------
@@ -97,16 +97,16 @@ def is_family(name: str) -> bool:
 
 
 def _needs_argument(factory: Callable[..., Any]) -> bool:
-    """Whether an encoder is called with an argument, by name."""
+    """Whether an encoder requires `argument`."""
     try:
         parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):  # some callables do not tell
+    except (TypeError, ValueError):  # some callables have no signature
         return False
     return any(p.name == "argument" and p.default is p.empty for p in parameters)
 
 
 def _takes_argument(factory: Callable[..., Any]) -> bool:
-    """Whether an encoder may be called with an argument."""
+    """Whether an encoder accepts `argument`."""
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -115,7 +115,7 @@ def _takes_argument(factory: Callable[..., Any]) -> bool:
 
 
 def _check_call(factory: Callable[..., Any], given: dict[str, Any], name: str) -> None:
-    """Refuse an argument where the encoder takes none, and a family without one."""
+    """Refuse an argument to an encoder that takes none, and a family without one."""
     if "argument" in given and not _takes_argument(factory):
         problem = f"patch encoder '{name}:{given['argument']}': {name!r} takes no argument"
         raise ConfigError(problem, hint=f"give {name!r} alone")
@@ -125,7 +125,7 @@ def _check_call(factory: Callable[..., Any], given: dict[str, Any], name: str) -
 
 
 def _checked(encoder: PatchEncoder, asked: str) -> PatchEncoder:
-    """Check what an encoder says of itself; its network then checks what it gives."""
+    """Check an encoder's declared properties, and make its network check its output."""
     said: dict[str, Any] = {name: getattr(encoder, name) for name in TEXTS}
     said |= {name: getattr(encoder, name) for name in ("dim", "input_size", "mpp")}
     for name, value in said.items():
@@ -149,7 +149,7 @@ def is_positive(value: object) -> bool:
 
 
 def without_addresses(text: str) -> str:
-    """Text of an object without what differs from process to process.
+    """Remove memory addresses, which differ between processes, from the text of an object.
 
     Returns
     -------

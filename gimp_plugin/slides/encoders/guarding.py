@@ -1,4 +1,4 @@
-"""A network that is watched: what it raises and what it gives wrong is told with its name."""
+"""A guard around a network: reports its exceptions and wrong output with the encoder's name."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from gimp_plugin.errors import ConfigError, GimpError
 
 
 class Guarded(nn.Module):
-    """A network that gives features of the shape it promises, or a clear error.
+    """A network that returns features of the declared shape, or raises a clear error.
 
-    Whether they are finite is seen where the bag is written: a look here would wait for a GPU.
+    Whether they are finite is checked when the bag is written; a check here would wait for the GPU.
 
     Parameters
     ----------
     network
-        What is watched; it may be anybody's.
+        The network to guard, of any origin.
     name, dim
-        Of the patch encoder.
+        Name and dimension of the patch encoder.
     """
 
     def __init__(self, network: nn.Module, *, name: str, dim: int) -> None:
@@ -42,25 +42,25 @@ class Guarded(nn.Module):
 
 
 def run(network: nn.Module, patches: Tensor, *, name: str) -> Tensor:
-    """Call a network; what it raises, a lack of memory apart, is told with the encoder's name.
+    """Call a network, adding the encoder's name to any error other than a lack of memory.
 
     Parameters
     ----------
     network
-        Anybody's.
+        A network of any origin.
     patches
         8-bit, shape (batch, height, width, 3).
     name
-        Of the patch encoder.
+        Name of the patch encoder.
 
     Returns
     -------
-    What the network gives.
+    Output of the network.
 
     Raises
     ------
     ConfigError
-        If it raises.
+        If the network raises.
     """
     try:
         return network(patches)
@@ -78,7 +78,7 @@ def run(network: nn.Module, patches: Tensor, *, name: str) -> Tensor:
 
 
 def _spelled(features: object) -> str:
-    """Kind and shape of what a network gave."""
+    """Kind and shape of a network's output."""
     if isinstance(features, Tensor):
         return f"shape {tuple(features.shape)}"
     return f"a {type(features).__name__}"

@@ -1,4 +1,4 @@
-"""Which weights and which code an encoder consists of."""
+"""Identify the weights and the code of an encoder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOUNDATIONS = {"torch", "torchvision", "timm", "tiatoolbox", "builtins"}
-"""Packages whose classes are parts of many encoders: a bag states their versions apart."""
+"""Packages whose classes are parts of many encoders; a bag states their versions separately."""
 
 SITES = {"site-packages", "dist-packages"}
 
 
 def state_sha256(network: nn.Module) -> str:
-    """Hash of a network's state: names, types, shapes and bytes, in the order of the names.
+    """Hash a network's state: names, types, shapes and bytes, in the order of the names.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def state_sha256(network: nn.Module) -> str:
 
     Returns
     -------
-    The same for equal states, whatever file they came from.
+    The same hash for equal states, whatever file they came from.
     """
     import torch
 
@@ -44,7 +44,7 @@ def state_sha256(network: nn.Module) -> str:
 
 
 def code_of(*objects: object) -> dict[str, str]:
-    """Say which code objects come from: a distribution and version, or the hash of its files.
+    """Identify the code of objects, by its distribution and version or by a hash of its files.
 
     Parameters
     ----------
@@ -53,15 +53,15 @@ def code_of(*objects: object) -> dict[str, str]:
 
     Returns
     -------
-    By top-level package. One that is installed counts by its version, any other by all of its
-    Python files: an edit makes it another.
+    Identity by top-level package: an installed package by its version, any other by the hash of
+    all its Python files, which changes with every edit.
     """
     tops = {_module_of(each).partition(".")[0] for each in objects}
     return {top: _identity(top) for top in sorted(tops - FOUNDATIONS)}
 
 
 def _module_of(each: object) -> str:
-    """Name of the module that something is, or comes from."""
+    """Name of a module, or of the module that an object comes from."""
     if isinstance(each, ModuleType):
         return each.__name__
     return str(getattr(each, "__module__", None) or type(each).__module__)
@@ -74,7 +74,7 @@ def _identity(top: str) -> str:
     place = Path(file) if file else Path(paths[0]) if paths else None
     if place is None:
         return "no file"
-    if SITES & set(place.parts):  # a checkout lies elsewhere, whatever is installed of it
+    if SITES & set(place.parts):  # excludes a checkout, even an installed one
         for name in importlib.metadata.packages_distributions().get(top, ()):
             return f"{name} {importlib.metadata.version(name)}"
     if place.name == "__init__.py":

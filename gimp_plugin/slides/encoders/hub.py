@@ -1,4 +1,4 @@
-"""Weights on the Hugging Face hub: from its cache, or by an announced download."""
+"""Weights from the Hugging Face hub: from its cache, or by an announced download."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 def hub_file(repository: str, names: Sequence[str], *, offline: bool, licence: str = "") -> Path:
-    """File of a repository of the hub.
+    """Return a file of a repository on the hub.
 
     Parameters
     ----------
     repository
         `owner/name`, with `@revision` if not the main one.
     names
-        File names that will do, the best first.
+        Acceptable file names, the best first.
     offline
         Do not download.
     licence
-        To be told with the download.
+        Licence to announce with the download.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def hub_file(repository: str, names: Sequence[str], *, offline: bool, licence: s
     Raises
     ------
     ResourceError
-        If it is neither in the cache nor within reach.
+        If it is neither in the cache nor available for download.
     """
     from huggingface_hub import constants
 
@@ -52,7 +52,7 @@ def hub_file(repository: str, names: Sequence[str], *, offline: bool, licence: s
 
 
 def cached_file(repository: str, names: Sequence[str]) -> Path | None:
-    """File of a repository in the hub's cache, or None; nothing is downloaded."""
+    """Return a file of a repository from the hub's cache, or None, without downloading."""
     from huggingface_hub import try_to_load_from_cache
 
     name, _, revision = repository.partition("@")
@@ -64,7 +64,7 @@ def cached_file(repository: str, names: Sequence[str]) -> Path | None:
 
 
 def _downloaded(repository: str, names: Sequence[str]) -> Path:
-    """Fetch the first file that is there."""
+    """Download the first file that exists."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, RemoteEntryNotFoundError
 
@@ -83,14 +83,14 @@ def _downloaded(repository: str, names: Sequence[str]) -> Path:
             raise _out_of_reach(repository, names, reason) from error
         except GimpError:
             raise
-        except Exception as error:  # the hub's client raises whatever its parts raise
+        except Exception as error:  # the hub's client may raise anything
             reason = f"the hub was not reached ({type(error).__name__})"
             raise _out_of_reach(repository, names, reason) from error
     raise _out_of_reach(repository, names, reason)
 
 
 def _out_of_reach(repository: str, names: Sequence[str], reason: str) -> ResourceError:
-    """Error for a file that is nowhere, with the ways out."""
+    """Error for a file that is not available, with the ways to get it."""
     from huggingface_hub import constants
 
     name = repository.partition("@")[0]

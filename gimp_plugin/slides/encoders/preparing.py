@@ -1,4 +1,4 @@
-"""From 8-bit patches to what a network was trained on, as part of the network."""
+"""Preprocessing of 8-bit patches as part of the network."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Preparation:
     resize
         Side that patches are resized to.
     crop
-        Side of the middle part that the network gets.
+        Side of the centre crop that the network gets.
     interpolation
-        One of `INTERPOLATIONS`; all but `nearest` smooth before they make smaller.
+        One of `INTERPOLATIONS`; all but `nearest` use antialiasing when reducing.
     mean, std
         Per channel, of pixel values in 0 to 1.
     """
@@ -47,7 +47,7 @@ class Preparation:
             raise ConfigError(problem, hint=f"known are {', '.join(INTERPOLATIONS)}")
 
     def __str__(self) -> str:
-        """Give one line, for the bag."""
+        """Return one line, for the bag."""
         mean, std = ([round(float(v), 6) for v in values] for values in (self.mean, self.std))
         return (
             f"resized to {self.resize} px in the network ({self.interpolation}, antialias), "
@@ -58,15 +58,15 @@ class Preparation:
 class Prepared(nn.Module):
     """A network that takes patches of any size.
 
-    Resizing works on 8-bit values as PIL does it, which networks are trained with; the two differ
-    by one grey value at most.
+    Patches are resized as 8-bit values, as in PIL, with which networks are trained; results differ
+    from PIL's by at most one grey value.
 
     Parameters
     ----------
     network
         Takes normalised channels of the cropped size.
     preparation
-        What comes before it.
+        Preprocessing in front of the network.
     """
 
     def __init__(self, network: nn.Module, preparation: Preparation) -> None:
@@ -88,7 +88,7 @@ class Prepared(nn.Module):
 
 
 class Resized(nn.Module):
-    """A network that gets 8-bit patches of its own size.
+    """A network with resizing of 8-bit patches to its own input size.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class Transformed(nn.Module):
     Parameters
     ----------
     network
-        Takes what the transform gives, stacked.
+        Takes the stacked output of the transform.
     transform
         From a PIL image to a tensor.
     """
@@ -144,7 +144,7 @@ def resized(patches: Tensor, size: int, interpolation: str) -> Tensor:
     patches
         Shape (batch, height, width, 3).
     size
-        Side that the shorter one becomes.
+        New length of the shorter side.
     interpolation
         One of `INTERPOLATIONS`.
 
@@ -161,28 +161,28 @@ def resized(patches: Tensor, size: int, interpolation: str) -> Tensor:
 
 
 def feature_dim(build: Callable[[], nn.Module], size: int) -> int:
-    """Features that a network gives, found without its weights.
+    """Find the number of features that a network returns, without its weights.
 
     Parameters
     ----------
     build
-        Makes the network; it takes normalised channels.
+        Builds the network, which takes normalised channels.
     size
         Side of its input.
 
     Returns
     -------
-    The second axis of what it gives.
+    The length of the output's second axis.
 
     Raises
     ------
     ConfigError
-        If it does not give one vector a patch.
+        If it does not return one vector per patch.
     """
     try:
         with torch.device("meta"), torch.inference_mode():
             shape = build().eval()(torch.zeros(1, 3, size, size)).shape
-    except (RuntimeError, NotImplementedError, TypeError):  # some cannot do without numbers
+    except (RuntimeError, NotImplementedError, TypeError):  # some need actual values
         with torch.random.fork_rng(devices=[]), torch.inference_mode():
             shape = build().eval()(torch.zeros(1, 3, size, size)).shape
     if len(shape) != 2:
@@ -192,19 +192,19 @@ def feature_dim(build: Callable[[], nn.Module], size: int) -> int:
 
 
 def fast(build: Callable[[], nn.Module], size: int) -> nn.Module:
-    """Build a network and fold its batch norms, if it stays the same function.
+    """Build a network and fold its batch norms, if that leaves the function unchanged.
 
     Parameters
     ----------
     build
-        Makes the network with its weights.
+        Builds the network with its weights.
     size
         Side of its input.
 
     Returns
     -------
-    The network in evaluation mode. One whose norms do not follow their convolutions as they stand
-    in the file is left as it is, and so is one without batch norms.
+    The network in evaluation mode. It is unchanged if it has no batch norms, or if its norms do not
+    follow their convolutions in the order of its modules.
     """
     network = build().eval()
     if not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()):

@@ -1,4 +1,4 @@
-"""What timm knows of a network by its name: architecture, published weights, preprocessing."""
+"""Look up a network in timm by name: architecture, published weights, preprocessing."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ HUB = "hf-hub:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimmModel:
-    """A network of timm, known and not built.
+    """A network of timm that has been looked up, but not built.
 
     Parameters
     ----------
     name
-        As the user wrote it.
+        Name as the user wrote it.
     architecture
-        What timm builds.
+        Name of the architecture in timm.
     pretrained
-        What timm says of the weights.
+        timm's description of the weights.
     arguments
-        For building it.
+        Arguments for building the network.
     """
 
     name: str
@@ -46,7 +46,7 @@ class TimmModel:
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def network(self, **options: Any) -> nn.Module:
-        """Build the network without its classifier, or with the one that its weights have."""
+        """Build the network, by default with the classifier of its weights."""
         import timm
 
         return timm.create_model(
@@ -62,7 +62,7 @@ class TimmModel:
 
 
 def find_model(name: str, *, offline: bool) -> TimmModel:
-    """Find what timm knows of a name.
+    """Look up a name in timm.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def find_model(name: str, *, offline: bool) -> TimmModel:
 
 
 def preparation_of(model: TimmModel) -> Preparation:
-    """Preprocessing that timm states for a network.
+    """Return the preprocessing that timm states for a network.
 
     Parameters
     ----------
@@ -112,12 +112,12 @@ def preparation_of(model: TimmModel) -> Preparation:
 
     Returns
     -------
-    The same as timm's own transform for evaluation, for square patches.
+    For square patches, the same as timm's own transform for evaluation.
 
     Raises
     ------
     ConfigError
-        If the network takes no square RGB images.
+        If the network does not take square RGB images.
     """
     from timm.data.config import resolve_data_config
 
@@ -139,7 +139,7 @@ def preparation_of(model: TimmModel) -> Preparation:
 
 
 def published_file(model: TimmModel, *, offline: bool) -> Path:
-    """File of a network's published weights.
+    """Return the file of a network's published weights.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def published_file(model: TimmModel, *, offline: bool) -> Path:
     Raises
     ------
     ResourceError
-        If there are none within reach.
+        If the weights are not available.
     """
     said = model.pretrained
     if said.get("hf_hub_id"):
@@ -170,7 +170,7 @@ def published_file(model: TimmModel, *, offline: bool) -> Path:
 
 
 def hub_names(model: TimmModel) -> tuple[str, ...]:
-    """Names that a network's weights may have on the hub, the best first."""
+    """Return the names that a network's weights may have on the hub, the best first."""
     name = model.pretrained.get("hf_hub_filename")
     if not name or name in WEIGHTS:
         return WEIGHTS
@@ -178,14 +178,14 @@ def hub_names(model: TimmModel) -> tuple[str, ...]:
 
 
 def version_of_timm() -> str:
-    """Give timm with its version."""
+    """Return `timm` with its version."""
     from importlib.metadata import version
 
     return f"timm {version('timm')}"
 
 
 def _of_the_hub(name: str, repository: str, *, offline: bool) -> TimmModel:
-    """Find a network that is described on the hub, in timm's newer or its older format."""
+    """Look up a network described on the hub, in timm's newer or older format."""
     import timm
 
     path = hub_file(repository, ("config.json",), offline=offline)

@@ -29,27 +29,27 @@ if TYPE_CHECKING:
 def timm_model(
     *, argument: str, weights: Path | None = None, offline: bool = False
 ) -> PatchEncoder:
-    """Network of timm without its classifier.
+    """Return a network of timm without its classifier.
 
     Parameters
     ----------
     argument
-        Name, with its tag or not (`resnet18`, `vit_small_patch16_224.dino`), or
+        Name with or without its tag (`resnet18`, `vit_small_patch16_224.dino`), or
         `hf-hub:OWNER/NAME`.
     weights
-        State dict of the same network; None takes timm's own from the hub's cache, or downloads
-        them.
+        State dict of the same network; None uses timm's own weights from the hub's cache, or
+        downloads them.
     offline
         Forbid the download.
 
     Returns
     -------
-    The encoder; its weights are there.
+    The encoder; its weights are available.
 
     Raises
     ------
     ResourceError
-        If timm or the weights are not there.
+        If timm or the weights are not available.
     """
     if importlib.util.find_spec("timm") is None:
         problem = f"the patch encoder '{FAMILY}:{argument}' needs timm"
@@ -83,7 +83,7 @@ def _build(model: TimmModel, preparation: Preparation, path: Path, *, given: boo
 
 
 def _with_given(model: TimmModel, path: Path) -> nn.Module:
-    """Load the user's weights: by name, all of them, the classifier apart."""
+    """Load the user's weights by name, ignoring the classifier's; all others must match."""
     import torch
 
     from gimp_plugin.slides.networks import load_exactly
@@ -102,7 +102,7 @@ def _with_given(model: TimmModel, path: Path) -> nn.Module:
 
 
 def _with_published(model: TimmModel, path: Path) -> nn.Module:
-    """Load published weights as timm does, which knows how they are to be renamed."""
+    """Load published weights with timm's loader, which renames them where needed."""
     import torch
 
     overlay = {"state_dict": read_state_dict(path)}

@@ -30,7 +30,7 @@ SEED = 20231008
 
 
 class ToolboxNetwork(nn.Module):
-    """A model of TIAToolbox, run as its engines run it: `preproc_func`, then `infer_batch`.
+    """A model of TIAToolbox, run as by its engines: `preproc_func`, then `infer_batch`.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ class ToolboxNetwork(nn.Module):
         self.model = model
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Encode patches; a list of one array, as in WSI mode, is that array."""
+        """Encode patches; a list of one array, as in WSI mode, is unpacked."""
         from torch.utils.data import default_collate
 
         images = [self.model.preproc_func(image) for image in patches.cpu().numpy()]
         batch = default_collate(images)
-        # TIAToolbox turns features into numpy, which has no bfloat16
+        # TIAToolbox converts features to numpy, which has no bfloat16
         with torch.autocast(patches.device.type, enabled=False):
             output = self.model.infer_batch(self.model, batch, device=str(patches.device))
         if isinstance(output, (list, tuple)) and len(output) == 1:
@@ -62,15 +62,15 @@ class ToolboxNetwork(nn.Module):
 def toolbox_model(
     *, argument: str, weights: Path | None = None, offline: bool = False
 ) -> PatchEncoder:
-    """Backbone of TIAToolbox by its name, as in its `DeepFeatureExtractor`.
+    """Return a backbone of TIAToolbox by name, as in its `DeepFeatureExtractor`.
 
     Parameters
     ----------
     argument
         Name of a backbone.
     weights
-        State dict for the model. Without it, the backbones of torchvision have random weights, as
-        in TIAToolbox (here the same ones each time), and those of timm are downloaded.
+        State dict for the model. Without it, torchvision's backbones have random weights, as in
+        TIAToolbox (but always the same ones), and timm's are downloaded.
     offline
         Forbid the download.
 
@@ -99,7 +99,7 @@ def toolbox_model(
 
 
 def _made(name: str, *, pretrained: bool, offline: bool) -> tuple[nn.Module, bool]:
-    """Make a model, and say whether its weights are trained ones."""
+    """Make a model, and return whether its weights are trained."""
     from tiatoolbox.models.architecture import vanilla
 
     cnns, large = vanilla.torch_cnn_backbone_dict, vanilla.timm_arch_dict
@@ -108,7 +108,7 @@ def _made(name: str, *, pretrained: bool, offline: bool) -> tuple[nn.Module, boo
         problem = f"TIAToolbox has no backbone {name!r}{did_you_mean(name, known)}"
         raise ConfigError(problem, hint=f"known are {listed(known, limit=100)}")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(SEED)  # of this block only
+        torch.default_generator.manual_seed(SEED)  # only within this block
         if name in cnns:
             return vanilla.CNNBackbone(name), False
         where = large[name]["model"].partition(":")[2]
@@ -119,14 +119,14 @@ def _made(name: str, *, pretrained: bool, offline: bool) -> tuple[nn.Module, boo
             return vanilla.TimmBackbone(name, pretrained=pretrained), pretrained
         except GimpError:
             raise
-        except Exception as error:  # the hub's client raises whatever its parts raise
+        except Exception as error:  # the hub's client may raise anything
             problem = f"{where!r} was not had from the Hugging Face hub ({type(error).__name__})"
             hint = f"ask for access at https://huggingface.co/{where}, run 'hf auth login'"
             raise ResourceError(problem, hint=hint) from error
 
 
 def _load(model: nn.Module, weights: Path) -> str:
-    """Load the user's weights; give their hash."""
+    """Load the user's weights, and return their hash."""
     from gimp_plugin.slides.networks import load_exactly
 
     digest = checked_hash(weights)

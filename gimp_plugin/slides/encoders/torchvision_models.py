@@ -20,28 +20,28 @@ FAMILY = "torchvision"
 LICENCE = "BSD-3-Clause"
 WITH_HELPERS = ("googlenet", "inception_v3")
 HELPERS = ("AuxLogits", "aux1", "aux2")
-"""Classifiers that these two have for training only."""
+"""Auxiliary classifiers, which are only for training."""
 
 
 def torchvision_model(
     *, argument: str, weights: Path | None = None, offline: bool = False
 ) -> PatchEncoder:
-    """Network of torchvision without its last linear layer.
+    """Return a network of torchvision without its last linear layer.
 
     Parameters
     ----------
     argument
-        Name, and behind an `@` which of its weights (`resnet50@IMAGENET1K_V2`); without it,
-        torchvision's default. They also decide the preprocessing.
+        Name, optionally with `@` and the name of its weights (`resnet50@IMAGENET1K_V2`); by
+        default torchvision's default weights. The weights also determine the preprocessing.
     weights
-        State dict of the same network; None takes the published one from the torch hub cache, or
+        State dict of the same network; None uses the published one from the torch hub cache, or
         downloads it.
     offline
         Forbid the download.
 
     Returns
     -------
-    The encoder; its weights are there and have the right hash.
+    The encoder; its weights are available and have the right hash.
     """
     from gimp_plugin.slides.encoders.preparing import Preparation, feature_dim
 
@@ -73,9 +73,9 @@ def find_weights_of(name: str, which: str) -> Any:
     Parameters
     ----------
     name
-        Of the network.
+        Name of the network.
     which
-        Of its weights; empty for the default.
+        Name of its weights; empty for the default.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def find_weights_of(name: str, which: str) -> Any:
 
 
 def published_weights(chosen: Any) -> PublishedWeights:
-    """Say where weights of torchvision are."""
+    """Describe where weights of torchvision are published."""
     return PublishedWeights(
         url=chosen.url,
         licence=str(chosen.meta.get("license", LICENCE)),
@@ -109,7 +109,7 @@ def published_weights(chosen: Any) -> PublishedWeights:
 
 
 def _network(name: str) -> nn.Module:
-    """Build a network that gives what its last linear layer gets."""
+    """Build a network that returns the input of its last linear layer."""
     network = _whole(name)
     linear = _last_linear(network, name)
     parent, _, attribute = linear.rpartition(".")
@@ -127,7 +127,7 @@ def _whole(name: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         if name not in WITH_HELPERS:
             return models.get_model(name, weights=None)
-        # As torchvision builds them for its published weights; drawing their own takes minutes.
+        # As torchvision does for its published weights; initialising random ones takes minutes.
         return models.get_model(name, weights=None, transform_input=True, init_weights=False)
 
 
@@ -150,7 +150,7 @@ def _build(name: str, preparation: Preparation, path: Path) -> nn.Module:
 
 
 def _loaded(name: str, path: Path) -> nn.Module:
-    """Load weights by name, all of them, the classifier's last layer and helpers apart."""
+    """Load weights by name, ignoring the last layer and auxiliary classifiers."""
     from gimp_plugin.slides.networks import load_exactly
 
     linear = _last_linear(_whole(name), name)

@@ -1,4 +1,4 @@
-"""Masks of tissue that were made elsewhere, a file a slide: pictures, arrays and outlines."""
+"""Tissue masks made elsewhere, one file per slide: pictures, arrays and outlines."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ SUFFIXES = tuple(READERS)
 
 
 def find_mask(folder: Path, slide: SlideFile) -> Path:
-    """Find the mask of a slide: its id, or its file's name, and one of `SUFFIXES`.
+    """Find the mask of a slide, named by slide id or file name plus one of `SUFFIXES`.
 
     Parameters
     ----------
     folder
-        Of masks.
+        Folder of masks.
     slide
         The slide.
 
@@ -50,7 +50,7 @@ def find_mask(folder: Path, slide: SlideFile) -> Path:
         If there is none, or more than one.
     """
     names = [slide.slide_id]
-    if slide.path.name.startswith(f"{slide.slide_id}."):  # else another slide has that name too
+    if slide.path.name.startswith(f"{slide.slide_id}."):  # else the name is not unique
         names.append(slide.path.name)
     paths = [folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES]
     found = [path for path in paths if _is_there(path)]
@@ -69,7 +69,7 @@ def find_mask(folder: Path, slide: SlideFile) -> Path:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is such a file; a name that is too long is none."""
+    """Whether a path exists; False if its name is too long."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -83,12 +83,12 @@ def _is_there(path: Path) -> bool:
 
 
 def mask_sha256(path: Path) -> str:
-    """Hash of a mask's content; of a folder, of the names and contents of its files.
+    """Hash a mask's content; for a folder, the names and contents of its files.
 
     Parameters
     ----------
     path
-        What `find_mask` gave.
+        Result of `find_mask`.
 
     Returns
     -------
@@ -117,9 +117,9 @@ def read_mask(path: Path, *, width: int, height: int) -> TissueMask:
     Parameters
     ----------
     path
-        What `find_mask` gave.
+        Result of `find_mask`.
     width, height
-        Level 0 of the slide, in pixels.
+        Size of the slide's level 0, in pixels.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def read_mask(path: Path, *, width: int, height: int) -> TissueMask:
 
 
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Plain files of a mask with their names; links and pipes are nobody's mask."""
+    """Yield the regular files of a mask with their names; refuse links and pipes."""
     for each in sorted(_below(path)) if path.is_dir() else [path]:
         if not each.is_file() or (each.is_symlink() and each != path):
             problem = f"{str(each)!r} is no plain file, expected a mask"
@@ -155,7 +155,7 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Files and links of a folder and the folders in it; one that cannot be entered is an error."""
+    """Yield files and links of a folder and its subfolders; refuse an unreadable one."""
 
     def refuse(error: OSError) -> None:
         raise error

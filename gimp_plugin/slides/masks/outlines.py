@@ -1,4 +1,4 @@
-"""Masks as outlines in level-0 pixels: QuPath's GeoJSON and TIAToolbox's annotation store."""
+"""Masks given as outlines in level-0 pixels: GeoJSON of QuPath, annotation store of TIAToolbox."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from gimp_plugin.slides.masks.pixels import MAX_PIXELS
 from gimp_plugin.slides.tissue.mask import TissueMask, TissueMaskError
 
 MAX_BYTES = 64_000_000
-"""Of a GeoJSON file: parsed, it may take thirty times as much."""
+"""Largest GeoJSON file; parsing may need thirty times as much memory."""
 
 MAX_GEOMETRY_BYTES = 256_000_000
 IGNORED = "Ignore"
-"""QuPath's classes that begin so (`Ignore*`) are cut out."""
+"""QuPath's classes with this prefix (`Ignore*`) are cut out."""
 
 FRACTION_BITS = 4
 FURTHEST = float(1 << 26)
-"""Pixels of a mask; beyond it whole numbers with their fraction would not fit."""
+"""Largest coordinate in mask pixels; fixed-point numbers could not hold larger ones."""
 
 _SHAPES = (ValueError, TypeError, LookupError, AttributeError)
 
@@ -37,9 +37,9 @@ class Area(NamedTuple):
     Parameters
     ----------
     rings
-        Outline and holes, each of shape (point, 2).
+        Outline and holes, shape (point, 2) each.
     ignored
-        Whether it is to be cut out.
+        Whether to cut it out.
     """
 
     rings: tuple[NDArray[np.float64], ...]
@@ -58,7 +58,7 @@ def read_geojson(path: Path, *, width: int, height: int) -> TissueMask:
 
     Returns
     -------
-    The mask: the areas of all classes but TIAToolbox's class 0, less those of class `Ignore*`.
+    The mask: the areas of all classes except TIAToolbox's class 0, minus those of class `Ignore*`.
 
     Raises
     ------
@@ -79,8 +79,8 @@ def read_geojson(path: Path, *, width: int, height: int) -> TissueMask:
 def read_store(path: Path, *, width: int, height: int) -> TissueMask:
     """Read the areas of an annotation store of TIAToolbox.
 
-    Read here, not by TIAToolbox: its class writes to what it opens, and asks for a way to load
-    extensions that many builds of Python lack.
+    TIAToolbox's own class is not used because it writes to the file it opens, and needs SQLite
+    extensions, which many builds of Python cannot load.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def read_store(path: Path, *, width: int, height: int) -> TissueMask:
 
     Returns
     -------
-    The mask: all areas but those whose property `class` is 0.
+    The mask: all areas except those whose property `class` is 0.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def read_store(path: Path, *, width: int, height: int) -> TissueMask:
 
 
 def _geojson_areas(found: Any) -> Iterator[Area]:
-    """Polygons of a collection, a list of features, a feature or a geometry."""
+    """Yield the polygons of a collection, a list of features, a feature or a geometry."""
     if isinstance(found, dict) and found.get("type") == "FeatureCollection":
         found = found["features"]
     for feature in found if isinstance(found, list) else [found]:
@@ -125,21 +125,21 @@ def _geojson_areas(found: Any) -> Iterator[Area]:
         told = feature.get("properties") or {}
         kind = feature.get("objectType", told.get("objectType", told.get("object_type")))
         if kind not in {None, "annotation"} or feature.get("class_value") == 0:
-            continue  # cells, tiles; TIAToolbox's background
+            continue  # cells, tiles, TIAToolbox's background
         if feature.get("geometry") is not None:
             name = _class_name(told.get("classification"))
             yield from _areas(_shape(feature["geometry"]), ignored=name.startswith(IGNORED))
 
 
 def _class_name(told: Any) -> str:
-    """Name of QuPath's class."""
+    """Name of a class in QuPath."""
     if isinstance(told, dict):
         return str(told.get("name") or ": ".join(map(str, told.get("names") or ())))
     return str(told or "")
 
 
 def _store_areas(store: sqlite3.Connection) -> Iterator[Area]:
-    """Polygons of an annotation store."""
+    """Yield the polygons of an annotation store."""
     import shapely
 
     row = store.execute("SELECT value FROM metadata WHERE key = 'compression'").fetchone()
@@ -150,7 +150,7 @@ def _store_areas(store: sqlite3.Connection) -> Iterator[Area]:
     for data, text in store.execute(query):
         told = json.loads(text) if text else {}
         if told.get("class") == 0:
-            continue  # what TIAToolbox's SemanticSegmentor calls background
+            continue  # background of TIAToolbox's SemanticSegmentor
         unpacked = _unzipped(data) if packing else data
         try:
             geometry = shapely.from_wkb(unpacked)
@@ -160,7 +160,7 @@ def _store_areas(store: sqlite3.Connection) -> Iterator[Area]:
 
 
 def _unzipped(data: bytes) -> bytes:
-    """Unpack a geometry, unless it is larger than any."""
+    """Decompress a geometry; refuse one that is too large."""
     unpacking = zlib.decompressobj()
     unpacked = unpacking.decompress(data, MAX_GEOMETRY_BYTES)
     if unpacking.unconsumed_tail:
@@ -169,7 +169,7 @@ def _unzipped(data: bytes) -> bytes:
 
 
 def _shape(geometry: Any) -> Any:
-    """Geometry of GeoJSON's words."""
+    """Build a geometry from its GeoJSON."""
     from shapely.errors import ShapelyError
     from shapely.geometry import shape
 
@@ -180,7 +180,7 @@ def _shape(geometry: Any) -> Any:
 
 
 def _areas(geometry: Any, *, ignored: bool) -> Iterator[Area]:
-    """Polygons of a geometry; points and lines hold none."""
+    """Yield the polygons of a geometry; points and lines have none."""
     import shapely
 
     for part in shapely.get_parts(geometry):
@@ -196,7 +196,7 @@ def _areas(geometry: Any, *, ignored: bool) -> Iterator[Area]:
 
 
 def _drawn(path: Path, areas: Iterable[Area], *, width: int, height: int) -> TissueMask:
-    """Mask of areas, as fine as `MAX_PIXELS` allow; pixels that an outline touches belong to it."""
+    """Draw areas as a mask, as fine as `MAX_PIXELS` allows; pixels touched by an outline count."""
     areas = list(areas)
     if not any(not area.ignored for area in areas):
         problem = f"{str(path)!r} holds no area"
@@ -215,7 +215,7 @@ def _drawn(path: Path, areas: Iterable[Area], *, width: int, height: int) -> Tis
 def _draw(
     mask: NDArray[np.bool_], rings: Iterable[NDArray[np.float64]], scale: NDArray[np.float64]
 ) -> None:
-    """Draw one polygon into a mask, in a box of its own: others may lie in its holes."""
+    """Draw one polygon into a mask, in a separate box because others may lie in its holes."""
     import cv2
 
     lines = [np.clip(ring * scale - 0.5, -FURTHEST, FURTHEST) for ring in rings]

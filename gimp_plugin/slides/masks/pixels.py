@@ -1,4 +1,4 @@
-"""Masks as pixels of the whole slide, at any resolution: 0 is glass, anything else is tissue."""
+"""Masks given as pixels of the whole slide, at any resolution: 0 is glass, all else is tissue."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from gimp_plugin.slides.tissue.mask import TissueMask, TissueMaskError
 from gimp_plugin.storage.zarr_folders import array_of, opened
 
 MAX_PIXELS = 32_000_000
-"""A mask with more is thinned out: every second pixel of every second row, or every third, ..."""
+"""A larger mask is thinned out: every second pixel of every second row, or every third, ..."""
 
 TOLERANCE = 0.01
-"""By how much the shape of a mask may differ from the slide's; one pixel may always be lacking."""
+"""Largest relative difference between the shapes of mask and slide; one pixel may always lack."""
 
 PREDICTIONS = "predictions"
 """Array of TIAToolbox's SemanticSegmentor."""
 
 ROWS = 2048
 TRANSPARENT = "transparency"
-"""What Pillow calls a PNG's tRNS: a colour, or the opacity of a palette's colours."""
+"""Pillow's name of a PNG's tRNS: a colour, or the opacity of a palette's colours."""
 
 MODES = {"1", "L", "LA", "P", "I", "I;16", "RGB", "RGBA"}
 
 Rows = Callable[[int, int], NDArray[Any]]
-"""Gives rows `start` to `stop` of a mask."""
+"""Returns rows `start` to `stop` of a mask."""
 
 
 def read_png(path: Path, *, width: int, height: int) -> TissueMask:
-    """Read a picture; what is transparent is no tissue, and of a palette index 0 is none.
+    """Read a picture; transparent pixels, and index 0 of a palette, are not tissue.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ def read_png(path: Path, *, width: int, height: int) -> TissueMask:
     Raises
     ------
     TissueMaskError
-        If it is damaged, not of the slide's shape or of another kind of pixels.
+        If it is damaged, not of the slide's shape, or has unsupported pixels.
     """
     import PIL.Image
 
-    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # ours is told below
+    limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # our own limit is below
     try:
         with PIL.Image.open(path, formats=["PNG"]) as picture:
             columns, rows = picture.size
@@ -85,18 +85,18 @@ def read_npy(path: Path, *, width: int, height: int) -> TissueMask:
     Parameters
     ----------
     path
-        File of numpy.
+        An .npy file.
     width, height
         Level 0 of the slide, in pixels.
 
     Returns
     -------
-    The mask; of probabilities, where another class than the first is the likeliest.
+    The mask; for probabilities, the pixels where the likeliest class is not the first.
 
     Raises
     ------
     TissueMaskError
-        If it is no array of numbers, or not of the slide's shape.
+        If it is not an array of numbers, or not of the slide's shape.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -134,7 +134,7 @@ def read_zarr(path: Path, *, width: int, height: int) -> TissueMask:
     if array is None:
         problem = f"{str(path)!r} has no array {PREDICTIONS!r}"
         raise TissueMaskError(problem, hint="give what TIAToolbox's SemanticSegmentor wrote")
-    array.check_chunks(complete=False, expansion=math.inf)  # its pixels are counted below
+    array.check_chunks(complete=False, expansion=math.inf)  # pixels are limited below
     return _labels(path, array.shape, array.dtype, array.read, width=width, height=height)
 
 
@@ -147,7 +147,7 @@ def _labels(
     width: int,
     height: int,
 ) -> TissueMask:
-    """Mask from labels or probabilities."""
+    """Make a mask from labels or probabilities."""
     if len(shape) == 3 and shape[2] == 1:
         return _labels(
             path, shape[:2], dtype, lambda start, stop: rows(start, stop)[..., 0],
@@ -168,7 +168,7 @@ def _labels(
 
 
 def _check_shape(path: Path, shape: tuple[int, ...], *, width: int, height: int) -> int:
-    """Refuse a mask of another shape than its slide; give the step that makes it small enough."""
+    """Refuse a mask whose shape is not its slide's; return the step that makes it small enough."""
     rows, columns = shape
     differs = abs(columns * height / (rows * width) - 1)
     if differs > TOLERANCE + 1 / min(shape):
@@ -183,7 +183,7 @@ def _check_shape(path: Path, shape: tuple[int, ...], *, width: int, height: int)
 def _thinned(
     part: Rows, shape: tuple[int, ...], step: int, *, width: int, height: int
 ) -> TissueMask:
-    """Every `step`-th pixel of a mask that is read part by part."""
+    """Take every `step`-th pixel of a mask that is read part by part."""
     rows, columns = shape
     strip = step * math.ceil(ROWS / step)
     starts = range(0, rows, strip)
@@ -195,7 +195,7 @@ def _thinned(
 
 
 def _opaque(values: NDArray[Any], transparent: Any) -> NDArray[np.bool_] | bool:
-    """Pixels that are not of a colour that a PNG declares transparent."""
+    """Pixels whose colour the PNG does not declare transparent."""
     if transparent is None:
         return True
     if isinstance(transparent, bytes):
@@ -206,7 +206,7 @@ def _opaque(values: NDArray[Any], transparent: Any) -> NDArray[np.bool_] | bool:
 
 
 def _marked(values: NDArray[Any], mode: str) -> NDArray[np.bool_]:
-    """Pixels of a picture that are not 0, and not transparent."""
+    """Pixels of a picture that are neither 0 nor transparent."""
     if values.ndim == 2:
         return values != 0
     if mode in {"LA", "RGBA"}:

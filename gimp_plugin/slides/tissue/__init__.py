@@ -1,4 +1,4 @@
-"""Where the tissue is: a mask of a small picture of the slide, by one of several methods."""
+"""Find tissue: a mask of a small picture of the slide, by one of several methods."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METHODS: dict[str, Callable[..., TissueMask]] = {
 
 
 def parameters(method: str) -> dict[str, Any]:
-    """Give what decides a method's masks, by names that begin with `mask_`.
+    """Return the parameters that determine a method's masks, with names starting with `mask_`.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ def parameters(method: str) -> dict[str, Any]:
 
     Returns
     -------
-    Plain values, part of what is hashed.
+    Plain values, part of the hashed configuration.
     """
     name, settings = parse_tissue(method)
     return clam.parameters(settings) if name == CLAM else dict(toolbox.PARAMETERS)
 
 
 def tissue_mask(source: Source, *, mpp: float, method: str) -> TissueMask:
-    """Mask of a slide's tissue.
+    """Find the tissue of a slide.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def tissue_mask(source: Source, *, mpp: float, method: str) -> TissueMask:
     mpp
         Microns per pixel of its level 0.
     method
-        `otsu`, `morphological` (Otsu, small regions removed, dilated), both TIAToolbox's, or
-        `clam`, perhaps with parameters.
+        TIAToolbox's `otsu` or `morphological` (Otsu, small regions removed, dilated), or `clam`,
+        optionally with parameters.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""CLAM's segmentation, from its published parameters.
+"""CLAM's segmentation, with its published parameters.
 
 Lu et al., Data-efficient and weakly supervised computational pathology on whole-slide images, 2021:
-tissue is what is saturated; small pieces are left out and small holes filled.
+saturated pixels are tissue; small pieces are left out and small holes filled.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from gimp_plugin.slides.tissue.mask import Contour, NoTissueError, TissueMask, f
 from gimp_plugin.slides.tissue.overview import whole_level
 
 LEVEL_DOWNSAMPLE = 64.0
-"""The coarsest level that is not coarser than this is segmented, as it is."""
+"""The coarsest level up to this downsampling factor is segmented, without resampling."""
 
 MAX_LEVEL_PIXELS = 100_000_000
-"""CLAM gives up on a level with more; here it is reduced to the downsample above."""
+"""CLAM gives up on a larger level; here it is reduced to the downsampling factor above."""
 
 STRIP_PIXELS = 32_000_000
-"""Most levels are read at once, as CLAM does."""
+"""Large enough to read most levels at once, as in CLAM."""
 
 REFERENCE_PX = 512
-"""Side of the square at level 0 that areas are counted in."""
+"""Side in level-0 pixels of the square that is the unit of areas."""
 
 DEFAULT = ClamSettings()
 
 
 def parameters(settings: ClamSettings) -> dict[str, Any]:
-    """Give what decides the masks.
+    """Return the parameters that determine the masks.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def parameters(settings: ClamSettings) -> dict[str, Any]:
 
 
 def segment(source: Source, *, mpp: float, settings: ClamSettings = DEFAULT) -> TissueMask:
-    """Mask of a slide's tissue by CLAM's rules.
+    """Find the tissue of a slide by CLAM's rules.
 
     Parameters
     ----------
     source
         The open slide.
     mpp
-        Microns per pixel of its level 0, to be told: CLAM goes by pixels.
+        Microns per pixel of its level 0, for the record only: CLAM's rules are in pixels.
     settings
         CLAM's parameters.
 
@@ -98,7 +98,7 @@ def segment(source: Source, *, mpp: float, settings: ClamSettings = DEFAULT) -> 
 
 
 def saturation_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Saturation of RGB, as OpenCV counts it.
+    """Compute the saturation of RGB pixels, as in OpenCV.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def saturation_of(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def saturated(
     saturation: NDArray[np.uint8], settings: ClamSettings = DEFAULT
 ) -> tuple[NDArray[np.uint8], float]:
-    """Pixels whose colour is saturated, smoothed, with narrow gaps closed.
+    """Find the saturated pixels, after smoothing, and close narrow gaps.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def saturated(
 
     Returns
     -------
-    255 there, else 0, shape (height, width); and the saturation above which they lie.
+    255 for these pixels, else 0, shape (height, width); and the threshold of saturation.
     """
     import cv2
 
@@ -144,7 +144,7 @@ def saturated(
 def filter_contours(
     contours: tuple[Contour, ...], *, unit: int, settings: ClamSettings = DEFAULT
 ) -> tuple[Contour, ...]:
-    """Leave small pieces of tissue out and fill small holes.
+    """Leave out small pieces of tissue, and fill small holes.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ def filter_contours(
 
     Returns
     -------
-    Pieces that are larger than `a_t` squares without their holes, each with at most `max_n_holes`
-    holes larger than `a_h` squares.
+    Pieces with an area, without holes, above `a_t` squares, each with at most `max_n_holes` holes
+    larger than `a_h` squares.
     """
     import cv2
 
@@ -189,11 +189,11 @@ def fill(contours: tuple[Contour, ...], *, height: int, width: int) -> NDArray[n
     contours
         The pieces.
     height, width
-        Of the mask.
+        Size of the mask.
 
     Returns
     -------
-    True on tissue, the outlines of pieces and holes included.
+    True on tissue, including the outlines of pieces and holes.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""A mask of tissue, and how much of it a patch holds."""
+"""The mask of tissue, and the share of tissue in patches."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gimp_plugin.errors import SlideError
 
 
 class NoTissueError(SlideError):
-    """A slide without a patch that holds enough tissue."""
+    """A slide has no patch that holds enough tissue."""
 
 
 class TissueMaskError(SlideError):
-    """A mask that was made elsewhere and is lacking, damaged or not of its slide."""
+    """A mask made elsewhere is missing, damaged or not of its slide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Contour:
     Parameters
     ----------
     outer
-        Shape (point, 1, 2), as OpenCV gives it.
+        Shape (point, 1, 2), as in OpenCV.
     holes
         Outlines of the holes in it.
     """
@@ -47,9 +47,9 @@ class TissueMask:
     scale
         Pixels of the mask per level-0 pixel, in x and y.
     about
-        What a bag says of it: names of attributes without the prefix `tissue_mask_`, and values.
+        Attributes for the bag, by names without the prefix `tissue_mask_`.
     contours
-        Its outlines, where they were filtered one by one; else they are found from the mask.
+        Its outlines, if they were filtered one by one; else they are found from the mask.
     """
 
     mask: NDArray[np.bool_]
@@ -63,12 +63,12 @@ class TissueMask:
 
 
 def find_contours(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> tuple[Contour, ...]:
-    """Outlines of the pieces of a mask, each with all its holes.
+    """Find the outlines of the pieces of a mask, each with all its holes.
 
     Parameters
     ----------
     mask
-        Shape (row, column), not 0 on tissue.
+        Shape (row, column), non-zero on tissue.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def find_contours(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> tuple[Contour,
 def tissue_share(
     mask: TissueMask, *, left: NDArray[np.int64], top: NDArray[np.int64], size: int
 ) -> NDArray[np.float64]:
-    """Share of tissue in each patch of a grid.
+    """Compute the share of tissue in each patch of a grid.
 
     Parameters
     ----------
@@ -107,8 +107,8 @@ def tissue_share(
 
     Returns
     -------
-    Shape (row, column), 0 to 1; the mask's pixels are counted whole, and of a patch that reaches
-    over the slide's edge the part inside.
+    Shape (row, column), 0 to 1. Whole pixels of the mask are counted; for a patch that extends
+    over the slide's edge, only the part inside.
     """
     rows, columns = mask.mask.shape
     x0, x1 = _edges(left, size, mask.scale[0], columns)
@@ -124,7 +124,7 @@ def tissue_share(
 def _edges(
     starts: NDArray[np.int64], size: int, scale: float, limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First pixel, and one past the last, of patches on a mask's axis; at least one pixel."""
+    """First pixel and end of patches on an axis of the mask, at least one pixel apart."""
     first = np.minimum(np.rint(starts * scale).astype(np.int64), limit - 1)
     last = np.rint((starts + size) * scale).astype(np.int64)
     return first, np.clip(last, first + 1, limit)

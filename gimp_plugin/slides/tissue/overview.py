@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from gimp_plugin.slides.sources import Source
 
 MASK_MPP = 8.0
-"""Resolution of masks, as TIAToolbox's 1.25x."""
+"""Resolution of masks, equal to TIAToolbox's 1.25x."""
 
 MAX_STRIP_PIXELS = 2_000_000
 MIN_STRIP_ROWS = 256
-"""With fewer, the tiles of a wide level would be decoded again and again."""
+"""With fewer rows, tiles of a wide level would be decoded repeatedly."""
 
 Pick = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""What is kept of the colours of a picture, pixel by pixel."""
+"""Converts the colours of a picture, pixel by pixel."""
 
 
 def all_colours(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The picture as it is."""
+    """Return the picture unchanged."""
     return picture
 
 
 def thumbnail(
     source: Source, *, mpp: float, target_mpp: float = MASK_MPP, pick: Pick = all_colours
 ) -> NDArray[np.uint8]:
-    """Small picture of a whole slide.
+    """Make a small picture of a whole slide.
 
     Parameters
     ----------
@@ -38,13 +38,13 @@ def thumbnail(
     mpp
         Microns per pixel of its level 0.
     target_mpp
-        Microns per pixel of the picture; a coarser slide is left as it is.
+        Microns per pixel of the picture; a coarser slide is not enlarged.
     pick
-        What is kept of the colours.
+        Converts the RGB pixels.
 
     Returns
     -------
-    What `pick` gives of RGB, shape (height, width, ...).
+    Result of `pick`, shape (height, width, ...).
     """
     scales = source.info.downsamples
     fine = [level for level, scale in enumerate(scales) if mpp * scale <= target_mpp * 1.01]
@@ -61,10 +61,10 @@ def whole_level(
     pick: Pick = all_colours,
     strip_pixels: int = MAX_STRIP_PIXELS,
 ) -> NDArray[np.uint8]:
-    """One level of a slide, reduced; read in strips so that memory stays bounded.
+    """Read and reduce one level of a slide, in strips to bound memory.
 
-    A strip begins at a whole pixel of level 0, so below a level whose scale is no whole number it
-    may be shifted by half of one.
+    A strip begins at a whole pixel of level 0, so it may be shifted by half such a pixel if the
+    scale of the level is not a whole number.
 
     Parameters
     ----------
@@ -73,15 +73,15 @@ def whole_level(
     level
         Level of the pyramid.
     factor
-        By which it is reduced; 1 leaves it as it is.
+        Factor of reduction; 1 for none.
     pick
-        What is kept of the colours.
+        Converts the RGB pixels.
     strip_pixels
-        Pixels of a strip, about.
+        Approximate number of pixels of a strip.
 
     Returns
     -------
-    What `pick` gives of RGB, shape (height, width, ...).
+    Result of `pick`, shape (height, width, ...).
     """
     import cv2
 

@@ -16,16 +16,16 @@ from gimp_plugin.slides.tissue.mask import TissueMask
 from gimp_plugin.slides.tissue.overview import MASK_MPP, thumbnail
 
 MIN_CONTRAST = 12.0
-"""Grey levels between tissue and glass: a mask on less separates noise from noise."""
+"""Least difference in grey level between tissue and glass; with less, a mask separates noise."""
 
 STRIP_PIXELS = 1_000_000
-"""Counted at once: numpy takes eight bytes for each."""
+"""Pixels counted at once; numpy needs eight bytes for each."""
 
 PARAMETERS: dict[str, Any] = {"mask_mpp": MASK_MPP, "mask_min_contrast": MIN_CONTRAST}
 
 
 def otsu(source: Source, *, mpp: float) -> TissueMask:
-    """Tissue is what is darker than Otsu's threshold.
+    """Find the tissue as the pixels darker than Otsu's threshold.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def otsu(source: Source, *, mpp: float) -> TissueMask:
 
 
 def morphological(source: Source, *, mpp: float) -> TissueMask:
-    """As `otsu`, with small regions removed and the others dilated.
+    """Find the tissue as `otsu` does, then remove small regions and dilate the others.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def morphological(source: Source, *, mpp: float) -> TissueMask:
 
 
 def _mask(source: Source, *, mpp: float, masker: Any = None) -> TissueMask:
-    """What is darker than the threshold, cleaned as a masker of TIAToolbox does."""
-    # Its own fit and transform give the same, but make a Python list of all pixels and a pass over
-    # the picture for each region: on a large slide, gigabytes and minutes.
+    """Mask of the pixels darker than the threshold, cleaned as by a masker of TIAToolbox."""
+    # The masker's own fit and transform give the same, but build a Python list of all pixels and
+    # pass over the picture for each region, which takes gigabytes and minutes on a large slide.
     grey = thumbnail(source, mpp=mpp, pick=_grey)
     threshold = otsu_threshold(grey)
     mask = (grey < threshold).view(np.uint8)
@@ -76,7 +76,7 @@ def _mask(source: Source, *, mpp: float, masker: Any = None) -> TissueMask:
 
 
 def otsu_threshold(grey: NDArray[np.uint8]) -> float:
-    """Otsu's threshold as TIAToolbox takes it, from the histogram.
+    """Compute Otsu's threshold from the histogram, as in TIAToolbox.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def otsu_threshold(grey: NDArray[np.uint8]) -> float:
 
     Returns
     -------
-    Grey level below which tissue lies; the only one of a picture of one.
+    Grey level below which pixels are tissue; in a uniform picture, its only grey level.
     """
     counts = np.zeros(256, np.int64)
     for rows in np.array_split(grey, -(-grey.size // STRIP_PIXELS)):
@@ -99,29 +99,29 @@ def otsu_threshold(grey: NDArray[np.uint8]) -> float:
 
 
 def _grey(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey levels of RGB, as TIAToolbox's maskers take them."""
+    """Grey levels of RGB, as in TIAToolbox's maskers."""
     import cv2
 
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _cleaned(mask: NDArray[np.uint8], masker: Any) -> NDArray[np.uint8]:
-    """Small regions removed and the others dilated, by a masker's own sizes."""
+    """Remove small regions and dilate the others, with the masker's sizes."""
     import cv2
 
     _, regions, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     small = stats[:, cv2.CC_STAT_AREA] < masker.min_region_size
-    small[0] = True  # what is no region
+    small[0] = True  # pixels outside all regions
     mask = (~small[regions]).view(np.uint8)
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_DILATE, masker.kernel), np.uint8)
 
 
 @functools.cache
 def toolbox_masks() -> ModuleType:
-    """TIAToolbox's module of masks, without the package around it.
+    """Import TIAToolbox's module of masks without the package around it.
 
-    Importing `tiatoolbox.tools` brings its models, registration and graphs as well: 8 s and 600 MB
-    that no mask needs.
+    Importing `tiatoolbox.tools` also imports its models, registration and graphs: 8 s and 600 MB
+    that masks do not need.
 
     Returns
     -------
@@ -139,7 +139,7 @@ def toolbox_masks() -> ModuleType:
 
 
 def _contrasts(grey: NDArray[np.uint8], mask: NDArray[np.uint8]) -> bool:
-    """Whether what a mask separates differs by more than noise."""
+    """Whether the two sides of a mask differ by more than noise."""
     import cv2
 
     if mask.all() or not mask.any():

@@ -1,7 +1,7 @@
-"""Bags: the patch features of one slide, read lazily and checked at the door.
+"""Bags: the patch features of one slide, read lazily and checked.
 
-`layouts.LAYOUTS` says whose files are read: ours, and those of CLAM, TRIDENT, STAMP, TIAToolbox and
-LazySlide, each in a module of its own. Plugins may bring more. `BagWriter` writes ours.
+`layouts.LAYOUTS` lists the readable layouts: ours, and those of CLAM, TRIDENT, STAMP, TIAToolbox
+and LazySlide, each in its own module. Plugins may add others. `BagWriter` writes ours.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ logger = logging.getLogger(__name__)
 
 
 def read_info(path: Path) -> BagInfo:
-    """Look at a feature file: its shape and what it says of itself; no feature is read.
+    """Read the shape and attributes of a feature file, but no features.
 
     Returns
     -------
-    What the file is; nothing keeps it open.
+    Description of the bag; the file is closed.
 
     Raises
     ------
@@ -53,13 +53,13 @@ def read_info(path: Path) -> BagInfo:
     BagError
         If it is damaged, unfinished or not a feature file.
     SafetyError
-        If it shows other files' bytes.
+        If it refers to bytes of other files.
     """
     return look(path)
 
 
 def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-    """Rows `start` to `stop` of a bag's features; only these are read.
+    """Read only rows `start` to `stop` of a bag's features.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDA
     Raises
     ------
     BagError
-        If bytes are damaged, or a value is not finite (the first such row is named).
+        If bytes are damaged, or a value is not finite (the message names the first such row).
     """
     layout = layout_of(info)
     with layout.opened(info.path) as file:
@@ -86,11 +86,11 @@ def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDA
 
 
 def _all_finite(features: NDArray[Any]) -> bool:
-    """Whether no exponent is all ones: `np.isfinite` of all, in two passes without a copy."""
+    """Same as `np.isfinite(features).all()`, but in two passes without a copy."""
     half = features.dtype.itemsize == 2
     signed, infinity = (np.int16, 0x7C00) if half else (np.int32, 0x7F800000)
     bits: NDArray[Any] = np.ascontiguousarray(features).view(signed)
-    below: NDArray[Any] = bits.view(f"u{bits.itemsize}")  # here negative values are the largest
+    below: NDArray[Any] = bits.view(f"u{bits.itemsize}")  # as such, negative values are largest
     sign = 1 << (8 * bits.itemsize - 1)
     return int(bits.max(initial=0)) < infinity and int(below.max(initial=0)) < sign + infinity
 
@@ -98,16 +98,16 @@ def _all_finite(features: NDArray[Any]) -> bool:
 def read_coords(
     info: BagInfo, *, mpp: float | None = None, read_mpp: float | None = None
 ) -> NDArray[np.int32]:
-    """Top-left corners (x, y) of a bag's patches, in level-0 pixels.
+    """Read the top-left corners (x, y) of a bag's patches, in level-0 pixels.
 
     Parameters
     ----------
     info
         The bag.
     mpp
-        Microns per pixel of the slide's level 0, for files that do not count in its pixels.
+        Microns per pixel of the slide's level 0, for files whose unit is not level-0 pixels.
     read_mpp
-        Microns per pixel at which the patches were read, for files that count in those pixels.
+        Microns per pixel at which the patches were read, for files in pixels of that resolution.
 
     Returns
     -------
@@ -116,8 +116,8 @@ def read_coords(
     Raises
     ------
     BagError
-        If the file does not say where its patches lie, its bytes are damaged, or its unit needs an
-        `mpp` that was not given.
+        If the file has no coordinates, its bytes are damaged, or its unit needs an `mpp` that is
+        not given.
     """
     if not info.has_coords:
         raise BagError(
@@ -131,7 +131,7 @@ def read_coords(
     if scale != 1 or corners.dtype.kind == "f":
         corners = np.rint(corners * scale)
     limits = np.iinfo(np.int32)
-    inside = ((corners >= limits.min) & (corners <= limits.max)).all(axis=1)  # NaN is neither
+    inside = ((corners >= limits.min) & (corners <= limits.max)).all(axis=1)  # NaN fails both
     if not inside.all():
         row = int(np.argmin(inside))
         problem = f"{str(info.path)!r}: row {row} of {keys.COORDS!r} is {corners[row].tolist()}"
@@ -142,7 +142,7 @@ def read_coords(
 
 
 def list_bags(folder: Path) -> list[BagInfo]:
-    """Every bag of a folder, in the order of slide_id.
+    """Read the description of every bag in a folder, in the order of slide_id.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def list_bags(folder: Path) -> list[BagInfo]:
     Raises
     ------
     GimpError
-        If the folder is missing, or a file in it is not a good bag (`scan_bags` goes on instead).
+        If the folder is missing, or a file in it is not a usable bag (`scan_bags` continues then).
     """
     bags, errors = scan_bags(folder)
     if errors:
@@ -160,18 +160,18 @@ def list_bags(folder: Path) -> list[BagInfo]:
 
 
 def scan_bags(folder: Path) -> tuple[list[BagInfo], dict[str, GimpError]]:
-    """Every good bag of a folder in the order of slide_id, and what is wrong with the others.
+    """Find the usable bags of a folder, in the order of slide_id, and the errors of the others.
 
     Returns
     -------
-    The bags, and the error of each slide_id that has none.
+    The bags, and the error of each slide_id without one.
 
     Raises
     ------
     MissingFileError
         If there is no such folder.
     BagError
-        If it is a file, or one bag.
+        If it is a file, or a single bag.
     """
     bags: list[BagInfo] = []
     errors: dict[str, GimpError] = {}
@@ -187,18 +187,18 @@ def scan_bags(folder: Path) -> tuple[list[BagInfo], dict[str, GimpError]]:
 
 
 def bag_paths(folder: Path) -> dict[str, Path]:
-    """Feature files of a folder by slide_id; of two of one slide, the one that tells most.
+    """Find the feature files of a folder by slide_id, one per slide.
 
     Returns
     -------
-    In the order of slide_id; a `.h5` before a `.zarr`, and that before a `.pt`.
+    Paths in the order of slide_id; `.h5` is preferred to `.zarr`, and `.zarr` to `.pt`.
 
     Raises
     ------
     MissingFileError
         If there is no such folder.
     BagError
-        If it is a file, or one bag.
+        If it is a file, or a single bag.
     """
     if folder.is_file():
         problem = f"{str(folder)!r} is a file, expected a folder of features"
@@ -221,7 +221,7 @@ def bag_paths(folder: Path) -> dict[str, Path]:
 
 
 def _pixels_per_unit(info: BagInfo, mpp: float | None, read_mpp: float | None) -> float:
-    """Level-0 pixels of one unit of a bag's coordinates."""
+    """Number of level-0 pixels per unit of a bag's coordinates."""
     if info.coords_unit not in {MICRONS, READ}:
         return 1.0
     where = f"{str(info.path)!r} counts its coordinates in {info.coords_unit}"

@@ -1,4 +1,4 @@
-"""CLAM's layout, and that of anybody who keeps `features` and `coords` in one HDF5 file."""
+"""CLAM's layout, and any other HDF5 file with `features` and `coords`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ NAME = "clam-h5"
 
 
 def claims(_file: h5py.File) -> bool:
-    """Whether it is of this layout: what no other reader takes is looked at as this one."""
+    """Whether it is of this layout: always, as this reader is tried last."""
     return True
 
 
 def look(path: Path, file: h5py.File) -> BagInfo:
-    """Shape of the features; such a file seldom says more."""
+    """Read the shape of the features; such a file seldom states more."""
     if file.attrs.get("encoding-type") == "anndata" or {"X", "obs", "var"} <= set(file):
         raise BagError(
             f"{str(path)!r} is an AnnData file (an expression cohort?), not a feature file",

@@ -19,7 +19,7 @@ NAME = "clam-pt"
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """Give the path itself: a tensor is mapped anew each time.
+    """Yield the path itself, because a tensor is mapped anew each time.
 
     Yields
     ------
@@ -29,12 +29,12 @@ def opened(path: Path) -> Iterator[Path]:
 
 
 def claims(_path: Path) -> bool:
-    """Whether it is of this layout: there is no other of its suffix."""
+    """Whether it is of this layout: always, as no other has its suffix."""
     return True
 
 
 def look(path: Path, _file: Path) -> BagInfo:
-    """Shape of the tensor."""
+    """Read the shape of the tensor."""
     shape = tuple(read_tensor(path).shape)
     check_shapes(path, shape, None)
     return BagInfo(
@@ -48,7 +48,7 @@ def look(path: Path, _file: Path) -> BagInfo:
 
 
 def rows(_info: BagInfo, file: Path, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows of the tensor."""
+    """Read rows of the tensor."""
     return rows_of(file, start, stop)
 
 

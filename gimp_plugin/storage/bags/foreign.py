@@ -1,4 +1,4 @@
-"""Readers of bags that plugins bring; what one raises is told with its name."""
+"""Readers of bags from plugins; errors name the reader."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SHAPE = ("name", "suffix", "opened", "claims", "look", "rows", "corners")
 
 
 def foreign_layouts() -> tuple[Layout, ...]:
-    """Layouts of the readers that plugins bring, in the order of their names.
+    """Return the layouts of plugins' readers, in the order of their names.
 
     Returns
     -------
-    Those that can be imported; one that cannot is a warning, since other bags need it not.
+    Layouts that can be imported; others give only a warning, since other bags do not need them.
     """
     return _foreign(registry())
 
@@ -50,7 +50,7 @@ def _foreign(found: Registry) -> tuple[Layout, ...]:
 
 
 def _guarded(reader: Any, component: Component) -> Layout:
-    """Layout of a plugin's reader, under its registered name, that raises our errors only."""
+    """Layout of a plugin's reader, under its registered name, that raises only our errors."""
     missing = [name for name in SHAPE if not hasattr(reader, name)]
     if missing:
         problem = f"{component.title} of plugin {component.origin} lacks {', '.join(missing)}"
@@ -97,7 +97,7 @@ def _guarded(reader: Any, component: Component) -> Layout:
 def _checked(
     found: NDArray[Any], shape: tuple[int, int], what: str, component: Component, info: BagInfo
 ) -> NDArray[Any]:
-    """Refuse what is not of the shape that was asked for: rows would be taken for others."""
+    """Refuse an array of another shape than requested, which would mix up rows."""
     if found.shape == shape and found.dtype.kind in "fiu":
         return found
     reader = f"{component.title} of plugin {component.origin}"
@@ -107,7 +107,7 @@ def _checked(
 
 @contextmanager
 def _blamed(component: Component, path: Path) -> Iterator[None]:
-    """Tell what a reader raises with its plugin and the file."""
+    """Add the plugin and the file to any error that a reader raises."""
     try:
         yield
     except Exception as error:

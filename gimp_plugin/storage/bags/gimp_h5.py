@@ -27,12 +27,12 @@ NAME = "gimp"
 
 
 def claims(file: h5py.File) -> bool:
-    """Whether a file says that it is one of ours."""
+    """Whether a file declares our format."""
     return keys.FORMAT in file.attrs
 
 
 def look(path: Path, file: h5py.File) -> BagInfo:
-    """Shape, encoder and attributes of one of our files."""
+    """Read the shape, encoder and attributes of one of our files."""
     _check_kind(path, plain_attributes(file.attrs))
     features, places = features_of(path, file), own_dataset(file, keys.COORDS)
     check_shapes(path, features.shape, None if places is None else places.shape)
@@ -50,14 +50,14 @@ def look(path: Path, file: h5py.File) -> BagInfo:
 
 
 def rows(info: BagInfo, file: h5py.File, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows of `features`; past HDF5's filters where they are as we write them."""
+    """Read rows of `features`, bypassing HDF5's filters if stored as we write them."""
     with reading(info, file, keys.FEATURES) as dataset:
         direct = read_rows(dataset, start, stop)
         return np.asarray(dataset[start:stop]) if direct is None else direct
 
 
 def encoder_of(attributes: dict[str, Any]) -> str | None:
-    """Identity of the encoder that made the features: its name and its weights' hash."""
+    """Return the identity of the encoder: its name and its weights' hash."""
     name = attributes.get(keys.ENCODER)
     weights = attributes.get(keys.ENCODER_WEIGHTS)
     if name is None or weights is None:

@@ -1,4 +1,4 @@
-"""What the layouts in HDF5 share: datasets read by rows, with their damage named."""
+"""Functions shared by the HDF5 layouts: read datasets by rows, and report damage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SUFFIX = ".h5"
 
 
 def features_of(path: Path, file: h5py.File, name: str = keys.FEATURES) -> h5py.Dataset:
-    """Dataset of the features.
+    """Return the dataset of the features.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def features_of(path: Path, file: h5py.File, name: str = keys.FEATURES) -> h5py.
 
 
 def attributes_of(file: h5py.File, *datasets: h5py.Dataset | None) -> dict[str, Any]:
-    """What a file and its datasets say; the file comes first, then the first dataset."""
+    """Merge attributes of a file and its datasets; the file, then the first, takes precedence."""
     attributes = plain_attributes(file.attrs)
     for dataset in datasets:
         if dataset is not None:
@@ -51,20 +51,20 @@ def attributes_of(file: h5py.File, *datasets: h5py.Dataset | None) -> dict[str, 
 
 
 def feature_rows(info: BagInfo, file: h5py.File, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows of `features`."""
+    """Read rows of `features`."""
     with reading(info, file, keys.FEATURES) as dataset:
         return np.asarray(dataset[start:stop])
 
 
 def coords(info: BagInfo, file: h5py.File) -> NDArray[Any]:
-    """All of `coords`."""
+    """Read all of `coords`."""
     with reading(info, file, keys.COORDS) as dataset:
         return np.asarray(dataset[:])
 
 
 @contextmanager
 def reading(info: BagInfo, file: h5py.File, name: str, *, axis: int = 0) -> Iterator[h5py.Dataset]:
-    """Give a dataset of a bag; bytes that fail their checksum are an error that names the file."""
+    """Yield a dataset of a bag; bytes that fail their checksum raise an error naming the file."""
     dataset = own_dataset(file, name)
     if dataset is None or dataset.ndim <= axis or dataset.shape[axis] != info.n_patches:
         raise has_changed(info)

@@ -1,4 +1,4 @@
-"""What a bag is, whoever wrote it, and which shapes can be one."""
+"""Description of a bag of any layout, and the check of its shapes."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ READ = "pixels at the resolution of reading"
 
 @dataclass(frozen=True, kw_only=True)
 class BagInfo:
-    """What a bag is, without its features.
+    """Description of a bag, without its features.
 
     Parameters
     ----------
     path
         The file, or the folder of a zarr.
     slide_id
-        File name less its suffix.
+        File name without its suffix.
     n_patches, dim
         Shape of the features.
     layout
-        Whose file it is: a name of `layouts.LAYOUTS`.
+        Name of the layout, from `layouts.LAYOUTS` or a plugin.
     encoder
-        `name@` and the first 12 digits of its weights' hash for our files; what a foreign file
-        says of itself, or None.
+        For our files, `name@` and the first 12 digits of its weights' hash; for others, what the
+        file states, or None.
     has_coords
-        Whether the file says where its patches lie.
+        Whether the file has coordinates of its patches.
     coords_unit
-        What the file counts its coordinates in.
+        Unit of the coordinates.
     attributes
-        All that the file says of itself, as Python values.
+        All attributes of the file, as Python values.
     caution
         What a user of these features should know, or empty.
     parts
-        Files and folders that the bag lies in, where it is not all of `path`.
+        Files and folders that make up the bag, if it is not all of `path`.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class BagInfo:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the features: as stored while writing for our files, else of the whole file."""
+        """Hash of the features: for our files the one stored when writing, else of the file."""
         stored = self.attributes.get(keys.FEATURES_SHA256)
         ours = self.attributes.get(keys.FORMAT) == keys.BAG_FORMAT
         if ours and stored:
@@ -73,14 +73,14 @@ class BagInfo:
 
     @cached_property
     def file_sha256(self) -> str:
-        """Hash of all bytes that the bag lies in, coordinates and attributes included."""
+        """Hash of all bytes of the bag, including coordinates and attributes."""
         if self.path.is_dir():
             return _sha256_folder(self.path, self.parts)
         return sha256_file(self.path)
 
     @property
     def slide_size(self) -> tuple[int, int] | None:
-        """Width and height of the slide at level 0, where the file tells."""
+        """Width and height of the slide at level 0, if the file states them."""
         for names in (("slide_width", "slide_height"), ("level0_width", "level0_height")):
             sides = [self.attributes.get(name) for name in names]
             if all(isinstance(side, int | float) and side > 0 for side in sides):
@@ -89,7 +89,7 @@ class BagInfo:
 
     @property
     def patch_size_level0(self) -> int | None:
-        """Side of a patch at level 0, where the file tells."""
+        """Side of a patch at level 0, if the file states it."""
         value = self.attributes.get("patch_size_level0")
         return int(value) if isinstance(value, int | float) and value > 0 else None
 
@@ -109,16 +109,16 @@ def check_shapes(
     path
         The file.
     shape, coords_shape
-        Of the features and of their coordinates; None without coordinates.
+        Shapes of the features and of their coordinates; None without coordinates.
     names
-        What the file calls both.
+        Names of both in the file.
     n_coords
-        Columns that its coordinates have.
+        Number of columns of the coordinates.
 
     Raises
     ------
     BagError
-        If there are no patches, far too many, or not as many places as patches.
+        If there are no patches, far too many, or not as many coordinates as patches.
     """
     features, coords = names
     if len(shape) != 2 or shape[1] < 1:
@@ -143,13 +143,13 @@ def check_shapes(
 
 
 def said(attributes: Mapping[str, Any], name: str) -> str | None:
-    """Text of an attribute; None where it is missing, empty or the text 'None'."""
+    """Return the text of an attribute; None if it is missing, empty or the text 'None'."""
     value = attributes.get(name)
     return str(value) if value not in (None, "", "None") else None  # lists, too
 
 
 def _sha256_folder(folder: Path, parts: tuple[Path, ...]) -> str:
-    """Hash of the names and bytes of all files of a folder, or of parts of it."""
+    """Hash the names and bytes of all files of a folder, or of parts of it."""
     files = sorted(
         file
         for part in parts or (folder,)

@@ -1,4 +1,4 @@
-"""What a reader of one tool's files has to know: a layout."""
+"""The interface of a reader of one tool's files: a layout."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from gimp_plugin.storage.bags.info import BagInfo
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How one tool keeps a bag.
+    """How one tool stores a bag.
 
     Parameters
     ----------
     name
         Name of the layout.
     suffix
-        End of its file names.
+        Suffix of its files.
     opened
-        Opens a file safely; what it gives goes to the other functions.
+        Opens a file safely; its result is passed to the other functions.
     claims
-        Whether an opened file is of this layout, by its looks.
+        Returns whether an opened file appears to be of this layout.
     look
-        Its shape and what it says of itself; no feature is read.
+        Returns the description of the bag, without reading features.
     rows
-        Features from a first row up to a last.
+        Returns rows `start` to `stop` of the features.
     corners
-        Top-left corners of all patches, in the unit that `look` states.
+        Returns the top-left corners of all patches, in the unit that `look` states.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Layout:
 
 
 def has_changed(info: BagInfo) -> BagError:
-    """Error for a bag that is not what it was when it was looked at."""
+    """Make the error for a bag that has changed since it was described."""
     return BagError(
         f"{str(info.path)!r} has changed since it was looked at", hint="run the command again"
     )

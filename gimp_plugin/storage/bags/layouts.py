@@ -1,4 +1,4 @@
-"""Who reads which file: of the layouts of a suffix, the first that claims it."""
+"""Choose the reader of a file: the first layout with its suffix that claims it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 UNMARKED = (clam_h5.LAYOUT, clam_pt.LAYOUT)
-"""Layouts without a mark of their own: they claim what nobody else does."""
+"""Layouts without a distinctive mark: they claim what no other layout does."""
 
 
 def suffixes() -> tuple[str, ...]:
-    """Ends of the names of bags; of two files of one slide, that with the earlier one is read.
+    """Return the suffixes of bags; if a slide has two files, the earlier suffix is read.
 
     Returns
     -------
@@ -44,21 +44,21 @@ def suffixes() -> tuple[str, ...]:
 
 
 def layout_of(info: BagInfo) -> Layout:
-    """Layout of a bag that was looked at."""
+    """Return the layout of a bag that has been described."""
     return next(one for one in (*LAYOUTS, *foreign_layouts()) if one.name == info.layout)
 
 
 def look(path: Path) -> BagInfo:
-    """Look at a bag with the reader that takes it; a suffix of nobody's is tried as HDF5.
+    """Describe a bag with the reader that claims it; an unknown suffix is tried as HDF5.
 
     Returns
     -------
-    What it is.
+    Description of the bag.
 
     Raises
     ------
     BagError
-        If no reader takes it.
+        If no reader claims it.
     """
     suffix = path.suffix if path.suffix in suffixes() else LAYOUTS[0].suffix
     marked = (layout for layout in LAYOUTS if layout not in UNMARKED)

@@ -19,7 +19,7 @@ from gimp_plugin.storage.hdf5 import opened, own_dataset
 NAME = "stamp-h5"
 FEATS = "feats"
 HISTORIC_STRIDE, HISTORIC_UM = 224, 256.0
-"""Files of STAMP 1 count 224 for each 256 micrometres."""
+"""In files of STAMP 1, 224 units are 256 micrometres."""
 
 
 def claims(file: h5py.File) -> bool:
@@ -28,7 +28,7 @@ def claims(file: h5py.File) -> bool:
 
 
 def look(path: Path, file: h5py.File) -> BagInfo:
-    """Shape, extractor and the tiles' size."""
+    """Read the shape, the extractor and the tiles' size."""
     feats, places = features_of(path, file, FEATS), own_dataset(file, keys.COORDS)
     attributes = attributes_of(file, feats, places)
     kind = said(attributes, "feat_type")
@@ -55,13 +55,13 @@ def look(path: Path, file: h5py.File) -> BagInfo:
 
 
 def rows(info: BagInfo, file: h5py.File, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows of `feats`."""
+    """Read rows of `feats`."""
     with reading(info, file, FEATS) as dataset:
         return np.asarray(dataset[start:stop])
 
 
 def corners(info: BagInfo, file: h5py.File) -> NDArray[Any]:
-    """Corners in micrometres, by the rules of STAMP for its newer, older and oldest files."""
+    """Read corners in micrometres, by STAMP's rules for its newer, older and oldest files."""
     places = coords(info, file).astype(np.float64)
     attributes = info.attributes
     if said(attributes, "tile_size_um") or (
@@ -79,7 +79,7 @@ def corners(info: BagInfo, file: h5py.File) -> NDArray[Any]:
 
 
 def _stride(places: NDArray[np.float64]) -> float:
-    """Smallest step between two columns or rows of tiles; 0 for a single tile."""
+    """Smallest step between columns or rows of tiles; 0 for a single tile."""
     steps = [np.diff(np.unique(places[:, axis])) for axis in (0, 1)]
     return float(min((step.min() for step in steps if step.size), default=0.0))
 

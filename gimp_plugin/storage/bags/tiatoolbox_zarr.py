@@ -1,4 +1,4 @@
-"""What TIAToolbox's DeepFeatureExtractor writes: `features` and `coordinates` in a zarr."""
+"""Output of TIAToolbox's DeepFeatureExtractor: `features` and `coordinates` in a zarr."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ RANDOM = (
 
 
 def claims(folder: Path) -> bool:
-    """Whether the folder has `features`, as no other zarr that is read has."""
+    """Whether the folder has `features`, unlike other zarr layouts."""
     return array_of(folder, keys.FEATURES) is not None
 
 
 def look(path: Path, folder: Path) -> BagInfo:
-    """Shape of the features; such a folder says nothing else."""
+    """Read the shape of the features; such a folder states nothing else."""
     features, places = array_of(folder, keys.FEATURES), array_of(folder, COORDINATES)
     if features is None:
         raise has_changed(BagInfo(path=path, slide_id="", n_patches=0, dim=0))
@@ -52,7 +52,7 @@ def look(path: Path, folder: Path) -> BagInfo:
 
 
 def rows(info: BagInfo, folder: Path, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows of `features`."""
+    """Read rows of `features`."""
     features = array_of(folder, keys.FEATURES)
     if features is None or features.shape != (info.n_patches, info.dim):
         raise has_changed(info)
@@ -60,7 +60,7 @@ def rows(info: BagInfo, folder: Path, start: int, stop: int | None) -> NDArray[A
 
 
 def corners(info: BagInfo, folder: Path) -> NDArray[Any]:
-    """Top-left corners: `coordinates` are left, top, right, bottom."""
+    """Read the top-left corners; `coordinates` are left, top, right, bottom."""
     places = array_of(folder, COORDINATES)
     if places is None or places.shape != (info.n_patches, 4):
         raise has_changed(info)

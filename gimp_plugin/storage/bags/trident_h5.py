@@ -1,4 +1,4 @@
-"""TRIDENT's patch features: `features`, perhaps with a leading axis of 1, and their encoder."""
+"""TRIDENT's patch features: `features`, maybe with a leading axis of 1, and their encoder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def claims(file: h5py.File) -> bool:
 
 
 def look(path: Path, file: h5py.File) -> BagInfo:
-    """Shape, encoder and the tiles' size."""
+    """Read the shape, the encoder and the tiles' size."""
     features, places = features_of(path, file), own_dataset(file, keys.COORDS)
     shape = features.shape[1:] if _is_stacked(features) else features.shape
     check_shapes(path, shape, None if places is None else places.shape)
@@ -46,7 +46,7 @@ def look(path: Path, file: h5py.File) -> BagInfo:
 
 
 def rows(info: BagInfo, file: h5py.File, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows of `features`, with or without the leading axis."""
+    """Read rows of `features`, with or without the leading axis."""
     axis = int(_is_stacked(file[keys.FEATURES]))
     with reading(info, file, keys.FEATURES, axis=axis) as dataset:
         return np.asarray(dataset[0, start:stop] if axis else dataset[start:stop])

@@ -1,7 +1,7 @@
-"""What LazySlide keeps of a slide (wsidata, a SpatialData zarr): a table of features, and tiles.
+"""LazySlide's data of a slide (wsidata, a SpatialData zarr): a table of features, and tiles.
 
-The table `<model>_tiles` is an AnnData with a row a tile; `tile_id` in its `obs` and in the
-GeoParquet of the shapes `tiles` brings both together.
+The table `<model>_tiles` is an AnnData with one row per tile. Its rows are matched with the tiles
+by `tile_id`, in its `obs` and in the GeoParquet of the shapes `tiles`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def claims(folder: Path) -> bool:
 
 
 def look(path: Path, folder: Path) -> BagInfo:
-    """Shape and model of the only table of tiles, and the size of its tiles."""
+    """Read the shape and model of the only table of tiles, and the size of its tiles."""
     table = _table(path, folder)
     features, ids = _features(path, folder, table), array_of(folder, f"{table}/obs/{TILE_ID}")
     check_shapes(path, features.shape, None, names=("X", "tiles"))
@@ -54,7 +54,7 @@ def look(path: Path, folder: Path) -> BagInfo:
 
 
 def rows(info: BagInfo, folder: Path, start: int, stop: int | None) -> NDArray[Any]:
-    """Rows of the table's X."""
+    """Read rows of the table's X."""
     features = _features(info.path, folder, f"{TABLES}/{info.attributes['table']}")
     if features.shape != (info.n_patches, info.dim):
         raise has_changed(info)
@@ -62,11 +62,11 @@ def rows(info: BagInfo, folder: Path, start: int, stop: int | None) -> NDArray[A
 
 
 def corners(info: BagInfo, folder: Path) -> NDArray[Any]:
-    """Corners of the tiles that the table's rows name, in the table's order."""
+    """Read the corners of the tiles named by the table's rows, in the table's order."""
     ids = array_of(folder, f"{TABLES}/{info.attributes['table']}/obs/{TILE_ID}")
     if ids is None or ids.shape != (info.n_patches,):
         raise has_changed(info)
-    ids.check_chunks(complete=False)  # the id 0 alone is stored as no chunk at all
+    ids.check_chunks(complete=False)  # a chunk of zeros only is not stored
     tile_ids, places = _tiles(info.path, folder)
     order = np.argsort(tile_ids, kind="stable")
     wanted = ids.read()
@@ -92,7 +92,7 @@ def _table(path: Path, folder: Path) -> str:
 
 
 def _in(name: str) -> str:
-    """Place of a table in the folder."""
+    """Path of a table in the folder."""
     return f"{TABLES}/{name}"
 
 
@@ -106,7 +106,7 @@ def _features(path: Path, folder: Path, table: str) -> ZarrArray:
 
 
 def _tile_size(folder: Path) -> dict[str, Any]:
-    """What the slide's tiles measure, as far as the folder tells."""
+    """Size of the slide's tiles, as far as the folder states it."""
     root = node(folder, "") or {}
     specs = root.get("attributes", {}).get("tile_spec")
     spec = specs.get(TILES) if isinstance(specs, dict) else None
