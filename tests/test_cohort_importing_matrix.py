@@ -512,6 +512,23 @@ def test_genes_are_described_by_a_table(imported, tmp_path, name, text, genes):
     assert counts_of(record)["described by --gene-table"] == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("g.gtf", GTF.replace("7687538", "76875x8"), "row 2, column 5: '76875x8'"),
+        ("g.csv", TABLE.replace("55019017", "55019017.5"), "row 3, column 'start': '55019017.5'"),
+    ],
+)
+def test_a_position_that_is_no_number_is_refused_with_its_place(
+    imported, tmp_path, name, text, where
+):
+    (tmp_path / name).write_text(text)
+    path = cases_by_genes(tmp_path / "m.csv", drawn(3, 2), genes=("EGFR", "TP53"))
+
+    with pytest.raises(CohortError, match=re.escape(f"{name}', {where} is not a whole number")):
+        imported(path, scale="tpm", gene_table=tmp_path / name)
+
+
 def test_a_gene_table_of_other_genes_is_refused(imported, tmp_path):
     (tmp_path / "g.csv").write_text(TABLE)
 

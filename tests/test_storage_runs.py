@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -78,6 +79,28 @@ def test_overwrite_replaces_a_run_and_leaves_foreign_files(sealed):
     assert runs.claim_run(sealed, identity(seed=3), overwrite=True)
 
     assert sorted(content(sealed)) == [runs.CONFIG, "notes.txt"]
+
+
+@pytest.mark.parametrize("n_removed", range(len(runs.RESULTS) + 1))
+def test_a_run_that_was_half_removed_is_replaced_by_the_same_command(
+    sealed, monkeypatch, n_removed
+):
+    unlink, left = Path.unlink, iter(range(n_removed))
+    n_files = len(content(sealed))
+
+    def interrupted(path, **options):
+        if path.exists() and next(left, None) is None:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runs.remove_run(sealed)
+    monkeypatch.undo()
+
+    assert len(content(sealed)) == n_files - n_removed > 0
+    assert runs.claim_run(sealed, identity(seed=3), overwrite=True)
+    assert list(content(sealed)) == [runs.CONFIG]
 
 
 def test_a_folder_with_foreign_files_is_refused_even_with_overwrite(tmp_path):

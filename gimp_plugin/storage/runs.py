@@ -214,7 +214,8 @@ def remove_run(path: Path) -> None:
     shutil.rmtree(path / RESUME, ignore_errors=True)
     remove_events(path)
     # The configuration goes last, because without it the other files would not be a run's.
-    for name in (PROVENANCE, LOG, CARD, CURVES, "exclusions.csv", *RESULTS):
+    others = [name for name in RESULTS if name != CONFIG]
+    for name in (PROVENANCE, LOG, CARD, CURVES, "exclusions.csv", *others, CONFIG):
         (path / name).unlink(missing_ok=True)
 
 

@@ -96,11 +96,13 @@ def _read_gtf(path: Path) -> dict[str, dict[str, str]]:
     """Rows of kind `gene` by their id without version."""
     known: dict[str, dict[str, str]] = {}
     with opened_text(path) as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             cells = line.rstrip("\r\n").split("\t")
             if line.startswith("#") or len(cells) != 9 or cells[2] != "gene":
                 continue
             told = dict(_ATTRIBUTE.findall(cells[8]))
+            for column in (3, 4):
+                _check_place(cells[column], f"{str(path)!r}, row {number}, column {column + 1}")
             if "gene_id" in told:
                 known[gene_without_version(told["gene_id"])] = {
                     "gene_name": told.get("gene_name", ""),
@@ -126,9 +128,8 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
     for number, row in enumerate(rows, start=2):
         told = {name: row[column] for name, column in columns.items()}
         for name in _PLACES:
-            if told.get(name) and not told[name].isdigit():
-                cell = f"{str(path)!r}, row {number}, column {columns[name]!r}: {told[name]!r}"
-                raise CohortError(f"{cell} is no whole number")
+            if told.get(name):
+                _check_place(told[name], f"{str(path)!r}, row {number}, column {columns[name]!r}")
         if "strand" in told:
             told["strand"] = _STRANDS.get(told["strand"], told["strand"])
         known[gene_without_version(told.pop("gene_id"))] = told
@@ -153,3 +154,9 @@ def _by_symbol(known: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     for told in known.values():
         rows.setdefault(told.get("gene_name", ""), []).append(told)
     return {name: found[0] for name, found in rows.items() if name and len(found) == 1}
+
+
+def _check_place(text: str, where: str) -> None:
+    """Refuse a position that is not a whole number."""
+    if not (text.isascii() and text.isdigit()):
+        raise CohortError(f"{where}: {text!r} is not a whole number")
