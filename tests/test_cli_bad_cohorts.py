@@ -147,7 +147,7 @@ def test_48_a_bag_as_cohort_a_cohort_as_bag_and_values_alone(study: Path) -> Non
 
     assert "'features/P03.h5' is a feature file (the bag of one slide), not a cohort" in bag
     assert "'genes.h5ad' is a file, expected a folder of features" in cohort
-    assert "'x.h5ad' is no AnnData file: it has no 'obs' and no 'var'" in alone
+    assert "'x.h5ad' is not an AnnData file: it has no 'obs' and no 'var'" in alone
 
 
 @pytest.mark.parametrize("place", ["/", "X", "obs"])
@@ -348,7 +348,7 @@ def test_62_and_63_constant_genes_and_a_case_of_zeros(study: Path) -> None:
 
     result = gimp("finetune", "--from", "none", *options, "--epochs", 1)
     assert result.exit_code == 0, result.stderr
-    assert "1 case of 'genes.h5ad' with 0 for every gene: 'P08'" in result.stderr
+    assert "1 case of 'genes.h5ad' with the value 0 for every gene: 'P08'" in result.stderr
     assert gimp("predict", "--adata", "genes.h5ad").exit_code == 0
     rows = read_csv(study / "predictions.csv")
     assert all(np.isfinite(float(row["prob_LUAD"])) for row in rows)
@@ -452,9 +452,9 @@ def test_70_slides_without_genes_and_genes_without_slides(study: Path) -> None:
     result = gimp("pretrain", *options)
 
     assert "1 of 31 cases have no slide: 'P02'" in said
-    assert "1 slide belongs to no case of the cohort: 'X9'" in said
+    assert "1 slide does not belong to any case of the cohort: 'X9'" in said
     assert result.exit_code == 0, result.stderr
-    assert "1 of 31 cases left out, without a slide: 'P02'" in result.stderr
+    assert "1 of 31 cases left out (no slide): 'P02'" in result.stderr
     left_out = read_csv(study / "runs/pretrain/exclusions.csv")
     assert [(row["case_id"], row["slide_id"], row["reason"]) for row in left_out] == [
         ("P02", "", "no slide"),

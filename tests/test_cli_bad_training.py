@@ -358,7 +358,11 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "a class twice": (written(runs.LABELS, '["LUAD", "LUAD"]'), runs.LABELS, "a class twice"),
     "classes are numbers": (written(runs.LABELS, "[1, 2]"), runs.LABELS, "'classes[0]' is 1"),
     "stages is a list": (written(runs.METRICS, '{"stages": []}'), runs.METRICS, "'stages' is []"),
-    "no gene": (written(runs.GENES, "id,order\n"), runs.GENES, "genes are missing, repeated or no"),
+    "no gene": (
+        written(runs.GENES, "id,order\n"),
+        runs.GENES,
+        "genes are missing or repeated, or values",
+    ),
     "genes are noise": (written(runs.GENES, "id\n" + 200_000 * "x"), runs.GENES, "no table"),
 }
 

@@ -173,7 +173,7 @@ def test_cases_of_a_table_that_the_cohort_lacks_are_said(drawn):
     result = drawn("--from", "splits_0.csv")
 
     assert result.exit_code == 0, result.output
-    assert "1 of 33 names are no case of the cohort and are left out: 'stranger'" in result.stderr
+    assert "1 of 33 names are not cases of the cohort and are left out: 'stranger'" in result.stderr
     assert "34 cases have no part" in result.stderr
     assert "no case is in 'test'" in result.stderr
 
@@ -294,7 +294,7 @@ def test_another_programs_table_may_name_cases_without_a_class(partly):
 
     assert result.exit_code == 0, result.output
     assert "7 of 68 cases have no class and are left out" in result.stderr
-    assert "are no case of the cohort" not in result.stderr
+    assert "are not cases of the cohort" not in result.stderr
     assert set(read_splits(Path("splits.csv")).parts) == set(CASES) - set(BARE)
 
 
@@ -344,7 +344,10 @@ def test_what_does_not_go_together_is_wrong_usage(gimp, words, message):
         (["--adata", "genes.h5ad", "--folds", "40"], "class 'LUAD' has 33 cases"),
         (["--adata", "genes.h5ad", "--folds", "12", "--by-site"], "come from 11 sites"),
         (["--adata", "genes.h5ad", "--from", "nowhere.csv"], "nowhere.csv"),
-        (["--adata", "genes.h5ad", "--from", "strange.csv"], "no name is a case of the cohort"),
+        (
+            ["--adata", "genes.h5ad", "--from", "strange.csv"],
+            "none of its names is a case of the cohort",
+        ),
         (["--from", "twice.csv"], "1 patient is in two parts"),
         (["--from", "noval.csv"], "the part 'val' is empty"),
         (["--from", "names.csv"], "unknown part 'valid', did you mean 'val'"),

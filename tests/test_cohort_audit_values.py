@@ -226,7 +226,7 @@ def test_names_that_are_hardly_those_of_genes_are_found():
 
     assert found.verdict == "finding"
     assert "3 genes are named like dates" in found.found
-    assert "1 gene is named by a word in small letters, unlike the others: 'os_days'" in found.found
+    assert "1 gene is named by a word in lower case, unlike the others: 'os_days'" in found.found
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_external_storage_is_refused(tmp_path: Path) -> None:
         del file["X"]
         file.create_dataset("X", (13, 7), "f4", external=[(str(secret), 0, 364)])
 
-    assert "'X' takes its bytes from other files" in refusal(path, SafetyError)
+    assert "'X' is stored in other files" in refusal(path, SafetyError)
 
 
 def test_a_virtual_dataset_is_refused(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_virtual_dataset_is_refused(tmp_path: Path) -> None:
         layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5ad"), "X", (13, 7))
         file.create_virtual_dataset("X", layout)
 
-    assert "'X' takes its bytes from other files" in refusal(path, SafetyError)
+    assert "'X' is stored in other files" in refusal(path, SafetyError)
 
 
 def test_references_are_refused(path: Path) -> None:

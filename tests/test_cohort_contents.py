@@ -125,4 +125,4 @@ def test_too_little_memory_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) 
     message = refusal(path, ResourceError)
 
     assert "'X'" in message
-    assert "13 cases and 7 genes exceeds the memory" in message
+    assert "13 cases and 7 genes does not fit into the memory" in message

@@ -219,7 +219,7 @@ def test_negative_values_do_not_go_with_fpkm(imported, tmp_path):
 
     with pytest.raises(CohortError, match="is declared as 'fpkm', but has -"):
         imported(path, scale="fpkm")
-    with pytest.raises(CohortError, match="looks standardised, but is not declared so"):
+    with pytest.raises(CohortError, match="looks standardised, but it is not declared as such"):
         imported(path)
 
 

@@ -53,7 +53,7 @@ def test_a_cohort_without_classes_is_told_of_tables() -> None:
 
     with pytest.raises(CohortError, match="has no column 'label'") as caught:
         classes_of(obs, "label", path="genes.h5ad")
-    assert caught.value.hint == "give a table of the classes by --labels"
+    assert caught.value.hint == "give a table of the classes with --labels"
 
 
 @pytest.mark.parametrize("empty", [np.nan, None, "", "  ", pd.NA])

@@ -108,7 +108,7 @@ def test_two_rows_of_a_patient_are_ambiguous_by_name() -> None:
     with pytest.raises(PairingError) as caught:
         pair(["TCGA-05-4244-01A", "TCGA-05-4244-01B"], [DX])
 
-    assert "'TCGA-05-4244' may mean several rows" in str(caught.value)
+    assert "'TCGA-05-4244' matches several rows" in str(caught.value)
     assert "first 12 characters" in str(caught.value)
 
 
@@ -181,7 +181,7 @@ def test_a_tcga_name_that_two_slides_begin_with_is_ambiguous(tmp_path: Path) -> 
     with pytest.raises(PairingError) as caught:
         pair(["A"], [DX, f"{bare}.aaaa"], slide_table=table)
 
-    assert f"{bare!r} may mean several slides: {bare + '.aaaa'!r}, {DX!r}" in str(caught.value)
+    assert f"{bare!r} matches several slides: {bare + '.aaaa'!r}, {DX!r}" in str(caught.value)
     assert caught.value.exit_code == 3
 
 
@@ -207,7 +207,10 @@ def test_the_rule_of_the_barcode_is_told(caplog: pytest.LogCaptureFixture) -> No
 
     pair(["TCGA-05-4244", "B"], [DX, "B"])
 
-    assert "1 slide goes to its case by the TCGA barcode" in caplog.text
+    assert (
+        "1 slide was assigned to its case by the first 12 characters of the TCGA barcode"
+        in caplog.text
+    )
 
 
 # ---- what is not wanted
@@ -290,8 +293,8 @@ def test_drop_lists_both_sides(half: Pairing) -> None:
         Exclusion("Y", "Y", "pairing", "its case is not in the cohort"),
         Exclusion("Z", "Z", "pairing", "its case is not in the cohort"),
     )
-    assert "2 of 3 cases left out, without a slide: 'A', 'C'" in pairing.warnings[0]
-    assert "2 slides left out, of no case of the cohort" in pairing.warnings[1]
+    assert "2 of 3 cases left out (no slide): 'A', 'C'" in pairing.warnings[0]
+    assert "2 slides left out (case not in the cohort)" in pairing.warnings[1]
 
 
 def test_keep_keeps_both_sides(half: Pairing) -> None:
@@ -312,7 +315,7 @@ def test_error_names_both_sides(half: Pairing) -> None:
         apply_missing(half, ["A", "B", "C"], missing="error")
 
     assert "2 of 3 cases have no slide: 'A', 'C'" in str(caught.value)
-    assert "2 slides belong to no case of the cohort: 'Y', 'Z'" in str(caught.value)
+    assert "2 slides do not belong to any case of the cohort: 'Y', 'Z'" in str(caught.value)
     assert caught.value.exit_code == 3
 
 

@@ -81,8 +81,8 @@ def test_cases_that_one_side_lacks_are_counted() -> None:
     labels = {**LABELS, "new": "a"}
 
     assert check_splits(splits, labels) == [
-        "'splits.csv': 1 case is not at hand: 'zz'",
-        "'splits.csv': 1 case has no part: 'new'",
+        "'splits.csv': 1 case is in the splits but not used here: 'zz'",
+        "'splits.csv': 1 case has no part in the splits: 'new'",
     ]
 
 

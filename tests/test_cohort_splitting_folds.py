@@ -248,7 +248,7 @@ def test_repeats_by_site_that_there_are_not_are_refused() -> None:
     labels = {f"P{case:02d}": "ab"[case % 2] for case in range(60)}
     sites = {name: f"s{int(name[1:]) // 2 % 3}" for name in labels}
 
-    with pytest.raises(SplitError, match="whose parts are not those of another repeat"):
+    with pytest.raises(SplitError, match="that differs from the other repeats"):
         draw_folds(labels, FoldPlan(n_folds=3, n_repeats=2), sites=sites)
 
 
@@ -353,5 +353,5 @@ def test_their_val_becomes_the_test_part_and_train_gives_a_val() -> None:
 def test_a_test_part_is_not_thrown_away() -> None:
     splits = Splits(parts={"a": "train", "b": "val", "c": "test"}, source="'t'")
 
-    with pytest.raises(SplitError, match="'t' has a test part of 1 cases already"):
+    with pytest.raises(SplitError, match="'t' already has a test part of 1 cases"):
         test_from_val(splits, {"a": "x", "b": "x", "c": "x"}, FoldPlan())

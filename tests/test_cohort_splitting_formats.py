@@ -149,7 +149,7 @@ def test_a_wrong_table_of_theirs_is_refused(tmp_path: Path, text: str, message: 
 def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "s/splits_0_descriptor.csv", ",train\na,1\n")
 
-    assert "holds no table of splits" in refusal(tmp_path / "s")
+    assert "has no table of splits" in refusal(tmp_path / "s")
 
 
 # ---- written

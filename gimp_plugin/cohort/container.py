@@ -121,13 +121,13 @@ def _check_safe(file: h5py.File, path: Path) -> None:
     if found is not None:
         name, what = found
         problem = f"{str(path)!r}: {name!r} {what}; nothing was read"
-        raise SafetyError(problem, hint="ask whoever made it for a plain file")
+        raise SafetyError(problem, hint="ask its author for a file without links")
 
 
 def _danger(dataset: h5py.Dataset, allowance: int) -> str:
     """Say why a dataset must not be read; empty if it may be."""
     if dataset.is_virtual or dataset.external:
-        return "takes its bytes from other files"
+        return "is stored in other files"
     if h5py.check_ref_dtype(dataset.dtype) is not None:
         return "holds references, not values"
     if (dataset.size or 0) * dataset.dtype.itemsize > allowance:
@@ -156,4 +156,4 @@ def _kind(file: h5py.File) -> str:
     if {"obs", "var"} <= set(file):
         return "was written by anndata before 0.7, whose tables are no longer read"
     lacking = [name for name in ("obs", "var") if name not in file]
-    return f"is no AnnData file: it has no {' and no '.join(map(repr, lacking))}"
+    return f"is not an AnnData file: it has no {' and no '.join(map(repr, lacking))}"

@@ -147,7 +147,7 @@ class Cohort:
         told = adata.uns.get(keys.UNS, {})
         if not isinstance(told, Mapping):
             problem = f"uns[{keys.UNS!r}] of the AnnData is {told!r:.40}, expected a dictionary"
-            raise CohortError(problem, hint="store what stands there under another key")
+            raise CohortError(problem, hint="store that value under another key")
         declared = scale or (told.get(keys.SCALE) if layer is None else None)
         _check_scale_name(declared)
         where = "the AnnData" if layer is None else f"layer {layer!r} of the AnnData"

@@ -108,7 +108,7 @@ def class_means_of_rows(
         problem = f"the gene table of the run is damaged: {error!r}"
         raise CheckpointError(problem, hint="use an undamaged run") from error
     if not np.isfinite(means).all():
-        problem = f"the gene table of the run is damaged: a {CLASS_MEAN}... is no number"
+        problem = f"the gene table of the run is damaged: a {CLASS_MEAN}... is not a number"
         raise CheckpointError(problem, hint="use an undamaged run")
     return means
 
@@ -150,7 +150,8 @@ def transform_of_rows(
         raise CheckpointError(problem, hint=f"it has the columns {', '.join(COLUMNS)}") from error
     whole = places == list(range(len(places))) and len(set(gene_ids)) == len(gene_ids)
     if not (whole and places and np.isfinite(mean).all() and (std >= STD_FLOOR).all()):
-        problem = "the gene table of the run is damaged: genes are missing, repeated or no numbers"
+        what = "genes are missing or repeated, or values are not numbers"
+        problem = f"the gene table of the run is damaged: {what}"
         raise CheckpointError(problem, hint="use an undamaged run")
     return GeneTransform(
         gene_ids=gene_ids,

@@ -107,7 +107,7 @@ def _check_complete(values: dict[str, Any], where: str) -> None:
     bare = [case_id for case_id, value in values.items() if is_missing(value)]
     if bare:
         problem = f"{len(bare)} of {len(values)} cases have no value in {where}: {listed(bare)}"
-        hint = "label them, leave them out with gimp import-genes --obs-filter, or give "
+        hint = "label them, leave them out with gimp import-genes --obs-filter, or use "
         hint += "--unlabelled use or drop"
         raise CohortError(problem, hint=hint)
 
@@ -151,5 +151,5 @@ def is_missing(value: Any) -> bool:
 def _where_classes_may_be(columns: list[str], *, of_obs: bool) -> str:
     """Name the columns, and say that a table can supply the classes of a cohort."""
     a_column = f"give --label-key, one of {listed(columns, limit=9)}" if columns else ""
-    a_table = "give a table of the classes by --labels" if of_obs else ""
+    a_table = "give a table of the classes with --labels" if of_obs else ""
     return "; or ".join(each for each in (a_column, a_table) if each)

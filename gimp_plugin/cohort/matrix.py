@@ -53,7 +53,9 @@ def read_matrix(
             return _read_dense(element, shape)
         return _read_compressed(element, shape)
     except MemoryError as error:
-        problem = f"{_at(element)} of {shape[0]} cases and {shape[1]} genes exceeds the memory"
+        problem = (
+            f"{_at(element)} of {shape[0]} cases and {shape[1]} genes does not fit into the memory"
+        )
         raise ResourceError(problem, hint="use a machine with more memory") from error
     except (OSError, RuntimeError) as error:
         problem = f"{_at(element)} is damaged: {error}"
@@ -193,7 +195,9 @@ def _unknown_encoding(
     """Error for a matrix in a layout that this version does not know."""
     found = " ".join(str(part) for part in encoding)
     problem = f"{_at(element)} is encoded as {found!r}, expected a dense, CSR or CSC matrix"
-    return CohortError(problem, hint="written by a newer anndata? store it dense or sparse")
+    return CohortError(
+        problem, hint="was it written by a newer anndata? store it dense, CSR or CSC"
+    )
 
 
 def _bad_index(group: h5py.Group, what: str) -> CohortError:

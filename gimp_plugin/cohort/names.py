@@ -21,8 +21,8 @@ GENE_COLUMNS = (*OTHER_NAMES, "gene_type", "chromosome", "start", "end", "strand
 """Columns of `var` that are read; others are ignored."""
 
 _REMEDY = {
-    "obs": "keep one row a case; several samples a patient: gimp import-genes --case-key",
-    "var": "gimp import-genes --duplicate-genes sum, mean or first makes one gene of them",
+    "obs": "keep one row per case; for several samples per patient: gimp import-genes --case-key",
+    "var": "combine them with gimp import-genes --duplicate-genes sum, mean or first",
 }
 
 
@@ -63,7 +63,7 @@ def doubtful_names(gene_ids: Sequence[str]) -> list[str]:
         told.append(f"{text}: {listed(dates)}")
     if 0 < len(words) <= len(gene_ids) / 5:
         named = counted(len(words), "gene is named by a word", "genes are named by words")
-        text = f"{named} in small letters, unlike the others"
+        text = f"{named} in lower case, unlike the others"
         told.append(f"{text}: {listed(words)}")
     return told
 
@@ -118,7 +118,7 @@ def check_one_kind(gene_ids: Sequence[str], path: str) -> None:
             f"var_names of {path!r} mix {len(ensembl)} Ensembl ids ({listed(ensembl, limit=3)}) "
             f"and {len(others)} other names ({listed(others, limit=3)})"
         )
-        hint = "gimp import-genes --gene-ids ensembl or symbols keeps those of one kind"
+        hint = "keep one kind with gimp import-genes --gene-ids ensembl or symbols"
         raise CohortError(problem, hint=hint)
 
 

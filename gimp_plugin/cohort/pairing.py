@@ -160,10 +160,10 @@ def apply_missing(pairing: Pairing, case_ids: Sequence[str], *, missing: str) ->
     )
     warnings = pairing.warnings
     if bare:
-        text = f"{len(bare)} of {counted(len(case_ids), 'case')} left out, without a slide"
+        text = f"{len(bare)} of {counted(len(case_ids), 'case')} left out (no slide)"
         warnings = (*warnings, f"{text}: {listed(bare)}")
     if lone:
-        text = f"{counted(len(lone), 'slide')} left out, of no case of the cohort"
+        text = f"{counted(len(lone), 'slide')} left out (case not in the cohort)"
         warnings = (*warnings, f"{text}: {listed(slide_id for _, slide_id in lone)}")
     exclusions = (*pairing.exclusions, *dropped)
     return replace(pairing, unknown={}, exclusions=exclusions, warnings=warnings)
@@ -175,7 +175,7 @@ def _left_out(slide_id: str, slide_samples: str, slide_kind: str) -> str:
         return "normal tissue by its TCGA sample code (--slide-samples all keeps it)"
     kind = tcga_slide_kind(slide_id)
     if slide_kind not in {"all", kind}:
-        return f"its name says {kind or 'no kind'}, --slide-kind {slide_kind} was asked for"
+        return f"its name says {kind or 'no kind'}, but --slide-kind {slide_kind} was given"
     return ""
 
 
@@ -194,8 +194,12 @@ def _named_cases(
         named = cases_by_name(slide_ids, set(case_ids))
         barcodes = [name for name, case_id in named.items() if case_id != name]
         if barcodes:
-            told = counted(len(barcodes), "slide goes to its case", "slides go to their cases")
-            logger.info("%s by the TCGA barcode, its first 12 characters", told)
+            told = counted(
+                len(barcodes),
+                "slide was assigned to its case",
+                "slides were assigned to their cases",
+            )
+            logger.info("%s by the first 12 characters of the TCGA barcode", told)
         return named, "the names", []
     slides, warnings = spelled_as_slides(named, slide_ids, where=source)
     pairs = ((slides[name], case_id) for name, case_id in named.items())
@@ -230,8 +234,8 @@ def _warnings(kept: Sequence[str], exclusions: Sequence[Exclusion]) -> list[str]
     kinds = [kind for kind in map(tcga_slide_kind, kept) if kind]
     warnings = []
     if len(set(kinds)) > 1:
-        counts = f"{kinds.count('dx')} diagnostic (DX) and {kinds.count('frozen')} frozen ones"
-        warnings.append(f"the slides are mixed: {counts} (choose with --slide-kind)")
+        counts = f"{kinds.count('dx')} diagnostic (DX) and {kinds.count('frozen')} frozen slides"
+        warnings.append(f"slides of two kinds are mixed: {counts} (choose with --slide-kind)")
     for reason in dict.fromkeys(exclusion.reason for exclusion in exclusions):
         names = [each.slide_id for each in exclusions if each.reason == reason]
         warnings.append(f"{counted(len(names), 'slide')} left out, {reason}: {listed(names)}")
@@ -257,6 +261,6 @@ def _refused(pairing: Pairing, bare: Sequence[str], *, n_cases: int) -> PairingE
         parts.append(f"{len(bare)} of {n_cases} cases have no slide: {listed(bare)}")
     lone = [slide_id for slides in pairing.unknown.values() for slide_id in slides]
     if lone:
-        told = counted(len(lone), "slide belongs", "slides belong")
-        parts.append(f"{told} to no case of the cohort: {listed(lone)}")
+        told = counted(len(lone), "slide does not belong", "slides do not belong")
+        parts.append(f"{told} to any case of the cohort: {listed(lone)}")
     return PairingError("; ".join(parts), hint="give --slide-table, or use --missing drop")

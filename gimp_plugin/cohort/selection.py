@@ -39,8 +39,10 @@ def variable_genes(
         If the cohort is standardised, so that all genes vary equally, or has no more genes.
     """
     if cohort.scale == STANDARDISED:
-        problem = f"{str(cohort.path)!r} is standardised: all of its genes vary alike"
-        raise CohortError(problem, hint="leave --n-top-genes out, or give values on another scale")
+        problem = (
+            f"{str(cohort.path)!r} is standardised, so that all of its genes have the same variance"
+        )
+        raise CohortError(problem, hint="leave out --n-top-genes, or give values on another scale")
     if n_top_genes >= len(cohort.gene_ids):
         problem = f"{str(cohort.path)!r} has {len(cohort.gene_ids)} genes, not more than the "
         raise CohortError(f"{problem}{n_top_genes} asked for", hint="lower --n-top-genes")

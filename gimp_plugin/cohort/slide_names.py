@@ -75,8 +75,8 @@ def spelled_as_slides(
             found[name] = bare
             rules[LESS_SUFFIX] += 1
         elif len(candidates) > 1:
-            problem = f"{where}: {name!r} may mean several slides: {listed(sorted(candidates))}"
-            raise PairingError(problem, hint="write the names with their uuid")
+            problem = f"{where}: {name!r} matches several slides: {listed(sorted(candidates))}"
+            raise PairingError(problem, hint="write the names in full, with their UUID")
         elif candidates:
             found[name] = candidates[0]
             rules[LESS_UUID] += 1

@@ -109,9 +109,9 @@ def known_case(case_id: str, case_ids: Collection[str], by_patient: Mapping[str,
         return case_id
     rows = by_patient.get(same_case(case_id), [])
     if len(rows) > 1:
-        problem = f"{case_id!r} may mean several rows of the cohort: {listed(rows)}"
+        problem = f"{case_id!r} matches several rows of the cohort: {listed(rows)}"
         hint = "TCGA names are compared by their first 12 characters; give --slide-table with the"
-        raise PairingError(problem, hint=f"{hint} full ids, or keep one row a patient")
+        raise PairingError(problem, hint=f"{hint} full ids, or keep one row per patient")
     return rows[0] if rows else case_id
 
 

@@ -117,7 +117,9 @@ class GeneTransform:
         n_genes = len(self.gene_ids)
         inside = places.size and places.min() >= 0 and places.max() < n_genes
         if not inside or len(np.unique(places)) != len(places):
-            raise CohortError(f"the genes taken are no distinct places of {n_genes} genes")
+            raise CohortError(
+                f"the selected genes are not distinct positions among {n_genes} genes"
+            )
         kept = set(places.tolist())
         left = [place for place in range(n_genes) if place not in kept]
         left = left if self.scale == COUNTS else []
@@ -150,7 +152,7 @@ class GeneTransform:
             If `order` is not a permutation of the genes.
         """
         if not np.array_equal(np.sort(order), np.arange(len(self.gene_ids))):
-            raise CohortError(f"the gene order is no permutation of {len(self.gene_ids)} genes")
+            raise CohortError(f"the gene order is not a permutation of {len(self.gene_ids)} genes")
         return self.selected(order)
 
     def match(self, cohort: Cohort) -> GeneMatch:
@@ -216,7 +218,7 @@ class GeneTransform:
         if not self.unselected:
             return np.sort(columns)
         every = self._match(cohort, (*self.gene_ids, *self.unselected))
-        what = f"the {len(every.columns)} genes that make up a case's total in the training"
+        what = f"the {len(every.columns)} genes that made up a case's total in training"
         _check_coverage(cohort, every, min_coverage, what=what)
         return np.union1d(columns, every.columns[every.columns >= 0])
 
@@ -225,7 +227,7 @@ class GeneTransform:
         if cohort.scale != self.scale:
             told = "guessed" if cohort.scale_guessed else "declared"
             problem = f"the model was trained on the scale {self.scale!r}, but {str(cohort.path)!r}"
-            hint = "bring it to that scale, or give --scale if it is on it already"
+            hint = "convert it to that scale, or give --scale if it already is on that scale"
             raise CohortError(f"{problem} is on {cohort.scale!r} ({told})", hint=hint)
 
     def _check_magnitude(
@@ -236,7 +238,7 @@ class GeneTransform:
             found = float(cohort.values[:, columns].max())
             if found > LOG_CEILING or is_whole(cohort.values[:, columns]):
                 return
-            told = "its values are no whole numbers and"
+            told = "its values are not whole numbers and"
         else:
             high = np.expm1(mean) > LINEAR_FLOOR
             if self.scale not in LINEAR or high.sum() < _HIGH_GENES:
@@ -245,7 +247,7 @@ class GeneTransform:
             if found > LOG_CEILING:
                 return
             told = f"the {int(high.sum())} genes with a training mean above {LINEAR_FLOOR:g}"
-        problem = f"{str(cohort.path)!r} is said to be on {self.scale!r}, but looks like 'log': "
+        problem = f"{str(cohort.path)!r} is declared as {self.scale!r}, but looks like 'log': "
         hint = "give the values before the logarithm"
         raise CohortError(f"{problem}{told} reach {found:g} at most", hint=hint)
 

@@ -89,12 +89,12 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
     scale = guess_scale(table.values, where=table.where)
     if scale == STANDARDISED:
         case, gene = _extreme(table, lowest=True)
-        problem = f"{table.where} has negative values ({table.cell(case, gene)}): it looks"
+        problem = f"{table.where} has negative values ({table.cell(case, gene)}), so it looks"
         raise CohortError(
-            f"{problem} standardised, but is not declared so",
-            hint=f"give --scale {STANDARDISED}, or log if it is a log scale",
+            f"{problem} standardised, but it is not declared as such",
+            hint=f"give --scale {STANDARDISED}, or --scale log if it is on a log scale",
         )
-    guess = f"{table.where} does not declare its scale; guessed {scale!r} from a maximum of"
+    guess = f"{table.where} does not declare its scale; {scale!r} was guessed from its maximum,"
     return scale, [f"{guess} {float(table.values.max()):g} (declare it with --scale)", *warnings]
 
 
@@ -109,12 +109,12 @@ def _check_declared(table: Table, scale: str) -> list[str]:
         raise CohortError(problem, hint="declare the scale it is on, for instance fpkm or counts")
     if scale in LOGARITHMIC and table.values[low] < 0 and _is_centred(table.values):
         was = "the mean of every gene is 0: was it scaled since (sc.pp.scale)?"
-        hint = f"take a layer that was not, or declare it as {STANDARDISED!r}"
+        hint = f"use a layer that was not scaled, or declare this one as {STANDARDISED!r}"
         return [f"{table.where} is declared as {scale!r}, but {was} ({hint})"]
     low_linear = scale in NON_NEGATIVE and 0 < table.values[high] <= LOG_CEILING
     if low_linear and not is_whole(table.values):
         only = f"its maximum is only {float(table.values[high]):g}"
-        warning = f"{table.where} is declared as {scale!r}, but {only}: is it logged already?"
+        warning = f"{table.where} is declared as {scale!r}, but {only}: is it a logarithm already?"
         return [warning]
     return []
 
@@ -136,7 +136,7 @@ def _silent_cases(table: Table) -> list[str]:
     if not silent:
         return []
     told = counted(len(silent), "case")
-    return [f"{told} of {table.where} with 0 for every gene: {listed(silent)}"]
+    return [f"{told} of {table.where} with the value 0 for every gene: {listed(silent)}"]
 
 
 def _extreme(table: Table, *, lowest: bool) -> tuple[int, int]:

@@ -55,7 +55,7 @@ def check_splits(splits: Splits, labels: Mapping[str, str]) -> list[str]:
     if thin:
         warnings.append(
             f"{splits.source}: fewer than {FEW} cases of a class in {', '.join(thin)}: "
-            "figures about them say little"
+            "results for them mean little"
         )
     return warnings
 
@@ -113,7 +113,9 @@ def check_ancestry(
     if leaked:
         problem = f"{' and '.join(counts)} were training cases of {where} or of its ancestors"
         names = listed(leaked, limit=len(leaked))
-        raise SplitError(f"{problem}: {names}", hint="use the splits of that run, or another run")
+        raise SplitError(
+            f"{problem}: {names}", hint="use the splits of that run, or start from another run"
+        )
 
 
 def check_names(parts: Mapping[str, str], source: str) -> None:
@@ -138,7 +140,7 @@ def check_disjoint(pairs: Iterable[tuple[str, str]], source: str) -> None:
         noun = "patient is" if len(twice) == 1 else "patients are"
         problem = f"{source}: {len(twice)} {noun} in two parts: {listed(twice)}"
         raise SplitError(
-            problem, hint="a patient belongs to one part; TCGA ids go by 12 characters"
+            problem, hint="put each patient into one part; TCGA ids are compared by 12 characters"
         )
 
 
@@ -163,8 +165,10 @@ def _unmatched(splits: Splits, labels: Mapping[str, str]) -> list[str]:
     warnings = []
     if unused:
         told = counted(len(unused), "case is", "cases are")
-        warnings.append(f"{splits.source}: {told} not at hand: {listed(unused)}")
+        warnings.append(
+            f"{splits.source}: {told} in the splits but not used here: {listed(unused)}"
+        )
     if unplaced:
         told = counted(len(unplaced), "case has", "cases have")
-        warnings.append(f"{splits.source}: {told} no part: {listed(unplaced)}")
+        warnings.append(f"{splits.source}: {told} no part in the splits: {listed(unplaced)}")
     return warnings

@@ -76,7 +76,7 @@ def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
     changed = [path for path, text in files.items() if not _says(path, text)]
     stale = [str(path) for path in changed if path.exists()]
     if stale and not overwrite:
-        problem = f"{listed(stale)} is there already and says something else"
+        problem = f"{listed(stale)} already exists with other content"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     first = next(iter(files))
     others = sorted({*first.parent.glob(TABLES)} - {*files}) if first.match(TABLES) else []

@@ -141,8 +141,8 @@ def test_from_val(splits: Splits, labels: Mapping[str, str], plan: FoldPlan) -> 
         If there is a test part already, or a class has too few patients in train.
     """
     if splits.of(TEST):
-        problem = f"{splits.source} has a test part of {len(splits.of(TEST))} cases already"
-        raise SplitError(problem, hint="leave --val-as-test out")
+        problem = f"{splits.source} already has a test part of {len(splits.of(TEST))} cases"
+        raise SplitError(problem, hint="leave out --val-as-test")
     train = {case_id: labels[case_id] for case_id in splits.of(TRAIN) if case_id in labels}
     val = draw_share(classes_of_patients(train), share=plan.val_share, seed=plan.seed)
     moved = {VAL: TEST, TRAIN: TRAIN}

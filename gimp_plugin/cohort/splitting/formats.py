@@ -56,7 +56,7 @@ def read_pairs(path: Path) -> dict[str, Pairs]:
     files |= {found["fold"]: file for file, found in _clam_files(path, plain=True)}
     if not files:
         hint = "expected splits_<k>.csv of CLAM or SurvPath, or train.csv and test.csv of MMP"
-        raise SplitError(f"{str(path)!r} holds no table of splits", hint=hint)
+        raise SplitError(f"{str(path)!r} has no table of splits", hint=hint)
     return {fold: pairs for fold in sorted(files) for pairs in _read_file(files[fold]).values()}
 
 

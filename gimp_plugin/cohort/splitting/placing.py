@@ -92,8 +92,8 @@ def place_sites(
     ]
     fresh = [places for places in found if not _parts(names, places).intersection(taken)]
     if not fresh:
-        told = "no way was found to part the sites whose parts are not those of another repeat"
-        raise SplitError(told, hint="give fewer repeats, or do not draw by site")
+        told = "found no way to divide the sites that differs from the other repeats"
+        raise SplitError(told, hint="draw fewer repeats, or do not draw by site")
     best = min(fresh, key=lambda places: round(problem.cost(places), 12))
     return {name: int(place) for name, place in zip(names, best, strict=True)}
 
@@ -149,7 +149,7 @@ def place_cases(
         {label for place in range(len(shares)) for label in sites_of.keys() - held[place]}
     )
     if bare:
-        problem = f"no way was found to give class {listed(bare)} to every part by whole sites"
+        problem = f"found no way to keep sites whole and have class {listed(bare)} in every part"
         raise SplitError(problem, hint="draw fewer folds, or not by site")
     return {case_id: placed[sites[case_id]] for case_id in labels}
 

@@ -62,8 +62,8 @@ def sites_from_column(obs: pd.DataFrame, column: str, case_ids: Iterable[str]) -
     """
     if column not in obs.columns:
         known = [str(name) for name in obs.columns]
-        problem = f"--site-key {column!r}: no such column{did_you_mean(column, known)}"
-        raise SplitError(problem, hint=f"there are {listed(known, limit=9)}")
+        problem = f"--site-key {column!r}: obs has no such column{did_you_mean(column, known)}"
+        raise SplitError(problem, hint=f"it has {listed(known, limit=9)}")
     cells = dict(zip(map(str, obs.index), obs[column].tolist(), strict=True))
     wanted = {case_id: cells[case_id] for case_id in case_ids}
     bare = [case_id for case_id, cell in wanted.items() if is_missing(cell)]

@@ -101,11 +101,13 @@ class Splits:
         patients = {same_case(case_id) for case_id in wanted}
         lost = [name for name in self.parts if same_case(name) not in patients]
         if len(lost) == len(self.parts):
-            problem = f"{self.source}: no name is a case of the cohort: {listed(lost, limit=3)}"
+            problem = (
+                f"{self.source}: none of its names is a case of the cohort: {listed(lost, limit=3)}"
+            )
             problem += f", the cohort has {listed(wanted, limit=3)}"
-            raise SplitError(problem, hint="give --slide-table where the names are those of slides")
+            raise SplitError(problem, hint="if the names are those of slides, give --slide-table")
         if lost:
-            text = "%s: %d of %d names are no case of the cohort and are left out: %s"
+            text = "%s: %d of %d names are not cases of the cohort and are left out: %s"
             logger.warning(text, self.source, len(lost), len(self.parts), listed(lost))
         return self.within(wanted)
 
