@@ -219,7 +219,7 @@ def test_a_table_that_is_no_file_is_named(gimp, star, tmp_path, option, make):
     result = gimp("import-genes", "star", option, "odd.json")
 
     assert result.exit_code == 3
-    assert result.stderr.startswith("Error: 'odd.json' is no file")
+    assert result.stderr.startswith("Error: 'odd.json' is not a file")
     assert not (tmp_path / "genes.h5ad").exists()
 
 
@@ -230,7 +230,7 @@ def test_a_list_of_aliquots_may_have_one_column(gimp, tmp_path):
     result = gimp("import-genes", "table.csv", "--aliquots", "list.csv")
 
     assert result.exit_code == 3
-    assert "'list.csv' names 1 samples that are not there or were left out: 'P9'" in result.stderr
+    assert "'list.csv' names 1 samples that do not exist or were left out: 'P9'" in result.stderr
 
 
 def test_the_same_table_elsewhere_gives_the_same_bytes(gimp, tmp_path):
@@ -275,7 +275,7 @@ def test_a_decimal_comma_is_named(gimp, tmp_path):
     result = gimp("import-genes", "table.csv")
 
     assert result.exit_code == 3
-    assert "row 1 ('P1'), column 'TP53': '1,5' is no number" in result.stderr
+    assert "row 1 ('P1'), column 'TP53': '1,5' is not a number" in result.stderr
     assert "with a decimal point" in result.stderr
 
 

@@ -308,7 +308,7 @@ def test_missing_labels_are_counted():
     found = cases.check_labels(cohort(obs={"label": labels}), asked=False)
 
     assert found.verdict == "finding"
-    assert found.found == "2 of 83 cases without: P00, P40"
+    assert found.found == "2 of 83 cases without a class: P00, P40"
 
 
 def test_a_cohort_without_labels_is_no_fault_unless_they_were_asked_for():

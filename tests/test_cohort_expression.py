@@ -158,7 +158,7 @@ def test_linear_values_under_the_name_of_a_log_scale_are_refused(tmp_path: Path)
 def test_log_values_under_the_name_of_a_linear_scale_are_warned_of(tmp_path: Path) -> None:
     cohort = read_cohort(make_cohort(tmp_path / "g.h5ad", declared="fpkm"))
 
-    assert "is it a logarithm already?" in cohort.warnings[0]
+    assert "is it logged already?" in cohort.warnings[0]
 
 
 def test_small_counts_are_not_warned_of(tmp_path: Path) -> None:

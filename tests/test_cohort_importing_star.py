@@ -230,7 +230,7 @@ def test_barcodes_in_file_names_do_without_a_sheet(imported, tmp_path):
 def test_without_a_sheet_the_user_is_told_where_to_get_one(imported, tmp_path, sheet):
     folder = write_star(tmp_path / "star", PLAIN, sheet=sheet)
 
-    with pytest.raises(CohortError, match="no sample sheet says which case") as caught:
+    with pytest.raises(CohortError, match="no sample sheet names the case of") as caught:
         imported(folder)
 
     assert "GDC portal" in str(caught.value)
@@ -491,5 +491,5 @@ def test_a_sheet_that_is_silent_about_ffpe_is_warned_of(
     record, _ = imported(write_star(tmp_path / "star", PLAIN, sheet=sheet), keep_ffpe=keep_ffpe)
 
     assert (
-        any("3 of 3 cases no sheet says whether" in text for text in record["warnings"]) is warned
+        any("3 of 3 cases no sample sheet says if" in text for text in record["warnings"]) is warned
     )

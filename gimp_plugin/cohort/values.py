@@ -94,7 +94,7 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
             f"{problem} standardised, but it is not declared as such",
             hint=f"give --scale {STANDARDISED}, or --scale log if it is on a log scale",
         )
-    guess = f"{table.where} does not declare its scale; {scale!r} was guessed from its maximum,"
+    guess = f"{table.where} does not declare its scale; guessed {scale!r} from a maximum of"
     return scale, [f"{guess} {float(table.values.max()):g} (declare it with --scale)", *warnings]
 
 
@@ -114,7 +114,7 @@ def _check_declared(table: Table, scale: str) -> list[str]:
     low_linear = scale in NON_NEGATIVE and 0 < table.values[high] <= LOG_CEILING
     if low_linear and not is_whole(table.values):
         only = f"its maximum is only {float(table.values[high]):g}"
-        warning = f"{table.where} is declared as {scale!r}, but {only}: is it a logarithm already?"
+        warning = f"{table.where} is declared as {scale!r}, but {only}: is it logged already?"
         return [warning]
     return []
 

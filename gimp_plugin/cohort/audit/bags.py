@@ -168,7 +168,7 @@ def _readable(features: Features) -> Finding:
             remedy="run gimp extract-features, or give another --features",
         )
     if not features.errors:
-        return ok(READABLE, f"all of {counted(total, 'file')}")
+        return ok(READABLE, f"all {counted(total, 'file')}")
     first = next(iter(features.errors.values()))
     return finding(
         READABLE,
@@ -182,8 +182,8 @@ def _readable(features: Features) -> Finding:
 
 def _paired(subject: Subject, features: Features) -> Finding:
     """Look for slides without a case, and cases without a slide."""
-    why = "what has no partner is left out, and may be left out of one class more than of another"
-    remedy = "correct --slide-table, or give it: a CSV slide_id,case_id"
+    why = "cases without slides and slides without a case are left out, perhaps more of one class"
+    remedy = "give or correct --slide-table, a CSV with the columns slide_id,case_id"
     if features.problem is not None:
         hint = features.problem.hint or remedy
         return finding(PAIRED, features.problem.problem, why=why, remedy=hint)
@@ -243,7 +243,7 @@ def _one_extraction(bags: Sequence[BagInfo]) -> Finding:
     return finding(
         EXTRACTION,
         f"{len(settings)} ways of extraction: {named(shown)}",
-        why="patches of another size, resolution or tissue rule are other features",
+        why="features of patches with another size, resolution or tissue rule are not comparable",
         remedy="extract all slides with the same settings",
         settings={name: slides[:100] for name, slides in settings.items()},
     )
@@ -260,7 +260,7 @@ def _thin(bags: Sequence[BagInfo]) -> Finding:
         THIN,
         f"{counted(len(thin), 'slide')} with fewer than {FEW_PATCHES} patches: {named(thin)} "
         f"({span})",
-        why="so little tissue says little of the tumour; often the tissue mask failed",
+        why="so little tissue tells little about the tumour; often the tissue mask failed",
         remedy="look at these slides and their masks, and leave them out if they are empty",
         slides=thin[:100],
     )
@@ -278,8 +278,8 @@ def _duplicates(features: Features) -> Finding:
     return finding(
         TWICE,
         f"{counted(len(groups), 'slide')} under several names{of_cases}: {named(shown)}",
-        why="one slide under two cases may stand in training and in test",
-        remedy="find out whose slide it is, and remove the other file",
+        why="a slide under two cases may be both in training and in test",
+        remedy="find out which case the slide belongs to, and remove the other file",
         groups=[group[:10] for group in groups[:100]],
         n_across_cases=len(across),
     )

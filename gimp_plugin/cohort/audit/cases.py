@@ -41,8 +41,8 @@ def check_patients(subject: Subject) -> Finding:
     return finding(
         PATIENTS,
         "; ".join(parts),
-        why="a patient in two rows may stand in training and in test, and counts twice",
-        remedy="keep one row a patient (gimp import-genes --case-key)",
+        why="a patient in two rows counts twice, and may be both in training and in test",
+        remedy="keep one row per patient (gimp import-genes --case-key)",
         patients=[names[:10] for names in groups[:100]],
         n_empty=empty,
     )
@@ -58,7 +58,7 @@ def check_profiles(subject: Subject) -> Finding:
     return finding(
         PROFILES,
         f"{counted(sum(map(len, groups)), 'case')} share their values with another: {named(shown)}",
-        why="one sample under two names may stand in training and in test",
+        why="a sample under two names may be both in training and in test",
         remedy="find out which name is right, and leave the other case out",
         **numbers,
     )
@@ -91,7 +91,7 @@ def duplicate_profiles(subject: Subject) -> list[list[int]]:
 def check_labels(subject: Subject, *, asked: bool) -> Finding:
     """Look for cases without a class, and for a column with only one class."""
     labels = subject.labels
-    why = "a case without a class cannot be trained on, nor be judged"
+    why = "a case without a class cannot be used for training or evaluation"
     if labels is None:
         columns = [str(name) for name in subject.obs.columns]
         near = did_you_mean(subject.label_key, columns)
@@ -102,7 +102,7 @@ def check_labels(subject: Subject, *, asked: bool) -> Finding:
     bare = [name for name, label in zip(subject.case_ids, labels, strict=True) if label is None]
     classes = sorted({label for label in labels if label is not None})
     if bare:
-        found = f"{len(bare):,} of {counted(len(labels), 'case')} without: {named(bare)}"
+        found = f"{len(bare):,} of {counted(len(labels), 'case')} without a class: {named(bare)}"
         remedy = "label these cases, or leave them out"
         return finding(LABELS, found, why=why, remedy=remedy, n_missing=len(bare))
     if len(classes) < 2:
@@ -141,8 +141,8 @@ def check_balance(subject: Subject) -> Finding:
     return finding(
         BALANCE,
         f"{which} {reason}: {found}",
-        why="a class needs cases in train, val and test; figures about a few cases say little",
-        remedy="add cases, put classes together, or read balanced accuracy and its interval",
+        why="a class needs cases in train, val and test; results for a few cases mean little",
+        remedy="add cases, merge classes, or report balanced accuracy with its interval",
         **numbers,
     )
 

@@ -52,7 +52,7 @@ def check_finite(subject: Subject) -> Finding:
         f"{counted(n_genes, 'gene')}; the first is of case {subject.case_ids[first[0]]!r}, gene "
         f"{subject.gene_ids[first[1]]!r}",
         why="training and prediction refuse such a table; the other checks leave these genes out",
-        remedy="leave the genes or the cases out, or impute on purpose (gimp import-genes)",
+        remedy="leave out these genes or cases, or fill the gaps (gimp import-genes --impute)",
         n_values=n_bad,
         n_cases=n_cases,
         n_genes=n_genes,
@@ -84,7 +84,7 @@ def check_scale(subject: Subject) -> Finding:
         found, remedy = f"{error.problem}{count}", error.hint or ""
         return finding(SCALE, found, why=why, remedy=remedy, n_negative=n_below, declared=declared)
     if declared is None:
-        found = f"looks like {scale}, not declared; --scale or gimp import-genes --scale says it"
+        found = f"looks like {scale}, not declared (use --scale, or gimp import-genes --scale)"
         return ok(SCALE, found, scale=scale, declared=None)
     doubts = [warning for warning in warnings if "logged already" in warning]
     if doubts:
@@ -115,7 +115,7 @@ def check_one_scale(subject: Subject) -> Finding:
         ONE_SCALE,
         f"{counted(len(odd), 'case')} {what} {kind}: {named(names)}",
         why="cases of two scales in one table differ in every gene, whatever their tissue",
-        remedy="bring the cases to one scale before they are put together, or leave these out",
+        remedy="bring all cases to one scale before joining them, or leave these out",
         cases=names[:100],
     )
 
@@ -133,7 +133,7 @@ def check_silent(subject: Subject) -> Finding:
     return finding(
         SILENT,
         f"{counted(len(silent), 'case')} with 0 in every gene: {named(names)}",
-        why="an empty profile says that the measurement failed, and nothing of the tumour",
+        why="an empty profile means that the measurement failed, and tells nothing of the tumour",
         remedy="leave the case out",
         cases=names[:100],
     )
@@ -156,7 +156,7 @@ def check_library(subject: Subject) -> Finding:
     return finding(
         LIBRARY,
         f"{counted(len(odd), 'case')} with an outlying {sizes.word}: {named(names)} ({span})",
-        why="a case that is low or high in all genes was measured otherwise than the others",
+        why="a case that is low or high in all genes was measured differently from the others",
         remedy="look at the quality of these samples, and leave them out if it is poor",
         cases=names[:100],
     )
@@ -195,8 +195,8 @@ def check_level(subject: Subject) -> Finding:
     return finding(
         LEVEL,
         found,
-        why="where all genes of a class are higher or lower, it was scaled otherwise, or has "
-        "another logarithm, and any model tells it by that; unless the genes were chosen for it",
+        why="where all genes of a class are higher or lower, it was scaled differently, or has "
+        "another logarithm, and any model tells it by that (unless the genes were chosen for it)",
         remedy="bring the counts of all cases to one scale together (gimp import-genes)",
         **numbers,
     )

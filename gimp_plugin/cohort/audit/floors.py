@@ -32,8 +32,8 @@ _SHARE_OF_FLOORS = 0.2
 _FEWEST = 3
 
 WHY = (
-    "the lowest value of a gene tells the group by itself, so that a model reads how the table "
-    "was made and not the tumour; this happens when zeros are standardised within a group"
+    "the lowest value of a gene tells the group by itself, so that a model learns how the table "
+    "was made, not the tumour; this happens when zeros are standardised within a group"
 )
 REMEDY = (
     "go back to the table before it was standardised within the groups; do not report results "
@@ -243,7 +243,7 @@ def _told(grouping: Grouping, floors: Floors) -> str:
     best = floors.genes[0]
     return (
         f"{grouping.title}: {n_genes} of {floors.n_floored:,} with floors ({named(floors.genes)}); "
-        f"two thresholds on {best} tell the groups with an accuracy of {floors.accuracy:.1%} "
+        f"two thresholds on {best} tell the groups apart with an accuracy of {floors.accuracy:.1%} "
         f"(always the largest group: {floors.baseline:.1%}); {floors.decided:.1%} of the cases "
-        "stand on a floor of their own group in some gene"
+        "lie on a floor of their own group in at least one gene"
     )

@@ -34,8 +34,8 @@ def check_gene_ids(subject: Subject) -> Finding:
             IDS,
             f"{len(ensembl):,} Ensembl ids ({named(ensembl, limit=3)}) and {len(others):,} other "
             f"names ({named(others, limit=3)})",
-            why="genes are matched by name, so that a mixed table matches half of another one",
-            remedy="name all genes alike: gimp import-genes --gene-ids ensembl or symbols",
+            why="genes are matched by name, so that a mixed table matches another one only in part",
+            remedy="use one kind of name: gimp import-genes --gene-ids ensembl or symbols",
             n_ensembl=len(ensembl),
             n_others=len(others),
         )
@@ -54,12 +54,12 @@ def check_gene_names(subject: Subject) -> Finding:
     parts = [f"{counted(empty, 'gene')} without a name"] if empty else []
     if repeated:
         n_names = counted(len(repeated), "name")
-        parts.append(f"{n_names} of more than one gene: {named(repeated)}")
-    why = "which of the genes is meant cannot be told; training refuses such a table"
-    remedy = "gimp import-genes --duplicate-genes sum, mean or first makes one gene of them"
+        parts.append(f"{n_names} shared by several genes: {named(repeated)}")
+    why = "it is unclear which of the genes is meant; training refuses such a table"
+    remedy = "combine them with gimp import-genes --duplicate-genes sum, mean or first"
     if doubts:
-        why = "such a gene is not found in another table, or is no gene and may tell the class"
-        remedy = "take the names from the source, and columns that are no genes out of the table"
+        why = "such a gene is not found in other tables, or is not a gene and may reveal the class"
+        remedy = "take the names from the source, and remove columns that are not genes"
     return finding(
         NAMES,
         "; ".join([*parts, *doubts]),
@@ -98,7 +98,7 @@ def check_repeated_genes(subject: Subject) -> Finding:
     return finding(
         COLUMNS,
         f"{counted(n_genes, 'gene')} share their values with another: {named(shown)}",
-        why="a gene that stands twice counts twice, and is often a fault of joining tables",
+        why="a repeated gene counts twice, and often comes from a mistake in joining tables",
         remedy="keep one of each: gimp import-genes --duplicate-genes first",
         groups=[names[:10] for names in groups[:100]],
     )
@@ -116,7 +116,7 @@ def check_constant_genes(subject: Subject) -> Finding:
     return finding(
         CONSTANT,
         found,
-        why="most of the table says nothing; was it joined with one of other genes?",
+        why="most of the table carries no information; was it joined with one of other genes?",
         remedy="check how the table was made; training leaves constant genes out",
         n_constant=len(constant),
         n_zero=zero,

@@ -19,7 +19,7 @@ _TSS = re.compile(r"TCGA-([A-Z0-9]{2})-", re.IGNORECASE)
 
 WHY = (
     "a model that learns the hospital (stain, scanner, handling) learns the label with it, so that "
-    "a good result need not come from the tumour"
+    "a good result may not come from the tumour"
 )
 REMEDY = "split by hospital (gimp split --by-site) and read other results as an upper bound"
 

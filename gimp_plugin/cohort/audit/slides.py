@@ -23,7 +23,7 @@ from gimp_plugin.storage.bags import BagInfo
 
 WHY = (
     "a model can tell the classes by {what} without looking at the tumour, and will fail where "
-    "they do not go together"
+    "the two are not associated"
 )
 REMEDY = (
     "balance the classes, or train and report on slides of one kind; read other results as an "

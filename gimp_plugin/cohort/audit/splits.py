@@ -17,8 +17,8 @@ from gimp_plugin.keys import CASE_ID, PARTS
 CHECK, TWINS = "splits", "one sample in two parts"
 OF_COLUMN = "obs:"
 
-WHY = "a case that is known from training makes the figures about new patients too good"
-REMEDY = "put all rows of a sample into one part, or leave the doubtful ones out"
+WHY = "a case that was seen in training makes the results for new patients look too good"
+REMEDY = "put all rows of a sample into one part, or leave out the doubtful ones"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ def _usable(subject: Subject, splits: Sequence[Splits]) -> Finding:
     return finding(
         CHECK,
         "; ".join(problems[:5]) + (f"; and {len(problems) - 5} more" if problems[5:] else ""),
-        why="splits that lack a part or a class, or overlap, give figures that mean little",
+        why="splits that lack a part or a class, or overlap, give results that mean little",
         remedy="draw the splits again, stratified by class and by patient",
         problems=problems[:100],
         n_folds=len(splits),

@@ -32,9 +32,8 @@ _SD_TOLERANCE = 0.1
 _RANGE_TOLERANCE = 1e-4
 
 WHY = (
-    "each group lost what sets it apart and kept its own zero point: how a value was made tells "
-    "its group, so that results on this table do not hold for a new patient, whose group is not "
-    "known when it is scaled"
+    "each group was scaled by itself, so that a value depends on the group of its case; results "
+    "on this table do not hold for a new patient, whose group is not known when it is scaled"
 )
 REMEDY = (
     "go back to the table before it was standardised (log2, TPM, counts) and let training fit the "

@@ -117,7 +117,7 @@ def _column(genes: pd.DataFrame, name: str, *, grouping: str) -> list[str]:
     """Cells of a column of `var` as text; empty text for an empty cell."""
     if name not in genes:
         problem = f"the gene grouping {grouping!r} needs the column {name!r} in var of the cohort"
-        has = listed(genes.columns) if len(genes.columns) else "no column that is known"
+        has = listed(genes.columns) if len(genes.columns) else "no known column"
         hint = "gimp import-genes --gene-table adds it; or choose another --gene-grouping"
         raise CohortError(f"{problem}, which has {has}", hint=hint)
     return ["" if is_missing(cell) else text_of(cell).strip() for cell in genes[name].tolist()]
@@ -132,7 +132,7 @@ def _check_known(
     found = f"{n_known} of {len(gene_ids)} genes have {what}"
     if not n_known:
         hint = "gimp import-genes --gene-table adds it; or choose another --gene-grouping"
-        problem = f"the gene grouping {grouping!r} has nothing to go by: {found} in var"
+        problem = f"the gene grouping {grouping!r} cannot be used: {found} in var"
         raise CohortError(problem, hint=hint)
     if 2 * n_known < len(gene_ids):
         logger.warning("gene grouping %s: only %s; last are %s", grouping, found, listed(unknown))

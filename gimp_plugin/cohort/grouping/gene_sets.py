@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 2**28
-_FORMAT = "a line is: name of the set, its address, its genes, separated by tabs"
+_FORMAT = "each line holds the name of a set, its address and its genes, separated by tabs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        problem = f"{str(path)!r}, line {line}: byte {content[error.start]:#04x} is no UTF-8"
+        problem = f"{str(path)!r}, line {line}: byte {content[error.start]:#04x} is not UTF-8"
         raise CohortError(problem, hint=_FORMAT) from error
 
 
@@ -199,7 +199,7 @@ def _check_overlap(
     found = f"{n_known} of {len(named)} names in {str(path)!r} are genes of the cohort"
     if not n_known:
         problem = f"{found}: the sets name {listed(named, limit=3)}, the cohort has "
-        hint = "give sets of the same ids; or gimp import-genes --gene-table adds the symbols"
+        hint = "give sets with the same ids, or add the symbols with gimp import-genes --gene-table"
         raise CohortError(f"{problem}{len(gene_ids)} genes: {listed(gene_ids, limit=3)}", hint=hint)
     if 2 * n_known < len(named) or 2 * n_placed < len(gene_ids):
         placed = f"{n_placed} of {len(gene_ids)} genes are in a set, the others come last"

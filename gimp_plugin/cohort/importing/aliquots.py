@@ -180,7 +180,7 @@ def _not_listed(samples: Sequence[Sample], path: Path) -> dict[int, str]:
     }
     unknown = chosen - set(names.values())
     if unknown:
-        problem = f"{str(path)!r} names {len(unknown)} samples that are not there or were left out"
+        problem = f"{str(path)!r} names {len(unknown)} samples that do not exist or were left out"
         raise CohortError(f"{problem}: {listed(sorted(unknown))}")
     cases = {one.case_id for one in samples if names[one.row] in chosen}
     return {
@@ -234,7 +234,7 @@ def _surplus(samples: Sequence[Sample], how: str) -> dict[int, str]:
         problem = f"{told} several samples: {listed(more)}; {case_id!r} has {same}"
         hint = (
             "name the cases by --case-key, list the samples to take in --aliquots FILE, or give "
-            "--duplicate-cases first or mean; GDC metadata as --sample-sheet tells the plates"
+            "--duplicate-cases first or mean; GDC metadata as --sample-sheet gives the plates"
         )
         raise CohortError(problem, hint=hint)
     if how != FIRST:

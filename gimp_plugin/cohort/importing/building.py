@@ -30,9 +30,7 @@ from gimp_plugin.storage.tables import Exclusion
 logger = logging.getLogger(__name__)
 
 SAMPLE_ID = "sample_id"
-_STANDARDISED = (
-    "%s is standardised: values that were scaled within a class or a cohort give it away"
-)
+_STANDARDISED = "%s is standardised: values that were scaled within a class or a cohort reveal it"
 
 ByCase = dict[str, list[Sample]]
 
@@ -89,7 +87,7 @@ def build_cohort(source: Source, rules: ImportRules) -> Built:
     plan = plan_genes(source.genes, rules, where=source.where)
     log.counts.extend(plan.counts)
     for doubt in doubtful_names(plan.genes.index.tolist()):
-        log.tell(f"{source.where}: {doubt} (a column that is no gene is named by --obs-column)")
+        log.tell(f"{source.where}: {doubt} (if a column is not a gene, name it with --obs-column)")
     raw = _read(source, plan, by_case)
     kept = _without_missing(raw, rules, log)
     declared = rules.scale or source.scale
@@ -136,7 +134,9 @@ def _tell_of_silence(by_case: ByCase, log: Log) -> None:
         if not all(one.facts.get(PRESERVATION) for one in samples)
     ]
     if silent:
-        text = f"for {len(silent)} of {len(by_case)} cases no sheet says whether the sample is FFPE"
+        text = (
+            f"for {len(silent)} of {len(by_case)} cases no sample sheet says if the sample is FFPE"
+        )
         where = "newer sample sheets of the GDC have the column"
         log.tell(f"{text}, so they stay: {listed(silent, limit=3)} ({where} {PRESERVATION!r})")
 

@@ -162,5 +162,5 @@ def _conversions(scale: str, option: str) -> tuple[Conversion, Callable[..., NDA
         return lambda x: np.expm1(x.astype(np.float64)), lambda x: np.log1p(np.maximum(x, 0))
     known = "the base and offset of a 'log' are not known" if scale in LOGARITHMIC else "no values"
     problem = f"{option}: values on the scale {scale!r} cannot be added up ({known})"
-    hint = "give --scale log2 or log1p if it is that of x + 1, or use first"
+    hint = "give --scale log2 or log1p if it is the logarithm of x + 1, or use first"
     raise CohortError(problem, hint=hint)

@@ -57,7 +57,7 @@ def open_source(paths: Sequence[Path], rules: ImportRules) -> Source:
     if not layouts:
         held = listed([path.name for path in found])
         problem = f"no expression in {listed(map(str, paths))}: {len(found)} files, {held}"
-        raise MissingFileError(problem, hint=f"name the file itself; known are {_LAYOUTS}")
+        raise MissingFileError(problem, hint=f"name the file itself; known formats: {_LAYOUTS}")
     if len(layouts) > 1:
         first = [next(str(path) for path in found if kinds[path] == one) for one in sorted(layouts)]
         problem = f"files of several layouts, {' and '.join(sorted(layouts))}: {listed(first)}"
@@ -102,8 +102,8 @@ def _text_format(path: Path) -> str:
     lines = files.first_lines(path)
     files.check_text(path, lines[0])
     if sheets.is_manifest(lines[0]):
-        problem = f"{str(path)!r} is a GDC manifest: it lists files, and holds no expression"
-        raise CohortError(problem, hint="download them by gdc-client and give their folder")
+        problem = f"{str(path)!r} is a GDC manifest: it lists files, but contains no expression"
+        raise CohortError(problem, hint="download the files with gdc-client and give their folder")
     if star.is_star(lines):
         return "star"
     if htseq.is_htseq(lines):
@@ -176,7 +176,7 @@ def _stacked(sources: list[Source], rules: ImportRules) -> Source:
         raise CohortError(f"the sources are on several scales: {named}", hint="give --scale")
     doubts = _several_scales(sources) if scales == {None} else ""
     if doubts and rules.scale is None:
-        hint = "bring them to one scale first, or give --scale if they are on one"
+        hint = "convert them to one scale first, or give --scale if they already share one"
         raise CohortError(doubts, hint=hint)
     obs = [
         one.obs.assign(
@@ -230,8 +230,12 @@ def _same_genes(sources: list[Source]) -> list[np.ndarray]:
         extra = [name for name in other if name not in set(names[0])]
         if lacking or extra or len(set(other)) < len(other):
             problem = f"{source.where} has {len(other)} genes, {sources[0].where} {len(names[0])}"
-            only = f"{len(lacking)} are missing ({listed(lacking, limit=3)}), {len(extra)} are new"
-            raise CohortError(f"{problem}: {only}", hint="--shared-genes keeps those of all")
+            only = (
+                f"{len(lacking)} are missing ({listed(lacking, limit=3)}), {len(extra)} are extra"
+            )
+            raise CohortError(
+                f"{problem}: {only}", hint="give --shared-genes to keep the genes that all have"
+            )
     places = [{name: row for row, name in enumerate(one)} for one in names]
     same = [one == names[0] for one in names]
     return [

@@ -61,7 +61,7 @@ def start_of(path: Path) -> bytes:
         If the file is empty or cannot be read.
     """
     if not path.is_file():
-        raise CohortError(f"{str(path)!r} is no file", hint="give a file or a folder of files")
+        raise CohortError(f"{str(path)!r} is not a file", hint="give a file or a folder of files")
     try:
         with path.open("rb") as file:
             start = file.read(16)
@@ -114,7 +114,7 @@ def opened_text(path: Path) -> Iterator[TextIO]:
     except (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
         raise CohortError(f"{where} is damaged: {error}", hint=_AGAIN) from error
     except UnicodeDecodeError as error:
-        problem = f"{where} is no text in UTF-8: byte {error.start} of a block is no character"
+        problem = f"{where} is not UTF-8 text: byte {error.start} of a block is not a character"
         raise CohortError(problem, hint="save it as CSV or TSV in UTF-8") from error
 
 
@@ -132,7 +132,9 @@ def lines_of(path: Path, lines: Iterable[str]) -> Iterator[str]:
     """
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
-            problem = f"{str(path)!r}, line {number} has a NUL byte: it is damaged or no text"
+            problem = (
+                f"{str(path)!r}, line {number} has a NUL byte: it is damaged or not a text file"
+            )
             raise CohortError(problem, hint=_AGAIN)
         if line.strip():
             yield line
@@ -180,7 +182,7 @@ def check_text(path: Path, line: str) -> None:
         raise CohortError(problem, hint="a login or error page was saved instead of the file")
     if low.startswith(("{", "[")):
         problem = f"{str(path)!r} is a JSON document, not a table: it begins with {line[:40]!r}"
-        raise CohortError(problem, hint="metadata of the GDC is given with --sample-sheet")
+        raise CohortError(problem, hint="if it is GDC metadata, give it with --sample-sheet")
 
 
 @contextmanager
@@ -209,7 +211,7 @@ def _member(path: Path, archive: zipfile.ZipFile) -> str:
     if len(names) != 1:
         held = listed(archive.namelist())
         problem = f"{str(path)!r} is a zip file with {len(names)} tables, expected one: {held}"
-        raise CohortError(problem, hint="unpack it, and give the table")
+        raise CohortError(problem, hint="unpack it and give one table")
     return names[0]
 
 

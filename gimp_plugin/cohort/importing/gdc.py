@@ -134,7 +134,7 @@ def _paired(files: Sequence[Path], sheet_paths: Sequence[Path], *, suffix: str) 
     kept = [path for name, path in names.items() if name in sheet]
     if not kept:
         given = listed(str(path) for path in sheet_paths)
-        problem = f"none of the {len(files)} files is named by {given}: {listed(sorted(names))}"
+        problem = f"{given} names none of the {len(files)} files: {listed(sorted(names))}"
         raise CohortError(problem, hint=sheets.HINT)
     absent, unknown = sorted(wanted - set(names)), sorted(set(names) - set(sheet))
     missing = [left_out(_case(sheet[name]), _DISK_RULE, f"no file {name}") for name in absent]
@@ -164,7 +164,7 @@ def _by_name(path: Path) -> Listed:
     """Sample of a file without a sheet, by a barcode in its name."""
     found = _BARCODE.search(path.name)
     if found is None:
-        problem = f"no sample sheet says which case {str(path)!r} is of, and its name does not"
+        problem = f"no sample sheet names the case of {str(path)!r}, nor does the name of the file"
         raise CohortError(problem, hint=sheets.HINT)
     return Listed(sample_id=found[0].upper(), case_id=tcga_case(found[0]) or "")
 

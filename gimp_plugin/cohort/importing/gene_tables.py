@@ -63,8 +63,8 @@ def annotate(genes: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, Count]:
     found = [keys.get(name) or keys.get(gene_without_version(name), {}) for name in ids]
     n_found = sum(map(bool, found))
     if not n_found:
-        problem = f"{str(path)!r} knows none of the {len(ids)} genes, the first of them"
-        hint = f"its own first ones are {listed(list(known)[:3])}"
+        problem = f"{str(path)!r} has none of the {len(ids)} genes, the first of them"
+        hint = f"its own genes begin with {listed(list(known)[:3])}"
         raise CohortError(f"{problem} {listed(ids[:3])}", hint=hint)
     table = genes.copy()
     for column in COLUMNS:

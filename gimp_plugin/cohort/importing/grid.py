@@ -176,7 +176,7 @@ class _Layout:
         for number, cells in enumerate(rows, start=1):
             if len(cells) != len(self.header):
                 problem = f"{self.where}, row {number} below the header has {len(cells)} cells"
-                hint = "the file is cut, or a cell contains the delimiter"
+                hint = "the file is truncated, or a cell contains the delimiter"
                 raise CohortError(f"{problem}, the header {len(self.header)}", hint=hint)
             names.append(cells[self.name].strip())
             for one, column in self.apart.items():
@@ -218,10 +218,10 @@ class _Layout:
             pass
         column = self.header[self.numbers[place]]
         cell = f"{self.where}, row {number} ({name!r}), column {column!r}: {text!r}"
-        hint = "a column that is no gene is named by --obs-column"
+        hint = "if the column is not a gene, name it with --obs-column"
         if _DECIMAL_COMMA.fullmatch(text.strip()):
             hint = "write numbers with a decimal point, and without commas"
-        raise CohortError(f"{cell} is no number", hint=hint)
+        raise CohortError(f"{cell} is not a number", hint=hint)
 
 
 def _header_and_rows(path: Path, lines: Iterable[str]) -> tuple[list[str], Iterator[list[str]]]:
@@ -277,8 +277,8 @@ def _read_parquet(path: Path, *, beside: Iterable[str], also: Iterable[str]) -> 
     numbers = [header[column] for column in layout.numbers]
     for name in numbers:
         if frame[name].dtype.kind not in "fiub":
-            hint = "a column that is no gene is named by --obs-column"
-            raise CohortError(f"{where}, column {name!r} holds no numbers", hint=hint)
+            hint = "if the column is not a gene, name it with --obs-column"
+            raise CohortError(f"{where}, column {name!r} does not hold numbers", hint=hint)
     if frame.empty:
         raise CohortError(f"{where} has no row")
     return Grid(

@@ -23,7 +23,7 @@ from gimp_plugin.keys import LABEL
 SYMBOL, ENTREZ = "Hugo_Symbol", "Entrez_Gene_Id"
 _PROJECT = re.compile(r"TCGA-[A-Z]{2,4}(?=[._])")
 _TOIL = (
-    "%s has negative values, as log2(x + 0.001) of the Toil recompute has: taken as 'log' of an "
+    "%s has negative values, as log2(x + 0.001) of the Toil recompute has: read as 'log' with an "
     "unknown offset"
 )
 _ZSCORES = (
@@ -129,7 +129,7 @@ def _genes_by_cases(
         ours = GENE_COLUMNS.get(name.lower())
         if ours is None:
             problem = f"{grid.where} has one row a gene, and a column {name!r} that describes cases"
-            raise CohortError(problem, hint="take the column away, or give --orientation")
+            raise CohortError(problem, hint="remove the column, or give --orientation")
         genes[ours] = cells
     obs = pd.DataFrame(index=range(len(grid.columns)))
     source = Source(

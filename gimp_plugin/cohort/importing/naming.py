@@ -138,7 +138,7 @@ def joined(
     by_patient = {same_case(case_id): cells for case_id, cells in clinical.items()}
     rows = [clinical.get(one) or by_patient.get(same_case(one), {}) for one in case_ids]
     if not any(rows):
-        problem = f"the table of --labels knows none of the {len(case_ids)} cases"
+        problem = f"the table of --labels has none of the {len(case_ids)} cases"
         known = f"its own are {listed(list(clinical), limit=3)}"
         raise CohortError(
             f"{problem}, {listed(case_ids, limit=3)}", hint=f"give --case-key: {known}"
@@ -170,7 +170,7 @@ def fulfils(obs: pd.DataFrame, condition: str) -> list[bool]:
     """
     parsed = _CONDITION.fullmatch(condition)
     if parsed is None:
-        problem = f"--obs-filter {condition!r} is no condition"
+        problem = f"--obs-filter {condition!r} is not a condition"
         raise ConfigError(problem, hint="write column=value or column!=value")
     column = parsed["column"].strip()
     if column not in obs:

@@ -60,11 +60,10 @@ def orientation_of(
         return GENES_BY_CASES, f"the names of the rows are headed {corner!r}"
     if corner.lower() in _CASE_CORNERS:
         return CASES_BY_GENES, f"the names of the rows are headed {corner!r}"
-    problem = (
-        f"{where}: cannot tell genes from cases: rows {rows[0]!r}, ..., columns {columns[0]!r}"
-    )
-    hint = f"give --orientation {GENES_BY_CASES} (a row a gene) or {CASES_BY_GENES} (a row a case)"
-    raise CohortError(f"{problem}, ...", hint=hint)
+    names = f"rows {rows[0]!r}, ..., columns {columns[0]!r}, ..."
+    problem = f"{where}: unclear whether rows are genes or cases: {names}"
+    ways = f"{GENES_BY_CASES} (one row per gene) or {CASES_BY_GENES} (one row per case)"
+    raise CohortError(problem, hint=f"give --orientation {ways}")
 
 
 def _by_names(rows: Sequence[str], columns: Sequence[str]) -> tuple[str, str] | None:

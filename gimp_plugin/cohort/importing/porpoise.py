@@ -19,9 +19,9 @@ RNA, CNV, MUTATION = "_rnaseq", "_cnv", "_mut"
 LABEL_KEY = "oncotree_code"
 SLIDE_SUFFIX = ".svs"
 WARNING = (
-    "%s is z-scored per cohort: a gene that is not expressed has another constant in each cohort, "
-    "and one such gene tells the cohorts apart (LUAD from LUSC with an AUC of .99). Take the "
-    "expression before the z-score (GDC, Xena, cBioPortal) wherever the class is the cohort"
+    "%s is z-scored per cohort: a gene that is not expressed has a different constant in each "
+    "cohort, and one such gene tells the cohorts apart (LUAD from LUSC with an AUC of .99). Take "
+    "the expression before the z-score (GDC, Xena, cBioPortal) if the class is the cohort"
 )
 """Measured on the public tables of TCGA-LUAD and TCGA-LUSC."""
 
@@ -54,7 +54,7 @@ def porpoise_source(path: Path) -> Source:
     where = repr(str(path))
     header = _header(path)
     if not is_porpoise(header):
-        problem = f"{where} is no table of MCAT or PORPOISE"
+        problem = f"{where} is not a table of MCAT or PORPOISE"
         raise CohortError(problem, hint=f"expected {CASE_ID} and columns GENE{RNA}")
     apart = [one for one in header if one and not one.endswith((RNA, CNV, MUTATION))]
     grid = read_grid(

@@ -86,7 +86,7 @@ def _read_sheet(path: Path) -> dict[str, Listed]:
         problem = f"{where} is a GDC manifest: it names files, but no cases"
         raise CohortError(problem, hint=HINT)
     if not is_sheet(header):
-        problem = f"{where} is no GDC sample sheet: its first line is {header[:60]!r}"
+        problem = f"{where} is not a GDC sample sheet: its first line is {header[:60]!r}"
         raise CohortError(problem, hint=f"expected the columns {FILE_NAME}, {CASE}, {SAMPLE}")
     found: dict[str, Listed] = {}
     for number, row in enumerate(read_rows(path), start=2):
@@ -97,7 +97,7 @@ def _read_sheet(path: Path) -> dict[str, Listed]:
             raise CohortError(f"{where}, row {number}: {empty!r} is empty")
         one = Listed(sample_id=sample_id, case_id=case_id, facts=row)
         if tcga_case(sample_id) not in {None, case_id.upper()} and case_id:
-            both = f"case {case_id!r} and sample {sample_id!r} are of two patients"
+            both = f"case {case_id!r} and sample {sample_id!r} belong to two patients"
             raise CohortError(f"{where}, row {number}: {both}")
         if found.setdefault(name, one).sample_id != sample_id:
             both = f"{found[name].sample_id!r} and {sample_id!r}"
@@ -119,9 +119,11 @@ def _read_metadata(path: Path) -> dict[str, Listed]:
         with opened_text(path) as file:
             entries = json.load(file)
     except json.JSONDecodeError as error:
-        raise CohortError(f"{str(path)!r} is no JSON: {error}", hint=HINT) from error
+        raise CohortError(f"{str(path)!r} is not JSON: {error}", hint=HINT) from error
     if not (isinstance(entries, list) and all(isinstance(one, dict) for one in entries)):
-        raise CohortError(f"{str(path)!r} is no metadata of the GDC: no list of files", hint=HINT)
+        raise CohortError(
+            f"{str(path)!r} is not GDC metadata: it is not a list of files", hint=HINT
+        )
     found = {}
     for number, entry in enumerate(entries):
         name = str(entry.get("file_name", "")).removesuffix(".gz")
@@ -166,7 +168,7 @@ def _merged(one: Listed, other: Listed) -> Listed:
     """Merge two descriptions of a file."""
     if not (one.sample_id.startswith(other.sample_id) or other.sample_id.startswith(one.sample_id)):
         both = listed([one.sample_id, other.sample_id])
-        raise CohortError(f"two sample sheets give one file to different samples: {both}")
+        raise CohortError(f"two sample sheets assign one file to different samples: {both}")
     return Listed(
         sample_id=max(one.sample_id, other.sample_id, key=len),
         case_id=one.case_id or other.case_id,

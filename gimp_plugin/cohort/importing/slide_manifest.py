@@ -110,7 +110,7 @@ def import_slides(
         else:
             rows[row[SLIDE_ID]] = row
     if not rows:
-        problem = f"{str(manifest)!r} names no slide of a case: {bad[0].reason}"
+        problem = f"{str(manifest)!r} names no slide with a known case: {bad[0].reason}"
         raise CohortError(problem, hint="give --sample-sheet, or the manifest of slides")
     text = _text(rows)
     outcome = _write(output, text, overwrite=overwrite)
@@ -137,7 +137,7 @@ def _names(manifest: Path, known: dict[str, Listed]) -> list[str]:
         known.update(read_sheets([manifest]))
         return list(read_sheets([manifest]))
     if not is_manifest(header):
-        problem = f"{str(manifest)!r} is no GDC manifest: its first line is {header[:60]!r}"
+        problem = f"{str(manifest)!r} is not a GDC manifest: its first line is {header[:60]!r}"
         raise CohortError(problem, hint="expected the columns id, filename, md5, size, state")
     return [row["filename"] for row in read_rows(manifest)]
 

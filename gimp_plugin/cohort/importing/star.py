@@ -112,5 +112,5 @@ def parsed(
         raise CohortError(f"{problem}; it has {listed(held, limit=9)}", hint=hint) from error
     except pa.ArrowInvalid as error:
         message = " ".join(str(error).split())
-        hint = "it is cut or damaged: download it again"
+        hint = "it is truncated or damaged: download it again"
         raise CohortError(f"{str(path)!r}: {message}", hint=hint) from error

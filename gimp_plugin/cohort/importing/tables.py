@@ -35,7 +35,7 @@ def delimiter_of(path: Path, line: str) -> str:
         if delimiter in line:
             return delimiter
     problem = f"{str(path)!r} has one column only: {line[:60]!r}"
-    raise CohortError(problem, hint="expected a table with tabs or commas between the cells")
+    raise CohortError(problem, hint="expected a table separated by tabs or commas")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
