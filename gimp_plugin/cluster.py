@@ -163,8 +163,8 @@ def each_ended(
     tried_again: set[Key] = set()
     for future in ended:
         if future.cancelled():
-            problem = "the scheduler is gone, and what its workers were at is unknown"
-            raise ResourceError(problem, hint="start it again; the same command then goes on")
+            problem = "the scheduler is gone, and the state of its workers is unknown"
+            raise ResourceError(problem, hint="start it again; the same command then continues")
         key, error = running.pop(future), future.exception()
         if isinstance(error, ImportError):
             raise ResourceError(f"a worker lacks what it needs: {error}", hint=ONE_ENVIRONMENT)

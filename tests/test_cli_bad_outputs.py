@@ -181,7 +181,7 @@ def test_row_38_a_damaged_bag_is_made_again_and_told(damage):
         assert "features/b.h5' is not ours to replace" in result.output
         return
     assert result.exit_code == 0
-    assert "made again" in result.output
+    assert "making it again" in result.output
     assert "1 slide done, 2 slides done before" in result.output
     assert hashes("features") == before
 

@@ -205,7 +205,7 @@ def test_row_40_weights_with_another_hash_are_code_3_with_both():
 
     found = hashlib.sha256(Path("resnet50-0676ba61.pth").read_bytes()).hexdigest()
     assert result.exit_code == 3
-    assert f"has sha256 {found}, its name promises 0676ba61" in result.stderr
+    assert f"has sha256 {found}, but its name says 0676ba61" in result.stderr
     assert hashes(".") == before
 
 

@@ -77,7 +77,7 @@ def test_a_slide_too_small_for_clam_says_what_to_give():
     result = extract("--geometry", "paper")
 
     assert result.exit_code == 3
-    assert "CLAM's a_t asks for more than 100" in result.stderr
+    assert "CLAM's a_t requires more than 100" in result.stderr
     assert "--tissue clam:a_t=1" in result.stderr
 
 

@@ -314,7 +314,7 @@ def test_a_name_that_is_no_utf8_fails_its_slide_alone():
 
     (row,) = read_csv(FEATURES / "failures.csv")
     assert result.exit_code == 4
-    assert "is no UTF-8 name (rename it)" in row["message"]
+    assert "is not a UTF-8 name (rename it)" in row["message"]
     assert [bag.slide_id for bag in list_bags(FEATURES)] == ["b"]
     assert gimp("--dry-run").exit_code == 4
 

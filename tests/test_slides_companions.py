@@ -138,7 +138,7 @@ def test_a_dicom_slide_that_lacks_part_of_a_level_is_told_which(tmp_path):
 def test_a_dicom_level_with_too_few_tiles_is_told(tmp_path):
     folder = write_slide(tmp_path / "d", NumberOfFrames="5")
 
-    assert "0.dcm' has 5 tiles, its size takes 6" in refusal(folder)
+    assert "0.dcm' has 5 tiles, but its size needs 6" in refusal(folder)
 
 
 def test_two_dicom_slides_in_a_folder_are_not_taken_for_one(tmp_path):
@@ -170,7 +170,7 @@ def test_a_file_that_is_no_dicom_is_named(tmp_path, content):
     folder = write_slide(tmp_path / "d")
     (folder / "0.dcm").write_bytes(content)
 
-    assert "0.dcm' is no DICOM file, or not whole" in refusal(folder)
+    assert "0.dcm' is not a DICOM file, or is incomplete" in refusal(folder)
 
 
 def test_one_dicom_file_stands_for_the_slide_it_is_part_of(tmp_path):

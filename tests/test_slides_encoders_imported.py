@@ -102,7 +102,7 @@ def test_a_resolution_that_is_not_the_encoders_is_told(module, caplog):
         finding.find_encoder(ExtractionConfig(patch_encoder=name, mpp=mpp), offline=True)
 
     (record,) = caplog.records
-    assert "is for mpp=1, patches are taken at mpp=0.5" in record.message
+    assert "expects mpp=1, but the patches have mpp=0.5" in record.message
 
 
 def small_means():

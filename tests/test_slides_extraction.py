@@ -438,7 +438,7 @@ def test_a_slide_that_another_process_holds_is_waited_for(monkeypatch, caplog, m
 
     assert result.done == (("b",) if made_there else ("a", "b"))
     assert result.kept == (("a",) if made_there else ())
-    assert "a: another process works on it, waiting" in caplog.text
+    assert "a: another process is working on it, waiting" in caplog.text
     assert contents("features") == contents("other")
 
 

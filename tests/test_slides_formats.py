@@ -246,7 +246,7 @@ def test_a_compression_that_nobody_reads_is_refused_and_not_black(tmp_path, pixe
     """OpenCV, which TIAToolbox asks, gives zeros here."""
     write_page(tmp_path / "a.tif", pixels, photometric="rgb", compression="jpeg2000")
 
-    assert "no reader opens" in refusal(tmp_path / "a.tif")
+    assert "no reader can open" in refusal(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("tile", [None, TILE], ids=["strips", "tiles"])

@@ -340,18 +340,18 @@ POLYGON = json.dumps(shapely.geometry.mapping(shapely.Polygon(RING)))
 
 
 DAMAGED = {
-    "text": ("a.png", text("no mask"), "is no PNG, or damaged"),
-    "cut": ("a.png", cut_png, "is no PNG, or damaged"),
+    "text": ("a.png", text("no mask"), "is not a PNG, or is damaged"),
+    "cut": ("a.png", cut_png, "is not a PNG, or is damaged"),
     "turned": (
         "a.png",
         lambda path: Image.fromarray(labels().T.copy()).save(path),
-        "has 63 x 88 pixels, another shape than the slide's 701 x 503",
+        "has 63 x 88 pixels, another shape than the slide (701 x 503)",
     ),
-    "npy of text": ("a.npy", text("no mask"), "is no array of numbers"),
+    "npy of text": ("a.npy", text("no mask"), "is not an array of numbers"),
     "npy of one axis": ("a.npy", array(labels().ravel()), "has shape (5544,)"),
     "npy of words": ("a.npy", array(np.array([["a"]])), "has shape (1, 1) and type <U1"),
     "npy of objects": (
-        "a.npy", array(np.array([[{}]], object)), "no array of numbers: Array can't be memory",
+        "a.npy", array(np.array([[{}]], object)), "not an array of numbers: Array can't be memory",
     ),
     "npy of a broken head": (
         "a.npy", lambda path: path.write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((   "),
@@ -364,31 +364,31 @@ DAMAGED = {
         "a.zarr", lambda path: zarr.open_group(str(path), mode="w"), "has no array 'predictions'",
     ),
     "zarr cut": ("a.zarr", cut_zarr, "is damaged"),
-    "html": ("a.geojson", text("<html>"), "is no GeoJSON, or damaged"),
+    "html": ("a.geojson", text("<html>"), "is not GeoJSON, or is damaged"),
     "no feature": (
-        "a.geojson", text('{"type": "FeatureCollection", "features": []}'), "holds no area",
+        "a.geojson", text('{"type": "FeatureCollection", "features": []}'), "contains no area",
     ),
-    "point": ("a.geojson", text('{"type": "Point", "coordinates": [3, 4]}'), "holds no area"),
+    "point": ("a.geojson", text('{"type": "Point", "coordinates": [3, 4]}'), "contains no area"),
     "nan": (
-        "a.geojson", text(POLYGON.replace("100.5", "NaN")), "is no GeoJSON, or damaged: ",
+        "a.geojson", text(POLYGON.replace("100.5", "NaN")), "is not GeoJSON, or is damaged: ",
     ),
-    "words": ("a.geojson", text('{"type": "Polygon", "coordinates": ["x"]}'), "is no GeoJSON, or"),
-    "deep": ("a.geojson", text("[" * 100_000), "is no GeoJSON, or damaged"),
+    "words": ("a.geojson", text('{"type": "Polygon", "coordinates": ["x"]}'), "is not GeoJSON, or"),
+    "deep": ("a.geojson", text("[" * 100_000), "is not GeoJSON, or is damaged"),
     "db of text": (
-        "a.db", text("no mask"), "is no annotation store, or damaged: file is not a database",
+        "a.db", text("no mask"), "not an annotation store, or is damaged: file is not a database",
     ),
     "other db": ("a.db", lambda path: store(path, "CREATE TABLE x (y)"), "damaged: no such table"),
     "db shape": (
         "a.db",
         lambda path: store(path, f"UPDATE annotations SET geometry = x'{zipped(b'x').hex()}'"),
-        "is no annotation store, or damaged: ",
+        "is not an annotation store, or is damaged: ",
     ),
     "db geometry": (
         "a.db",
         lambda path: store(path, "UPDATE annotations SET geometry = x'0102'"),
-        "is no annotation store, or damaged",
+        "is not an annotation store, or is damaged",
     ),
-    "open db": ("a.db", open_store, "is in use: 'a.db-wal' lies beside it"),
+    "open db": ("a.db", open_store, "is in use: 'a.db-wal' is next to it"),
 }  # fmt: skip
 
 
@@ -412,9 +412,9 @@ def test_links_within_a_zarr_and_pipes_are_not_followed(tmp_path):
     os.mkfifo(tmp_path / "b.png")
 
     for read in (read_mask, mask_sha256):
-        with pytest.raises((SafetyError, TissueMaskError), match=r"link|no plain file"):
+        with pytest.raises((SafetyError, TissueMaskError), match=r"link|not a regular file"):
             read(tmp_path / "a.zarr")
-    with pytest.raises(TissueMaskError, match="no plain file"):
+    with pytest.raises(TissueMaskError, match="not a regular file"):
         mask_sha256(tmp_path / "b.png")
 
 

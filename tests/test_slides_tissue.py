@@ -114,7 +114,7 @@ def test_patches_hold_the_least_share_of_tissue():
 
     assert corners(0.75) == [[0, 0], [0, 256]]
     assert corners(0.0) == [[0, 0], [0, 256]]
-    with pytest.raises(NoTissueError, match="the fullest patch holds 75%"):
+    with pytest.raises(NoTissueError, match="no patch has more than 75%"):
         corners(0.76)
 
 

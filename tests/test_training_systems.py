@@ -89,7 +89,7 @@ def test_a_finished_run_that_lost_a_file_is_made_again_and_its_log_begins_anew(f
     result = gimp(*TRAIN, "mcat", "-o", "run")
 
     assert result.exit_code == 0, result.stderr
-    assert "Warning: run 'run' lacks 'metrics.json': it is made again" in result.stderr
+    assert "Warning: run 'run' lacks 'metrics.json': making it again" in result.stderr
     assert {name: (run / name).read_bytes() for name in runs.RESULTS} == before
     log = [json.loads(line)["epoch"] for line in (run / runs.LOG).read_text().splitlines()]
     assert log == epochs == [1, 2, 3]

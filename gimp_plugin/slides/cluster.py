@@ -74,7 +74,7 @@ def make_bags(slides: Sequence[SlideFile], job: Job, ledger: Ledger, *, schedule
             try:
                 _settle(slide, task.result(), ledger, masks=job.config.masks)
             except KilledWorker as error:
-                problem = f"{str(slide.path)!r} ended every worker that tried it"
+                problem = f"every worker that tried {str(slide.path)!r} died"
                 hint = "out of memory? see the workers' logs"
                 ledger.fail(slide, SlideError(f"{problem}: {error}", hint=hint))
 

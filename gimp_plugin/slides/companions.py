@@ -64,12 +64,12 @@ def check_companions(path: Path, parts: Sequence[Path]) -> None:
     folder = path.with_suffix("")
     if path.suffix.lower() == ".mrxs" and not folder.is_dir():
         problem = f"{str(path)!r} lacks its folder {folder.name!r}, which holds its pixels"
-        raise SlideError(problem, hint="copy the folder to where the slide is")
+        raise SlideError(problem, hint="copy the folder next to the slide")
     missing = [str(part) for part in parts if not part.exists()]
     if missing:
         raise SlideError(f"{str(path)!r} lacks {listed(missing)}", hint="copy the slide again")
     if odd := [str(part) for part in parts if not part.is_file()]:
-        raise SlideError(f"{str(path)!r} has parts that are no files: {listed(odd)}", hint="look")
+        raise SlideError(f"{str(path)!r} has parts that are not files: {listed(odd)}", hint="look")
     if any(part.suffix.lower() == ".dcm" for part in parts):
         _check_dicom(path, parts)
 
@@ -137,7 +137,7 @@ def _dicom_head(part: Path) -> Any | None:
     try:
         head = pydicom.dcmread(part, stop_before_pixels=True, specific_tags=DICOM_TAGS)
     except Exception as error:  # a parser may raise anything on a bad file
-        problem = f"{str(part)!r} is no DICOM file, or not whole ({type(error).__name__})"
+        problem = f"{str(part)!r} is not a DICOM file, or is incomplete ({type(error).__name__})"
         raise SlideError(problem, hint="copy the slide again") from error
     return head if head.get("SOPClassUID") == WHOLE_SLIDE_IMAGE else None
 
@@ -163,5 +163,5 @@ def _check_frames(part: Path, head: Any) -> None:
     rows = -(-int(head.TotalPixelMatrixRows) // int(head.Rows))
     n_frames = int(head.get("NumberOfFrames") or 1)
     if n_frames < columns * rows:
-        problem = f"{str(part)!r} has {n_frames} tiles, its size takes {columns * rows}"
+        problem = f"{str(part)!r} has {n_frames} tiles, but its size needs {columns * rows}"
         raise SlideError(problem, hint="copy the slide again")

@@ -42,7 +42,7 @@ def check_file(path: Path) -> None:
     if any(ord(letter) < 32 for letter in path.name):
         raise SlideError(f"{path.name!r} has a control character in its name", hint="rename it")
     if not path.name.isprintable() and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in path.name):
-        raise SlideError(f"{path.name!r} is no UTF-8 name", hint="rename it")
+        raise SlideError(f"{path.name!r} is not a UTF-8 name", hint="rename it")
     mode = _mode(path)
     if stat.S_ISDIR(mode):
         if is_dicom_folder(path):
@@ -51,12 +51,12 @@ def check_file(path: Path) -> None:
             return
         raise SlideError(f"{str(path)!r} is a folder, not a slide", hint="a failed download?")
     if not stat.S_ISREG(mode):
-        kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
+        kind = KINDS.get(stat.S_IFMT(mode), "not a regular file")
         raise SlideError(f"{str(path)!r} is {kind}, not a slide", hint="remove it")
     if path.stat().st_size == 0:
         raise SlideError(f"{str(path)!r} is an empty file (0 bytes)", hint="copy it again")
     if not os.access(path, os.R_OK):
-        raise SlideError(f"{str(path)!r} may not be read", hint="check its permissions")
+        raise SlideError(f"no permission to read {str(path)!r}", hint="check its permissions")
     with _naming(path):
         _check_head(path)
         check_companions(path, slide_parts(path))
@@ -100,7 +100,7 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         problem = f"{str(path)!r} cannot be read: {error.strerror or error}"
-        raise SlideError(problem, hint="has it been moved? else check the disk") from error
+        raise SlideError(problem, hint="was it moved? otherwise check the disk") from error
 
 
 def _samples(part: Path, size: int) -> Iterator[bytes]:
@@ -132,7 +132,7 @@ def _check_head(path: Path) -> None:
         raise SlideError(f"{str(path)!r} is HTML: a failed download?", hint="download it again")
     if path.suffix.lower() in TIFF_SUFFIXES and not is_tiff(head):
         what = "text" if _is_text(head) else f"unknown content (it starts with {head[:4].hex()})"
-        problem = f"{str(path)!r} is {what}, expected a TIFF as {path.suffix} promises"
+        problem = f"{str(path)!r} is {what}, expected a TIFF because of its suffix {path.suffix}"
         raise SlideError(problem, hint="copy or download it again")
 
 

@@ -147,7 +147,7 @@ def _walk(top: Path, visited: set[tuple[int, int]]) -> Iterator[Path]:
 
 def _tell(error: OSError) -> None:
     """Warn of a folder that cannot be listed, because it may contain slides."""
-    logger.warning("cannot look into %r: %s", error.filename, error.strerror)
+    logger.warning("cannot list the folder %r: %s", error.filename, error.strerror)
 
 
 def _dicom_files(folder: Path) -> Iterator[Path]:

@@ -131,7 +131,7 @@ class BagFolder:
         try:
             info = read_info(path)
         except DamagedBagError as error:
-            logger.warning("%s: made again", error.problem)
+            logger.warning("%s: making it again", error.problem)
             return False
         if info.attributes.get(keys.EXTRACTION_SHA256) != self._hash:
             self._check_configuration(info, {slide.slide_id})
@@ -226,7 +226,7 @@ def _is_damaged(path: Path) -> bool:
     try:
         verify_bag(path)
     except BagError as error:
-        logger.warning("%s: made again", error.problem)
+        logger.warning("%s: making it again", error.problem)
         return True
     return False
 

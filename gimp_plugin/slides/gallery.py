@@ -52,7 +52,7 @@ def check_gallery(folder: Path) -> None:
         return
     if not place.is_dir():
         problem = f"{str(place)!r} is a file, expected a folder of pictures"
-        raise ConfigError(problem, hint="move it, or leave --thumbnails out")
+        raise ConfigError(problem, hint="move it, or leave out --thumbnails")
     if not os.access(place, os.W_OK | os.X_OK):
         raise ResourceError(f"cannot write in {str(place)!r}", hint="check its permissions")
 

@@ -93,7 +93,7 @@ def choose_geometry(
     finer = [level for level, ratio in enumerate(ratios) if ratio < 1]
     if ratios[0] > MAX_ENLARGEMENT:
         problem = f"the slide's finest level has mpp={mpp:g}, the target is {target_mpp:g}"
-        raise SlideError(problem, hint=f"give --mpp {mpp:g}, for all slides alike")
+        raise SlideError(problem, hint=f"give --mpp {mpp:g} for all slides")
     if abs(ratios[nearest] - 1) <= NATIVE_TOLERANCE:
         level, read, scale = nearest, patch_size, float(downsamples[nearest])
         mpp_read = mpp * scale

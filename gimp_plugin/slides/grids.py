@@ -92,10 +92,10 @@ def tissue_patches(
                 problem = (
                     f"the slide ({width} x {height}) is smaller than one patch ({size} x {size})"
                 )
-                raise NoTissueError(problem, hint="lower --patch-size, or leave it out")
+                raise NoTissueError(problem, hint="lower --patch-size, or leave this slide out")
         kept = _on_grid(mask, left, top, size=geometry.patch_size_level0, min_tissue=min_tissue)
     if len(kept.coords) > MAX_PATCHES:
-        problem = f"{len(kept.coords)} patches hold tissue, a bag has {MAX_PATCHES} at most"
+        problem = f"{len(kept.coords)} patches hold tissue, a bag can have at most {MAX_PATCHES}"
         raise SlideError(problem, hint="raise --stride")
     return kept
 
@@ -113,7 +113,7 @@ def _on_grid(
     share = tissue_share(mask, left=left, top=top, size=size)
     rows, columns, n_regions = scan_order((share >= min_tissue) & (share > 0))
     if not len(rows):
-        raise _no_tissue(f"the fullest patch holds {share.max():.0%}")
+        raise _no_tissue(f"no patch has more than {share.max():.0%}")
     return Patches(np.stack([left[columns], top[rows]], axis=1).astype(np.int32), n_regions)
 
 
@@ -177,7 +177,7 @@ def _four_points(
 def _check_grid(n_columns: int, n_rows: int) -> None:
     """Refuse a grid that is too large."""
     if n_columns * n_rows > MAX_GRID:
-        problem = f"{n_columns} x {n_rows} patches are too many to choose from"
+        problem = f"{n_columns} x {n_rows} patches are too many for one slide"
         raise SlideError(problem, hint="raise --stride")
 
 
@@ -185,5 +185,6 @@ def _no_tissue(detail: str) -> NoTissueError:
     """Error for a slide without a patch that holds tissue."""
     problem = f"no tissue found: {detail}"
     return NoTissueError(
-        problem, hint="blank? else lower --min-tissue, or try another --tissue or mask"
+        problem,
+        hint="is the slide blank? otherwise lower --min-tissue, or try another --tissue or mask",
     )

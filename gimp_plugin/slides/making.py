@@ -254,7 +254,7 @@ def _warn(slide: SlideFile, plan: SlidePlan) -> None:
     if plan.info.flat_bytes > FLAT_WARNING_BYTES:
         gigabytes = plan.info.flat_bytes / 1e9
         logger.warning(
-            "%s: no pyramid, its %.1f GB are decoded for the tissue mask: slow",
+            "%s: no pyramid, so all %.1f GB are decoded for the tissue mask, which is slow",
             slide.slide_id, gigabytes,
         )  # fmt: skip
 
@@ -264,7 +264,7 @@ def _check_unchanged(started: StartedSlide) -> None:
     path = started.slide.path
     if state(path) != started.state:
         problem = f"{str(path)!r} changed while it was read"
-        raise SlideError(problem, hint="run the command again when it is whole")
+        raise SlideError(problem, hint="run the command again when the file is complete")
 
 
 def _progress(slide: SlideFile, plan: SlidePlan) -> tqdm[None]:

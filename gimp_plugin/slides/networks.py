@@ -148,7 +148,7 @@ def load_exactly(
     wrong = [name for name in wrong if not name.endswith("num_batches_tracked")]
     if wrong:
         problem = f"weights that are missing, extra or of another shape: {listed(wrong)}"
-        raise CheckpointError(problem, hint="give weights of this network")
+        raise CheckpointError(problem, hint="give the weights of this network")
     module.load_state_dict({name: used[name] for name in wanted if name in used}, strict=False)
 
 
@@ -175,7 +175,7 @@ def load_in_order(
     wanted = module.state_dict()
     if [value.shape for value in used] != [value.shape for value in wanted.values()]:
         problem = f"{len(used)} weights do not have the shapes of {type(module).__name__}'s"
-        raise CheckpointError(problem, hint="give weights of this network")
+        raise CheckpointError(problem, hint="give the weights of this network")
     module.load_state_dict(dict(zip(wanted, used, strict=True)))
 
 

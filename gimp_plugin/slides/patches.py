@@ -83,7 +83,7 @@ def bad_patch_error(reason: str, *, n_bad: int, n_patches: int) -> SlideError:
     The error.
     """
     problem = f"{reason} ({n_bad} of {n_patches} patches so far)" if n_bad > 1 else reason
-    hint = "damaged: copy the slide again, or let a share pass with --max-bad-patches"
+    hint = "copy the damaged slide again, or tolerate some bad patches with --max-bad-patches"
     return SlideError(problem, hint=hint)
 
 

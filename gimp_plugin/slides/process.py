@@ -39,5 +39,5 @@ class Job:
 def dead_readers() -> ResourceError:
     """Make the error for processes that no longer exist."""
     problem = "the process that reads slides has ended"
-    hint = "out of memory? else see: python -m gimp_plugin.slides.worker"
+    hint = "out of memory? otherwise run python -m gimp_plugin.slides.worker to see why"
     return ResourceError(problem, hint=hint)

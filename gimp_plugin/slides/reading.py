@@ -240,7 +240,9 @@ class Reading:
             message, array = wire.receive(job.connection, self._patience, allocate=allocate)
         except TimeoutError as error:
             problem = f"{self._path!r} was not read within {self._timeout_s:g} s"
-            raise SlideError(problem, hint="damaged? else raise --slide-timeout") from error
+            raise SlideError(
+                problem, hint="is it damaged? otherwise raise --slide-timeout"
+            ) from error
         except EOFError as error:
             raise self._death(job) from error
         if "error" in message:
@@ -258,9 +260,11 @@ class Reading:
             return dead_readers()
         if code == -signal.SIGKILL:
             problem = f"a reader of {self._path!r} was killed ({_signal_name(-code)})"
-            return KilledReaderError(problem, hint="out of memory? else give fewer --num-workers")
+            return KilledReaderError(problem, hint="out of memory? otherwise lower --num-workers")
         how = f"crashed the decoder ({_signal_name(-code)})" if code < 0 else "made the reader fail"
-        return SlideError(f"{self._path!r} {how}", hint="damaged: copy or download it again")
+        return SlideError(
+            f"{self._path!r} {how}", hint="it may be damaged: copy or download it again"
+        )
 
 
 def _signal_name(number: int) -> str:

@@ -69,7 +69,7 @@ def _one_each(pairs: Iterable[tuple[str, float]], path: Path) -> dict[str, float
     for slide_id, mpp in pairs:
         if told.setdefault(slide_id, mpp) != mpp:
             problem = f"{str(path)!r} gives slide {slide_id!r} mpp {told[slide_id]:g} and {mpp:g}"
-            raise SlideError(problem, hint="a slide has one resolution")
+            raise SlideError(problem, hint="give each slide one resolution")
     return told
 
 

@@ -72,8 +72,8 @@ def open_source(path: Path) -> closing[Source]:
         return closing(source)
     reason = _first_line(reasons[-1]).replace(str(path), path.name)
     raise SlideError(
-        f"no reader opens {str(path)!r}: {reason}",
-        hint="damaged, or a format that neither TIAToolbox nor OpenSlide reads",
+        f"no reader can open {str(path)!r}: {reason}",
+        hint="it is damaged, or in a format that neither TIAToolbox nor OpenSlide reads",
     )
 
 
@@ -110,7 +110,7 @@ def resolution(info: SlideInfo, *, given: float) -> tuple[float, float, str]:
             raise SlideError(problem, hint="correct the file; --slide-mpp does not override it")
     if abs(info.mpp_x / info.mpp_y - 1) > MPP_REFUSAL:
         problem = f"the slide states mpp={info.mpp_x:g} in x and {info.mpp_y:g} in y"
-        raise SlideError(problem, hint="pixels that far from square are not supported")
+        raise SlideError(problem, hint="pixels that are so far from square are not supported")
     return info.mpp_x, info.mpp_y, "slide"
 
 

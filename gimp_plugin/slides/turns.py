@@ -43,7 +43,7 @@ def make_bags(slides: Sequence[SlideFile], maker: BagMaker, ledger: Ledger) -> N
         for started in _one_ahead(turns.start(slides)):
             turns.finish(started)
         for slide in turns.busy:
-            logger.info("%s: another process works on it, waiting", slide.slide_id)
+            logger.info("%s: another process is working on it, waiting", slide.slide_id)
         while turns.busy:
             waiting, turns.busy = turns.busy, []
             for started in turns.start(waiting):

@@ -130,8 +130,8 @@ def check_hash(path: Path, digest: str) -> None:
     promised = path.stem.rpartition("-")[2]
     is_hash = len(promised) >= 8 and set(promised) <= set("0123456789abcdef")
     if is_hash and not digest.startswith(promised):
-        problem = f"{str(path)!r} has sha256 {digest}, its name promises {promised}..."
-        raise CheckpointError(problem, hint="damaged or not what it says; download it again")
+        problem = f"{str(path)!r} has sha256 {digest}, but its name says {promised}..."
+        raise CheckpointError(problem, hint="it is damaged or another file: download it again")
 
 
 def _download(published: PublishedWeights, cached: Path) -> None:
@@ -147,7 +147,9 @@ def _download(published: PublishedWeights, cached: Path) -> None:
                     shutil.copyfileobj(response, _Progress(file, published.megabytes))
                 check_hash(cached, sha256_file(temporary))
         except (OSError, EOFError) as error:
-            raise _out_of_reach(published, cached, f"the download broke off: {error}") from error
+            raise _out_of_reach(
+                published, cached, f"the download was interrupted: {error}"
+            ) from error
 
 
 def _connect(published: PublishedWeights, cached: Path) -> HTTPResponse:

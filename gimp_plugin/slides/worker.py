@@ -95,12 +95,14 @@ def serve(connection: socket.socket) -> None:
         raise
     except MemoryError:
         problem = f"the slide needs more than {MEMORY_LIMIT >> 30} GiB to read"
-        _refuse(connection, SlideError(problem, hint="convert it to a pyramid"))
+        _refuse(connection, SlideError(problem, hint="convert it to a pyramidal TIFF"))
     except GimpError as error:
         _refuse(connection, error)
     except Exception as error:  # noqa: BLE001  # a decoder may raise anything on a bad file
         problem = f"the slide cannot be read: {type(error).__name__}: {error}"
-        _refuse(connection, SlideError(problem, hint="damaged: copy or download it again"))
+        _refuse(
+            connection, SlideError(problem, hint="it may be damaged: copy or download it again")
+        )
 
 
 def _refuse(connection: socket.socket, error: GimpError) -> None:

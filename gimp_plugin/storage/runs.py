@@ -276,7 +276,7 @@ def _is_complete(path: Path) -> bool:
     try:
         check_files(path / PROVENANCE, provenance, RESULTS)
     except CheckpointError as error:
-        logger.warning("%s: it is made again", error.problem)
+        logger.warning("%s: making it again", error.problem)
         return False
     return True
 

@@ -57,7 +57,7 @@ def find_encoder(config: ExtractionConfig, *, offline: bool) -> PatchEncoder:
         problem = f"the patch encoder {config.patch_encoder!r} of plugin {where} failed: "
         raise PluginError(f"{problem}{type(error).__name__}: {error}") from error
     if encoder.mpp not in {MPP, config.mpp}:  # MPP is the default, so may mean nothing
-        text = "the patch encoder %r is for mpp=%g, patches are taken at mpp=%g (--mpp)"
+        text = "the patch encoder %r expects mpp=%g, but the patches have mpp=%g (--mpp)"
         logger.warning(text, config.patch_encoder, encoder.mpp, config.mpp)
     return encoder
 
@@ -132,7 +132,7 @@ def _checked(encoder: PatchEncoder, asked: str) -> PatchEncoder:
         wanted = "a text" if name in TEXTS else "a positive number"
         good = isinstance(value, str) and value if name in TEXTS else is_positive(value)
         if not good or (name in {"dim", "input_size"} and value != int(value)):
-            problem = f"the patch encoder {asked!r} says {name} = {value!r}, expected {wanted}"
+            problem = f"the patch encoder {asked!r} gives {name} = {value!r}, expected {wanted}"
             raise ConfigError(problem, hint="correct the encoder")
 
     def build() -> nn.Module:

@@ -84,7 +84,7 @@ def _downloaded(repository: str, names: Sequence[str]) -> Path:
         except GimpError:
             raise
         except Exception as error:  # the hub's client may raise anything
-            reason = f"the hub was not reached ({type(error).__name__})"
+            reason = f"the hub cannot be reached ({type(error).__name__})"
             raise _out_of_reach(repository, names, reason) from error
     raise _out_of_reach(repository, names, reason)
 
@@ -96,7 +96,7 @@ def _out_of_reach(repository: str, names: Sequence[str], reason: str) -> Resourc
     name = repository.partition("@")[0]
     problem = f"no {' or '.join(names)} of {repository!r} in {constants.HF_HUB_CACHE!r}: {reason}"
     hint = (
-        f"1. 'hf download {name}' where there is a network, and copy the cache; "
+        f"1. run 'hf download {name}' on a machine with a network, and copy its cache; "
         "2. give --weights FILE; 3. use --patch-encoder efficientnet-lite0"
     )
     return ResourceError(problem, hint=hint)

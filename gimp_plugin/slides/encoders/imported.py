@@ -203,7 +203,9 @@ def _imported(text: str) -> Any:
         try:
             registry().component(KIND, module)  # a misspelled or broken family?
         except ConfigError as unknown:
-            unknown.add_note(f"nor is there a module {error.name!r}; PYTHONPATH=. adds this folder")
+            unknown.add_note(
+                f"nor is there a module {error.name!r}; to use this folder, set PYTHONPATH=."
+            )
             raise unknown from error
         raise
     except (Exception, SystemExit) as error:
@@ -241,7 +243,7 @@ def _load(found: Found, weights: Path | None) -> str:
     try:
         load_exactly(found.network, read_state_dict(weights), unused=())
     except CheckpointError as error:
-        error.add_note(f"{str(weights)!r} is to be a state dict of {found.text!r}")
+        error.add_note(f"{str(weights)!r} must be a state dict of {found.text!r}")
         raise
     return digest
 

@@ -129,7 +129,9 @@ def untrained(*, weights: Path | None = None, offline: bool = False) -> PatchEnc
     del offline
     if weights is not None:
         raise ConfigError("the patch encoder 'untrained' takes no --weights", hint="leave it out")
-    logger.warning("the patch encoder 'untrained' knows nothing: its features are for tests only")
+    logger.warning(
+        "the patch encoder 'untrained' has no trained weights: use its features only for tests"
+    )
 
     def build() -> nn.Module:
         from gimp_plugin.slides.networks import Untrained

@@ -199,8 +199,8 @@ def _of_the_hub(name: str, repository: str, *, offline: bool) -> TimmModel:
         values |= {"num_classes": number, "source": "", "hf_hub_id": repository}
         arguments = dict(said.get("model_args") or {})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        problem = f"config.json of {repository!r} describes no network of timm"
-        raise CheckpointError(problem, hint="give timm's own name of it") from error
+        problem = f"config.json of {repository!r} does not describe a network of timm"
+        raise CheckpointError(problem, hint="give its name in timm") from error
     if not timm.is_model(architecture):
         raise ConfigError(f"{repository!r} is a {architecture!r}, unknown to {version_of_timm()}")
     return TimmModel(name=name, architecture=architecture, pretrained=values, arguments=arguments)

@@ -96,7 +96,7 @@ def _with_given(model: TimmModel, path: Path) -> nn.Module:
     try:
         load_exactly(network, state, unused=tuple(f"{name}." for name in names))
     except CheckpointError as error:
-        error.add_note(f"{str(path)!r} is to be a state dict of timm's {model.architecture!r}")
+        error.add_note(f"{str(path)!r} must be a state dict of timm's {model.architecture!r}")
         raise
     return network
 

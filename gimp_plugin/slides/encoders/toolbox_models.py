@@ -86,7 +86,7 @@ def toolbox_model(
     if weights is not None:
         digest = _load(model, weights)
     elif not trained:
-        text = "TIAToolbox gives %r random weights: its features are for tests only"
+        text = "TIAToolbox gives %r random weights: use its features only for tests"
         logger.warning(text, argument)
     version = importlib.metadata.version("tiatoolbox")
     return encoder_of(
@@ -120,7 +120,7 @@ def _made(name: str, *, pretrained: bool, offline: bool) -> tuple[nn.Module, boo
         except GimpError:
             raise
         except Exception as error:  # the hub's client may raise anything
-            problem = f"{where!r} was not had from the Hugging Face hub ({type(error).__name__})"
+            problem = f"cannot get {where!r} from the Hugging Face hub ({type(error).__name__})"
             hint = f"ask for access at https://huggingface.co/{where}, run 'hf auth login'"
             raise ResourceError(problem, hint=hint) from error
 
@@ -133,6 +133,6 @@ def _load(model: nn.Module, weights: Path) -> str:
     try:
         load_exactly(model, read_state_dict(weights), unused=())
     except CheckpointError as error:
-        error.add_note(f"{str(weights)!r} is to be a state dict of {type(model).__name__}")
+        error.add_note(f"{str(weights)!r} must be a state dict of {type(model).__name__}")
         raise
     return digest

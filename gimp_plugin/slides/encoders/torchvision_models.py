@@ -162,6 +162,6 @@ def _loaded(name: str, path: Path) -> nn.Module:
     try:
         load_exactly(network, read_state_dict(path), unused=unused)
     except CheckpointError as error:
-        error.add_note(f"{str(path)!r} is to be a state dict of torchvision's {name!r}")
+        error.add_note(f"{str(path)!r} must be a state dict of torchvision's {name!r}")
         raise
     return network

@@ -61,7 +61,7 @@ def find_mask(folder: Path, slide: SlideFile) -> Path:
     if len(found) > 1:
         names_found = listed(path.name for path in found)
         problem = f"{str(slide.path)!r} has several masks in {str(folder)!r}: {names_found}"
-        raise TissueMaskError(problem, hint="leave one of them")
+        raise TissueMaskError(problem, hint="keep one of them")
     if found[0].is_dir() != (found[0].suffix == ZARR):
         kind = "a folder" if found[0].is_dir() else "no folder"
         raise TissueMaskError(f"{str(found[0])!r} is {kind}", hint="export it again")
@@ -77,7 +77,7 @@ def _is_there(path: Path) -> bool:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             return False
-        problem = f"{str(path)!r} cannot be looked at: {error.strerror}"
+        problem = f"{str(path)!r} cannot be accessed: {error.strerror}"
         raise TissueMaskError(problem, hint="check the permissions of its folder") from error
     return True
 
@@ -149,8 +149,8 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
     """Yield the regular files of a mask with their names; refuse links and pipes."""
     for each in sorted(_below(path)) if path.is_dir() else [path]:
         if not each.is_file() or (each.is_symlink() and each != path):
-            problem = f"{str(each)!r} is no plain file, expected a mask"
-            raise TissueMaskError(problem, hint="copy the mask itself")
+            problem = f"{str(each)!r} is not a regular file, expected a mask"
+            raise TissueMaskError(problem, hint="put the mask file itself there")
         yield each.relative_to(path).as_posix(), each
 
 

@@ -72,7 +72,7 @@ def read_geojson(path: Path, *, width: int, height: int) -> TissueMask:
         areas = list(_geojson_areas(json.loads(path.read_text(encoding="utf-8-sig"))))
     except (*_SHAPES, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
-        raise TissueMaskError(f"{str(path)!r} is no GeoJSON, or damaged: {reason}") from error
+        raise TissueMaskError(f"{str(path)!r} is not GeoJSON, or is damaged: {reason}") from error
     return _drawn(path, areas, width=width, height=height)
 
 
@@ -100,8 +100,8 @@ def read_store(path: Path, *, width: int, height: int) -> TissueMask:
     """
     journal = path.with_name(f"{path.name}-wal")
     if journal.exists() and journal.stat().st_size:
-        problem = f"{str(path)!r} is in use: {journal.name!r} lies beside it"
-        raise TissueMaskError(problem, hint="close the program that writes it")
+        problem = f"{str(path)!r} is in use: {journal.name!r} is next to it"
+        raise TissueMaskError(problem, hint="close the program that is writing it")
     address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(address, uri=True)) as store:
@@ -109,7 +109,7 @@ def read_store(path: Path, *, width: int, height: int) -> TissueMask:
     except (sqlite3.Error, zlib.error, *_SHAPES) as error:
         if isinstance(error, TissueMaskError):
             raise
-        problem = f"{str(path)!r} is no annotation store, or damaged: {error}"
+        problem = f"{str(path)!r} is not an annotation store, or is damaged: {error}"
         raise TissueMaskError(problem) from error
     return _drawn(path, areas, width=width, height=height)
 
@@ -145,7 +145,9 @@ def _store_areas(store: sqlite3.Connection) -> Iterator[Area]:
     row = store.execute("SELECT value FROM metadata WHERE key = 'compression'").fetchone()
     packing = json.loads(row[0]) if row else None
     if packing not in {None, "zlib"}:
-        raise TissueMaskError(f"an annotation store packed by {packing!r} cannot be read")
+        raise TissueMaskError(
+            f"an annotation store with the compression {packing!r} cannot be read"
+        )
     query = "SELECT geometry, properties FROM annotations WHERE geometry IS NOT NULL ORDER BY id"
     for data, text in store.execute(query):
         told = json.loads(text) if text else {}
@@ -191,7 +193,7 @@ def _areas(geometry: Any, *, ignored: bool) -> Iterator[Area]:
                 shapely.get_coordinates(ring) for ring in (part.exterior, *part.interiors)
             )
             if not all(np.isfinite(ring).all() for ring in rings):
-                raise ValueError("an outline has coordinates that are no numbers")
+                raise ValueError("an outline has coordinates that are not numbers")
             yield Area(rings, ignored)
 
 
@@ -199,7 +201,7 @@ def _drawn(path: Path, areas: Iterable[Area], *, width: int, height: int) -> Tis
     """Draw areas as a mask, as fine as `MAX_PIXELS` allows; pixels touched by an outline count."""
     areas = list(areas)
     if not any(not area.ignored for area in areas):
-        problem = f"{str(path)!r} holds no area"
+        problem = f"{str(path)!r} contains no area"
         raise TissueMaskError(problem, hint="expected polygons around the tissue")
     factor = max(1.0, math.sqrt(width * height / MAX_PIXELS))
     columns, rows = max(1, int(width / factor)), max(1, int(height / factor))

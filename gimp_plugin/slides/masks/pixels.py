@@ -74,7 +74,7 @@ def read_png(path: Path, *, width: int, height: int) -> TissueMask:
     except (OSError, SyntaxError, ValueError) as error:
         if isinstance(error, TissueMaskError):
             raise
-        raise TissueMaskError(f"{str(path)!r} is no PNG, or damaged: {error}") from error
+        raise TissueMaskError(f"{str(path)!r} is not a PNG, or is damaged: {error}") from error
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = limit
 
@@ -101,7 +101,7 @@ def read_npy(path: Path, *, width: int, height: int) -> TissueMask:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise TissueMaskError(f"{str(path)!r} is no array of numbers: {error}") from error
+        raise TissueMaskError(f"{str(path)!r} is not an array of numbers: {error}") from error
     if not isinstance(array, np.ndarray):
         raise TissueMaskError(f"{str(path)!r} is an archive, expected one array")
     return _labels(
@@ -173,10 +173,10 @@ def _check_shape(path: Path, shape: tuple[int, ...], *, width: int, height: int)
     differs = abs(columns * height / (rows * width) - 1)
     if differs > TOLERANCE + 1 / min(shape):
         problem = (
-            f"{str(path)!r} has {columns} x {rows} pixels, another shape than the slide's "
-            f"{width} x {height}"
+            f"{str(path)!r} has {columns} x {rows} pixels, another shape than the slide "
+            f"({width} x {height})"
         )
-        raise TissueMaskError(problem, hint="a mask shows the whole slide, upright")
+        raise TissueMaskError(problem, hint="give a mask of the whole slide, not rotated")
     return math.ceil(math.sqrt(rows * columns / MAX_PIXELS))
 
 

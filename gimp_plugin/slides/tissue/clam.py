@@ -86,9 +86,9 @@ def segment(source: Source, *, mpp: float, settings: ClamSettings = DEFAULT) -> 
         largest = max(_area(contour) for contour in found) * (downsample / REFERENCE_PX) ** 2
         problem = (
             f"no tissue found: the largest piece has {largest:.3g} squares of "
-            f"{REFERENCE_PX} pixels, CLAM's a_t asks for more than {settings.a_t:g}"
+            f"{REFERENCE_PX} pixels, CLAM's a_t requires more than {settings.a_t:g}"
         )
-        raise NoTissueError(problem, hint="a small slide? --tissue clam:a_t=1,a_h=1")
+        raise NoTissueError(problem, hint="is the slide small? try --tissue clam:a_t=1,a_h=1")
     return TissueMask(
         fill(contours, height=height, width=width),
         (width / source.info.width, height / source.info.height),
