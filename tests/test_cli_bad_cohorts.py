@@ -624,5 +624,5 @@ def test_77_bytes_of_other_files(study: Path) -> None:
         file["X"] = h5py.ExternalLink(str(secret), "/X")
     cohort = pretrain_refused(study, code=7)
 
-    assert "'features/P06.h5': 'features' takes its bytes from other files" in bag
+    assert "'features/P06.h5': 'features' is stored in other files" in bag
     assert "'genes.h5ad': 'X' is a ExternalLink to another place; nothing was read" in cohort

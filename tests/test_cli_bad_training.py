@@ -303,7 +303,7 @@ def noted(**changes: object) -> Callable[[Path], None]:
 
 
 BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
-    "cut": (cut_weights, runs.MODEL, "is damaged: its sha256 is not the one noted"),
+    "cut": (cut_weights, runs.MODEL, "is damaged: its sha256 is not the recorded one"),
     "cut, unnoticed": (cut_weights_unnoticed, runs.MODEL, "do not fit the run's configuration"),
     "other weights": (other_weights, runs.MODEL, "size mismatch"),
     "newer": (changed_config(format_version=2), "", "has format version 2, expected 1"),
@@ -312,8 +312,8 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "newer key": (newer_key, runs.CONFIG, "unknown key [model] 'depth'"),
     "more classes": (more_classes, runs.MODEL, "size mismatch"),
     "other labels": (replaced(runs.LABELS, "[]"), runs.LABELS, "is damaged: its sha256"),
-    "config is a list": (replaced(runs.CONFIG, "[1]"), runs.CONFIG, "holds no object of JSON"),
-    "config is noise": (replaced(runs.CONFIG, "\0{"), runs.CONFIG, "no valid JSON"),
+    "config is a list": (replaced(runs.CONFIG, "[1]"), runs.CONFIG, "it is not a JSON object"),
+    "config is noise": (replaced(runs.CONFIG, "\0{"), runs.CONFIG, "not valid JSON"),
     "provenance is a list": (replaced(runs.PROVENANCE, "[]"), runs.PROVENANCE, "no object"),
     "provenance is empty": (replaced(runs.PROVENANCE, "{}"), "", "is unfinished"),
     "provenance without hashes": (
@@ -363,7 +363,7 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         runs.GENES,
         "genes are missing or repeated, or values",
     ),
-    "genes are noise": (written(runs.GENES, "id\n" + 200_000 * "x"), runs.GENES, "no table"),
+    "genes are noise": (written(runs.GENES, "id\n" + 200_000 * "x"), runs.GENES, "not a table"),
 }
 
 
@@ -421,7 +421,7 @@ def test_84_a_damaged_checkpoint_is_told_and_passed_over(
     result = gimp(*PRETRAIN)
 
     assert result.exit_code == 0
-    assert result.stderr.count("is damaged: it is passed over") >= n_damaged
+    assert result.stderr.count("is damaged: skipping it") >= n_damaged
     assert results(RUN) == results(trained / RUN)
 
 
@@ -452,7 +452,9 @@ def test_86_what_is_no_run(study: Path, name: str) -> None:
     ]
 
     is_file = (study / name).is_file()
-    words = "is a file, expected a run folder" if is_file else "is no run: it has no 'config.json'"
+    words = (
+        "is a file, expected a run folder" if is_file else "is not a run: it has no 'config.json'"
+    )
     assert all(f"'{name}' {words}" in each for each in said)
 
 

@@ -238,7 +238,7 @@ def test_with_nothing_but_bad_bags_it_is_code_3():
     Path("in/a.h5").unlink()
     nothing = convert("gimp")
     assert nothing.exit_code == 3
-    assert "holds no bag" in nothing.output
+    assert "contains no bag" in nothing.output
 
 
 @pytest.mark.parametrize(("to", "code"), [("gimp", 3), ("clam-h5", 0)])
@@ -266,7 +266,7 @@ def test_what_the_target_needs_and_nobody_says_is_asked_for():
     with_encoder = convert("trident-h5", *given, output="c")
 
     assert no_mpp.exit_code == 4
-    assert "P2.h5' counts its coordinates in micrometres" in no_mpp.output
+    assert "P2.h5' has its coordinates in micrometres" in no_mpp.output
     assert no_encoder.exit_code == 4
     assert "P1.h5' does not name its encoder" in no_encoder.output
     assert with_encoder.exit_code == 4
@@ -289,7 +289,7 @@ def test_bags_of_every_tool_are_verified_and_described(layout):
     if layout != "clam-pt":  # which has no places
         problems = {row["path"]: row["problem"] for row in json.loads(bad.output)["verified"]}
         assert bad.exit_code == 4
-        assert "is there more than once" in problems.pop(str(path))
+        assert "occurs more than once" in problems.pop(str(path))
         assert set(problems.values()) == {""}
 
 
@@ -320,7 +320,7 @@ def test_bare_tensors_have_no_places_to_write():
     result = convert("gimp")
 
     assert result.exit_code == 3
-    assert "does not say where its patches lie" in result.output
+    assert "does not say where its patches are" in result.output
 
 
 def test_a_file_that_means_harm_stops_everything():

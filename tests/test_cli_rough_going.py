@@ -285,7 +285,7 @@ def test_a_command_of_another_configuration_waits_its_turn():
         result = gimp()
 
     assert result.exit_code == 6
-    assert "another process is writing to 'features', in another way" in result.stderr
+    assert "another process is writing to 'features', for another purpose" in result.stderr
     assert names(FEATURES) == []
     assert gimp().exit_code == 0
     assert names(FEATURES) == ["a.h5", "b.h5"]

@@ -101,7 +101,7 @@ def test_damage_of_one_bag_is_told_by_name_and_nothing_is_changed(damage, reason
 @pytest.mark.parametrize(
     ("coords", "reason"),
     [
-        ([[0, 0], [5, 5], [9, 1], [5, 5]], "(5, 5) is there more than once"),
+        ([[0, 0], [5, 5], [9, 1], [5, 5]], "(5, 5) occurs more than once"),
         ([[0, 0], [2000, 5], [1, 1], [5, 5]], "(2000, 5) lies outside the slide (2000 x 1500)"),
         ([[0, 0], [1999, 1499], [1, 1], [5, -1]], "(5, -1) lies outside"),
     ],

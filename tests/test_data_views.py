@@ -48,7 +48,10 @@ def test_patches_that_a_run_has_not_seen_are_told(cases, caplog):
     predictable(cases(a=COARSE, b=COARSE), run_of(USUAL | {"stride": 128}), None)
 
     (message,) = caplog.messages
-    assert "'runs/a' has seen patches of mpp=0.5, 256 px, 2 bags are of mpp=1.0, 256 px" in message
+    assert (
+        "'runs/a' was trained on patches of mpp=0.5, 256 px, but 2 bags are of mpp=1.0, 256 px"
+        in message
+    )
     assert "'a', 'b'" in message
 
 
@@ -72,7 +75,7 @@ def test_a_slide_that_stands_twice_is_told_with_its_cases(tmp_path, caplog):
     prepare(source, modalities="slides", labelled=False)
 
     told = (
-        "1 slide stands under several names, each of which is used: 'a of case P1 = b of case P2'"
+        "1 slide appears under several names, all of which are used: 'a of case P1 = b of case P2'"
     )
     assert told in caplog.messages
 

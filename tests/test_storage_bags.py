@@ -272,7 +272,7 @@ def test_a_file_that_is_being_written_is_left_to_its_writer(tmp_path, rows, monk
     clock = Clock(monkeypatch)
 
     with pytest.raises(
-        LockedError, match="open for writing in another process, after 30"
+        LockedError, match="still open for writing in another process after 30"
     ) as caught:
         read_info(path)
     assert caught.value.exit_code == 6

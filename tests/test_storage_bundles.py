@@ -135,7 +135,7 @@ def test_a_folder_in_the_place_of_a_file_stays_and_is_named(bundle):
     (bundle / runs.CARD / "draft.md").write_bytes(b"mine")
     before = contents(bundle)
 
-    with pytest.raises(StaleOutputError, match=r"README\.md' is no file") as caught:
+    with pytest.raises(StaleOutputError, match=r"README\.md' is not a file") as caught:
         write_bundle(bundle, NEW, overwrite=True)
 
     assert caught.value.exit_code == 3

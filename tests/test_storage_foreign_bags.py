@@ -138,7 +138,7 @@ def test_a_stamp_file_whose_unit_nobody_knows_is_refused(tmp_path):
     grid = np.array([[0, 0], [100, 0]])
     path = stamp_h5(tmp_path, "a", np.zeros((2, 3)), grid, attributes={}, per_pixel=1)
 
-    with pytest.raises(BagError, match=r"does not say what its 'coords' count.*stride of 100"):
+    with pytest.raises(BagError, match=r"does not state the unit of its 'coords'.*stride of 100"):
         read_coords(read_info(path), mpp=0.5)
 
 
@@ -217,7 +217,7 @@ def test_tiles_that_do_not_fit_are_refused(tmp_path, rows):
     table = path / "shapes" / "tiles" / "shapes.parquet"
     for tiles, problem in (
         ({"tile_id": [0, 1], "x": [0, 1], "y": [0, 1]}, "tile 2 is not in"),
-        ({"tile_id": [0, 0], "x": [0, 1], "y": [0, 1]}, "stands twice"),
+        ({"tile_id": [0, 0], "x": [0, 1], "y": [0, 1]}, "is listed twice"),
         ({"tile_id": [0, 1], "x": [0, 1]}, "no column 'y'"),
     ):
         parquet.write_table(pa.table(tiles), table)
@@ -243,7 +243,7 @@ def test_of_several_files_of_a_slide_the_one_that_tells_most_is_read(tmp_path, r
 
 
 def test_one_zarr_is_no_folder_of_bags(tmp_path, rows):
-    with pytest.raises(BagError, match=r"is one \.zarr.*the folder that it lies in"):
+    with pytest.raises(BagError, match=r"is a single \.zarr.*the folder that contains it"):
         list_bags(tiatoolbox_zarr(tmp_path, "a", *rows))
 
 
@@ -333,10 +333,10 @@ def huge_chunks(path):
 
 
 HOSTILE = {
-    link_a_chunk: "is a link inside of",
-    link_the_array: "is a link inside of",
-    link_the_metadata: "is a link inside of",
-    pipe_a_chunk: "no plain file",
+    link_a_chunk: "is a link inside",
+    link_the_array: "is a link inside",
+    link_the_metadata: "is a link inside",
+    pipe_a_chunk: "not a regular file",
     terabytes: "claims 456000000000 bytes",
     strange_codec: "uses the codec 'numcodecs.pickle'",
     huge_chunks: "has chunks of shape",
@@ -378,7 +378,7 @@ def test_a_small_chunk_that_unpacks_to_much_is_refused(tmp_path, rows, packer):
         chunk.write_bytes(pack.encode(bytes(5000)))
         assert chunk.stat().st_size < 200
 
-    with pytest.raises(SafetyError, match=r"c/1/0' claims 5000 bytes, a chunk has 1136"):
+    with pytest.raises(SafetyError, match=r"c/1/0' claims 5000 bytes, but a chunk has 1136"):
         read_info(tmp_path / "a.zarr")
 
 
@@ -443,9 +443,9 @@ def test_what_is_no_zarr_or_none_that_is_known_is_named(tmp_path):
     zarr.open_group(str(tmp_path / "other.zarr"), mode="w").create_array("image", data=np.ones(3))
 
     for name, problem in (
-        ("empty", "no zarr folder"),
+        ("empty", "not a zarr folder"),
         ("file", "is not a folder"),
-        ("other", "none of tiatoolbox-zarr, wsidata-zarr"),
+        ("other", "none of the known layouts: tiatoolbox-zarr, wsidata-zarr"),
     ):
         with pytest.raises(BagError, match=problem):
             read_info(tmp_path / f"{name}.zarr")

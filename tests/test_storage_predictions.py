@@ -125,7 +125,7 @@ def test_probabilities_rounded_to_three_decimals_pass(tmp_path):
         ({"predicted": "LUSK"}, ("row 3", "'predicted'", "did you mean 'LUSC'")),
         ({"label": "BRCA"}, ("row 3", "'label'", "'BRCA'")),
         ({"case_id": ""}, ("row 3", "'case_id'")),
-        ({"case_id": "P1"}, ("row 3", "'case_id'", "'P1'", "also stands in row 2")),
+        ({"case_id": "P1"}, ("row 3", "'case_id'", "'P1'", "also in row 2")),
         ({"prob_LUSC": 0.4}, ("row 3", "'prob_*'", "'1.1'", "sum to 1")),
         ({"prob_LUSC": "much"}, ("row 3", "'prob_LUSC'", "'much'")),
         ({"prob_LUSC": "nan"}, ("row 3", "'prob_LUSC'", "'nan'")),

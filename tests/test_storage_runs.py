@@ -142,8 +142,8 @@ def test_a_newer_format_is_refused_with_both_versions(sealed):
 def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(MissingFileError, match="nothing"):
         runs.read_run(tmp_path / "nothing")
-    with pytest.raises(CheckpointError, match=r"no run: it has no 'config\.json'"):
+    with pytest.raises(CheckpointError, match=r"not a run: it has no 'config\.json'"):
         runs.read_run(tmp_path)
     (tmp_path / runs.CONFIG).write_text("{")
-    with pytest.raises(CheckpointError, match="no valid JSON"):
+    with pytest.raises(CheckpointError, match="not valid JSON"):
         runs.read_run(tmp_path)

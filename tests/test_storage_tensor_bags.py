@@ -87,7 +87,7 @@ def test_a_name_made_on_the_stack_is_refused(tmp_path: Path) -> None:
 def test_a_tensor_of_the_old_format_is_refused_as_such(tmp_path: Path, rows: torch.Tensor) -> None:
     path = saved(tmp_path / "old.pt", rows, _use_new_zipfile_serialization=False)
 
-    with pytest.raises(BagError, match=r"old\.pt' is damaged, or no file of one tensor"):
+    with pytest.raises(BagError, match=r"old\.pt' is damaged, or is not a file with one tensor"):
         read_info(path)
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_tensor_is_refused(tmp_path: Path, rows: torch.Tensor) -> Non
     with pytest.raises(BagError, match="has no patches"):
         read_info(saved(tmp_path / "d.pt", rows[:0].clone()))
     (tmp_path / "e.pt").write_bytes(b"<html>404</html>")
-    with pytest.raises(BagError, match=r"e\.pt' is damaged, or no file of one tensor"):
+    with pytest.raises(BagError, match=r"e\.pt' is damaged, or is not a file with one tensor"):
         read_info(tmp_path / "e.pt")
 
 
@@ -128,7 +128,7 @@ def test_packed_values_are_refused(tmp_path: Path, rows: torch.Tensor) -> None:
         for entry in plain.infolist():
             packed.writestr(entry.filename, plain.read(entry), zipfile.ZIP_DEFLATED)
 
-    with pytest.raises(BagError, match="no file of one tensor"):
+    with pytest.raises(BagError, match="not a file with one tensor"):
         read_info(tmp_path / "b.pt")
 
 

@@ -97,7 +97,7 @@ class ModelConfig(Settings):
         for name in ("attention_dropout", "embedding_dropout", "head_dropout"):
             require_range(name, getattr(self, name), low=0.0, high=0.95)
         if self.dim % self.n_heads:
-            raise ConfigError(f"dim = {self.dim} is no multiple of n_heads = {self.n_heads}")
+            raise ConfigError(f"dim = {self.dim} is not a multiple of n_heads = {self.n_heads}")
         if self.convolution_taps and self.convolution_taps % 2 == 0:
             raise ConfigError(
                 f"convolution_taps = {self.convolution_taps} is even, expected an odd number"

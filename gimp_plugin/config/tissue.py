@@ -87,7 +87,7 @@ def parse_tissue(text: str) -> tuple[str, ClamSettings]:
         try:
             values[name.strip()] = tomllib.loads(f"value = {value.strip().lower()}")["value"]
         except tomllib.TOMLDecodeError:
-            problem = f"tissue = {text!r}: {part!r} is no NAME=VALUE"
+            problem = f"tissue = {text!r}: {part!r} is not NAME=VALUE"
             raise ConfigError(problem, hint="for instance clam:a_t=16,use_otsu=true") from None
     try:
         return method, ClamSettings.from_dict(values)

@@ -68,7 +68,7 @@ def _check_given(source: CohortSource, modalities: str, *, labelled: bool) -> No
         raise ConfigError("nothing says which cases there are and their classes", hint=hint)
     if source.adata is None and (modalities == keys.GENES or (labelled and "genes" in modalities)):
         hint = "give --adata, or --modalities slides for a model of slides only"
-        raise ConfigError(f"the model reads {modalities}, and there is no --adata", hint=hint)
+        raise ConfigError(f"the model reads {modalities}, but --adata is missing", hint=hint)
 
 
 def _read(source: CohortSource) -> tuple[Cohort, pd.DataFrame | None]:

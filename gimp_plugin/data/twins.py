@@ -34,8 +34,8 @@ def warn_of_twins(cases: Sequence[Case]) -> None:
                 alike[str(stored)].append(f"{bag.slide_id} of case {case.case_id}")
     groups = [_one(names) for names in alike.values() if len(names) > 1]
     if groups:
-        told = counted(len(groups), "slide stands", "slides stand")
-        text = "%s under several names, each of which is used: %s"
+        told = counted(len(groups), "slide appears", "slides appear")
+        text = "%s under several names, all of which are used: %s"
         logger.warning(text, told, listed(groups, limit=3))
 
 

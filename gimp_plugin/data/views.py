@@ -65,7 +65,7 @@ def warn_of_other_views(record: RunRecord, bags: Iterable[BagInfo]) -> None:
     seen = view_of(record.extraction)
     for view, names in _views(bags).items() if seen else ():
         if view != seen:
-            text = "run %r has seen patches of %s, %d bags are of %s, of which it knows nothing: %s"
+            text = "run %r was trained on patches of %s, but %d bags are of %s: %s"
             logger.warning(text, str(record.path), seen, len(names), view, listed(names))
 
 

@@ -120,7 +120,7 @@ def _check_ours(
         raise StaleOutputError(problem, hint="choose another --output")
     strange = [name for name in files if (path / name).exists() and not (path / name).is_file()]
     if strange:
-        problem = f"{str(path / strange[0])!r} is no file, and a bundle has one of that name"
+        problem = f"{str(path / strange[0])!r} is not a file, but a bundle has a file of that name"
         raise StaleOutputError(problem, hint="move it away, or choose another --output")
     if changed and (path / PROVENANCE).exists() and not overwrite:
         problem = f"{str(path)!r} holds another model bundle; these files differ: {listed(changed)}"
@@ -153,4 +153,4 @@ def _told(path: Path) -> Iterator[None]:
         if not isinstance(reason, OSError):
             raise
         problem = f"cannot write {str(path)!r}: {reason.strerror or reason}"
-        raise ResourceError(problem, hint="make room, or choose another --output") from error
+        raise ResourceError(problem, hint="free space, or choose another --output") from error

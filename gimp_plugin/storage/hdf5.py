@@ -59,7 +59,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
         file = _unlocked(path)
     except BlockingIOError as error:
         raise LockedError(
-            f"{str(path)!r} is open for writing in another process, after {LOCK_WAIT_S:g} s still",
+            f"{str(path)!r} is still open for writing in another process after {LOCK_WAIT_S:g} s",
             hint="wait for it to end",
         ) from error
     except OSError as error:
@@ -194,7 +194,7 @@ def check_regular(path: Path) -> None:
 def _check_storage(file: h5py.File, dataset: h5py.Dataset, name: str) -> None:
     """Refuse bytes of other files, objects, and claims of more than the file holds."""
     if dataset.is_virtual or dataset.external:
-        raise _unsafe(file, name, "takes its bytes from other files")
+        raise _unsafe(file, name, "is stored in other files")
     if dataset.dtype.kind not in "fiu":
         if dataset.dtype.hasobject:
             raise _unsafe(file, name, "holds objects, not numbers")
@@ -205,7 +205,7 @@ def _check_storage(file: h5py.File, dataset: h5py.Dataset, name: str) -> None:
     stored = int(dataset.id.get_storage_size())
     claimed = int(dataset.size or 0) * dataset.dtype.itemsize
     if claimed > max(stored, 1024) * MAX_EXPANSION:
-        raise _unsafe(file, name, f"claims {claimed} bytes and stores {stored}")
+        raise _unsafe(file, name, f"claims {claimed} bytes but stores {stored}")
     if stored < claimed and not _is_compressed(dataset):
         raise DamagedBagError(
             f"{file.filename!r}: {name!r} stores {stored} of {claimed} bytes",
@@ -235,7 +235,7 @@ def _unreadable(path: Path, error: OSError) -> BagError:
     """Error for an existing file that HDF5 could not open."""
     text = str(error)
     if isinstance(error, PermissionError):
-        return BagError(f"{str(path)!r} may not be read", hint="check its permissions")
+        return BagError(f"no permission to read {str(path)!r}", hint="check its permissions")
     if "truncated" in text:
         problem = f"{str(path)!r} is truncated (it has {path.stat().st_size} bytes)"
         return DamagedBagError(problem, hint="make or copy it again")
@@ -247,4 +247,4 @@ def _unreadable(path: Path, error: OSError) -> BagError:
 def _unsafe(file: h5py.File, name: str, what: str) -> SafetyError:
     """Error for a dataset that must not be read."""
     problem = f"{file.filename!r}: {name!r} {what}; it was not read"
-    return SafetyError(problem, hint="ask whoever made it for a plain file")
+    return SafetyError(problem, hint="ask its author for a plain file")

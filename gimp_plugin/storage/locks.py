@@ -95,7 +95,7 @@ def _joined(path: Path, purpose: str) -> int:
         is_taken = is_current and not _locks(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.close(descriptor)
         if is_taken:
-            problem = f"another process is writing to {str(path.parent)!r}, in another way"
+            problem = f"another process is writing to {str(path.parent)!r}, for another purpose"
             raise LockedError(problem, hint=_HINT)
 
 

@@ -257,7 +257,7 @@ def _check_unique(path: Path, case_ids: Sequence[str]) -> None:
     first: dict[str, int] = {}
     for number, case_id in enumerate(case_ids, start=2):
         if case_id in first:
-            expected = f"each case once (it also stands in row {first[case_id]})"
+            expected = f"each case once (it is also in row {first[case_id]})"
             raise _At(path, number).error(keys.CASE_ID, case_id, expected)
         first[case_id] = number
 

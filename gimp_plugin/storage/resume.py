@@ -93,7 +93,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
                 return Checkpoint(load_file(path / TENSORS), state)
         except (OSError, ValueError, KeyError):
             pass
-        logger.warning("checkpoint %r is damaged: it is passed over", str(path))
+        logger.warning("checkpoint %r is damaged: skipping it", str(path))
     return None
 
 
@@ -106,7 +106,7 @@ def check_writable(folder: Path) -> None:
         If the folder is not writable.
     """
     if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
-        hint = "give it the right to write, or choose another --output"
+        hint = "make it writable, or choose another --output"
         raise ResourceError(f"cannot write in {str(folder)!r}", hint=hint)
 
 
@@ -118,7 +118,7 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
     except SafetensorError as error:
-        hint = "make room; the same command then goes on from the checkpoint before"
+        hint = "free space; the same command then continues from the previous checkpoint"
         raise ResourceError(f"cannot write {str(path)!r}: {error}", hint=hint) from error
     with path.open("rb") as file:
         os.fsync(file.fileno())

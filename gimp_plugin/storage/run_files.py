@@ -62,14 +62,14 @@ def read_json(path: Path) -> Any:
         If it is missing or not JSON.
     """
     if path.exists() and not path.is_file():  # reading a pipe would hang
-        raise CheckpointError(f"{str(path)!r} is damaged: it is no file")
+        raise CheckpointError(f"{str(path)!r} is damaged: it is not a file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        problem = f"{str(path.parent)!r} is no run: it has no {path.name!r}"
+        problem = f"{str(path.parent)!r} is not a run: it has no {path.name!r}"
         raise CheckpointError(problem) from error
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{str(path)!r} is damaged: no valid JSON") from error
+        raise CheckpointError(f"{str(path)!r} is damaged: it is not valid JSON") from error
 
 
 def read_object(path: Path, shape: Mapping[Any, Any], *, needed: Iterable[str] = ()) -> Any:
@@ -95,7 +95,7 @@ def read_object(path: Path, shape: Mapping[Any, Any], *, needed: Iterable[str] =
     """
     content = read_json(path)
     if not isinstance(content, dict):
-        raise CheckpointError(f"{str(path)!r} is damaged: it holds no object of JSON")
+        raise CheckpointError(f"{str(path)!r} is damaged: it is not a JSON object")
     check_shape(path, content, shape)
     for name in needed:
         if name not in content:
@@ -182,7 +182,7 @@ def read_rows(path: Path, *needed: str) -> list[dict[str, str]]:
     try:
         rows = read_csv(path)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CheckpointError(f"{str(path)!r} is damaged: no table") from error
+        raise CheckpointError(f"{str(path)!r} is damaged: it is not a table") from error
     lacking = [name for name in needed if rows and name not in rows[0]]
     if lacking:
         raise CheckpointError(f"{str(path)!r} is damaged: it lacks the column {lacking[0]!r}")
@@ -241,7 +241,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
     chosen = {key: source[key] for key in SOURCE_CHOICES if source.get(key) is not None}
     _check_settings(path, "source", CohortSource, chosen)
     if OWN_HASH in found and found != with_own_hash(found):
-        problem = f"{str(path)!r} is damaged: its content has not the {OWN_HASH!r} that it notes"
+        problem = f"{str(path)!r} is damaged: its content does not match its {OWN_HASH!r}"
         raise CheckpointError(problem, hint="use an undamaged copy")
     return found
 
@@ -277,7 +277,7 @@ def check_files(provenance: Path, noted: Mapping[str, Any], wanted: Iterable[str
         if not file.is_file():
             raise CheckpointError(f"run {str(run)!r} lacks {name!r}")
         if sha256_file(file) != hashes[name]:
-            raise CheckpointError(f"{str(file)!r} is damaged: its sha256 is not the one noted")
+            raise CheckpointError(f"{str(file)!r} is damaged: its sha256 is not the recorded one")
 
 
 def _check_settings(path: Path, name: str, kind: type[Settings], values: Mapping[str, Any]) -> None:

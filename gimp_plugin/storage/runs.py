@@ -47,7 +47,7 @@ RESUME = "resume"
 TENSORBOARD = "tensorboard"
 BUNDLED = (MODEL, GENES, LABELS, METRICS, CONFIG)
 RESULTS = (*BUNDLED, SPLITS, CASES)
-AGAIN = "give the command that started it again: it goes on"
+AGAIN = "repeat the command that started it: it continues where it stopped"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,9 +66,7 @@ def read_tensor(path: Path) -> torch.Tensor:
     claimed = content.numel() * content.element_size()
     if claimed > path.stat().st_size:
         problem = f"{str(path)!r} claims {claimed} bytes and holds {path.stat().st_size}"
-        raise SafetyError(
-            f"{problem}; it was not read", hint="ask whoever made it for a plain file"
-        )
+        raise SafetyError(f"{problem}; it was not read", hint="ask its author for a plain file")
     return content
 
 
@@ -87,14 +85,14 @@ def _check_archive(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             _check_names(path, _names(file))
-        problem = f"{str(path)!r} is damaged, or no file of one tensor"
+        problem = f"{str(path)!r} is damaged, or is not a file with one tensor"
         raise DamagedBagError(problem, hint=_HINT)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
             pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
             if len(pickles) != 1 or any(entry.compress_type for entry in entries):
-                raise BagError(f"{str(path)!r} is no file of one tensor", hint=_HINT)
+                raise BagError(f"{str(path)!r} is not a file with one tensor", hint=_HINT)
             found = _names(BytesIO(archive.read(pickles[0])))
     except (zipfile.BadZipFile, OSError) as error:
         raise DamagedBagError(f"{str(path)!r} is damaged", hint="make it again") from error
@@ -106,7 +104,7 @@ def _check_names(path: Path, found: list[str]) -> None:
     strange = [name for name in found if not _TENSOR_PART.fullmatch(name)]
     if strange:
         problem = f"{str(path)!r} is a pickle that names {strange[0]!r}; it was not run"
-        raise SafetyError(problem, hint="ask whoever made it for a bare tensor or HDF5")
+        raise SafetyError(problem, hint="ask its author for a bare tensor or HDF5")
 
 
 def _names(file: BinaryIO) -> list[str]:

@@ -65,7 +65,9 @@ def _read_torch(path: Path) -> object:
     except UnpicklingError as error:
         if _carries_code(path):
             problem = f"{str(path)!r} is a pickle that carries code; it was not run"
-            raise SafetyError(problem, hint="ask for a state dict or safetensors") from error
+            raise SafetyError(
+                problem, hint="ask its author for a state dict or safetensors"
+            ) from error
         raise _damaged(path) from error
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
         raise _damaged(path) from error

@@ -124,7 +124,7 @@ def _compare(info: BagInfo, name: str, key: str, found: str) -> None:
     ours = info.attributes.get(keys.FORMAT) == keys.BAG_FORMAT
     if ours and stored != found:
         problem = (
-            f"{str(info.path)!r}: {name!r} has sha256 {found[:12]}, written was {stored!r:.14}"
+            f"{str(info.path)!r}: {name!r} has sha256 {found[:12]}, but {stored!r:.14} was recorded"
         )
         raise DamagedBagError(problem, hint="extract this slide again, with --overwrite")
 
@@ -137,7 +137,7 @@ def _check_coords(info: BagInfo, coords: NDArray[np.int32]) -> None:
     _, first, count = np.unique(coords, axis=0, return_index=True, return_counts=True)
     if (count > 1).any():
         x, y = coords[int(first[count > 1].min())].tolist()
-        problem = f"{str(info.path)!r}: the patch at ({x}, {y}) is there more than once"
+        problem = f"{str(info.path)!r}: the patch at ({x}, {y}) occurs more than once"
         raise BagError(problem, hint="extract this slide again, with --overwrite")
     unlimited = (np.iinfo(np.int32).max,) * 2
     width, height = (info.slide_size if info.coords_unit == LEVEL0 else None) or unlimited

@@ -14,7 +14,7 @@ COMPRESSORS = {"blosc", "zstd", "gzip", "zlib", "lz4"}
 FILTERS = {"shuffle", "crc32", "adler32", "fletcher32"}
 HEAD = 32
 UNKNOWN = -1
-_HINT = "ask whoever made it for a plain folder"
+_HINT = "ask its author for a plain folder"
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
@@ -52,7 +52,7 @@ def packing_codec(found: Mapping[str, Any], *, where: str) -> str:
     if SHARDS in names:
         return SHARDS
     if len(packing) > 1:
-        problem = f"{where} is packed twice, by {packing}; it was not read"
+        problem = f"{where} is compressed twice, by {packing}; it was not read"
         raise SafetyError(problem, hint=_HINT)
     return packing[0] if packing else ""
 

@@ -28,7 +28,7 @@ SUFFIX = ".zarr"
 MAX_METADATA = 16_000_000
 MAX_CHUNK = 2**31
 SLACK = 1024
-_HINT = "ask whoever made it for a plain folder"
+_HINT = "ask its author for a plain folder"
 _DAMAGE = (OSError, RuntimeError, ValueError, TypeError, LookupError, EOFError, zlib.error)
 
 
@@ -65,7 +65,7 @@ class ZarrArray:
         claimed = math.prod(self.shape) * self.dtype.itemsize
         where = f"{str(self.root)!r}: {self.name!r}"
         if claimed > max(stored, 1024) * expansion:
-            problem = f"{where} claims {claimed} bytes and stores {stored}; it was not read"
+            problem = f"{where} claims {claimed} bytes but stores {stored}; it was not read"
             raise SafetyError(problem, hint=_HINT)
         for file in files if self.compressor != SHARDS else ():
             self._check_size(file)
@@ -82,7 +82,9 @@ class ZarrArray:
         if size == UNKNOWN:
             raise DamagedBagError(f"{str(file)!r} is damaged", hint="make or copy it again")
         if size > largest:
-            problem = f"{str(file)!r} claims {size} bytes, a chunk has {largest}; it was not read"
+            problem = (
+                f"{str(file)!r} claims {size} bytes, but a chunk has {largest}; it was not read"
+            )
             raise SafetyError(problem, hint=_HINT)
 
     def read(self, start: int = 0, stop: int | None = None) -> NDArray[Any]:
@@ -125,9 +127,9 @@ def opened(path: Path) -> Iterator[Path]:
     if not path.exists():
         raise MissingFileError(f"no folder {str(path)!r}")
     if not path.is_dir():
-        raise BagError(f"{str(path)!r} is not a folder, as a zarr is", hint="unpack it")
+        raise BagError(f"{str(path)!r} is not a folder, but a zarr is one", hint="unpack it")
     if node(path, "") is None:
-        problem = f"{str(path)!r} has neither zarr.json nor .zgroup: no zarr folder"
+        problem = f"{str(path)!r} has neither zarr.json nor .zgroup, so it is not a zarr folder"
         raise BagError(problem, hint="give a feature file")
     yield path
 
@@ -207,7 +209,7 @@ def array_of(root: Path, name: str) -> ZarrArray | None:
 
 def refused_link(root: Path, path: Path) -> SafetyError:
     """Make the error for a link inside a folder."""
-    problem = f"{str(path)!r} is a link inside of {str(root)!r}; it was not followed"
+    problem = f"{str(path)!r} is a link inside {str(root)!r}; it was not followed"
     return SafetyError(problem, hint=_HINT)
 
 
@@ -234,7 +236,7 @@ def _plain_files(folder: Path) -> Iterator[Path]:
             _refuse_link(folder, path)
             if name in names:
                 if not path.is_file():
-                    raise SafetyError(f"{str(path)!r} is no plain file", hint=_HINT)
+                    raise SafetyError(f"{str(path)!r} is not a regular file", hint=_HINT)
                 yield path
 
 

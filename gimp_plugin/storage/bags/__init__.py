@@ -122,7 +122,7 @@ def read_coords(
     if not info.has_coords:
         raise BagError(
             f"{str(info.path)!r} has no dataset {keys.COORDS!r}",
-            hint="its patches have no place; extract the slide again",
+            hint="the places of its patches are unknown; extract the slide again",
         )
     scale = _pixels_per_unit(info, mpp, read_mpp)
     layout = layout_of(info)
@@ -136,7 +136,8 @@ def read_coords(
         row = int(np.argmin(inside))
         problem = f"{str(info.path)!r}: row {row} of {keys.COORDS!r} is {corners[row].tolist()}"
         raise BagError(
-            f"{problem}, no place on a slide", hint="extract this slide again, with --overwrite"
+            f"{problem}, which is not a place on a slide",
+            hint="extract this slide again, with --overwrite",
         )
     return corners.astype(np.int32)
 
@@ -209,8 +210,8 @@ def bag_paths(folder: Path) -> dict[str, Path]:
             hint="run gimp extract-features, or give --features",
         )
     if folder.suffix in suffixes():
-        problem = f"{str(folder)!r} is one {folder.suffix}, expected a folder of features"
-        raise BagError(problem, hint="give the folder that it lies in")
+        problem = f"{str(folder)!r} is a single {folder.suffix}, expected a folder of features"
+        raise BagError(problem, hint="give the folder that contains it")
     paths = {
         path.name.removesuffix(suffix): path
         for suffix in reversed(suffixes())
@@ -224,7 +225,7 @@ def _pixels_per_unit(info: BagInfo, mpp: float | None, read_mpp: float | None) -
     """Number of level-0 pixels per unit of a bag's coordinates."""
     if info.coords_unit not in {MICRONS, READ}:
         return 1.0
-    where = f"{str(info.path)!r} counts its coordinates in {info.coords_unit}"
+    where = f"{str(info.path)!r} has its coordinates in {info.coords_unit}"
     if not mpp:
         raise BagError(
             f"{where}: level-0 pixels need the slide's microns per pixel",

@@ -131,7 +131,7 @@ def check_shapes(
     if shape[0] > MAX_PATCHES or shape[1] > MAX_DIM:
         problem = (
             f"{str(path)!r}: {features!r} has shape {shape}, "
-            f"at most ({MAX_PATCHES}, {MAX_DIM}) is read"
+            f"expected at most ({MAX_PATCHES}, {MAX_DIM})"
         )
         raise BagError(problem, hint="is it a feature file?")
     if coords_shape is not None and coords_shape != (shape[0], n_coords):

@@ -48,5 +48,5 @@ class Layout:
 def has_changed(info: BagInfo) -> BagError:
     """Make the error for a bag that has changed since it was described."""
     return BagError(
-        f"{str(info.path)!r} has changed since it was looked at", hint="run the command again"
+        f"{str(info.path)!r} has changed since it was first read", hint="run the command again"
     )

@@ -70,4 +70,6 @@ def look(path: Path) -> BagInfo:
                 if layout.claims(file):
                     return layout.look(path, file)
     names = ", ".join(layout.name for layout in readers)
-    raise BagError(f"{str(path)!r} is none of {names}", hint="give a feature file")
+    raise BagError(
+        f"{str(path)!r} is in none of the known layouts: {names}", hint="give a feature file"
+    )

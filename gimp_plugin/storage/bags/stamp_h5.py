@@ -72,7 +72,7 @@ def corners(info: BagInfo, file: h5py.File) -> NDArray[Any]:
     if round(float(size)) == HISTORIC_STRIDE:
         return places / HISTORIC_STRIDE * HISTORIC_UM
     problem = (
-        f"{str(info.path)!r} does not say what its {keys.COORDS!r} count: no 'tile_size_um', no "
+        f"{str(info.path)!r} does not state the unit of its {keys.COORDS!r}: no 'tile_size_um', no "
         f"'unit' with 'tile_size', and a stride of {float(size):g}"
     )
     raise BagError(problem, hint="preprocess this slide again with STAMP 2")

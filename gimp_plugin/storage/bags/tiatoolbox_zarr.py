@@ -18,7 +18,7 @@ COORDINATES = "coordinates"
 RANDOM_DIM = 2048
 RANDOM = (
     f"{RANDOM_DIM} features of TIAToolbox: its 'resnet50' has random weights unless some were "
-    "given, and such features say little; gimp extract-features has a trained one"
+    "given, and such features mean little; gimp extract-features has a trained one"
 )
 
 

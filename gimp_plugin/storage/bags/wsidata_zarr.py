@@ -88,7 +88,7 @@ def _table(path: Path, folder: Path) -> str:
         problem = f"{str(path)!r} has no table '<model>{TABLE_END}', only {listed(names) or 'none'}"
         raise BagError(problem, hint="extract features of its tiles with LazySlide")
     problem = f"{str(path)!r} has features of {len(tables)} models: {listed(tables)}"
-    raise BagError(problem, hint="keep one table: a copy without the others is one bag")
+    raise BagError(problem, hint="keep one table: a bag has the features of one model")
 
 
 def _in(name: str) -> str:
@@ -145,7 +145,9 @@ def _tiles(path: Path, folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
         ) from error
     ids = columns[0]
     if len(np.unique(ids)) < len(ids) or not len(ids):
-        raise BagError(f"{str(path)!r}: a tile stands twice in {PARQUET!r}", hint="write it again")
+        raise BagError(
+            f"{str(path)!r}: a tile is listed twice in {PARQUET!r}", hint="write it again"
+        )
     return ids, np.stack(columns[1:], axis=1)
 
 
