@@ -321,7 +321,7 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
         runs.PROVENANCE,
         "lacks hashes",
     ),
-    "provenance edited": (noted(components={}), runs.PROVENANCE, "has not the 'sha256'"),
+    "provenance edited": (noted(components={}), runs.PROVENANCE, "does not match its 'sha256'"),
     "components is a list": (
         noted(components=["concat"]),
         runs.PROVENANCE,

@@ -204,7 +204,7 @@ def test_what_is_no_manifest_is_named(gimp, tmp_path):
     result = gimp("import-slides", "gdc_manifest.txt")
 
     assert result.exit_code == 3
-    assert "is no GDC manifest" in result.stderr
+    assert "is not a GDC manifest" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["gdc_manifest.txt"]
 
 
