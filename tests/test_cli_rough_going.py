@@ -217,7 +217,7 @@ def test_row_42_a_batch_that_does_not_fit_is_halved_and_the_bags_are_the_same(mo
     result = gimp()
 
     assert result.exit_code == 0
-    assert "patches do not fit the memory of cpu: halved" in caplog.text
+    assert "patches do not fit into the memory of cpu: halving the batch" in caplog.text
     assert bags(FEATURES) == bags("roomy")
 
 
@@ -232,7 +232,7 @@ def test_row_42_a_device_that_takes_no_patch_is_code_5(monkeypatch):
     result = gimp()
 
     assert result.exit_code == 5
-    assert "one patch does not fit the memory of cpu" in result.stderr
+    assert "one patch does not fit into the memory of cpu" in result.stderr
     assert names(FEATURES) == []
 
 

@@ -242,7 +242,7 @@ def test_cases_without_a_class_train_in_every_fold_but_beside_their_own_patient(
 
     assert dropped.exit_code == used.exit_code == 0, dropped.output + used.output
     assert "7 of 68 cases have no class and are left out: 'TCGA-05-0005', 'TC" in dropped.stderr
-    assert "Beside them in train: 6 to 7 cases without a class." in used.stdout
+    assert "In addition, train has 6 to 7 cases without a class." in used.stdout
     assert "no class" not in used.stderr
     plain, larger = (read_folds(Path(name)) for name in ("drop.csv", "use.csv"))
     for one, other in zip(plain, larger, strict=True):

@@ -149,7 +149,7 @@ def test_a_class_that_is_too_small_for_val_is_counted_where_it_is() -> None:
     labels = labels_of_sizes({"a": 9, "b": 2})
 
     with pytest.raises(
-        SplitError, match=r"outside of the test part of fold 0: class 'b' has 1 case, expected at l"
+        SplitError, match=r"outside the test part of fold 0: class 'b' has 1 case, expected at l"
     ):
         draw_folds(labels, FoldPlan(n_folds=2))
 
@@ -181,7 +181,7 @@ def test_no_site_is_in_two_parts_of_a_fold(sizes: dict[str, int], seed: int, n_f
     try:
         folds = draw_folds(labels, FoldPlan(n_folds=n_folds, seed=seed), sites=sites)
     except SplitError as error:  # a class may have one large site left beside a test part
-        if re.search("outside of the test part of fold .* come from 1 site", str(error)):
+        if re.search("outside the test part of fold .* come from 1 site", str(error)):
             reject()
         raise
 

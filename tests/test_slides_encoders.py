@@ -332,7 +332,7 @@ def test_a_batch_that_does_not_fit_is_halved(caplog):
 
     expected = patches.reshape(7, -1).mean(axis=1)
     np.testing.assert_allclose(features, np.repeat(expected[:, None], 5, axis=1), rtol=1e-5)
-    assert "halved" in caplog.text
+    assert "halving the batch" in caplog.text
 
 
 def test_one_patch_that_does_not_fit_is_an_error():

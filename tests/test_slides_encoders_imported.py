@@ -234,9 +234,9 @@ def test_the_hash_of_a_state_depends_on_names_shapes_types_and_values_and_on_no_
         ("import sys; sys.exit(3)", "cannot be imported: SystemExit"),
         ("from torch import nn; x = nn.Conv2d(3, 4, 3)", "'bad_one:x' failed on patches"),
         ("from torch import nn; x = nn.Identity()", r"gave \(1, 256, 256, 3\) for one patch"),
-        ("from torch import nn; x = nn.Flatten(); x.dim = -1", "says dim = -1"),
+        ("from torch import nn; x = nn.Flatten(); x.dim = -1", "gives dim = -1"),
         ("from torch import nn; x = nn.Flatten(); x.input_size = 1.5", "says input_size = 1.5"),
-        ("from torch import nn; x = nn.Flatten(); x.mpp = 'far'", "says mpp = 'far'"),
+        ("from torch import nn; x = nn.Flatten(); x.mpp = 'far'", "gives mpp = 'far'"),
         ("from torch import nn; x = nn.Flatten(), lambda i: 3", "the transform of Flatten gave"),
     ],
 )
@@ -337,7 +337,7 @@ def test_a_plugin_may_bring_a_family(with_plugin):
     assert (found("ours:17").name, found("ours:17").dim) == ("ours:17", 17)
     with pytest.raises(ConfigError, match="'ours' is a family"):
         found("ours")
-    with pytest.raises(ConfigError, match=r"'ours:0' says dim = 0, expected a positive number"):
+    with pytest.raises(ConfigError, match=r"'ours:0' gives dim = 0, expected a positive number"):
         found("ours:0")
     with pytest.raises(PluginError, match=r"'ours:x' of plugin 'other' of family-plugin 2.1 fail"):
         found("ours:x")

@@ -275,7 +275,7 @@ def test_a_resolution_that_is_given_anew_is_not_ignored():
     ]
 
     assert (given[0].done, given[1].kept) == (("a",), ("a",))
-    assert "--slide-mpp 0.5, now it is 0.25" in given[2].failures[0].message
+    assert "--slide-mpp 0.5, but now it is 0.25" in given[2].failures[0].message
 
 
 def test_a_table_gives_the_resolution_of_single_slides():

@@ -103,7 +103,7 @@ def _match_versions(columns: list[int], wanted: Sequence[str], present: Sequence
         candidates = without_version.get(gene_without_version(gene_id), [])
         if len(candidates) > 1 or (candidates and candidates[0] in taken):
             names = listed(sorted(present[column] for column in candidates))
-            problem = f"gene {gene_id!r} matches {names}: only the version tells them apart"
+            problem = f"gene {gene_id!r} differs from {names} only by its version"
             raise CohortError(problem, hint=f"give each gene once; {RULE}")
         if candidates:
             columns[place] = candidates[0]

@@ -39,7 +39,7 @@ class Encoding:
         self.precision = precision_of(runtime)
         n_devices = torch.cuda.device_count() if self.device.type == "cuda" else 1
         if n_devices > 1 and ":" not in runtime.device:
-            told = "one of %d GPUs is used; --scheduler local:%d uses all"
+            told = "using one of %d GPUs; --scheduler local:%d uses all of them"
             logger.info(told, n_devices, n_devices)
         module = encoder.module().eval().requires_grad_(requires_grad=False)
         self._module = module.to(self.device)
@@ -120,9 +120,11 @@ class Encoding:
                 continue
             except torch.OutOfMemoryError as error:
                 if size == 1:
-                    problem = f"one patch does not fit the memory of {self.device}"
+                    problem = f"one patch does not fit into the memory of {self.device}"
                     raise ResourceError(problem, hint="give --device cpu") from error
-            logger.warning("%d patches do not fit the memory of %s: halved", size, self.device)
+            logger.warning(
+                "%d patches do not fit into the memory of %s: halving the batch", size, self.device
+            )
             self._most = size = size // 2
         return _Launched(pieces, self.device)
 

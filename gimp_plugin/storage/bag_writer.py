@@ -128,7 +128,7 @@ class BagWriter:
         if not finite.all():
             x, y = corners[int(np.argmin(finite))].tolist()
             raise BagError(
-                f"the features of the patch at ({x}, {y}) do not fit a float16, or are NaN",
+                f"the features of the patch at ({x}, {y}) do not fit into a float16, or are NaN",
                 hint="check the encoder, or use --precision fp32",
             )
         self._held.append((narrow, corners))

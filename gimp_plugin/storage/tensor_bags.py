@@ -65,7 +65,7 @@ def read_tensor(path: Path) -> torch.Tensor:
         raise BagError(problem, hint=_HINT)
     claimed = content.numel() * content.element_size()
     if claimed > path.stat().st_size:
-        problem = f"{str(path)!r} claims {claimed} bytes and holds {path.stat().st_size}"
+        problem = f"{str(path)!r} claims {claimed} bytes but holds {path.stat().st_size}"
         raise SafetyError(f"{problem}; it was not read", hint="ask its author for a plain file")
     return content
 

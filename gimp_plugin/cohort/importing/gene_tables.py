@@ -122,7 +122,7 @@ def _read_table(path: Path) -> dict[str, dict[str, str]]:
     rows = read_rows(path)
     columns = _columns_of(list(rows[0]))
     if "gene_id" not in columns or len(columns) < 2:
-        problem = f"{str(path)!r} has no column 'gene_id' and one of {', '.join(COLUMNS)}"
+        problem = f"{str(path)!r} needs a column 'gene_id' and one of {', '.join(COLUMNS)}"
         raise CohortError(problem, hint=f"it has {listed(rows[0], limit=9)}")
     known: dict[str, dict[str, str]] = {}
     for number, row in enumerate(rows, start=2):

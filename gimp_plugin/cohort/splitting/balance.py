@@ -156,7 +156,7 @@ class Balance:
         if self.n_unlabelled:
             fewest, most = min(self.n_unlabelled.values()), max(self.n_unlabelled.values())
             count = str(most) if fewest == most else f"{fewest} to {most}"
-            notes.append(f"Beside them in train: {count} cases without a class.")
+            notes.append(f"In addition, train has {count} cases without a class.")
         if self.test_share:
             notes.append(
                 f"Largest deviation of a test part from its share: {self._said(self.folds)}"

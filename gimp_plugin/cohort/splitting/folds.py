@@ -195,7 +195,7 @@ class _Round:
         try:
             return self._drawn_val(fold_of, fold)
         except SplitError as error:
-            problem = f"outside of the test part of fold {fold}: {error.problem}"
+            problem = f"outside the test part of fold {fold}: {error.problem}"
             raise SplitError(problem, hint=error.hint) from error
 
     def _drawn_val(self, fold_of: Mapping[str, int], fold: int) -> dict[str, str]:

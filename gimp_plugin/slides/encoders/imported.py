@@ -145,7 +145,7 @@ def encoder_of(
         value = found.says(stated)
         whole = stated == "mpp" or isinstance(value, int)
         if value is not None and not (is_positive(value) and whole):
-            problem = f"the patch encoder {name!r} says {stated} = {value!r}"
+            problem = f"the patch encoder {name!r} gives {stated} = {value!r}"
             raise ConfigError(problem, hint="expected a positive number")
     size: Any = found.says("input_size") or PATCH_SIZE
     dim: Any = found.says("dim")

@@ -203,7 +203,7 @@ def bag_paths(folder: Path) -> dict[str, Path]:
     """
     if folder.is_file():
         problem = f"{str(folder)!r} is a file, expected a folder of features"
-        raise BagError(problem, hint="a cohort is given as --adata")
+        raise BagError(problem, hint="give a cohort with --adata")
     if not folder.is_dir():
         raise MissingFileError(
             f"no folder of features at {str(folder)!r}",

@@ -33,7 +33,7 @@ def look(path: Path, file: h5py.File) -> BagInfo:
     if file.attrs.get("encoding-type") == "anndata" or {"X", "obs", "var"} <= set(file):
         raise BagError(
             f"{str(path)!r} is an AnnData file (an expression cohort?), not a feature file",
-            hint="a cohort is given as --adata",
+            hint="give a cohort with --adata",
         )
     features, places = features_of(path, file), own_dataset(file, keys.COORDS)
     check_shapes(path, features.shape, None if places is None else places.shape)
