@@ -171,7 +171,7 @@ def test_a_bag_of_another_mask_is_kept_until_it_may_be_overwritten():
     result = extract()
 
     assert result.exit_code == 4
-    assert "features/a.h5' was made with another mask" in message("a")["message"]
+    assert "features/a.h5' was not made with the mask that is given" in message("a")["message"]
     after = hashes(Path("features"))
     assert [after[bag] for bag in bags if bag.suffix == ".h5"] == [
         before[bag] for bag in bags if bag.suffix == ".h5"

@@ -232,7 +232,7 @@ def test_genes_told_apart_by_their_version_only_are_refused(
     cohort = with_genes(cohort_of(2), [0, 1], trained)
     transform = GeneTransform.fit(cohort, TRAIN)
 
-    with pytest.raises(CohortError, match="differs from .* only by its version"):
+    with pytest.raises(CohortError, match=r"differs from .* only by its version"):
         transform.apply(with_genes(cohort, [0, 1], given_))
 
 

@@ -138,7 +138,7 @@ class BagFolder:
             return False  # it may be overwritten
         problem = _other_input(info, slide, fingerprint=fingerprint, mpp=mpp)
         if info.attributes.get("tissue_mask_sha256", "") != mask_sha256:
-            problem = problem or f"{str(info.path)!r} was made with another mask"
+            problem = problem or f"{str(info.path)!r} was not made with the mask that is given"
         problem = problem or _too_many_bad(info, max_bad_patches)
         if problem and not self._overwrite:
             raise StaleOutputError(problem, hint="use --overwrite, or choose another --output")
@@ -214,8 +214,8 @@ class BagFolder:
             return
         told = json.loads(str(info.attributes.get(CONFIGURATION, "{}")))
         problem = (
-            f"{str(info.path)!r} was made with another configuration ({theirs[:12]}) than the "
-            f"requested one ({self._hash[:12]}): {differences(self._configuration, told)}"
+            f"{str(info.path)!r} was made with another configuration ({theirs[:12]}) than "
+            f"the requested one ({self._hash[:12]}): {differences(self._configuration, told)}"
         )
         hint = "choose another --output, or use --overwrite with all of its slides"
         raise StaleOutputError(problem, hint=hint)

@@ -113,7 +113,7 @@ def _made(name: str, *, pretrained: bool, offline: bool) -> tuple[nn.Module, boo
             return vanilla.CNNBackbone(name), False
         where = large[name]["model"].partition(":")[2]
         if offline and pretrained and cached_file(where, WEIGHTS) is None:
-            problem = f"no weights of {where!r} in the Hugging Face cache, and --offline forbids a download"
+            problem = f"no weights of {where!r} in the Hugging Face cache, and --offline is given"
             raise ResourceError(problem, hint="leave out --offline, or give --weights FILE")
         try:
             return vanilla.TimmBackbone(name, pretrained=pretrained), pretrained
