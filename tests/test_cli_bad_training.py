@@ -314,7 +314,7 @@ BAD_RUNS: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "other labels": (replaced(runs.LABELS, "[]"), runs.LABELS, "is damaged: its sha256"),
     "config is a list": (replaced(runs.CONFIG, "[1]"), runs.CONFIG, "it is not a JSON object"),
     "config is noise": (replaced(runs.CONFIG, "\0{"), runs.CONFIG, "not valid JSON"),
-    "provenance is a list": (replaced(runs.PROVENANCE, "[]"), runs.PROVENANCE, "no object"),
+    "provenance is a list": (replaced(runs.PROVENANCE, "[]"), runs.PROVENANCE, "not a JSON object"),
     "provenance is empty": (replaced(runs.PROVENANCE, "{}"), "", "is unfinished"),
     "provenance without hashes": (
         replaced(runs.PROVENANCE, '{"complete": true, "files": {}}'),

@@ -238,7 +238,7 @@ def test_with_nothing_but_bad_bags_it_is_code_3():
     Path("in/a.h5").unlink()
     nothing = convert("gimp")
     assert nothing.exit_code == 3
-    assert "contains no bag" in nothing.output
+    assert "holds no bag" in nothing.output
 
 
 @pytest.mark.parametrize(("to", "code"), [("gimp", 3), ("clam-h5", 0)])
@@ -320,7 +320,7 @@ def test_bare_tensors_have_no_places_to_write():
     result = convert("gimp")
 
     assert result.exit_code == 3
-    assert "does not say where its patches are" in result.output
+    assert "does not say where its patches lie" in result.output
 
 
 def test_a_file_that_means_harm_stops_everything():

@@ -99,7 +99,7 @@ def test_clams_grid_begins_at_the_corner_of_each_piece():
     ("damage", "words"),
     [
         (lambda: Path("masks/b.geojson").unlink(), "'slides/b.svs' has no mask in 'masks'"),
-        (lambda: Path("masks/b.geojson").write_text("{"), "masks/b.geojson' is no GeoJSON"),
+        (lambda: Path("masks/b.geojson").write_text("{"), "masks/b.geojson' is not GeoJSON"),
         (lambda: Path("masks/b.png").touch(), "several masks in 'masks': 'b.png', 'b.geojson'"),
         (lambda: outline("b", (5000, 5000, 6000, 6000)), "no tissue found"),
     ],
@@ -135,7 +135,7 @@ def test_no_absolute_path_of_a_mask_is_told():
     for path in Path("features").rglob("*"):
         if path.suffix in {".csv", ".jsonl", ".html"}:
             assert str(Path.cwd()) not in path.read_text()
-    assert "'masks/b.geojson' is no GeoJSON" in message("b")["message"]
+    assert "'masks/b.geojson' is not GeoJSON" in message("b")["message"]
 
 
 def test_the_command_line_wins_over_a_settings_file():

@@ -246,7 +246,7 @@ def test_row_43_a_reader_that_is_killed_is_tried_again_once(monkeypatch, caplog,
             tried.append(started.n_readers)
             if always or len(tried) == 1:
                 with started.resources:
-                    raise KilledReaderError("a reader was killed", hint="give fewer --num-workers")
+                    raise KilledReaderError("a reader was killed", hint="lower --num-workers")
         return finish(self, started)
 
     monkeypatch.setattr(BagMaker, "finish", killed)

@@ -101,7 +101,7 @@ def test_a_part_that_is_a_pipe_is_not_opened(tmp_path):
     (tmp_path / "b.jpg").unlink()
     os.mkfifo(tmp_path / "b.jpg")
 
-    assert "parts that are no files" in refusal(path)
+    assert "parts that are not files" in refusal(path)
 
 
 def test_every_part_counts_for_the_fingerprint(tmp_path):

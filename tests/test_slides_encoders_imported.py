@@ -235,7 +235,7 @@ def test_the_hash_of_a_state_depends_on_names_shapes_types_and_values_and_on_no_
         ("from torch import nn; x = nn.Conv2d(3, 4, 3)", "'bad_one:x' failed on patches"),
         ("from torch import nn; x = nn.Identity()", r"gave \(1, 256, 256, 3\) for one patch"),
         ("from torch import nn; x = nn.Flatten(); x.dim = -1", "gives dim = -1"),
-        ("from torch import nn; x = nn.Flatten(); x.input_size = 1.5", "says input_size = 1.5"),
+        ("from torch import nn; x = nn.Flatten(); x.input_size = 1.5", "gives input_size = 1.5"),
         ("from torch import nn; x = nn.Flatten(); x.mpp = 'far'", "gives mpp = 'far'"),
         ("from torch import nn; x = nn.Flatten(), lambda i: 3", "the transform of Flatten gave"),
     ],
@@ -255,7 +255,9 @@ def test_a_module_that_is_not_there_is_told_with_the_families(module):
         found("nosuchmodule:x")
 
     assert "'timm', 'torchvision'" in caught.value.hint
-    assert "a module 'nosuchmodule'; PYTHONPATH=." in caught.value.__notes__[0]
+    assert (
+        "a module 'nosuchmodule'; to use this folder, set PYTHONPATH=." in caught.value.__notes__[0]
+    )
 
 
 @pytest.mark.parametrize(

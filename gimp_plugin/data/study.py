@@ -221,7 +221,7 @@ def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
     if not found:
         reason = f" that can be read: {next(iter(errors.values()))}" if errors else ""
         hint = "run gimp extract-features, or give --features"
-        raise BagError(f"{str(folder)!r} contains no bag{reason}", hint=hint)
+        raise BagError(f"{str(folder)!r} holds no bag{reason}", hint=hint)
     if errors:
         told = counted(len(errors), "bag")
         logger.warning("%s left out (exclusions.csv): %s", told, listed(errors))

@@ -206,8 +206,8 @@ def _patch_size_level0(export: Export) -> int | None:
 def _coords(export: Export) -> NDArray[np.int32]:
     """Coordinates of a bag, which this target needs."""
     if export.coords is None:
-        problem = f"{str(export.info.path)!r} does not say where its patches are"
-        raise BagError(problem, hint="only --to clam-pt does not need that")
+        problem = f"{str(export.info.path)!r} does not say where its patches lie"
+        raise BagError(problem, hint="only --to clam-pt does without")
     return export.coords
 
 
