@@ -393,7 +393,7 @@ def test_84_another_model_than_that_of_the_run(study: Path) -> None:
     """Who asks for it has mistyped a setting: 2, as for every setting."""
     said = refused(study, 2, *FINETUNE, "--aggregator", "abmil", "-o", "other")
 
-    assert "run 'runs/pretrain' has another model: aggregator 'nystrom' -> 'abmil'" in said
+    assert "run 'runs/pretrain' has a different model: aggregator 'nystrom' -> 'abmil'" in said
 
 
 def test_84_a_training_that_another_version_began(

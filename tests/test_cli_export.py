@@ -112,7 +112,7 @@ def test_a_bundle_that_was_moved_predicts_what_its_run_predicts(run, bundle, stu
 def test_predicting_with_a_bundle_warns_that_training_cases_count_as_new(bundle, study):
     result = gimp("predict", "--model", bundle, "--adata", study.adata, "--modalities", "genes")
 
-    assert "is a model bundle: cases that it was trained on count as new" in result.stderr
+    assert "is a model bundle: cases that it was trained on also count as new" in result.stderr
 
 
 def test_a_bundle_names_no_case_slide_or_path(run, bundle, study):

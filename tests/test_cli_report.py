@@ -441,7 +441,7 @@ def test_what_is_not_ours_is_never_replaced_and_a_page_of_other_inputs_on_reques
         (("run0", "--explanation", "features"), 3, "'features' holds no explanation"),
         (("run0", *["--explanation", "why"] * 2), 2, "explain the same run"),
         (("run0", "--compare", "seed1.csv"), 2, "a run has no predictions"),
-        (("run0", "--label-key", "label"), 2, "--label-key says how the cohort is read"),
+        (("run0", "--label-key", "label"), 2, "--label-key says how to read the cohort"),
         (("run0", "--adata", "gone.h5ad"), 3, "'gone.h5ad'"),
         (("run0", "-o", "features"), 2, "is a folder, expected a file"),
         (("run0", "-o", "run0/metrics.json", "--overwrite"), 3, "is in the way"),

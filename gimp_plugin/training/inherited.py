@@ -85,7 +85,7 @@ def check_same_model(asked: ModelConfig, record: RunRecord) -> None:
         if had[key] != wanted[key] and key not in NEW_IN_FINETUNING
     ]
     if changed:
-        problem = f"run {str(record.path)!r} has another model: {', '.join(changed)}"
+        problem = f"run {str(record.path)!r} has a different model: {', '.join(changed)}"
         raise ConfigError(problem, hint="leave these settings out, or start with --from genes")
 
 
