@@ -378,7 +378,7 @@ def test_predictions_of_another_run_are_refused(run, study, tmp_path):
     ]
 
     assert [result.exit_code for result in results] == [3, 3]
-    assert "'other.csv.json' says that another run than" in results[0].stderr
+    assert "'other.csv.json' says that a run other than" in results[0].stderr
     assert "'bare.csv.json' does not say that 'bare.csv' was predicted by" in results[1].stderr
     assert contents(tmp_path) == before
 

@@ -114,7 +114,7 @@ def test_options_that_the_command_lacks_wait_for_another(gimp, called):
         ("[options]\noverwrite = 'yes'", "overwrite = 'yes' is not valid, expected true or false"),
         ("[options]\nadata = 2020-01-01", "expected a value"),
         ("[options]\noutput = 'x'", "[options] 'output' cannot be the same for every command"),
-        ("[options.finetune]\nepochs = 1.5", "[options.finetune] epochs = 1.5 does not fit"),
+        ("[options.finetune]\nepochs = 1.5", "[options.finetune] epochs = 1.5 is not valid"),
         ("[options.finetune]\nmissing = 'kep'", "Did you mean 'keep'?"),
         (
             "[options.finetun]\nlr = 1",

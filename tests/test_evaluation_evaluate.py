@@ -244,10 +244,10 @@ def test_the_order_of_rows_does_not_matter_to_a_comparison(tmp_path, table):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows[1:], "same patients: 1 stand in one only: 'P0'"),
+        (lambda rows: rows[1:], "same patients: 1 are in only one: 'P0'"),
         (
             lambda rows: [rows[0] | {"label": "LUSC"}, *rows[1:]],
-            "other labels for 1 cases: 'P0'",
+            "different labels for 1 cases: 'P0'",
         ),
     ],
 )

@@ -238,7 +238,7 @@ def test_blocking_an_unknown_plugin_is_said(installed, monkeypatch, caplog):
 
     installed(("their-plugin", GOOD, "theirs"))
 
-    assert "names no plugin: 'thiers', did you mean 'theirs'?" in caplog.text
+    assert "names an unknown plugin: 'thiers', did you mean 'theirs'?" in caplog.text
 
 
 def test_the_nearest_name_is_offered():

@@ -534,7 +534,7 @@ def test_the_device_may_be_chosen_by_itself(study, engine, monkeypatch):
 
     assert chosen.device == "cpu"
     assert found["slides"] == ["P01"]
-    with pytest.raises(ResourceError, match="'cuda:1' is not there: torch sees 0"):
+    with pytest.raises(ResourceError, match="'cuda:1' is not available: torch sees 0"):
         engine(device="cuda:1")
     with pytest.raises(ConfigError, match="device is 'cuda:x', expected auto"):
         engine(device="cuda:x")

@@ -108,7 +108,7 @@ def _title(found: Evaluation) -> str:
     if found.fitted:
         line += ", FITTED ON THESE CASES: no measure of how well others are predicted"
     if found.n_abstained:
-        line += f"; {found.n_abstained} without an answer, which count as not right"
+        line += f"; {found.n_abstained} without an answer, which count as wrong"
     if found.n_unlabelled:
         line += f"; {found.n_unlabelled} more have no label"
     if found.n_folds > 1:

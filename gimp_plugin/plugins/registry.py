@@ -126,7 +126,7 @@ class Registry:
         parts += [f"plugin {origin} is disabled" for origin in self.disabled]
         if not parts:
             parts = [
-                "no plugin is installed, not even ours: install the package, also from a checkout"
+                "no plugin is installed, not even our own: install the package, even in a checkout"
             ]
         return "; ".join(parts)
 

@@ -99,7 +99,7 @@ _TABLE = (
     ),
     _system("dsmil", keys.SLIDES, "DSMIL on slides (arXiv 2011.08939)"),
     _system("clam-sb", keys.SLIDES, "CLAM on slides, one branch (arXiv 2004.09666)"),
-    _system("clam-mb", keys.SLIDES, "CLAM on slides, a branch a class (arXiv 2004.09666)"),
+    _system("clam-mb", keys.SLIDES, "CLAM on slides, one branch per class (arXiv 2004.09666)"),
     _system("transmil", keys.SLIDES, "TransMIL on slides (arXiv 2106.00908)"),
     _system("snn", keys.GENES, "self-normalising network on genes (arXiv 1706.02515)"),
     _system("porpoise", keys.BOTH, "PORPOISE (doi 10.1016/j.ccell.2022.07.004)"),

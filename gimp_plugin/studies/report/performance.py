@@ -154,7 +154,7 @@ def _title(found: Evaluation) -> str:
     tables = ", ".join(Path(name).name for name in found.predictions)
     line = f"{tables}: {found.n_cases} {found.part} cases"
     if found.n_abstained:
-        line += f"; {found.n_abstained} without an answer, which count as not right"
+        line += f"; {found.n_abstained} without an answer, which count as wrong"
     if found.n_unlabelled:
         line += f"; {found.n_unlabelled} more have no label"
     if found.n_folds > 1:
