@@ -183,7 +183,7 @@ def test_weights_out_of_reach_are_a_warning_and_nothing_is_downloaded(tmp_path):
     assert lacking.state == WARN
     assert "resnet50-0676ba61.pth" in lacking.detail
     assert "--offline" not in lacking.detail
-    assert "downloaded when first used" in lacking.remedy
+    assert "downloaded on first use" in lacking.remedy
     assert "encoder untrained" not in by_name
     assert not (tmp_path / "torch").exists()
 
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written_fails(monkeypatch):
 
     (finding,) = machine.room()
 
-    assert (finding.state, finding.remedy) == (FAIL, "go to another folder")
+    assert (finding.state, finding.remedy) == (FAIL, "work in another folder")
 
 
 @pytest.mark.parametrize(("free", "state"), [(10e9, OK), (1e9, WARN), (1e8, FAIL)])

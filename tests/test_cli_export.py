@@ -441,7 +441,7 @@ def test_only_a_fine_tuned_run_is_exported(bundle, study, tmp_path):
 
     assert [result.exit_code for result in results] == [3, 3, 3]
     assert "'pre' is a pretrain run: it has no trained classifier" in results[0].stderr
-    assert "is a model bundle already" in results[1].stderr
+    assert "is already a model bundle" in results[1].stderr
     assert "'nowhere' does not exist" in results[2].stderr
     assert not (tmp_path / "b").exists()
 

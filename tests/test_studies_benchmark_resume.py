@@ -255,7 +255,7 @@ def test_a_folder_with_other_files_is_refused_even_with_overwrite(source, tmp_pa
     result = benchmark(source, tmp_path / "s", *QUICK, "--overwrite")
 
     assert result.exit_code == 3
-    assert "files that are not a comparison's: 'thesis.tex'" in result.stderr
+    assert "files unrelated to a comparison: 'thesis.tex'" in result.stderr
     assert [path.name for path in (tmp_path / "s").glob("[!.]*")] == ["thesis.tex"]
 
 
@@ -306,7 +306,7 @@ def test_more_seeds_and_methods_add_to_what_is_there(source, tmp_path):
             2,
             "unknown aggregator 'abml', did you mean 'abmil'?",
         ),
-        (("--methods", "swapped+model.dim=8"), 2, "'swapped' is no network with settings"),
+        (("--methods", "swapped+model.dim=8"), 2, "'swapped' is not a network with settings"),
         (("--methods", "gimp+dim"), 2, "unknown method 'gimp+dim'"),
         (("--methods", ","), 2, "no method to run"),
         (("--reference", "abmil", *QUICK), 2, "the reference 'abmil' takes no part"),

@@ -71,7 +71,7 @@ def closing(folder: Path, *, outcome: str, seconds: float) -> str:
     width = max(map(len, PLACES))
     places = "\n".join(f"    {name.ljust(width)}  {text}" for name, text in PLACES.items())
     return (
-        f"Everything lies in {folder} ({outcome}, {seconds:.0f} s):\n\n{places}\n\n"
+        f"Everything is in {folder} ({outcome}, {seconds:.0f} s):\n\n{places}\n\n"
         "On your own slides and genes (matched by name, by a column slide_id of obs, or by "
         f"--slide-table):\n\n{COMMANDS}\n"
     )

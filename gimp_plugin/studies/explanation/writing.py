@@ -107,7 +107,7 @@ def slide_files(
                 _draw(files, slide, view)
     if bare:
         told = counted(len(bare), "bag")
-        text = "%s without a map, for want of the places of patches: %s"
+        text = "%s without a map, because the positions of the patches are unknown: %s"
         logger.warning(text, told, listed(bare))
     return failures
 
@@ -149,8 +149,8 @@ def _check_size(slide: SlideScores, path: Path, view: View) -> None:
     """Refuse a slide whose size differs from the one that the bag was made from."""
     wanted = slide.bag.slide_size
     if wanted not in {None, view.size}:
-        problem = f"{str(path)!r} is of {view.size} pixels, its bag was made of {wanted}"
-        raise SlideError(problem, hint="give the slides that the bags were made of")
+        problem = f"{str(path)!r} has {view.size} pixels, but its bag was made from {wanted}"
+        raise SlideError(problem, hint="give the slides that the bags were made from")
 
 
 def _draw(files: SlideFiles, slide: SlideScores, view: View | None) -> None:
