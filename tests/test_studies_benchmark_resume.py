@@ -342,7 +342,7 @@ def test_an_unknown_component_is_refused_before_anything_is_written(source, tmp_
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("P{0:02d},a,{1}\nP{0:02d},b,{1}\n", "are test cases of fold 'a' and of fold 'b'"),
+        ("P{0:02d},a,{1}\nP{0:02d},b,{1}\n", "are test cases of folds 'a' and 'b'"),
         ("P{0:02d},a,{2}\n", "has no test case"),
     ],
 )
