@@ -309,7 +309,7 @@ def test_more_seeds_and_methods_add_to_what_is_there(source, tmp_path):
         (("--methods", "swapped+model.dim=8"), 2, "'swapped' is not a network with settings"),
         (("--methods", "gimp+dim"), 2, "unknown method 'gimp+dim'"),
         (("--methods", ","), 2, "no method to run"),
-        (("--reference", "abmil", *QUICK), 2, "the reference 'abmil' takes no part"),
+        (("--reference", "abmil", *QUICK), 2, "the reference 'abmil' does not take part"),
         (("--regime", "label:5"), 2, "unknown regime 'label:5', did you mean 'labels'?"),
         (("--regime", "genes:0"), 2, "regime 'genes:0' needs a number above 0"),
         (("--seeds", 0), 2, "seeds = 0 is out of range"),
