@@ -263,7 +263,7 @@ def test_systems_in_other_folds_are_not_compared(tmp_path):
     halves = [make_table(tmp_path / f"{k}.csv", rows[k * 20 :][:20]) for k in (0, 1)]
     whole = make_table(tmp_path / "whole.csv", rows)
 
-    with pytest.raises(EvaluationError, match="other folds"):
+    with pytest.raises(EvaluationError, match="have their patients in different folds"):
         evaluate(halves, others=[whole])
 
 

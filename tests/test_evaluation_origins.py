@@ -62,7 +62,9 @@ def test_a_system_that_is_compared_is_looked_at_as_well(tmp_path, monkeypatch):
 
     found = evaluate(own, others=[others])
 
-    assert [text[:19] for text in found.warnings if "of two" in text] == ["'a.csv' and 'b.csv'"]
+    assert [text[:19] for text in found.warnings if "come from two" in text] == [
+        "'a.csv' and 'b.csv'"
+    ]
     assert evaluate(own, others=others[:1]).warnings == ()
 
 

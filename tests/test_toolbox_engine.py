@@ -499,7 +499,7 @@ def test_a_lone_open_reader_is_an_image(study, engine):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([], "there are no images, expected slides"),
+        ([], "no images are given, expected slides"),
         (None, "images is NoneType, expected slides"),
         (np.zeros((2, 8, 8, 3)), "images is ndarray, expected slides"),
         ([np.zeros((8, 8, 3))], "one of the images is ndarray"),

@@ -119,7 +119,7 @@ def check_component(record: RunRecord, kind: str, name: str) -> None:
         problem = f"{problem}, but the installed one is of {part.distribution} {part.version}"
         hint = f"install {distribution}, and leave {part.distribution} out"
         raise PluginError(problem, hint=hint)
-    hints = [f"install {distribution or 'the plugin that brings it'}", *map(str, found.failures)]
+    hints = [f"install {distribution or 'the plugin that provides it'}", *map(str, found.failures)]
     hints += [f"plugin {origin} is disabled" for origin in found.disabled]
     raise PluginError(f"{problem}, which is not available", hint="; ".join(hints))
 

@@ -211,5 +211,5 @@ def _without_clashes(rows: list[Row], failures: list[PluginFailure]) -> Iterator
             yield row
             continue
         others = ", ".join(str(other.origin) for other in rivals)
-        reason = f"{row.title} is also brought by plugin {others}"
+        reason = f"{row.title} is also provided by plugin {others}"
         failures.append(PluginFailure(origin=row.origin, reason=reason))

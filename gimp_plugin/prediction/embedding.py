@@ -234,7 +234,7 @@ def _check_slides(cases: list[Case], needed: tuple[str, ...], *, what: str) -> N
         problem += f"this run needs one: {listed(bare)}"
         raise PairingError(problem, hint="leave these cases out of the AnnData, or embed 'genes'")
     if bare and what == PATIENT and len(bare) < len(cases):
-        text = "%d of %d cases have no slide; a learned token stands for their slides: %s"
+        text = "%d of %d cases have no slide; a learned token is used instead of slides: %s"
         logger.warning(text, len(bare), len(cases), listed(bare))
 
 

@@ -50,7 +50,7 @@ def paths_of(images: Any) -> list[Path]:
             )
         paths.append(Path(path))
     if not paths:
-        raise ConfigError(f"there are no images, {expected}")
+        raise ConfigError(f"no images are given, {expected}")
     return paths
 
 

@@ -155,7 +155,7 @@ def _evaluated(record: RunRecord, predictions: Path) -> Evaluation:
     again = "predict again, with --overwrite, and give the new table"
     if TABLE_SHA256 not in note:
         problem = f"{beside} has no {TABLE_SHA256!r}: nothing says that {str(predictions)!r} is "
-        raise EvaluationError(f"{problem} the table that it goes with", hint=again)
+        raise EvaluationError(f"{problem}the table that it describes", hint=again)
     if was_edited(predictions):
         problem = f"{str(predictions)!r} is not the table that {beside} was written for"
         raise EvaluationError(problem, hint=again)

@@ -132,14 +132,14 @@ def _view(
     slide_id = slide.bag.slide_id
     path = files.slides.get(slide_id)
     if path is None or readers is None:
-        logger.warning("slide %r is not among --slides and is drawn on white", slide_id)
+        logger.warning("slide %r is not among --slides: its map is drawn on white", slide_id)
         told = f"no slide {slide_id!r} (check --slides)"
         return None, Failure(slide_id, "pictures", MissingFileError.__name__, told)
     try:
         view = view_of(readers, path, slide, top=files.config.top)
         _check_size(slide, path, view)
     except SlideError as error:
-        logger.warning("slide %r is drawn on white: %s", slide_id, error)
+        logger.warning("the map of slide %r is drawn on white: %s", slide_id, error)
         told = without_paths(str(error), [path])
         return None, Failure(slide_id, "pictures", type(error).__name__, told)
     return view, None

@@ -112,7 +112,7 @@ def _of_explanation(folder: Path) -> Iterator[str]:
         ends = [measured.get(f"{way}_{score}", {}).get("low") for way in ("insertion", "deletion")]
         if any(end is not None and end <= 0 for end in ends):
             what = f"attributions of {GENES}" if score == GENES else f"maps of {score}"
-            yield f"{what} are no better than random order: no reason for a prediction"
+            yield f"{what} are no better than random order, so they explain no prediction"
     shared = measured.get("stability_top_genes", {}).get("mean")
     if shared is not None and shared < SHARED:
-        yield f"other runs share {shared:.0%} of the top genes of a case: one answer of several"
+        yield f"other runs share {shared:.0%} of the top genes of a case: one of several answers"

@@ -98,10 +98,10 @@ def curves_of(one: Reported, *, seed: int) -> tuple[Block, ...]:
     places = range(1, 2) if n_classes == 2 else range(n_classes)
     plots = [plot for place in places for plot in _pair(patients, place, seed=seed)]
     note = (
-        "Bands: 95 % at each place by itself, by drawing patients with replacement within the "
+        "Bands: 95 % at each point separately, by drawing patients with replacement within the "
         "classes (500 draws). Dashed: a model that knows nothing."
     )
-    folds = " The folds are laid together here, and their AUCs averaged above."
+    folds = " The folds are pooled here; the AUCs above are averages over folds."
     many = len(patients.fold_names) > 1
     return (Beside(tuple(plots)), said(note + (folds if many else "")))
 
