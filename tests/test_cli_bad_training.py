@@ -385,7 +385,7 @@ def test_84_a_run_of_other_classes(study: Path) -> None:
 
     said = refused(study, 3, *FINETUNE, "--adata", "other.h5ad", "-o", "other")
 
-    assert "run 'runs/pretrain' knows the classes 'LUAD', 'LUSC'" in said
+    assert "run 'runs/pretrain' was trained on the classes 'LUAD', 'LUSC'" in said
     assert "the cohort 'other.h5ad' has 'KIAD', 'KISC'" in said
 
 

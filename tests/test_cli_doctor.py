@@ -98,7 +98,7 @@ def test_it_is_told_whose_gimp_the_shell_finds(monkeypatch, tmp_path):
 
     assert (first.state, second.state, alone.state, nothing.state) == (OK, WARN, WARN, WARN)
     assert f"behind it {editor}/gimp" in first.detail
-    assert f"{editor}/gimp is not ours" in second.detail
+    assert f"{editor}/gimp is not gimp-plugin" in second.detail
     assert "type gimp-plugin" in second.remedy
     assert alone.remedy == "type python -m gimp_plugin"
     assert "python -m gimp_plugin" in nothing.remedy

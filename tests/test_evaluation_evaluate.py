@@ -303,7 +303,7 @@ def test_tcga_cases_are_known_again_by_their_patient(tmp_path):
 def test_a_run_of_other_classes_is_refused(tmp_path, table):
     run = make_run(tmp_path / "run", trained_on={"train": [], "val": []}, classes=("LUSC", "LUAD"))
 
-    with pytest.raises(EvaluationError, match="knows the classes 'LUSC', 'LUAD'"):
+    with pytest.raises(EvaluationError, match="was trained on the classes 'LUSC', 'LUAD'"):
         evaluate(table, model=run)
 
 

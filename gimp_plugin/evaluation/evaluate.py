@@ -119,7 +119,7 @@ def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
     record = read_run(model)
     if record.classes != found.patients.classes:
         problem = (
-            f"run {str(model)!r} knows the classes {listed(record.classes)}, "
+            f"run {str(model)!r} was trained on the classes {listed(record.classes)}, "
             f"the predictions have {listed(found.patients.classes)}"
         )
         raise EvaluationError(problem, hint="give the run that made these predictions")

@@ -38,7 +38,7 @@ def check_fits(study: Study, record: RunRecord) -> None:
     classes = sorted({study.labels[case_id] for case_id in study.case_ids})
     if classes != list(record.classes):
         problem = (
-            f"run {str(record.path)!r} knows the classes {listed(record.classes)}, "
+            f"run {str(record.path)!r} was trained on the classes {listed(record.classes)}, "
             f"the cohort {str(study.cohort.path)!r} has {listed(classes)}"
         )
         raise CheckpointError(problem, hint="give the --label-key of that run, or another run")

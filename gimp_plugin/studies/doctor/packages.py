@@ -89,9 +89,9 @@ def program() -> Iterator[Finding]:
     others = [path for path in programs if path not in ours]
     if programs and programs[0] in ours:
         rest = f"; behind it {', '.join(map(str, others))}" if others else ""
-        yield Finding(name="gimp", state=OK, detail=f"{programs[0]} is ours{rest}")
+        yield Finding(name="gimp", state=OK, detail=f"{programs[0]} is gimp-plugin{rest}")
     elif programs:
-        detail = f"{programs[0]} is not ours (the image editor GIMP?)"
+        detail = f"{programs[0]} is not gimp-plugin (the image editor GIMP?)"
         remedy = "type gimp-plugin, the same command" if ours else "type python -m gimp_plugin"
         yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
     else:

@@ -214,4 +214,4 @@ def _check(record: RunRecord, others: Sequence[RunRecord], target: str) -> None:
             raise CheckpointError(problem, hint="compare runs of one study, of several seeds")
     if target and target not in record.classes:
         problem = f"class {target!r} is unknown{did_you_mean(target, record.classes)}"
-        raise ConfigError(problem, hint=f"the run knows {listed(record.classes)}")
+        raise ConfigError(problem, hint=f"the run has {listed(record.classes)}")

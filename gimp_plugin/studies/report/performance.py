@@ -99,7 +99,7 @@ def curves_of(one: Reported, *, seed: int) -> tuple[Block, ...]:
     plots = [plot for place in places for plot in _pair(patients, place, seed=seed)]
     note = (
         "Bands: 95 % at each point separately, by drawing patients with replacement within the "
-        "classes (500 draws). Dashed: a model that knows nothing."
+        "classes (500 draws). Dashed: chance level."
     )
     folds = " The folds are pooled here; the AUCs above are averages over folds."
     many = len(patients.fold_names) > 1
