@@ -81,7 +81,7 @@ def test_without_the_plugin_it_is_refused_by_name_and_nothing_changes(run, folde
 
     assert refused.exit_code == 2
     assert (
-        "run 'run' needs the head 'theirs' of their-plugin 2.1, which is not there"
+        "run 'run' needs the head 'theirs' of their-plugin 2.1, which is not available"
         in refused.stderr
     )
     assert "Hint: install their-plugin" in refused.stderr
@@ -98,7 +98,7 @@ def test_a_blocked_or_broken_plugin_is_named_as_the_reason(run, tmp_path, monkey
 
     assert (broken.exit_code, other.exit_code) == (2, 2)
     assert "of their-plugin 2.1: ModuleNotFoundError" in broken.stderr
-    assert "the one that is installed is of good-plugin 2.1" in other.stderr
+    assert "but the installed one is of good-plugin 2.1" in other.stderr
 
 
 def test_another_version_of_the_plugin_predicts_with_a_warning_and_is_another_run(run, tmp_path):

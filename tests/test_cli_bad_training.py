@@ -389,7 +389,7 @@ def test_84_a_run_of_other_classes(study: Path) -> None:
 
     said = refused(study, 3, *FINETUNE, "--adata", "other.h5ad", "-o", "other")
 
-    assert "run 'runs/pretrain' knows the classes 'LUAD', 'LUSC'" in said
+    assert "run 'runs/pretrain' was trained on the classes 'LUAD', 'LUSC'" in said
     assert "the cohort 'other.h5ad' has 'KIAD', 'KISC'" in said
 
 
@@ -397,7 +397,7 @@ def test_84_another_model_than_that_of_the_run(study: Path) -> None:
     """Who asks for it has mistyped a setting: 2, as for every setting."""
     said = refused(study, 2, *FINETUNE, "--aggregator", "abmil", "-o", "other")
 
-    assert "run 'runs/pretrain' has another model: aggregator 'nystrom' -> 'abmil'" in said
+    assert "run 'runs/pretrain' has a different model: aggregator 'nystrom' -> 'abmil'" in said
 
 
 def test_84_a_training_that_another_version_began(

@@ -270,7 +270,7 @@ def test_what_the_target_needs_and_nobody_says_is_asked_for():
     assert no_encoder.exit_code == 4
     assert "P1.h5' does not name its encoder" in no_encoder.output
     assert with_encoder.exit_code == 4
-    assert "of the encoder 'chief-ctranspath', given 'mine'" in with_encoder.output
+    assert "has features of 'chief-ctranspath', not of 'mine'" in with_encoder.output
     assert {bag.encoder for bag in list_bags(Path("c"))} == {"mine"}
 
 

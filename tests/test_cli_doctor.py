@@ -98,7 +98,7 @@ def test_it_is_told_whose_gimp_the_shell_finds(monkeypatch, tmp_path):
 
     assert (first.state, second.state, alone.state, nothing.state) == (OK, WARN, WARN, WARN)
     assert f"behind it {editor}/gimp" in first.detail
-    assert f"{editor}/gimp is not ours" in second.detail
+    assert f"{editor}/gimp is not gimp-plugin" in second.detail
     assert "type gimp-plugin" in second.remedy
     assert alone.remedy == "type python -m gimp_plugin"
     assert "python -m gimp_plugin" in nothing.remedy
@@ -183,7 +183,7 @@ def test_weights_out_of_reach_are_a_warning_and_nothing_is_downloaded(tmp_path):
     assert lacking.state == WARN
     assert "resnet50-0676ba61.pth" in lacking.detail
     assert "--offline" not in lacking.detail
-    assert "downloaded when first used" in lacking.remedy
+    assert "downloaded on first use" in lacking.remedy
     assert "encoder untrained" not in by_name
     assert not (tmp_path / "torch").exists()
 
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written_fails(monkeypatch):
 
     (finding,) = machine.room()
 
-    assert (finding.state, finding.remedy) == (FAIL, "go to another folder")
+    assert (finding.state, finding.remedy) == (FAIL, "work in another folder")
 
 
 @pytest.mark.parametrize(("free", "state"), [(10e9, OK), (1e9, WARN), (1e8, FAIL)])

@@ -399,7 +399,7 @@ def test_hostile_names_come_out_harmless(study):
         (("--model", "run", "--model", "run"), 2, "a run is given twice"),
         (("--model", "run", "--class", "LUSK"), 2, "did you mean 'LUSC'?"),
         (("--model", "run", "--site-key", "sit"), 3, "no column 'sit', did you mean 'site'?"),
-        (("--model", "run", "--truth", "features"), 3, "the truth of none of 34 slides"),
+        (("--model", "run", "--truth", "features"), 3, "no truth for any of 34 slides"),
         (("--model", "run", "--truth", "gone"), 3, "no folder 'gone'"),
         (("--model", "run", "--slides", "gone"), 3, "no slide or folder 'gone'"),
         (("--model", "run", "--slides", "genes.h5ad"), 3, "holds none of 34 slides"),
@@ -442,8 +442,8 @@ def test_a_folder_of_somebody_else_and_one_of_other_settings_are_refused(study):
     done = explain(*options, "--format", "csv", "--overwrite", "-o", "why")
 
     assert "'thesis.txt'" in said
-    assert "with other settings" in changed
-    assert "with other settings" in compared
+    assert "has other settings" in changed
+    assert "has other settings" in compared
     assert "other cases" in moved
     assert done.exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in Path("why/cases").iterdir()} == kept
@@ -493,7 +493,7 @@ def test_bags_without_places_and_a_run_of_slides_only_have_scores_and_no_maps(st
     done = explain("--model", "image", "--split", "test", "-o", "why", speed=DRAWN)
 
     assert done.exit_code == 0, done.output
-    assert "without a map, for want of the places of patches" in done.stderr
+    assert "without a map, because the positions of the patches are unknown" in done.stderr
     assert not Path("why/pictures").exists()
     assert not Path("why/modalities.csv").exists()
     assert not Path("why/genes.csv").exists()

@@ -112,7 +112,7 @@ def test_a_bundle_that_was_moved_predicts_what_its_run_predicts(run, bundle, stu
 def test_predicting_with_a_bundle_warns_that_training_cases_count_as_new(bundle, study):
     result = gimp("predict", "--model", bundle, "--adata", study.adata, "--modalities", "genes")
 
-    assert "is a model bundle: cases that it was trained on count as new" in result.stderr
+    assert "is a model bundle: cases that it was trained on also count as new" in result.stderr
 
 
 def test_a_bundle_names_no_case_slide_or_path(run, bundle, study):
@@ -378,7 +378,7 @@ def test_predictions_of_another_run_are_refused(run, study, tmp_path):
     ]
 
     assert [result.exit_code for result in results] == [3, 3]
-    assert "'other.csv.json' says that another run than" in results[0].stderr
+    assert "'other.csv.json' says that a run other than" in results[0].stderr
     assert "'bare.csv.json' does not say that 'bare.csv' was predicted by" in results[1].stderr
     assert contents(tmp_path) == before
 
@@ -441,7 +441,7 @@ def test_only_a_fine_tuned_run_is_exported(bundle, study, tmp_path):
 
     assert [result.exit_code for result in results] == [3, 3, 3]
     assert "'pre' is a pretrain run: it has no trained classifier" in results[0].stderr
-    assert "is a model bundle already" in results[1].stderr
+    assert "is already a model bundle" in results[1].stderr
     assert "'nowhere' does not exist" in results[2].stderr
     assert not (tmp_path / "b").exists()
 

@@ -302,7 +302,7 @@ def test_a_dry_run_writes_nothing():
     assert result.exit_code == 4
     assert gimp("b.svs", *UNTRAINED, "--dry-run").exit_code == 3
     assert "a: 12 patches" in result.stdout
-    assert "b: fails: 'b.svs' is an empty file" in result.stdout
+    assert "b: would fail: 'b.svs' is an empty file" in result.stdout
     assert told["n_patches"] == {"a": 12}
     assert told["n_bytes"] > 12 * 32 * 2
     assert told["hours"] > 0
@@ -321,7 +321,7 @@ def test_a_dry_run_without_weights_counts_patches_and_downloads_nothing(monkeypa
     assert result.exit_code == 0
     assert "a: 12 patches" in result.stdout
     assert "bytes and hours are not known: a dry run downloads nothing" in result.stdout
-    assert "the encoder is not there: no weights 'resnet50-0676ba61.pth' in" in result.stderr
+    assert "the encoder is not available: no weights 'resnet50-0676ba61.pth' in" in result.stderr
     assert (told["n_patches"], told["n_bytes"], told["hours"]) == ({"a": 12}, None, None)
     assert "resnet50-0676ba61.pth" in told["lacking"]
     assert asked == []
@@ -410,7 +410,7 @@ def test_an_interrupted_command_ends_within_seconds_and_leaves_nothing(number, c
 
     assert time.monotonic() - start < 5
     assert process.returncode == code
-    assert "the same command goes on where it stopped" in stderr
+    assert "the same command continues where it stopped" in stderr
     assert names("features") == []
     assert len(readers) == 1
     assert [pid for pid in readers if is_running(pid)] == []

@@ -82,7 +82,7 @@ def test_the_runs_say_how_their_classes_were_weighted(results):
     assert tuned.config.finetune.class_weights == "balanced"
     assert tuned.config.genes.class_weights == "balanced"  # of the run that it starts from
     assert tuned.metrics["stages"]["finetune"]["calibration"]["n_cases"] == 12
-    assert "12 validation cases are fewer than 20" in results[1]["finetune"].stderr
+    assert "only 12 validation cases, fewer than 20" in results[1]["finetune"].stderr
     assert "Temperature of the probabilities: 1 " in (tuned.path / "README.md").read_text()
 
 

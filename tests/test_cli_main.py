@@ -190,8 +190,8 @@ def test_interruptions_have_their_codes_and_say_that_work_goes_on(failing):
     terminated = failing(raising(outcome.Terminated()))
 
     assert (interrupted.exit_code, terminated.exit_code) == (130, 143)
-    assert interrupted.stderr == "Interrupted; the same command goes on where it stopped.\n"
-    assert terminated.stderr == "Terminated; the same command goes on where it stopped.\n"
+    assert interrupted.stderr == "Interrupted; the same command continues where it stopped.\n"
+    assert terminated.stderr == "Terminated; the same command continues where it stopped.\n"
 
 
 def test_a_command_chooses_its_own_code(failing):
@@ -215,7 +215,7 @@ def test_signals_end_a_process_with_their_code(number, code):
         _, stderr = process.communicate(timeout=30)
 
     assert process.returncode == code
-    assert stderr.endswith("; the same command goes on where it stopped.\n")
+    assert stderr.endswith("; the same command continues where it stopped.\n")
 
 
 def test_a_second_interrupt_ends_at_once():
@@ -353,4 +353,4 @@ def test_an_interruption_that_was_swallowed_is_repeated_but_not_while_cleaning_u
     )
 
     assert ended.returncode == code, ended.stderr
-    assert "the same command goes on where it stopped" in ended.stderr
+    assert "the same command continues where it stopped" in ended.stderr

@@ -211,7 +211,7 @@ def test_a_dry_run_counts_the_patches_of_the_masks():
     result = extract("--dry-run", "--min-tissue", "0.5")
 
     assert "a: 4 patches" in result.output
-    assert "b: fails: 'slides/b.svs' has no mask" in result.output
+    assert "b: would fail: 'slides/b.svs' has no mask" in result.output
     assert result.exit_code == 4
     assert not Path("features").exists()
 

@@ -182,8 +182,8 @@ def test_clashing_broken_misspelt_and_slow_plugins_are_told_and_stop_nobody(
     assert (listed.exit_code, shown.exit_code) == (0, 0)
     for text in (
         "plugin 'theirs' of their-plugin 2.1: 1.5 s",
-        "'first' of first-plugin 2.1: aggregator 'mean' is also brought by plugin 'second' of sec",
-        "'second' of second-plugin 2.1: aggregator 'mean' is also brought by plugin 'first' of f",
+        "'first' of first-plugin 2.1: aggregator 'mean' is also provided by plugin 'second' of sec",
+        "'second' of second-plugin 2.1: aggregator 'mean' is also provided by plugin 'first' of f",
         "'broken' of broken 2.1: RuntimeError: no licence",
         "'misspelt' of misspelt 2.1: implements the unknown hook 'gimp_componets', did you mean",
     ):

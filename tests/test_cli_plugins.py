@@ -45,7 +45,7 @@ def test_a_person_reads_a_table_and_what_failed(printed):
         "head     mlp    two layers  gimp-plugin 0.1",
         "command  hello  says hello  their-plugin 2.1",
         "",
-        "slow to import, which every command waits for that asks for names:",
+        "slow to import (every command that looks up names waits for it):",
         "  plugin 'theirs' of their-plugin 2.1: 2.3 s",
         "",
         "failed:",

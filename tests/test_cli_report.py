@@ -252,7 +252,7 @@ def test_warnings_stand_on_top(whole, study):
     page = page_of(whole)
 
     top = page.text[page.text.index("few cases:") : page.text.index("Headline metrics", 500)]
-    assert "no baseline or control stands beside these figures" in top
+    assert "no baseline or control to compare these figures with" in top
     assert "gimp check, " in top
     assert "the patch encoder 'untrained' is untrained" in top
     assert ("are not calibrated" in top) is not fitted
@@ -392,7 +392,7 @@ def test_predictions_that_name_no_run_are_taken_for_one_run_only(study):
     )
 
     assert "'seed0.csv' does not say which run made it" in page.text
-    assert "does not say which of the 2 runs it is of" in said
+    assert "does not say which of the 2 runs made it" in said
 
 
 def test_a_pretrained_run_and_a_bundle_have_a_report(study):
@@ -425,8 +425,8 @@ def test_what_is_not_ours_is_never_replaced_and_a_page_of_other_inputs_on_reques
     stale = refused(study, 3, "report", "run1")
     done = gimp("report", "run1", "--overwrite")
 
-    assert "'thesis.html' is in the way: it is no report of ours" in theirs
-    assert "'report.html' was made of other inputs" in stale
+    assert "'thesis.html' already exists and is not a gimp report" in theirs
+    assert "'report.html' was made from other inputs" in stale
     assert done.exit_code == 0
 
 
@@ -436,15 +436,15 @@ def test_what_is_not_ours_is_never_replaced_and_a_page_of_other_inputs_on_reques
         (("gone",), 3, "'gone' does not exist"),
         (("run0", "run0"), 2, "a run is given twice"),
         (("run0", "--predictions", "gone.csv"), 3, "'gone.csv'"),
-        (("run0", "--predictions", "seed1.csv"), 3, "was predicted by another run"),
-        (("run1", "--explanation", "why"), 3, "'why' explains another run"),
+        (("run0", "--predictions", "seed1.csv"), 3, "was predicted by a run other than"),
+        (("run1", "--explanation", "why"), 3, "'why' explains a run other than"),
         (("run0", "--explanation", "features"), 3, "'features' holds no explanation"),
         (("run0", *["--explanation", "why"] * 2), 2, "explain the same run"),
         (("run0", "--compare", "seed1.csv"), 2, "a run has no predictions"),
-        (("run0", "--label-key", "label"), 2, "--label-key says how the cohort is read"),
+        (("run0", "--label-key", "label"), 2, "--label-key says how to read the cohort"),
         (("run0", "--adata", "gone.h5ad"), 3, "'gone.h5ad'"),
         (("run0", "-o", "features"), 2, "is a folder, expected a file"),
-        (("run0", "-o", "run0/metrics.json", "--overwrite"), 3, "is in the way"),
+        (("run0", "-o", "run0/metrics.json", "--overwrite"), 3, "already exists and is not"),
         (("run0", "--pictures", "-1"), 2, "-1"),
     ],
 )

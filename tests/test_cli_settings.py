@@ -108,17 +108,17 @@ def test_options_that_the_command_lacks_wait_for_another(gimp, called):
         ("[pretrain]\nepochs = 'ten'", "epochs = 'ten' has the wrong type"),
         ("[pretrain]\n_target_ = 'os.system'", "'_target_'"),
         ("[options]\nadatta = 'a'", "[options] unknown option 'adatta', did you mean 'adata'?"),
-        ("[options]\nseed = 'x'", "[options] seed = 'x' does not fit: 'x' is not a valid integer"),
-        ("[options]\nseed = true", "seed = True does not fit, expected a value"),
-        ("[options]\nseed = [1]", "seed = [1] does not fit, expected a value"),
-        ("[options]\noverwrite = 'yes'", "overwrite = 'yes' does not fit, expected true or false"),
+        ("[options]\nseed = 'x'", "[options] seed = 'x' is not valid: 'x' is not a valid integer"),
+        ("[options]\nseed = true", "seed = True is not valid, expected a value"),
+        ("[options]\nseed = [1]", "seed = [1] is not valid, expected a value"),
+        ("[options]\noverwrite = 'yes'", "overwrite = 'yes' is not valid, expected true or false"),
         ("[options]\nadata = 2020-01-01", "expected a value"),
-        ("[options]\noutput = 'x'", "[options] 'output' would be the same for every command"),
-        ("[options.finetune]\nepochs = 1.5", "[options.finetune] epochs = 1.5 does not fit"),
+        ("[options]\noutput = 'x'", "[options] 'output' cannot be the same for every command"),
+        ("[options.finetune]\nepochs = 1.5", "[options.finetune] epochs = 1.5 is not valid"),
         ("[options.finetune]\nmissing = 'kep'", "Did you mean 'keep'?"),
         (
             "[options.finetun]\nlr = 1",
-            "[options.finetun] names no command, did you mean 'finetune'?",
+            "[options.finetun] is not a command, did you mean 'finetune'?",
         ),
         ("options = 3", "options is 3, expected a table"),
         ("model = 3", "[model] is 3, expected a table"),
@@ -174,5 +174,5 @@ def test_one_value_does_for_an_option_that_may_be_repeated(value, typed):
 
 
 def test_a_truth_value_does_not():
-    with pytest.raises(ConfigError, match="fold = True does not fit, expected a list"):
+    with pytest.raises(ConfigError, match="fold = True is not valid, expected a list"):
         as_typed("", "fold", True, by_name(load("benchmark")))

@@ -97,7 +97,7 @@ def test_patches_are_coloured_by_the_rank_of_the_score(made, slide, monkeypatch,
     ("arguments", "code", "words"),
     [
         (("gone", "{slide}"), 3, "'gone' does not exist"),
-        (("other", "{slide}"), 3, "explains another run than 'other'"),
+        (("other", "{slide}"), 3, "explains a run other than 'other'"),
         (("run", "slides/gone.svs"), 3, "no slide 'slides/gone.svs'"),
         (("run", "genes.h5ad"), 3, "has no store of slide 'genes.h5ad'"),
         (("run", "{slide}", "--explanation", "features"), 3, "'features' holds no explanation"),

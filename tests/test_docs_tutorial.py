@@ -101,5 +101,5 @@ def test_the_mistake_that_it_warns_of_is_found(project, monkeypatch):
     for name in ("mean_aggregator", "mean_aggregator.model"):
         sys.modules.pop(name)
 
-    with pytest.raises(AssertionError, match="what stands in padding is read: values differ by"):
+    with pytest.raises(AssertionError, match="it reads the padding: values differ by"):
         check_aggregator(model.MeanAggregator)

@@ -244,10 +244,10 @@ def test_the_order_of_rows_does_not_matter_to_a_comparison(tmp_path, table):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda rows: rows[1:], "same patients: 1 stand in one only: 'P0'"),
+        (lambda rows: rows[1:], "same patients: 1 are in only one: 'P0'"),
         (
             lambda rows: [rows[0] | {"label": "LUSC"}, *rows[1:]],
-            "other labels for 1 cases: 'P0'",
+            "different labels for 1 cases: 'P0'",
         ),
     ],
 )
@@ -263,7 +263,7 @@ def test_systems_in_other_folds_are_not_compared(tmp_path):
     halves = [make_table(tmp_path / f"{k}.csv", rows[k * 20 :][:20]) for k in (0, 1)]
     whole = make_table(tmp_path / "whole.csv", rows)
 
-    with pytest.raises(EvaluationError, match="other folds"):
+    with pytest.raises(EvaluationError, match="have their patients in different folds"):
         evaluate(halves, others=[whole])
 
 
@@ -303,7 +303,7 @@ def test_tcga_cases_are_known_again_by_their_patient(tmp_path):
 def test_a_run_of_other_classes_is_refused(tmp_path, table):
     run = make_run(tmp_path / "run", trained_on={"train": [], "val": []}, classes=("LUSC", "LUAD"))
 
-    with pytest.raises(EvaluationError, match="knows the classes 'LUSC', 'LUAD'"):
+    with pytest.raises(EvaluationError, match="was trained on the classes 'LUSC', 'LUAD'"):
         evaluate(table, model=run)
 
 

@@ -32,7 +32,7 @@ def table_of(path, system=None, *, prefix="", seed=0, **noted):
 
 @pytest.mark.parametrize(
     ("prefix", "how"),
-    [("", "are averaged as seeds of one system"), ("Q", "are taken for folds of one system")],
+    [("", "are averaged as seeds of one system"), ("Q", "are taken as folds of one system")],
 )
 def test_tables_of_two_systems_are_a_warning_with_both_files_and_what_differs(
     tmp_path, monkeypatch, prefix, how
@@ -44,7 +44,7 @@ def test_tables_of_two_systems_are_a_warning_with_both_files_and_what_differs(
 
     (warning,) = gather([one, two, again]).warnings
 
-    assert warning.startswith(f"'a.csv' and 'b.csv' {how}, and are of two: {WHAT};")
+    assert warning.startswith(f"'a.csv' and 'b.csv' {how}, but come from two: {WHAT};")
     assert "--compare" in warning
 
 
@@ -62,7 +62,9 @@ def test_a_system_that_is_compared_is_looked_at_as_well(tmp_path, monkeypatch):
 
     found = evaluate(own, others=[others])
 
-    assert [text[:19] for text in found.warnings if "of two" in text] == ["'a.csv' and 'b.csv'"]
+    assert [text[:19] for text in found.warnings if "come from two" in text] == [
+        "'a.csv' and 'b.csv'"
+    ]
     assert evaluate(own, others=others[:1]).warnings == ()
 
 
@@ -120,7 +122,7 @@ def test_a_table_of_another_run_is_refused_with_its_file_and_field(folder, monke
 
     assert own.exit_code == 0
     assert other.exit_code == 3
-    assert "'a.csv.json' says that another run than 'c' predicted 'a.csv'" in other.stderr
+    assert "'a.csv.json' says that a run other than 'c' predicted 'a.csv'" in other.stderr
     made_by = hashlib.sha256((folder / "a" / "model.safetensors").read_bytes()).hexdigest()
     assert f"'model' is {made_by[:12]}" in other.stderr
     (folder / "a.md").unlink()

@@ -221,7 +221,7 @@ def test_intervals_of_folds_that_do_not_differ_are_named(tmp_path):
 def test_systems_in_other_partitions_are_not_compared(tables):
     others = [*tables[1][:3], *tables[1][4:]]
 
-    with pytest.raises(EvaluationError, match="has its patients in other folds"):
+    with pytest.raises(EvaluationError, match="have their patients in different folds"):
         evaluate(tables[0], others=[others])
 
 

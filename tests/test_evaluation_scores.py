@@ -69,7 +69,7 @@ def test_what_a_reader_sees_of_unanswered_cases(tmp_path, monkeypatch):
 
     text = CliRunner().invoke(cli, ["evaluate"]).stdout
 
-    assert "7 test cases (4 LUAD, 3 LUSC); 2 without an answer, which count as not right" in text
+    assert "7 test cases (4 LUAD, 3 LUSC); 2 without an answer, which count as wrong" in text
     assert "| coverage " in text
     assert "Wilson for accuracy, coverage, sensitivity and specificity" in text
     assert "| accuracy of the answered " in text

@@ -38,7 +38,7 @@ def test_groups_and_fragments_can_be_given():
 
 
 def test_fragments_that_do_not_fill_the_groups_are_refused():
-    with pytest.raises(ConfigError, match="n_fragments = 10 is no multiple of n_groups = 3"):
+    with pytest.raises(ConfigError, match="n_fragments = 10 is not a multiple of n_groups = 3"):
         gene_layout(100, n_groups=3, n_fragments=10)
 
 

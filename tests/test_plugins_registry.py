@@ -143,7 +143,10 @@ def test_a_plugin_adds_a_command(installed):
         (("hello", "statistics", "x"), "command 'hello' needs a name and 'module:attribute'"),
         (("He llo", "statistics:mean", "x"), "expected small letters, digits and single hyphens"),
         (("--help", "statistics:mean", "x"), "expected small letters, digits and single hyphens"),
-        (("predict", "statistics:mean", "x"), "command 'predict' is also brought by plugin 'built"),
+        (
+            ("predict", "statistics:mean", "x"),
+            "command 'predict' is also provided by plugin 'built",
+        ),
     ],
 )
 def test_a_faulty_command_is_reported(installed, row, reason):
@@ -199,7 +202,9 @@ def test_two_components_of_one_kind_and_name_are_both_refused(installed):
 
     assert "mean" not in found.names("aggregator")
     assert {failure.distribution for failure in found.failures} == {"first-plugin", "second-plugin"}
-    with pytest.raises(ConfigError, match=r"also brought by plugin 'second' of second-plugin 2\.1"):
+    with pytest.raises(
+        ConfigError, match=r"also provided by plugin 'second' of second-plugin 2\.1"
+    ):
         found.component("aggregator", "mean")
 
 
@@ -209,7 +214,7 @@ def test_our_component_stays_when_a_plugin_takes_its_name(installed):
     assert found.component("aggregator", "nystrom").distribution == "gimp-plugin"
     (failure,) = found.failures
     assert failure.reason == (
-        "aggregator 'nystrom' is also brought by plugin 'builtin' of gimp-plugin "
+        "aggregator 'nystrom' is also provided by plugin 'builtin' of gimp-plugin "
         + found.component("aggregator", "nystrom").version
     )
 
@@ -238,7 +243,7 @@ def test_blocking_an_unknown_plugin_is_said(installed, monkeypatch, caplog):
 
     installed(("their-plugin", GOOD, "theirs"))
 
-    assert "names no plugin: 'thiers', did you mean 'theirs'?" in caplog.text
+    assert "names an unknown plugin: 'thiers', did you mean 'theirs'?" in caplog.text
 
 
 def test_the_nearest_name_is_offered():

@@ -186,7 +186,7 @@ def test_what_is_no_cohort_in_memory_is_told_as_in_a_file(bundle, study, tmp_pat
 
 
 def test_labels_beside_an_anndata_are_refused(bundle, study, tmp_path):
-    with pytest.raises(ConfigError, match="labels go with a file"):
+    with pytest.raises(ConfigError, match="labels cannot be combined with an AnnData"):
         GimpModel.from_pretrained(bundle).predict(
             adata=anndata.read_h5ad(study.adata), labels="l.csv", output=tmp_path / "a.csv"
         )

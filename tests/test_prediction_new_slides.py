@@ -31,7 +31,7 @@ def test_the_configuration_is_that_of_the_runs_bags():
 
 
 def test_a_run_of_foreign_bags_cannot_tell_how_to_extract():
-    with pytest.raises(CheckpointError, match=r"'runs/a' does not know how its bags were made"):
+    with pytest.raises(CheckpointError, match=r"'runs/a' does not record how its bags were made"):
         new_slides.extraction_config(record())
 
 
@@ -41,10 +41,10 @@ def test_masks_are_asked_for_where_the_runs_bags_were_made_by_such(tmp_path):
     config = new_slides.extraction_config(by_masks, masks=tmp_path)
 
     assert (config.tissue, config.masks) == ("given", str(tmp_path))
-    with pytest.raises(ConfigError, match="'runs/a' was trained on bags by masks") as caught:
+    with pytest.raises(ConfigError, match="'runs/a' was trained on tissue from masks") as caught:
         new_slides.extraction_config(by_masks)
     assert "--masks" in caught.value.hint
-    with pytest.raises(ConfigError, match="'runs/a' has bags with tissue 'otsu'"):
+    with pytest.raises(ConfigError, match="'runs/a' was trained on tissue 'otsu'"):
         new_slides.extraction_config(record(**asdict(STORED)), masks=tmp_path)
 
 

@@ -212,7 +212,7 @@ def test_on_a_full_disk_the_table_of_before_stays(study, trained, tmp_path):
 def test_overwrite_replaces_nothing_that_is_no_prediction(study, trained, tmp_path, name):
     (tmp_path / name).write_text('{"thesis": "years of work"}')
 
-    with pytest.raises(StaleOutputError, match=rf"{name}' is in the way") as caught:
+    with pytest.raises(StaleOutputError, match=rf"{name}' already exists") as caught:
         predict(trained / "both", study, output=tmp_path / "p.csv", runtime=Runtime(overwrite=True))
 
     assert caught.value.exit_code == 3

@@ -104,7 +104,7 @@ def test_tables_of_two_methods_are_not_averaged_without_a_word(whole):
     (baselines,) = evaluated(one, two)["warnings"]
     (mixed,) = evaluated(one, network)["warnings"]
 
-    assert 'are of two: \'kind: "logistic-genes" -> "swapped"\'' in baselines
+    assert 'come from two: \'kind: "logistic-genes" -> "swapped"\'' in baselines
     assert '"logistic-genes" -> "finetune"' in mixed
     assert evaluated(*predictions(whole, "logistic-genes"))["warnings"] == []
 

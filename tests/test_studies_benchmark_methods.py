@@ -346,5 +346,8 @@ def test_a_plugins_part_that_breaks_its_contract_is_warned_of_before_it_is_compa
         warn_of_parts(tiny_config(), (*names, "gimp+model.aggregator=good", "logistic-bag"))
 
     (message,) = caplog.messages
-    assert "aggregator 'padded' of plugin 'theirs' of their-plugin 2.1 does not keep" in message
-    assert "what stands in padding is read: values differ by " in message
+    assert (
+        "aggregator 'padded' of plugin 'theirs' of their-plugin 2.1 breaks its contract, so"
+        in message
+    )
+    assert "it reads the padding: values differ by " in message

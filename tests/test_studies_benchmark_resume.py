@@ -255,7 +255,7 @@ def test_a_folder_with_other_files_is_refused_even_with_overwrite(source, tmp_pa
     result = benchmark(source, tmp_path / "s", *QUICK, "--overwrite")
 
     assert result.exit_code == 3
-    assert "files that are not a comparison's: 'thesis.tex'" in result.stderr
+    assert "files unrelated to a comparison: 'thesis.tex'" in result.stderr
     assert [path.name for path in (tmp_path / "s").glob("[!.]*")] == ["thesis.tex"]
 
 
@@ -306,10 +306,10 @@ def test_more_seeds_and_methods_add_to_what_is_there(source, tmp_path):
             2,
             "unknown aggregator 'abml', did you mean 'abmil'?",
         ),
-        (("--methods", "swapped+model.dim=8"), 2, "'swapped' is no network with settings"),
+        (("--methods", "swapped+model.dim=8"), 2, "'swapped' is not a network with settings"),
         (("--methods", "gimp+dim"), 2, "unknown method 'gimp+dim'"),
         (("--methods", ","), 2, "no method to run"),
-        (("--reference", "abmil", *QUICK), 2, "the reference 'abmil' takes no part"),
+        (("--reference", "abmil", *QUICK), 2, "the reference 'abmil' does not take part"),
         (("--regime", "label:5"), 2, "unknown regime 'label:5', did you mean 'labels'?"),
         (("--regime", "genes:0"), 2, "regime 'genes:0' needs a number above 0"),
         (("--seeds", 0), 2, "seeds = 0 is out of range"),
@@ -342,7 +342,7 @@ def test_an_unknown_component_is_refused_before_anything_is_written(source, tmp_
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("P{0:02d},a,{1}\nP{0:02d},b,{1}\n", "are test cases of fold 'a' and of fold 'b'"),
+        ("P{0:02d},a,{1}\nP{0:02d},b,{1}\n", "are test cases of folds 'a' and 'b'"),
         ("P{0:02d},a,{2}\n", "has no test case"),
     ],
 )

@@ -108,7 +108,7 @@ def test_workers_may_die_and_the_end_has_the_bytes_of_one_process(near, tmp_path
     items = ["logistic-genes, fold 0, seed 0", "late-fusion, fold 0, seed 0"]
     assert [row["item"] for row in failed] == items
     assert failed[0]["error"] == "KilledWorker"
-    assert "it ended every worker that tried it" in failed[0]["message"]
+    assert "every worker that tried it died" in failed[0]["message"]
     assert failed[1]["message"] == f"it needs the predictions of {items[0]}, which failed"
     assert not (output / "failures.csv").exists()
     assert tables(output) == tables(tmp_path / "whole")
@@ -189,7 +189,7 @@ def test_a_failing_cell_is_listed_the_rest_is_done_and_warnings_come_back(
     [
         ("tcp://127.0.0.1:9", (5, "no scheduler at 'tcp://127.0.0.1:9'")),
         ("local:x", (2, "expected local:N with the number of processes")),
-        ("local:2 --shard 1/2", (2, "by a scheduler or in shards, not both")),
+        ("local:2 --shard 1/2", (2, "by a scheduler or by shards, not both")),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_written(
@@ -251,7 +251,7 @@ def test_a_worker_that_does_not_see_the_folder_says_so(job, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scale": "log2"}, "it finds other inputs: 'inputs.expression: "),
+        ({"scale": "log2"}, "its inputs differ: 'inputs.expression: "),
         ({"adata": Path("/nowhere/genes.h5ad")}, "/nowhere/genes.h5ad"),
     ],
 )
@@ -295,7 +295,7 @@ def test_cells_that_are_done_elsewhere_are_not_believed(source, tmp_path, monkey
 
     assert result.exit_code == 5
     assert "a worker did logistic-" in result.stderr
-    assert "and it is not in " in result.stderr
+    assert "but it is not in " in result.stderr
 
 
 def test_a_scheduler_that_goes_ends_the_command(source, tmp_path, monkeypatch):
@@ -325,7 +325,7 @@ def test_a_cell_that_another_process_is_at_is_waited_for(job, monkeypatch, caplo
         waiting = threading.Thread(target=do, args=(own,))
         with caplog.at_level("INFO", "gimp_plugin"):
             waiting.start()
-            while "another process is at it; waiting" not in caplog.text:
+            while "another process is working on it; waiting" not in caplog.text:
                 time.sleep(0.01)
         took = METHODS["logistic-genes"].train(own)
         seal(own.folder, PLACE, own.identity, took)

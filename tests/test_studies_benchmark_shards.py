@@ -103,7 +103,7 @@ def test_what_is_no_shard_is_refused_before_anything_is_written(source, tmp_path
     result = benchmark(source, tmp_path / "s", *QUICK, f"--shard={text}")
 
     assert result.exit_code == 2
-    assert f"shard {text!r} is none, expected I/N" in result.stderr
+    assert f"{text!r} is not a shard, expected I/N" in result.stderr
     assert not (tmp_path / "s").exists()
 
 
@@ -111,4 +111,4 @@ def test_tables_alone_are_of_all_shards(source, tmp_path):
     result = benchmark(source, tmp_path / "s", *QUICK, "--shard", "0/2", "--report-only")
 
     assert result.exit_code == 2
-    assert "tables alone are those of all shards" in result.stderr
+    assert "--report-only makes the tables of all shards" in result.stderr

@@ -203,7 +203,7 @@ def test_a_slide_that_is_lacking_is_written_again_the_same(cohort):
 
 
 def test_another_demonstration_in_the_folder_is_refused(cohort):
-    with pytest.raises(StaleOutputError, match="another demonstration"):
+    with pytest.raises(StaleOutputError, match="a different demonstration"):
         write_cohort(cohort.folder, n_cases=12, seed=1)
 
 

@@ -187,9 +187,9 @@ def test_a_plain_gene_encoder_passes():
     [
         (Centred, "CLS_ge of 37 genes depends on the other cases of the batch"),
         (Cut, "no gradient reaches the parameter 'scale'"),
-        (Hidden, "its state dict is not all that decides its outputs"),
+        (Hidden, "its outputs depend on more than its state dict"),
         (Tied, "its state dict cannot be stored"),
-        (Restless, "one seed made two values of the weights 'linear.bias'"),
+        (Restless, "one seed gave two values of the weights 'linear.bias'"),
         (Noisy, "in training mode, one seed of torch gave two outputs"),
         (Dropping, "depends on the other cases"),
         (Greedy, "it changed its input"),
@@ -198,7 +198,7 @@ def test_a_plain_gene_encoder_passes():
         (Wide, r"CLS_ge of 37 genes has shape \(3, 40\), expected \(3, 20\)"),
         (Endless, "CLS_ge of 37 genes is not finite"),
         (Misjudged, "its dim is 3, the configuration says 20"),
-        (lambda config, n_genes: object(), "it gave something of type object, no torch.nn.Module"),
+        (lambda config, n_genes: object(), "it is of type object, expected a torch.nn.Module"),
     ],
 )
 def test_a_wrong_gene_encoder_fails_for_its_fault(kind, message):
@@ -288,15 +288,15 @@ def test_a_plain_aggregator_passes():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (ReadsPadding, "what stands in padding is read"),
+        (ReadsPadding, "it reads the padding"),
         (CountsPadding, "a case depends on its padding or on the other cases of the batch"),
         (Divides, r"CLS_img \(the last case has no patch\) is not finite"),
         (Mates, "a case depends on its padding or on the other cases of the batch"),
-        (Reseeds, "it sets the seed of torch, which all other parts draw from"),
+        (Reseeds, "it sets torch's seed, which all other parts depend on"),
         (Unordered, "a case depends on its padding or on the other cases of the batch"),
         (All, "the wanted patches has shape"),
-        (Streams, "stream gives another CLS_img than forward"),
-        (Plans, "what plan gives changes CLS_img"),
+        (Streams, "stream and forward give a different CLS_img"),
+        (Plans, "CLS_img depends on what plan returns"),
         (lambda config: Genes(config, config.dim), None),
     ],
 )
@@ -358,7 +358,7 @@ def test_a_plain_system_passes():
         (Boundless, "loss of a bag of 13 of class 0 is not finite"),
         (HalfTaught, "no gradient reaches the parameter 'patches.weight'"),
         (Batched, r"logits of a bag of 13 has shape \(1, 2\), expected \(2,\)"),
-        (NeverMade, "it can be made for none of slides"),
+        (NeverMade, "it cannot be made for any of slides"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:std")
@@ -388,7 +388,7 @@ class MatesFused(Concat):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (ReadsMissing, "what stands for a half that a case lacks is read"),
+        (ReadsMissing, "it reads the placeholder of a half that a case lacks"),
         (Unmeasured, "its out_dim is 'all', expected a whole number"),
         (MatesFused, "depends on the other cases of the batch"),
     ],
@@ -451,13 +451,16 @@ def test_a_plain_patch_encoder_passes():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"licence": ""}, "licence is '', expected a text"),
+        ({"licence": ""}, "licence is '', expected non-empty text"),
         ({"mpp": 0.0}, "mpp is 0.0, expected a positive number"),
-        ({"dim": 31}, r"what it makes of patches has shape \(3, 32\), expected \(3, 31\)"),
-        ({"build": Random}, "two networks of one name and hash differ: are the weights random"),
+        ({"dim": 31}, r"its output for patches has shape \(3, 32\), expected \(3, 31\)"),
+        (
+            {"build": Random},
+            "two networks with the same name and hash differ: are the weights random",
+        ),
         ({"build": Constant}, "two patches have the same features"),
         ({"build": partial(Whitened, 32)}, "a patch's features depend on the other patches"),
-        ({"build": object}, "it gave something of type object, no torch.nn.Module"),
+        ({"build": object}, "it is of type object, expected a torch.nn.Module"),
     ],
 )
 def test_a_wrong_patch_encoder_fails_for_its_fault(changes, message):
@@ -477,8 +480,8 @@ def sorting(gene_ids, *, genes, **context):
 @pytest.mark.parametrize(
     ("grouping", "message"),
     [
-        (lambda gene_ids, **_: np.arange(len(gene_ids)) + 1, "is no permutation"),
-        (lambda gene_ids, **_: np.arange(len(gene_ids) - 1), "must stand in it once"),
+        (lambda gene_ids, **_: np.arange(len(gene_ids)) + 1, "is not a permutation"),
+        (lambda gene_ids, **_: np.arange(len(gene_ids) - 1), "must occur once"),
         (lambda gene_ids, **_: np.linspace(0, 30, 31), "is of float64, expected integers"),
         (
             lambda gene_ids, **_: np.random.default_rng().permutation(len(gene_ids)),

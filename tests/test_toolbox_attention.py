@@ -91,7 +91,7 @@ def test_a_damaged_list_of_outputs_makes_nothing_ours(tmp_path):
         (tmp_path / "a.db").write_text("whose?")
 
         with (
-            pytest.raises(ValueError, match=r"gimp_predictor\.json' is in the way"),
+            pytest.raises(ValueError, match=r"gimp_predictor\.json' already exists and is not"),
             moved_in(tmp_path, ["a.db"], overwrite=True),
         ):
             pass

@@ -81,7 +81,7 @@ def test_a_model_of_that_name_which_is_not_ours_stays(monkeypatch):
     taken = {"architecture": {"class": "vanilla.CNNModel"}}
     monkeypatch.setitem(rcParam["pretrained_model_info"], toolbox.toolbox_name("untrained"), taken)
 
-    with pytest.raises(PluginError, match="another model 'gimp-untrained'"):
+    with pytest.raises(PluginError, match="a different model 'gimp-untrained'"):
         toolbox.register()
     assert rcParam["pretrained_model_info"]["gimp-untrained"] is taken
 

@@ -285,7 +285,7 @@ def test_a_file_of_that_name_which_is_not_ours_is_never_replaced(study, engine):
     Path("out").mkdir()
     Path("out/P01.db").write_text("of somebody else")
 
-    with pytest.raises(StaleOutputError, match=r"holds 'P01.db', which we did not write"):
+    with pytest.raises(StaleOutputError, match=r"holds 'P01.db', which gimp did not write"):
         engine().run(
             [study["bags"]["P01"]], save_dir="out", output_type="annotationstore", overwrite=True
         )
@@ -499,7 +499,7 @@ def test_a_lone_open_reader_is_an_image(study, engine):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ([], "there are no images, expected slides"),
+        ([], "no images are given, expected slides"),
         (None, "images is NoneType, expected slides"),
         (np.zeros((2, 8, 8, 3)), "images is ndarray, expected slides"),
         ([np.zeros((8, 8, 3))], "one of the images is ndarray"),
@@ -534,7 +534,7 @@ def test_the_device_may_be_chosen_by_itself(study, engine, monkeypatch):
 
     assert chosen.device == "cpu"
     assert found["slides"] == ["P01"]
-    with pytest.raises(ResourceError, match="'cuda:1' is not there: torch sees 0"):
+    with pytest.raises(ResourceError, match="'cuda:1' is not available: torch sees 0"):
         engine(device="cuda:1")
     with pytest.raises(ConfigError, match="device is 'cuda:x', expected auto"):
         engine(device="cuda:x")
@@ -555,7 +555,7 @@ def test_outputs_that_stand_in_the_way_are_told_before_slides_are_read(study, en
     images = {"images": [study["slides"]["P01"]], "output_type": "qupath"}
 
     for save_dir, kind, words in (
-        ("out", StaleOutputError, "holds 'P01.geojson', which we did not write"),
+        ("out", StaleOutputError, "holds 'P01.geojson', which gimp did not write"),
         ("file", ConfigError, "save_dir 'file' is a file"),
         ("file/below", ResourceError, "cannot write in save_dir 'file/below'"),
         ("/proc/out", ResourceError, "cannot write in save_dir '/proc/out'"),
@@ -621,7 +621,7 @@ def test_an_output_that_was_changed_since_is_never_replaced(study, engine, kind)
             store.commit()
     before = snapshot(Path("out"))
 
-    with pytest.raises(StaleOutputError, match=r"changed since we wrote it"):
+    with pytest.raises(StaleOutputError, match=r"changed since gimp wrote it"):
         engine().run(images, save_dir="out", output_type=kind, overwrite=True)
 
     assert snapshot(Path("out")) == before
@@ -647,7 +647,7 @@ def test_a_list_of_outputs_that_is_not_ours_is_left_alone(study, engine, text):
     Path("out").mkdir()
     Path("out/gimp_predictor.json").write_text(text)
 
-    with pytest.raises(StaleOutputError, match=r"gimp_predictor\.json' is in the way"):
+    with pytest.raises(StaleOutputError, match=r"gimp_predictor\.json' already exists and is not"):
         engine().run([study["bags"]["P01"]], save_dir="out", output_type="qupath", overwrite=True)
 
     assert snapshot(Path("out")) == {"gimp_predictor.json": text.encode()}

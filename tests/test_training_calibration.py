@@ -93,13 +93,17 @@ def test_the_same_cases_give_the_same_temperature_to_the_last_bit():
 @pytest.mark.parametrize(
     ("logits", "labels", "why"),
     [
-        (*draw_cases(19), "19 validation cases are fewer than 20"),
+        (*draw_cases(19), "only 19 validation cases, fewer than 20"),
         (
             torch.tensor([[0.0, float("nan")]] * 30),
             torch.arange(30) % 2,
-            "some validation cases no finite logits",
+            "logits of some validation cases are not finite",
         ),
-        (-5 * torch.eye(3)[torch.arange(30) % 3], torch.arange(30) % 3, "at an end of its range"),
+        (
+            -5 * torch.eye(3)[torch.arange(30) % 3],
+            torch.arange(30) % 3,
+            "at the limit of its range",
+        ),
     ],
 )
 def test_the_temperature_stays_1_with_a_warning_where_it_cannot_be_found(

@@ -15,15 +15,19 @@ METRICS = {"stages": {}, "n_parameters": 1234, "n_cases": {"train": 7, "val": 3,
     [
         (
             "pretrain",
-            "The pre-trained part of a model that is to tell",
+            "The pre-trained part of a model that will distinguish",
             "`gimp finetune --from RUN`",
         ),
-        ("finetune", "A model that tells", "`gimp predict` and\n`gimp evaluate` give figures"),
+        (
+            "finetune",
+            "A model that distinguishes",
+            "`gimp predict` and\n`gimp evaluate` give figures",
+        ),
     ],
 )
 def test_a_card_points_to_what_the_run_can_be_used_for(kind, first, next_step):
     card = model_card(kind, tiny_config(), ["LUAD", "LUSC"], METRICS)
 
-    assert f"\n{first} LUAD and LUSC apart from slides and genes" in card
+    assert f"\n{first} LUAD and LUSC using slides and genes" in card
     assert next_step in card
     assert ("cannot\nuse it" in card) is (kind == "pretrain")

@@ -150,7 +150,7 @@ def test_what_a_plugins_grouping_does_wrong_is_told_with_its_name(tmp_path):
     genes = pd.DataFrame(index=list("abc"))
     given = {"seed": 0, "genes": genes, "expression": np.ones((4, 3), np.float32)}
     faults = {
-        "names": "gave no order of 3 genes: each index from 0 must stand in it once",
+        "names": "gave no order of 3 genes: each index from 0 must occur once",
         "none": "gave no order of 3 genes",
         "pathway": "failed: KeyError: 'pathway'",
         "few": r"failed: TypeError: .*called with \(gene_ids, seed=, genes=",

@@ -265,7 +265,7 @@ def test_validation_of_a_plugins_system_that_is_not_finite_is_code_5_and_names_i
 
     assert result.exit_code == 5, result.stderr
     assert "val_loss of finetune is not finite (nan) in epoch 1" in result.stderr
-    assert "its system is a plugin's: mute of mute-systems 2.1" in result.stderr
+    assert "its system comes from a plugin: mute of mute-systems 2.1" in result.stderr
     assert not (folder / "mute" / runs.METRICS).exists()
     assert "NaN" not in (folder / "mute" / runs.PROVENANCE).read_text()
     assert not (folder / "mute" / runs.LOG).exists()
@@ -278,6 +278,6 @@ def test_probabilities_that_are_not_finite_are_code_5_with_the_case(folder, monk
     result = gimp("predict", "--adata", "genes.h5ad", "--model", "run", "-o", "p.csv")
 
     assert result.exit_code == 5, result.stderr
-    assert "run 'run' gives case 'P00' no finite probabilities" in result.stderr
+    assert "run 'run': the probabilities of case 'P00' are not finite" in result.stderr
     assert {path for path in contents(folder) if path not in before} <= {folder / ".p.csv.lock"}
     assert not (folder / "p.csv").exists()

@@ -279,7 +279,7 @@ def test_the_command_line_tells_how_many_fine_tunes_and_refuses_another_choice(s
     )
 
     assert result.exit_code == tuned.exit_code == 0, result.stderr + tuned.stderr
-    assert "2 training cases have no class: for pre-training only" in result.stderr
+    assert "2 training cases have no class and will be used for pre-training only" in result.stderr
     assert "3 cases left out, without a class and outside the training part: " in result.stderr
     assert "5 cases left out, without a class: 'P03', 'P08'" in tuned.stderr
 

@@ -54,7 +54,7 @@ def device_of(runtime: Runtime) -> torch.device:
         problem = f"--device {runtime.device} and accelerate launch --cpu contradict each other"
         raise ConfigError(problem, hint="leave one of them out")
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
-        problem = f"device {runtime.device!r} is not there: torch sees {n_gpus} CUDA devices"
+        problem = f"device {runtime.device!r} is not available: torch sees {n_gpus} CUDA devices"
         raise ResourceError(problem, hint="use --device cpu, or install a driver and a CUDA torch")
     return device
 
@@ -128,4 +128,4 @@ def _check_launcher(runtime: Runtime, device: torch.device) -> None:
     n_processes, n_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if n_processes > n_gpus:
         problem = f"{n_processes} processes on a machine where torch sees {n_gpus} GPUs"
-        raise ResourceError(problem, hint="start one process a GPU, or use --device cpu")
+        raise ResourceError(problem, hint="start one process per GPU, or use --device cpu")

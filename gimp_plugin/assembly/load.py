@@ -116,12 +116,12 @@ def check_component(record: RunRecord, kind: str, name: str) -> None:
     whose = f"of {distribution} {version}" if distribution else "of a plugin"
     problem = f"run {str(record.path)!r} needs the {kind.replace('-', ' ')} {name!r} {whose}"
     if part is not None:
-        problem = f"{problem}, the one that is installed is of {part.distribution} {part.version}"
+        problem = f"{problem}, but the installed one is of {part.distribution} {part.version}"
         hint = f"install {distribution}, and leave {part.distribution} out"
         raise PluginError(problem, hint=hint)
-    hints = [f"install {distribution or 'the plugin that brings it'}", *map(str, found.failures)]
+    hints = [f"install {distribution or 'the plugin that provides it'}", *map(str, found.failures)]
     hints += [f"plugin {origin} is disabled" for origin in found.disabled]
-    raise PluginError(f"{problem}, which is not there", hint="; ".join(hints))
+    raise PluginError(f"{problem}, which is not available", hint="; ".join(hints))
 
 
 def transform_of(record: RunRecord) -> GeneTransform | None:

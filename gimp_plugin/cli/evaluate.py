@@ -155,7 +155,7 @@ def tables_of(given: str) -> list[Path]:
         return [Path(given)]
     found = sorted(glob.glob(given))  # noqa: PTH207  # a pattern may also be absolute
     if not found:
-        raise MissingFileError(f"no file fits {given!r}")
+        raise MissingFileError(f"no file matches {given!r}")
     return [Path(name) for name in found]
 
 
@@ -182,6 +182,6 @@ def write(path: Path, text: str, *, overwrite: bool) -> None:
     if path.exists() and path.read_bytes() == text.encode():
         return
     if path.exists() and not overwrite:
-        problem = f"{str(path)!r} is there already and says something else"
+        problem = f"{str(path)!r} already exists with different content"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     write_text(path, text)

@@ -28,7 +28,7 @@ def _shard(_context: click.Context, _parameter: click.Parameter, text: str) -> t
     """Parse `I/N`, a part of the slides."""
     part, _, parts = text.partition("/")
     if not (part.isdecimal() and parts.isdecimal() and int(part) < int(parts)):
-        problem = f"{text!r} is no part I/N with I from 0 to N-1, for instance 0/4"
+        problem = f"{text!r} is not a part I/N with I from 0 to N-1, for instance 0/4"
         raise click.BadParameter(problem)
     return int(part), int(parts)
 
@@ -280,10 +280,10 @@ def _show_forecast(expected: Forecast, *, as_json: bool) -> None:
     for slide_id, count in expected.n_patches.items():
         click.echo(f"{slide_id}: {count} patches")
     for slide_id, reason in expected.failures.items():
-        click.echo(f"{slide_id}: fails: {reason}")
+        click.echo(f"{slide_id}: would fail: {reason}")
     total = f"{sum(expected.n_patches.values())} patches"
     if expected.n_bytes is None or expected.hours is None:
         click.echo(f"{total}; bytes and hours are not known: a dry run downloads nothing")
-        click.echo(f"the encoder is not there: {expected.lacking}", err=True)
+        click.echo(f"the encoder is not available: {expected.lacking}", err=True)
         return
     click.echo(f"{total}, {expected.n_bytes / 1e6:.1f} MB, about {expected.hours:.2f} hours")

@@ -92,7 +92,8 @@ def report(error: BaseException, *, tracebacks: bool) -> int:
         signal.setitimer(signal.ITIMER_REAL, 0)
         word = "terminated" if isinstance(error, Terminated) else "interrupted"
         if not is_helper():
-            click.echo(f"{word.capitalize()}; the same command goes on where it stopped.", err=True)
+            text = f"{word.capitalize()}; the same command continues where it stopped."
+            click.echo(text, err=True)
         return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
     if tracebacks:
         click.echo("".join(traceback.format_exception(error)), err=True)
@@ -118,7 +119,7 @@ def explain(error: BaseException) -> tuple[str, str | None]:
         return error.problem, error.hint
     if is_resource(error):
         kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
-        hint = "free some of it, or give less to do at a time; the same command then goes on"
+        hint = "free some of it, or process less at a time; the same command then continues"
         return f"{kind}: {_one_line(error)}".rstrip(": "), hint
     hint = (
         f"this is a bug in gimp-plugin {gimp_plugin.__version__}: please report it, with the "

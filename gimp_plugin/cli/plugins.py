@@ -82,7 +82,7 @@ def to_text(found: Registry) -> str:
         for row in rows
     ]
     if found.slow:
-        lines += ["", "slow to import, which every command waits for that asks for names:"]
+        lines += ["", "slow to import (every command that looks up names waits for it):"]
         lines += [f"  plugin {origin}: {taken:.1f} s" for origin, taken in found.slow.items()]
     if found.failures:
         lines += ["", "failed:", *(f"  {failure}" for failure in found.failures)]

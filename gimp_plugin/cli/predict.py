@@ -72,7 +72,7 @@ def command(
 
     n_failed = 0
     if given["masks"] and not given["slides"]:
-        raise click.UsageError("--masks needs --slides: it is for slides that are read now")
+        raise click.UsageError("--masks needs --slides: masks are for slides that are read now")
     if given["slides"]:
         given["features"] = given["features"] or output.with_name(f"{output.stem}_features")
         n_failed = _extract(run, given)

@@ -85,7 +85,7 @@ def command(
 
     given = sorted(name for name, value in cohort.items() if value is not None and name != "adata")
     if cohort["adata"] is None and given:
-        problem = f"--{given[0].replace('_', '-')} says how the cohort is read, and there is none"
+        problem = f"--{given[0].replace('_', '-')} says how to read the cohort, but none is given"
         raise ConfigError(problem, hint="give --adata")
     asked = Asked(
         runs=runs,

@@ -114,7 +114,7 @@ def option_values(path: Path, table: object, command: str) -> dict[str, Any]:
     values = _shared_values(f"{where}] ", shared, known, command)
     for name in table.keys() - shared.keys():
         if name not in known:
-            raise ConfigError(f"{where}.{name}] names no command{did_you_mean(name, known)}")
+            raise ConfigError(f"{where}.{name}] is not a command{did_you_mean(name, known)}")
         own = {
             key: as_typed(f"{where}.{name}] ", key, value, known[name])
             for key, value in table[name].items()
@@ -166,12 +166,12 @@ def as_typed(where: str, key: str, value: object, options: Options) -> object:
         or (isinstance(value, bool) is not option.is_flag)
     ):
         wanted = "true or false" if option.is_flag else "a list" if option.multiple else "a value"
-        raise ConfigError(f"{where}{key} = {value!r} does not fit, expected {wanted}")
+        raise ConfigError(f"{where}{key} = {value!r} is not valid, expected {wanted}")
     typed = value if isinstance(value, bool) else _text(value)
     try:
         option.type_cast_value(click.Context(click.Command(key)), typed)
     except click.BadParameter as error:
-        raise ConfigError(f"{where}{key} = {value!r} does not fit: {error.message}") from error
+        raise ConfigError(f"{where}{key} = {value!r} is not valid: {error.message}") from error
     return typed
 
 
@@ -182,7 +182,7 @@ def _shared_values(
     union = {key: option for options in known.values() for key, option in options.items()}
     for key, value in shared.items():
         if key in PER_COMMAND:
-            problem = f"{where}{key!r} would be the same for every command"
+            problem = f"{where}{key!r} cannot be the same for every command"
             raise ConfigError(problem, hint=f"set it in [{OPTIONS}.COMMAND]")
         for options in [each for each in known.values() if key in each] or [union]:
             as_typed(where, key, value, options)

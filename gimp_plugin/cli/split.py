@@ -149,18 +149,18 @@ def check_usage(given: Mapping[str, Any]) -> None:
     if not cases and given["table"] is None:
         raise ConfigError("no cases to split", hint="give --adata, --labels or --from")
     if given["table"] is not None and drawn:
-        problem = f"--from draws nothing, --{drawn[0].replace('_', '-')} was given"
+        problem = f"--from draws nothing, so --{drawn[0].replace('_', '-')} cannot be used with it"
         raise ConfigError(problem, hint="leave one of the two out")
     if given["site_key"] and given["by_site"]:
-        raise ConfigError("--site-key and --by-site both say what a site is", hint="give one")
+        raise ConfigError("--site-key and --by-site both define the sites", hint="give one")
     if given["val_as_test"] and (given["table"] is None or not cases):
-        hint = "give both, or leave it out"
-        raise ConfigError("--val-as-test goes with --from and --adata or --labels", hint=hint)
+        hint = "give these, or leave --val-as-test out"
+        raise ConfigError("--val-as-test needs --from, and --adata or --labels", hint=hint)
     if given["unlabelled"] == "use" and (given["table"] is not None or given["kind"] != "gimp"):
-        problem = "--unlabelled use goes with splits that are drawn, as our table"
+        problem = "--unlabelled use needs newly drawn splits in the gimp format"
         raise ConfigError(problem, hint="leave --from and --format out, or give --unlabelled drop")
     if given["val_share"] != 0.2 and not (given["folds"] or given["val_as_test"]):
-        raise ConfigError("--val-share goes with --folds or --val-as-test", hint="leave it out")
+        raise ConfigError("--val-share needs --folds or --val-as-test", hint="leave it out")
 
 
 def made(

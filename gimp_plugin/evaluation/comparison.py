@@ -119,17 +119,18 @@ def aligned(found: Gathered, name: str, other: Gathered) -> Gathered:
     patients, its = found.patients, other.patients
     if its.classes != patients.classes:
         classes, others = listed(patients.classes), listed(its.classes)
-        raise EvaluationError(f"{name!r} has the classes {others}, the evaluated {classes}")
+        raise EvaluationError(f"{name!r} has the classes {others}, the evaluated table {classes}")
     alone = sorted({*map(same_case, patients.case_ids)} ^ {*map(same_case, its.case_ids)})
     if alone:
         problem = f"{name!r} and the evaluated predictions are not of the same patients"
         hint = "systems are compared on the same patients only"
         raise EvaluationError(
-            f"{problem}: {len(alone)} stand in one only: {listed(alone)}", hint=hint
+            f"{problem}: {len(alone)} are in only one: {listed(alone)}", hint=hint
         )
     fold_of, name_of = _folds(patients), _folds(its)
     if fold_of.keys() != name_of.keys():
-        raise EvaluationError(f"{name!r} has its patients in other folds than the evaluated")
+        problem = f"{name!r} and the evaluated predictions have their patients in different folds"
+        raise EvaluationError(problem)
     same = {name_of[members]: fold for members, fold in fold_of.items()}
     row_of = {
         (same[fold], same_case(case_id)): row
@@ -145,7 +146,7 @@ def aligned(found: Gathered, name: str, other: Gathered) -> Gathered:
     differ = np.flatnonzero(rearranged.labels != patients.labels)
     if differ.size:
         cases = listed(patients.case_ids[row] for row in differ)
-        raise EvaluationError(f"{name!r} has other labels for {differ.size} cases: {cases}")
+        raise EvaluationError(f"{name!r} has different labels for {differ.size} cases: {cases}")
     return replace(other, patients=rearranged)
 
 

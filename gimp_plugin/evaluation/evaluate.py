@@ -119,7 +119,7 @@ def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
     record = read_run(model)
     if record.classes != found.patients.classes:
         problem = (
-            f"run {str(model)!r} knows the classes {listed(record.classes)}, "
+            f"run {str(model)!r} was trained on the classes {listed(record.classes)}, "
             f"the predictions have {listed(found.patients.classes)}"
         )
         raise EvaluationError(problem, hint="give the run that made these predictions")
@@ -127,7 +127,7 @@ def _check_model(model: Path, found: Gathered, paths: Sequence[Path]) -> None:
         problem = (
             f"{str(model)!r} is a model bundle: it does not know which cases it was trained on"
         )
-        raise EvaluationError(problem, hint="give the run that it was made of, or no --model")
+        raise EvaluationError(problem, hint="give the run that it was made from, or no --model")
     check_predicted_by(record, paths)
     if found.part in {keys.TEST, keys.NEW}:
         known = {same_case(case) for cases in record.trained_on.values() for case in cases}
@@ -154,7 +154,7 @@ def _caveats(
     flat = [name for name, one in named.items() if one.flat]
     if flat:
         why = "the folds do not differ" if repeated else "see that of the accuracy"
-        yield f"the interval has no width here, and says nothing: {', '.join(flat)} ({why})"
+        yield f"the interval has no width, so it is not informative: {', '.join(flat)} ({why})"
     if not repeated:
         yield from _near_the_end(found.patients, estimates["auc"])
 
@@ -166,8 +166,8 @@ def _near_the_end(patients: Patients, auc: Estimate) -> Iterator[str]:
     if fewest * min(auc.value, 1 - auc.value) < FEW_WRONG and not auc.flat:
         cases = counted(fewest, "case")
         yield (
-            f"the bootstrap interval of the AUC is too narrow: for one of {number(auc.value)}, "
-            f"{cases} in the smallest class are few"
+            f"the bootstrap interval of the AUC is too narrow: {cases} in the smallest class are "
+            f"too few for an AUC of {number(auc.value)}"
         )
 
 

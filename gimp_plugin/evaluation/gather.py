@@ -216,7 +216,7 @@ def _check_seeds(folds: Sequence[_Fold]) -> None:
             f"the patients of {str(fewest.paths[0])!r} are predicted by {len(fewest.paths)} "
             f"seeds, those of {str(most.paths[0])!r} by {len(most.paths)}"
         )
-        raise EvaluationError(problem, hint="give as many seeds for every fold")
+        raise EvaluationError(problem, hint="give the same number of seeds for every fold")
 
 
 def _check_every_class(fold: _Fold, part: str) -> None:

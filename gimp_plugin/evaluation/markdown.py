@@ -106,9 +106,9 @@ def _title(found: Evaluation) -> str:
     classes = ", ".join(f"{one.n_cases} {name}" for name, one in found.by_class.items())
     line = f"{', '.join(found.predictions)}: {found.n_cases} {found.part} cases ({classes})"
     if found.fitted:
-        line += ", FITTED ON THESE CASES: no measure of how well others are predicted"
+        line += ", FITTED ON THESE CASES: not a measure of how well others are predicted"
     if found.n_abstained:
-        line += f"; {found.n_abstained} without an answer, which count as not right"
+        line += f"; {found.n_abstained} without an answer, which count as wrong"
     if found.n_unlabelled:
         line += f"; {found.n_unlabelled} more have no label"
     if found.n_folds > 1:

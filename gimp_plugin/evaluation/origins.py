@@ -41,9 +41,9 @@ def mixed_systems(paths: Sequence[Path], *, seeds: bool) -> Iterator[str]:
         if known:
             first, one = known[0]
             changed = listed(told_apart(one, system))
-            how = "are averaged as seeds" if seeds else "are taken for folds"
+            how = "are averaged as seeds" if seeds else "are taken as folds"
             yield (
-                f"{shown(first)!r} and {shown(path)!r} {how} of one system, and are of two: "
+                f"{shown(first)!r} and {shown(path)!r} {how} of one system, but come from two: "
                 f"{changed}; to see them side by side, compare them (--compare)"
             )
         known.append((path, system))
@@ -69,9 +69,9 @@ def check_predicted_by(record: RunRecord, paths: Sequence[Path]) -> None:
         noted = note_of(path).get(MODEL)
         if noted is not None and noted != own:
             problem = (
-                f"{str(sidecar(path))!r} says that another run than {str(record.path)!r} predicted "
-                f"{str(path)!r}: {MODEL!r} is {noted!s:.12}..., the sha256 of the run's weights is "
-                f"{own:.12}..."
+                f"{str(sidecar(path))!r} says that a run other than {str(record.path)!r} "
+                f"predicted {str(path)!r}: {MODEL!r} is {noted!s:.12}..., the sha256 of the run's "
+                f"weights is {own:.12}..."
             )
             hint = "give the run that made these predictions, or predict with this one"
             raise EvaluationError(problem, hint=hint)

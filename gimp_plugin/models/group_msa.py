@@ -64,8 +64,8 @@ def gene_layout(n_genes: int, *, n_groups: int = 0, n_fragments: int = 0) -> Gen
     n_groups = n_groups or min(MAX_GROUPS, max(1, round(n_genes / GENES_PER_GROUP)))
     n_fragments = n_fragments or n_groups * ceil(n_genes / (GENES_PER_FRAGMENT * n_groups))
     if n_fragments % n_groups:
-        problem = f"n_fragments = {n_fragments} is no multiple of n_groups = {n_groups}"
-        raise ConfigError(problem, hint="0 derives either from the number of genes")
+        problem = f"n_fragments = {n_fragments} is not a multiple of n_groups = {n_groups}"
+        raise ConfigError(problem, hint="set either to 0 to derive it from the number of genes")
     return GeneLayout(n_groups, n_fragments, ceil(n_genes / n_fragments))
 
 

@@ -132,7 +132,7 @@ def _without_disabled(
     blocked = {name.strip() for name in os.environ.get(DISABLE, "").split(",")} - {""}
     known = {name for origin, _ in found for name in (origin.entry_point, origin.distribution)}
     for name in sorted(blocked - known):
-        logger.warning("%s names no plugin: %r%s", DISABLE, name, did_you_mean(name, known))
+        logger.warning("%s names an unknown plugin: %r%s", DISABLE, name, did_you_mean(name, known))
     enabled = []
     for origin, entry in found:
         if blocked & {origin.entry_point, origin.distribution}:
@@ -200,5 +200,5 @@ def _fault(plugin: object) -> str | None:
         return "implements no hook (is the marker gimp_plugin.plugins.hookimpl missing?)"
     for caller in callers:
         if any(one.wrapper or one.hookwrapper for one in caller.get_hookimpls()):
-            return f"its {caller.name} is a wrapper, which no hook here takes"
+            return f"its {caller.name} is a wrapper, which is not supported"
     return None

@@ -126,7 +126,7 @@ class Registry:
         parts += [f"plugin {origin} is disabled" for origin in self.disabled]
         if not parts:
             parts = [
-                "no plugin is installed, not even ours: install the package, also from a checkout"
+                "no plugin is installed, not even our own: install the package, even in a checkout"
             ]
         return "; ".join(parts)
 
@@ -211,5 +211,5 @@ def _without_clashes(rows: list[Row], failures: list[PluginFailure]) -> Iterator
             yield row
             continue
         others = ", ".join(str(other.origin) for other in rivals)
-        reason = f"{row.title} is also brought by plugin {others}"
+        reason = f"{row.title} is also provided by plugin {others}"
         failures.append(PluginFailure(origin=row.origin, reason=reason))

@@ -202,7 +202,7 @@ def _check_target(adata: anndata.AnnData, key_added: str) -> None:
     if not isinstance(adata.uns.get(keys.UNS, {}), Mapping):
         kind = type(adata.uns[keys.UNS]).__name__
         problem = f"uns[{keys.UNS!r}] of the AnnData is {kind}, expected a dictionary"
-        raise CohortError(problem, hint="store what stands there under another key")
+        raise CohortError(problem, hint="move what is stored there to another key")
     if not key_added or "/" in key_added:
         problem = f"key_added is {key_added!r}, expected a name without '/'"
         raise CohortError(problem, hint="an .h5ad file cannot hold it")
@@ -234,7 +234,7 @@ def _check_slides(cases: list[Case], needed: tuple[str, ...], *, what: str) -> N
         problem += f"this run needs one: {listed(bare)}"
         raise PairingError(problem, hint="leave these cases out of the AnnData, or embed 'genes'")
     if bare and what == PATIENT and len(bare) < len(cases):
-        text = "%d of %d cases have no slide; a learned token stands for their slides: %s"
+        text = "%d of %d cases have no slide; a learned token is used instead of slides: %s"
         logger.warning(text, len(bare), len(cases), listed(bare))
 
 

@@ -37,12 +37,12 @@ def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> 
     """Whether the table must be written; a file with other inputs, or not ours, is refused."""
     beside, noted = sidecar(output), note_of(output)
     if beside.exists() and MODEL not in noted:
-        problem = f"{str(beside)!r} is in the way: it is not the file that goes with predictions"
+        problem = f"{str(beside)!r} already exists and does not describe a table of predictions"
         raise StaleOutputError(problem, hint="choose another --output")
     if not output.exists():
         return True
     if not _is_table(output):
-        problem = f"{str(output)!r} is in the way: it is no table of predictions"
+        problem = f"{str(output)!r} already exists and is not a table of predictions"
         raise StaleOutputError(problem, hint="choose another --output")
     edited = was_edited(output)
     # Tables of older versions do not name their system, which follows from the model.

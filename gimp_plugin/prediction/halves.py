@@ -43,7 +43,7 @@ def check_modalities(record: RunRecord, modalities: str | None) -> None:
     lacking = [half for half in asked if half not in halves_of(model)]
     if lacking:
         problem = f"run {str(record.path)!r} was trained on {model}: it has no {lacking[0]}"
-        raise CheckpointError(problem, hint="give --modalities as the run has them, or another run")
+        raise CheckpointError(problem, hint="give --modalities that the run has, or another run")
     needed = [half for half in needed_halves(record) if half not in asked]
     if needed and record.config.model.system:
         problem = f"the system {record.config.model.system!r} of run {str(record.path)!r}"

@@ -76,7 +76,7 @@ def extract_for(  # noqa: PLR0913  # what the command takes
     result = extract_features(slides, config, output=output, runtime=runtime, options=options)
     if result.failures and not (result.done or result.kept):
         problem = f"none of {len(result.failures)} slides could be read: {why(result.failures)}"
-        raise SlideError(problem, hint=f"{str(output / 'failures.csv')!r} says more")
+        raise SlideError(problem, hint=f"see {str(output / 'failures.csv')!r} for details")
     return result
 
 
@@ -117,7 +117,7 @@ def extraction_config(
         If its patch encoder is an import string: a file must not decide which code is run.
     """
     if not record.extraction:
-        problem = f"run {str(record.path)!r} does not know how its bags were made"
+        problem = f"run {str(record.path)!r} does not record how its bags were made"
         hint = "extract the slides yourself, and give the folder as --features"
         raise CheckpointError(problem, hint=hint)
     stored = {key: value for key, value in record.extraction.items() if key in PORTABLE}
@@ -134,9 +134,9 @@ def extraction_config(
     stored |= {"weights": str(weights or ""), "slide_mpp": slide_mpp}
     stored |= {"masks": str(masks or "")}
     if masks and stored.get("tissue") != GIVEN:
-        problem = f"run {str(record.path)!r} has bags with tissue {stored.get('tissue')!r}"
-        raise ConfigError(f"{problem}, not by masks made elsewhere", hint="leave --masks out")
+        problem = f"run {str(record.path)!r} was trained on tissue {stored.get('tissue')!r}"
+        raise ConfigError(f"{problem}, not on masks made elsewhere", hint="leave --masks out")
     if not masks and stored.get("tissue") == GIVEN:
-        problem = f"run {str(record.path)!r} was trained on bags by masks made elsewhere"
+        problem = f"run {str(record.path)!r} was trained on tissue from masks made elsewhere"
         raise ConfigError(problem, hint="give those of the new slides with --masks")
     return ExtractionConfig.from_dict(stored)

@@ -120,7 +120,7 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
     run, output = Path(run), Path(output)
     record, model = load_classifier(run)
     if record.bundled:
-        logger.warning("%s is a model bundle: cases that it was trained on count as new, too", run)
+        logger.warning("%s is a model bundle: cases that it was trained on also count as new", run)
     check_modalities(record, modalities)
     study = _study(record, source, adata, missing=missing, modalities=modalities)
     check_bags(record, feature_dim=study.feature_dim, encoder=study.encoder)
@@ -157,7 +157,7 @@ def _study(
     """Cases of a file, or of an AnnData and its labels."""
     if adata is not None:
         if source.labels is not None:
-            raise ConfigError("labels go with a file, not with an AnnData", hint="put them in obs")
+            raise ConfigError("labels cannot be combined with an AnnData", hint="put them in obs")
         source = replace(source, adata=IN_MEMORY)
     if source.adata is None and source.labels is None and source.features is None:
         hint = "give --adata; --features or --slides alone predicts from slides"

@@ -132,8 +132,8 @@ def parts_of_cases(record: RunRecord, case_ids: Sequence[str]) -> dict[str, str]
 
 def _not_finite(record: RunRecord, case: Case) -> NotFiniteError:
     """Error for a case without finite probabilities, naming the plugins in the model."""
-    problem = f"run {str(record.path)!r} gives case {case.case_id!r} no finite probabilities"
+    problem = f"run {str(record.path)!r}: the probabilities of case {case.case_id!r} are not finite"
     error = NotFiniteError(problem, hint="look at this case, or use --precision fp32")
     for kind, name in of_plugins(record.components).items():
-        error.add_note(f"its {kind} is a plugin's: {name}")
+        error.add_note(f"its {kind} comes from a plugin: {name}")
     return error

@@ -85,7 +85,7 @@ def _check_shapes(aggregator: Any, bags: Bags, dim: int) -> None:
     """Check the shapes of CLS_img and of the wanted patches."""
     found = bags.call(aggregator)
     pair = isinstance(found, tuple) and len(found) == 2
-    require(pair, "it gave no pair of CLS_img and the wanted patches")
+    require(pair, "it did not return a pair of CLS_img and the wanted patches")
     require_shape(found[0], (len(LENGTHS), dim), "CLS_img (the last case has no patch)")
     require_shape(found[1], (int(bags.rows.sum()), dim), "the wanted patches")
     cls_img, none = aggregator(bags.tokens, bags.valid, slide=bags.slide, rows=None)
@@ -97,7 +97,7 @@ def _check_batch(aggregator: Any, bags: Bags) -> None:
     """Check that padding is not read, and that a case gives the same alone as in a batch."""
     together = bags.call(aggregator)
     loud = torch.where(bags.valid[..., None], bags.tokens, LOUD * draw(*bags.tokens.shape))
-    require_close(bags.call(aggregator, loud), together, "what stands in padding is read")
+    require_close(bags.call(aggregator, loud), together, "it reads the padding")
     cases = [case for case, length in enumerate(LENGTHS) if length]
     alone = [bags.alone(aggregator, case) for case in cases]
     claim = "a case depends on its padding or on the other cases of the batch"
@@ -125,7 +125,7 @@ def _check_in_model(aggregator: Any, config: ModelConfig) -> None:
         tokens = model.patches(features[None], visible)
         plain, _ = aggregator(tokens, valid, slide=slide, rows=masked)
         planned = model.encode_slides(features[None], valid, slide=slide, masked=masked).cls_img
-        require_close([planned], [plain], "what plan gives changes CLS_img")
+        require_close([planned], [plain], "CLS_img depends on what plan returns")
     plain, _ = aggregator(model.patches(features[None]), valid, slide=slide, rows=None)
     streamed = model.stream_slides(iter(torch.split(features, 3)), sizes)
-    require_close([streamed], [plain], "stream gives another CLS_img than forward")
+    require_close([streamed], [plain], "stream and forward give a different CLS_img")

@@ -62,7 +62,7 @@ def made(make: Callable[[], Any], *, seed: int = 0) -> Any:
     with seeded(seed, "weights"):
         module = make()
     kind = type(module).__name__
-    require(isinstance(module, nn.Module), f"it gave something of type {kind}, no torch.nn.Module")
+    require(isinstance(module, nn.Module), f"it is of type {kind}, expected a torch.nn.Module")
     return module
 
 
@@ -141,7 +141,7 @@ def _check_seeds(module: nn.Module, make: Callable[[], Any], call: Called) -> No
     """Check that equal seeds give equal weights and, in training mode, equal outputs."""
     again = made(make).state_dict()
     for name, one in module.state_dict().items():
-        require(torch.equal(one, again[name]), f"one seed made two values of the weights {name!r}")
+        require(torch.equal(one, again[name]), f"one seed gave two values of the weights {name!r}")
     outputs = []
     for _ in range(2):
         with seeded(0, "step"), torch.no_grad():
@@ -151,7 +151,7 @@ def _check_seeds(module: nn.Module, make: Callable[[], Any], call: Called) -> No
         with seeded(seed, "step"), torch.no_grad():
             call(module)
             ends.append(torch.get_rng_state())
-    require(not torch.equal(*ends), "it sets the seed of torch, which all other parts draw from")
+    require(not torch.equal(*ends), "it sets torch's seed, which all other parts depend on")
     alike = all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
     require(alike, "in training mode, one seed of torch gave two outputs")
     with torch.no_grad():
@@ -172,7 +172,7 @@ def _check_weights(module: nn.Module, make: Callable[[], Any], call: Called) -> 
     with torch.no_grad():
         outputs = [call(one.eval()) for one in (module, other)]
     alike = all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
-    require(alike, "its state dict is not all that decides its outputs")
+    require(alike, "its outputs depend on more than its state dict")
 
 
 def _check_gradient(module: nn.Module, call: Called) -> None:

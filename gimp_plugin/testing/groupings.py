@@ -61,7 +61,7 @@ def _check_order(grouping: GeneGrouping, genes: pd.DataFrame, argument: str) -> 
     what = f"the order of {len(ids)} genes"
     require(first.dtype.kind in "iu", f"{what} is of {first.dtype}, expected integers")
     permutes = sorted(first.tolist()) == list(range(len(ids)))
-    require(permutes, f"{what} is no permutation: each index from 0 must stand in it once")
+    require(permutes, f"{what} is not a permutation: each index from 0 must occur once")
     require(np.array_equal(first, second), f"one seed gave two orders of {len(ids)} genes")
     unchanged = given_genes.equals(genes) and np.array_equal(given_values, values)
     require(unchanged, "it changed its input")

@@ -127,7 +127,7 @@ def _check_fusion_of(make: FusionMaker, config: ModelConfig) -> None:
         (together,) = call(fusion)
         require_shape(together, (4, int(out_dim or 0)), what)
         loud = fusion(_loud(cls_img, has_slides), _loud(cls_ge, has_genes), has_slides, has_genes)
-        require_close([loud], [together], "what stands for a half that a case lacks is read")
+        require_close([loud], [together], "it reads the placeholder of a half that a case lacks")
         alone = [
             fusion(
                 _row(cls_img, has_slides, case),

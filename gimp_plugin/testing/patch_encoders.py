@@ -33,13 +33,13 @@ def check_patch_encoder(
     first, second = (make(weights=weights, offline=True, **given) for _ in range(2))
     for name in TEXTS:
         value = getattr(first, name)
-        require(isinstance(value, str) and value, f"{name} is {value!r}, expected a text")
+        require(isinstance(value, str) and value, f"{name} is {value!r}, expected non-empty text")
     for name in NUMBERS:
         value = getattr(first, name)
         positive = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
         require(positive, f"{name} is {value!r}, expected a positive number")
     for name in (*TEXTS, *NUMBERS):
-        require(getattr(first, name) == getattr(second, name), f"two calls gave another {name}")
+        require(getattr(first, name) == getattr(second, name), f"two calls gave a different {name}")
     side = int(first.input_size)
     generator = torch.Generator().manual_seed(0)
     shape = (N_PATCHES, side, side, 3)
@@ -53,10 +53,10 @@ def _check_features(network: Any, other: Any, patches: Tensor, *, dim: int) -> N
     """Check that each patch has one vector, the same in each network and in any batch."""
     before = patches.clone()
     features = network(patches)
-    require_shape(features, (N_PATCHES, dim), "what it makes of patches")
+    require_shape(features, (N_PATCHES, dim), "its output for patches")
     alone = torch.cat([network(patches[one : one + 1]) for one in range(N_PATCHES)])
     require_close([features], [alone], "a patch's features depend on the other patches")
-    claim = "two networks of one name and hash differ: are the weights random?"
+    claim = "two networks with the same name and hash differ: are the weights random?"
     require_close([other(patches)], [features], claim)
     require(torch.equal(patches, before), "it changed its input")
     require(not torch.equal(features[0], features[1]), "two patches have the same features")

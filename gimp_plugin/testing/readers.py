@@ -83,7 +83,7 @@ def _check_noise(reader: FeatureReader) -> None:
             except Exception as error:
                 problem = f"a file of noise raises {type(error).__name__}, expected a BagError"
                 raise AssertionError(problem) from error
-            require(not taken, f"it takes {len(noise)} bytes of noise for a bag")
+            require(not taken, f"it accepts {len(noise)} bytes of noise as a bag")
 
 
 def _takes(reader: FeatureReader, path: Path) -> bool:

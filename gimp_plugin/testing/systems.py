@@ -42,7 +42,7 @@ def check_system(make: SystemMaker, *, config: ModelConfig | None = None) -> Non
     """
     config = config or small_config()
     tried = [_checked(make, replace(config, modalities=halves)) for halves in MODALITIES]
-    require(any(tried), f"it can be made for none of {', '.join(MODALITIES)}")
+    require(any(tried), f"it cannot be made for any of {', '.join(MODALITIES)}")
 
 
 def _checked(make: SystemMaker, config: ModelConfig) -> bool:

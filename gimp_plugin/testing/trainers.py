@@ -147,4 +147,4 @@ def _check_metrics(found: Any, stage: str) -> None:
         require(known, f"the metrics of {name!r} lack chosen_epoch or epochs")
         rows = one["epochs"]
         tables = isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows)
-        require(tables, f"the epochs of {name!r} are {rows!r}, expected a table of numbers each")
+        require(tables, f"the epochs of {name!r} are {rows!r}, expected numbers for each epoch")

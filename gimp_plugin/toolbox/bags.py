@@ -235,7 +235,7 @@ def find_cases(
     bare = [bag.slide_id for case in cases if not case.has_genes for bag in case.bags]
     if cohort is not None and bare:
         told = counted(len(bare), "slide is", "slides are")
-        text = "%s of no case of the cohort and predicted without expression: %s"
+        text = "%s of no case of the cohort, and so predicted without expression: %s"
         logger.warning(text, told, listed(bare))
     genes = genes_of(record, study, cases, min_gene_coverage=inputs.min_gene_coverage)
     return cases, None if genes is None else genes[0]

@@ -83,7 +83,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
         loaded = RunModel(self.path)
         self.record = loaded.record
         if not self.record.config.model.has_slides:
-            problem = f"run {str(model)!r} was trained on genes only: slides say nothing to it"
+            problem = f"run {str(model)!r} was trained on genes only: it does not read slides"
             raise CheckpointError(problem, hint="use gimp predict, or another run")
         let_sqlite_be()
         super().__init__(loaded, device=device_name(device), verbose=verbose)
@@ -269,7 +269,7 @@ class GimpPredictor(PatchPredictor):  # type: ignore[misc]  # TIAToolbox has no 
         used = {bag.slide_id for case in self._cases for bag in case.bags}
         lost = [slide_id for slide_id in bags if slide_id not in used]
         if lost:
-            text = "%d of %d slides are of no case that can be predicted and are left out: %s"
+            text = "%d of %d slides belong to no case that can be predicted and are left out: %s"
             logger.warning(text, len(lost), len(bags), listed(lost))
 
 

@@ -50,7 +50,7 @@ def paths_of(images: Any) -> list[Path]:
             )
         paths.append(Path(path))
     if not paths:
-        raise ConfigError(f"there are no images, {expected}")
+        raise ConfigError(f"no images are given, {expected}")
     return paths
 
 
@@ -90,7 +90,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         If there is such an option.
     """
     given = [name for name, value in options.items() if value is not None]
-    hint = "slides are read as those of the run were"
+    hint = "slides are read in the same way as those of the run"
     _check_known("GimpPredictor.run", given, OPTIONS, hint=hint)
 
 

@@ -91,14 +91,14 @@ def _check_free(save_dir: Path, names: Sequence[str], *, overwrite: bool) -> dic
     there = [name for name in names if os.path.lexists(save_dir / name)]
     strange = [name for name in there if name not in ours]
     if strange:
-        problem = f"{str(save_dir)!r} holds {listed(strange)}, which we did not write"
+        problem = f"{str(save_dir)!r} holds {listed(strange)}, which gimp did not write"
         raise StaleOutputError(problem, hint="choose another save_dir")
     if there and not overwrite:
         problem = f"{str(save_dir)!r} holds outputs of an earlier run: {listed(there)}"
         raise StaleOutputError(problem, hint="choose another save_dir, or give overwrite=True")
     changed = [name for name in there if _print_of(save_dir / name) not in ours[name]]
     if changed:
-        problem = f"{str(save_dir)!r} holds {listed(changed)}, changed since we wrote it"
+        problem = f"{str(save_dir)!r} holds {listed(changed)}, changed since gimp wrote it"
         raise StaleOutputError(problem, hint="choose another save_dir, or move it away")
     return ours
 
@@ -146,7 +146,7 @@ def _listed(save_dir: Path) -> dict[str, list[str]]:
             return {name: list(map(str, prints)) for name, prints in found["files"].items()}
     except (OSError, ValueError, LookupError, AttributeError, TypeError):
         pass
-    problem = f"{str(path)!r} is in the way: it is not the list of outputs that we write"
+    problem = f"{str(path)!r} already exists and is not a list of outputs written by gimp"
     raise StaleOutputError(problem, hint="choose another save_dir")
 
 

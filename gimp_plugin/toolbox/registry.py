@@ -79,7 +79,7 @@ def register(*patch_encoders: str) -> tuple[str, ...]:
     entries = {toolbox_name(name): _entry(name) for name in chosen}
     taken = [name for name, entry in entries.items() if infos.get(name, entry) != entry]
     if taken:
-        problem = f"TIAToolbox has another model {taken[0]!r}"
+        problem = f"TIAToolbox already has a different model {taken[0]!r}"
         raise PluginError(problem, hint="rename that one")
     infos.update(entries)
     sys.modules[f"{architecture.__name__}.{MODULE}"] = encoder

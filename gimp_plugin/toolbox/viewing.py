@@ -59,8 +59,8 @@ def viewer(run: Path, slide: Path, explanation: Path, *, score: str | None, fold
         If TIAToolbox cannot open the slide.
     """
     if explained_model(explanation) != sha256_file(read_run(run).weights):
-        problem = f"{str(explanation)!r} explains another run than {str(run)!r}"
-        raise CheckpointError(problem, hint="give the run that it was made of")
+        problem = f"{str(explanation)!r} explains a run other than {str(run)!r}"
+        raise CheckpointError(problem, hint="give the run that it was made from")
     if not slide.exists():
         raise MissingFileError(f"no slide {str(slide)!r}")
     name = slide_name(slide)
@@ -91,7 +91,7 @@ def _server(slide: Path, store: Path, score: str, values: list[float]) -> Any:
             return TileServer(slide_name(slide), layers, renderer=renderer)
         except Exception as error:
             problem = f"TIAToolbox cannot open {str(slide)!r}: {error}"
-            raise SlideError(problem, hint="see what it is: gimp info, gimp doctor") from error
+            raise SlideError(problem, hint="check it with gimp info and gimp doctor") from error
 
 
 def _properties(store: Path) -> list[dict[str, Any]]:

@@ -56,9 +56,9 @@ def calibration(
 
     log_temperature, problem = 0.0, ""
     if n_cases < MIN_CASES:
-        problem = f"{n_cases} validation cases are fewer than {MIN_CASES}"
+        problem = f"there are only {n_cases} validation cases, fewer than {MIN_CASES}"
     elif not bool(exact.isfinite().all()):
-        problem = "the model gives some validation cases no finite logits"
+        problem = "the logits of some validation cases are not finite"
     else:
         n_classes = exact.shape[1]
         log_temperature, problem = _least(
@@ -82,4 +82,4 @@ def _least(loss: Callable[[float], float]) -> tuple[float, str]:
     if low + NEAR < found < high - NEAR:
         return found, ""
     end = LIMITS[found > 0]
-    return 0.0, f"the best temperature of the validation cases is at an end of its range, {end:g}"
+    return 0.0, f"the best temperature is at the limit of its range, {end:g}"

@@ -11,7 +11,7 @@ from gimp_plugin.storage.runs import CURVES
 TEXT = """\
 # GiMP run: {kind}
 
-{what} {classes} apart from {modalities}, by {method},
+{what} {classes} using {modalities}, by {method},
 trained with gimp-plugin.
 
 For research only: it is not a medical device, and it has not been validated for diagnosis.
@@ -30,13 +30,13 @@ For research only: it is not a medical device, and it has not been validated for
 {next}
 """
 WHAT = {
-    "pretrain": "The pre-trained part of a model that is to tell",
-    "finetune": "A model that tells",
+    "pretrain": "The pre-trained part of a model that will distinguish",
+    "finetune": "A model that distinguishes",
 }
 NEXT = {
     "pretrain": """\
-These are figures of the pre-training. The model does not classify yet, and `gimp predict` cannot
-use it: `gimp finetune --from RUN`, with this folder as RUN, goes on from it.""",
+These figures are from pre-training. The model does not classify yet, and `gimp predict` cannot
+use it: `gimp finetune --from RUN`, with this folder as RUN, continues from it.""",
     "finetune": """\
 The validation figures above chose the epoch, so they flatter the model. `gimp predict` and
 `gimp evaluate` give figures with intervals on cases that it was not fitted on.""",

@@ -162,7 +162,7 @@ def _plan_after(
         problem = (
             f"{str(start)!r} is a model bundle: it does not know which cases it was trained on"
         )
-        raise CheckpointError(problem, hint="start from the run that it was made of")
+        raise CheckpointError(problem, hint="start from the run that it was made from")
     check_same_model(config.model, record)
     given, source = source, with_defaults(source, of=record.source)
     study = prepare(source, modalities=config.model.modalities)
@@ -254,7 +254,7 @@ def _trained(plan: Plan, output: Path, model: GimpModel, train: Any) -> RunResul
             stages = train(trainer, model, material)
         except NotFiniteError as error:
             for kind, name in plan.plugins().items():
-                error.add_note(f"its {kind} is a plugin's: {name}")
+                error.add_note(f"its {kind} comes from a plugin: {name}")
             raise
         with ranks.together():
             if ranks.is_main:
@@ -283,7 +283,7 @@ def _claimed(plan: Plan, output: Path, ranks: Ranks, stack: ExitStack) -> bool:
     main_identity = ranks.same(identity)
     with ranks.together():
         if identity != main_identity:
-            problem = f"process {ranks.rank} reads other inputs than the main process"
+            problem = f"process {ranks.rank} reads different inputs from the main process"
             raise CheckpointError(problem, hint="give every machine the same files")
         if ranks.is_main:
             output.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,6 @@ def grouped(
         raise PluginError(f"{who} failed: {in_one_line(error)}", hint=hint) from error
     n_genes = len(gene_ids)
     if order.dtype.kind not in "iu" or not np.array_equal(np.sort(order, None), range(n_genes)):
-        problem = f"{who} gave no order of {n_genes} genes: each index from 0 must stand in it once"
+        problem = f"{who} gave no order of {n_genes} genes: each index from 0 must occur once"
         raise PluginError(problem, hint="gimp_plugin.testing checks a component before it is used")
     return order.astype(np.int64)

@@ -38,7 +38,7 @@ def check_fits(study: Study, record: RunRecord) -> None:
     classes = sorted({study.labels[case_id] for case_id in study.case_ids})
     if classes != list(record.classes):
         problem = (
-            f"run {str(record.path)!r} knows the classes {listed(record.classes)}, "
+            f"run {str(record.path)!r} was trained on the classes {listed(record.classes)}, "
             f"the cohort {str(study.cohort.path)!r} has {listed(classes)}"
         )
         raise CheckpointError(problem, hint="give the --label-key of that run, or another run")
@@ -85,7 +85,7 @@ def check_same_model(asked: ModelConfig, record: RunRecord) -> None:
         if had[key] != wanted[key] and key not in NEW_IN_FINETUNING
     ]
     if changed:
-        problem = f"run {str(record.path)!r} has another model: {', '.join(changed)}"
+        problem = f"run {str(record.path)!r} has a different model: {', '.join(changed)}"
         raise ConfigError(problem, hint="leave these settings out, or start with --from genes")
 
 

@@ -227,7 +227,7 @@ class _Fit:
             self.stage.load_state_dict(self.stage.state_dict() | under(OWN, found.tensors))
             n_done = progress.epoch * self.n_steps + progress.step
             load_moments(self.stage, self.optimiser, found.tensors, n_done=n_done)
-            logger.info("%s goes on after epoch %d", self.stage.name, progress.epoch)
+            logger.info("%s continues after epoch %d", self.stage.name, progress.epoch)
 
     def _checkpoint(self) -> Checkpoint | None:
         """The newest checkpoint, the same for all ranks."""

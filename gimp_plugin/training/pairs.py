@@ -49,9 +49,9 @@ def check_pairs(study: Study, splits: Splits, config: GimpConfig) -> None:
     name = config.model.trainer
     if config.model.modalities != BOTH:
         problem = (
-            f"trainer {name!r} pairs slides with genes, the model has {config.model.modalities}"
+            f"trainer {name!r} pairs slides with genes, but the model has {config.model.modalities}"
         )
-        raise ConfigError(problem, hint=f"set modalities = {BOTH!r}, or another trainer")
+        raise ConfigError(problem, hint=f"set modalities = {BOTH!r}, or choose another trainer")
     if config.pretrain.batch_size < 2:
         problem = (
             f"trainer {name!r} compares the cases of a batch, and batch_size of [pretrain] is 1"

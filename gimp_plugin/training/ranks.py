@@ -233,7 +233,7 @@ def _losses_told() -> Iterator[None]:
         lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error).lower()
         if isinstance(error, GimpError) or not lost:
             raise
-        hint = "its own message, or the launcher's, says why; the same command then goes on"
+        hint = "see its own message, or the launcher's; the same command then continues"
         raise ResourceError("another process of this training is gone", hint=hint) from error
 
 

@@ -43,7 +43,7 @@ def with_unlabelled(splits: Splits, named: Iterable[str], study: Study) -> Split
     n_added = len(larger.parts) - len(splits.parts)
     if n_added:
         told = counted(n_added, "training case has", "training cases have")
-        logger.warning("%s no class: for pre-training only", told)
+        logger.warning("%s no class and will be used for pre-training only", told)
     if rest:
         told = counted(len(rest), "case")
         text = "%s left out, without a class and outside the training part: %s"

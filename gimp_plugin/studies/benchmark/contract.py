@@ -41,7 +41,7 @@ def warn_of_parts(config: GimpConfig, methods: Iterable[str]) -> None:
                 continue
             tried.add((kind, part))
             if fault := _fault(component, model):
-                text = "%s of plugin %s does not keep its contract, and its figures may mislead: %s"
+                text = "%s of plugin %s breaks its contract, so its figures may mislead: %s"
                 logger.warning(text, component.title, component.origin, fault)
 
 

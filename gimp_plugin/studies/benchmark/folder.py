@@ -129,7 +129,7 @@ def claim(output: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None
         raise StaleOutputError(_other(output, found, identity), hint=hint)
     others = sorted(path.name for path in output.glob("[!.]*")) if found is None else []
     if others:
-        problem = f"{str(output)!r} holds files that are not a comparison's: {listed(others)}"
+        problem = f"{str(output)!r} holds files unrelated to a comparison: {listed(others)}"
         raise StaleOutputError(problem, hint="choose another --output")
     _forget(output)
     write_json(output / STUDY, dict(identity))
@@ -155,7 +155,7 @@ def check_current(output: Path, identity: Mapping[str, Any]) -> None:
     found, identity = _found(output), _of_study(identity)
     if found is None:
         problem = f"{str(output)!r} holds no comparison"
-        raise MissingFileError(problem, hint="start it: leave --report-only out")
+        raise MissingFileError(problem, hint="leave --report-only out to start one")
     if found != identity:
         hint = "give the inputs and settings that it was made with"
         raise StaleOutputError(_other(output, found, identity), hint=hint)
@@ -190,7 +190,7 @@ def check_plugins(output: Path, places: Iterable[Place], identity: Mapping[str, 
         changed |= dict.fromkeys(told)
     if changed:
         problem = f"{n_other} of {counted(len(places), 'cell')} in {str(output)!r} were made with "
-        problem += f"another plugin than is installed: {listed(changed, limit=8)}"
+        problem += f"a plugin other than the installed one: {listed(changed, limit=8)}"
         hint = "choose another --output, or use --overwrite, which trains these cells again"
         raise StaleOutputError(problem, hint=hint)
 
@@ -261,7 +261,7 @@ def _found(output: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise StaleOutputError(f"{str(output / STUDY)!r} is damaged: no valid JSON") from error
+        raise StaleOutputError(f"{str(output / STUDY)!r} is damaged: not valid JSON") from error
     return stored if isinstance(stored, dict) else {}
 
 

@@ -227,10 +227,9 @@ def _check_tests(folds: Sequence[Splits]) -> None:
         shared = sorted(first[keys.TEST] & second[keys.TEST])
         moved = first[keys.TEST] & (second[keys.TRAIN] | second[keys.VAL])
         if shared and not moved:
-            told = counted(len(shared), "patient is test case", "patients are test cases")
-            problem = f"{told} of fold {one.fold!r} and of fold "
-            problem += f"{other.fold!r}, and none tested by the first trains the second: "
-            problem += listed(shared)
+            told = counted(len(shared), "patient is a test case", "patients are test cases")
+            problem = f"{told} of folds {one.fold!r} and {other.fold!r}, but none tested in the "
+            problem += f"first is a training case of the second: {listed(shared)}"
             hint = "only folds of repeated partitions share test cases: see gimp split --repeats"
             raise SplitError(problem, hint=hint)
 

@@ -99,7 +99,7 @@ _TABLE = (
     ),
     _system("dsmil", keys.SLIDES, "DSMIL on slides (arXiv 2011.08939)"),
     _system("clam-sb", keys.SLIDES, "CLAM on slides, one branch (arXiv 2004.09666)"),
-    _system("clam-mb", keys.SLIDES, "CLAM on slides, a branch a class (arXiv 2004.09666)"),
+    _system("clam-mb", keys.SLIDES, "CLAM on slides, one branch per class (arXiv 2004.09666)"),
     _system("transmil", keys.SLIDES, "TransMIL on slides (arXiv 2106.00908)"),
     _system("snn", keys.GENES, "self-normalising network on genes (arXiv 1706.02515)"),
     _system("porpoise", keys.BOTH, "PORPOISE (doi 10.1016/j.ccell.2022.07.004)"),
@@ -185,7 +185,7 @@ def method_of(name: str) -> Method:
         raise ConfigError(problem, hint=_other_way(base) or f"methods: {', '.join(known)}")
     method = METHODS[base]
     if not (isinstance(method.train, partial) and method.train.func is network):
-        problem = f"method {name!r}: {base!r} is no network with settings of its own"
+        problem = f"method {name!r}: {base!r} is not a network with settings of its own"
         raise ConfigError(problem, hint=f"as in gimp{SETTING_EXAMPLE}")
     changes = {key: _value(text) for key, _, text in (one.partition("=") for one in given)}
     own = {**method.train.keywords, "changes": {**method.train.keywords["changes"], **changes}}
@@ -287,6 +287,6 @@ def reference_of(given: str, methods: tuple[str, ...]) -> str:
         If the given method does not take part.
     """
     if given and given not in methods:
-        problem = f"the reference {given!r} takes no part{did_you_mean(given, methods)}"
+        problem = f"the reference {given!r} does not take part{did_you_mean(given, methods)}"
         raise ConfigError(problem, hint=f"taking part: {', '.join(methods)}")
     return given or (REFERENCE if REFERENCE in methods else methods[0])

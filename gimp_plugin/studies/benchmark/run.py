@@ -117,9 +117,9 @@ def run_benchmark(
         If the inputs are not valid.
     """
     if report_only and shard is not None:
-        raise ConfigError("tables alone are those of all shards", hint="leave --shard out")
+        raise ConfigError("--report-only makes the tables of all shards", hint="leave --shard out")
     if scheduler and shard is not None:
-        problem = "a comparison is shared by a scheduler or in shards, not both"
+        problem = "a comparison is divided by a scheduler or by shards, not both"
         raise ConfigError(problem, hint="leave --shard or --scheduler out")
     if scheduler:
         check_scheduler(scheduler)

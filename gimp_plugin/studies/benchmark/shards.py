@@ -55,7 +55,7 @@ class Shard:
         """
         number, _, n = text.partition("/")
         if not (number.isdecimal() and n.isdecimal() and int(number) < int(n)):
-            problem = f"shard {text!r} is none, expected I/N with I from 0 to N-1"
+            problem = f"{text!r} is not a shard, expected I/N with I from 0 to N-1"
             raise ConfigError(problem, hint="for instance 0/4, 1/4, 2/4 and 3/4")
         return cls(int(number), int(n))
 

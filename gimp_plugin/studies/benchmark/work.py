@@ -115,6 +115,6 @@ def _alone(cell: Cell) -> Iterator[None]:
         try:
             stack.enter_context(held(lock))
         except LockedError:
-            logger.info("%s: another process is at it; waiting", cell.place)
+            logger.info("%s: another process is working on it; waiting", cell.place)
             stack.enter_context(held(lock, wait=True))
         yield

@@ -116,7 +116,7 @@ def by_workers(cells: Sequence[Cell], job: Job, client: Client) -> Iterator[Ende
         try:
             outcome = task.result()
         except KilledWorker as error:
-            why = f"it ended every worker that tried it (out of memory?): {error}"
+            why = f"every worker that tried it died (out of memory?): {error}"
             outcome = Outcome(failure=failed(place, "KilledWorker", why), seconds=0.0, warnings=())
         for warning in outcome.warnings:
             logger.warning("%s", warning)
@@ -217,7 +217,7 @@ def _cells(job: Job) -> dict[Place, Cell]:
     design = designed(job.source, job.config, job.protocol, runtime=runtime)
     if design.identity != job.identity:
         found = listed(differences(job.identity, design.identity), limit=8)
-        raise ResourceError(f"it finds other inputs: {found}")
+        raise ResourceError(f"its inputs differ: {found}")
     cells = cells_of(design, design.places, output=job.output)
     return {cell.place: cell for cell in cells}
 
@@ -227,7 +227,7 @@ def _wait_for(cell: Cell) -> None:
     deadline = time.monotonic() + SEEN_S
     while cost(cell) is None:
         if time.monotonic() > deadline:
-            problem = f"a worker did {cell.place}, and it is not in {str(cell.output)!r}"
+            problem = f"a worker did {cell.place}, but it is not in {str(cell.output)!r}"
             hint = "every worker must reach the output under the same path"
             raise ResourceError(problem, hint=hint)
         time.sleep(0.5)

@@ -39,8 +39,8 @@ trained with gimp-plugin.
 ## Intended use
 
 Research on patients like those it was trained on, of one of these classes. It is not a medical
-device, it has not been validated for diagnosis, and it always names one of its classes, of a
-patient of another disease, too.
+device, it has not been validated for diagnosis, and it always names one of its classes, even for
+a patient with another disease.
 
 ```python
 from gimp_plugin import GimpModel

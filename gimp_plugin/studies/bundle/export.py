@@ -96,8 +96,8 @@ def export(
     """
     record, _ = load_classifier(run)
     if record.bundled:
-        problem = f"{str(run)!r} is a model bundle already"
-        raise CheckpointError(problem, hint="copy it, or give the run that it was made of")
+        problem = f"{str(run)!r} is already a model bundle"
+        raise CheckpointError(problem, hint="copy it, or give the run that it was made from")
     found = None if predictions is None else _evaluated(record, predictions)
     files = {
         runs.CONFIG: json_text(_config(record)).encode(),
@@ -151,11 +151,11 @@ def _evaluated(record: RunRecord, predictions: Path) -> Evaluation:
     if note.get(MODEL) is None:  # a table of another run was refused above
         problem = f"{beside} does not say that {str(predictions)!r} was predicted by run "
         problem += repr(str(record.path))
-        raise EvaluationError(problem, hint="predict with that run again, and give that table")
-    again = "predict again, with --overwrite, and give that table"
+        raise EvaluationError(problem, hint="predict with that run again, and give the new table")
+    again = "predict again, with --overwrite, and give the new table"
     if TABLE_SHA256 not in note:
         problem = f"{beside} has no {TABLE_SHA256!r}: nothing says that {str(predictions)!r} is "
-        raise EvaluationError(f"{problem} the table that it goes with", hint=again)
+        raise EvaluationError(f"{problem}the table that it describes", hint=again)
     if was_edited(predictions):
         problem = f"{str(predictions)!r} is not the table that {beside} was written for"
         raise EvaluationError(problem, hint=again)

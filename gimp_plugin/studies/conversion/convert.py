@@ -176,18 +176,18 @@ def _item(info: BagInfo, wanted: Wanted) -> _Item:
     """Plan one bag; refuse it if information that the target needs is missing."""
     target = TARGETS[wanted.to]
     if info.layout == wanted.to:
-        problem = f"{str(info.path)!r} is of the layout {wanted.to!r} already"
+        problem = f"{str(info.path)!r} already has the layout {wanted.to!r}"
         raise BagError(problem, hint="copy it, or choose another --to")
     if wanted.encoder and info.encoder and wanted.encoder != info.encoder:
-        problem = f"{str(info.path)!r} is of the encoder {info.encoder!r}, given {wanted.encoder!r}"
+        problem = f"{str(info.path)!r} has features of {info.encoder!r}, not of {wanted.encoder!r}"
         raise BagError(problem, hint="leave --encoder out: the files say it themselves")
     encoder = info.encoder or wanted.encoder
     if target.needs_encoder and not encoder:
-        problem = f"{str(info.path)!r} does not name its encoder, which {wanted.to!r} states"
+        problem = f"{str(info.path)!r} does not name its encoder, which {wanted.to!r} needs"
         raise BagError(problem, hint="give --encoder")
     if target.needs_coords and not info.has_coords:
         problem = f"{str(info.path)!r} does not say where its patches lie"
-        raise BagError(problem, hint="only --to clam-pt does without")
+        raise BagError(problem, hint="only --to clam-pt works without that")
     made_from = {
         "to": wanted.to,
         "layout": info.layout,
@@ -210,14 +210,14 @@ def _current(
     """Names of output files that are current; refuse to overwrite other files."""
     for item in items:
         if (output / item.name).resolve() == item.info.path.resolve():
-            problem = f"{str(item.info.path)!r} would be written over itself"
+            problem = f"{str(item.info.path)!r} would be overwritten by its own copy"
             raise ConfigError(problem, hint="choose another --output")
     there = [item for item in items if (output / item.name).exists()]
     current = {item.name for item in there if record.get(item.name) == item.made_from}
     stale = [item for item in there if item.name not in current]
     folders = [str(output / item.name) for item in stale if not (output / item.name).is_file()]
     if folders:
-        raise ConfigError(f"{folders[0]!r} is no file", hint="choose another --output")
+        raise ConfigError(f"{folders[0]!r} is not a file", hint="choose another --output")
     if stale and not overwrite:
         names = listed(str(output / item.name) for item in stale)
         told = counted(len(stale), "file was", "files were")

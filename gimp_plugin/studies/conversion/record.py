@@ -34,7 +34,7 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
             return {str(name): dict(made) for name, made in content["bags"].items()}
     except (ValueError, LookupError, TypeError, AttributeError):
         pass
-    problem = f"{str(path)!r} is no record of gimp convert-features, version {VERSION}"
+    problem = f"{str(path)!r} is not a record of gimp convert-features, version {VERSION}"
     raise StaleOutputError(problem, hint="choose another --output")
 
 

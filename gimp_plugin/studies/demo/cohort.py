@@ -215,7 +215,7 @@ def write_cohort(folder: Path, *, n_cases: int, seed: int) -> DemoFiles:
     if not files.splits.exists():
         parts = dict(zip(patients.case_ids, patients.parts, strict=True))
         write_splits(files.splits, Splits(parts=parts, source="demonstration"))
-    logger.info("%d slides written, %d were there", len(lacking), n_cases - len(lacking))
+    logger.info("%d slides written, %d already there", len(lacking), n_cases - len(lacking))
     return files
 
 
@@ -229,7 +229,7 @@ def _claim(folder: Path, made_from: dict[str, Any]) -> None:
         return
     hint = "choose another folder"
     if found is not None:
-        raise StaleOutputError(f"{str(folder)!r} holds another demonstration", hint=hint)
+        raise StaleOutputError(f"{str(folder)!r} holds a different demonstration", hint=hint)
     others = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if others:
         raise StaleOutputError(f"{str(folder)!r} holds other files: {listed(others)}", hint=hint)

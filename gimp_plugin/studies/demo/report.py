@@ -12,7 +12,7 @@ from gimp_plugin.studies.demo.cohort import SIMULATED
 PLACES = {
     "slides/": "the slides (open one with OpenSlide or QuPath)",
     "genes.h5ad": "expression and labels (open it with scanpy)",
-    "splits.csv": "who trains, validates and tests",
+    "splits.csv": "which cases train, validate and test",
     "features/": "a bag of patch features for each slide",
     "runs/": "pre-trained and fine-tuned runs of each arm, with a model card each",
     "predictions/": "a table of predictions for each arm",
@@ -22,7 +22,7 @@ NOTES = """\
 95 % intervals over patients: Wilson for accuracy, stratified bootstrap for AUC.
 AUC lost: against slides + genes; p by swapping probabilities within patients, adjusted (Holm).
 Simulation and budget were set while looking at the test cases of seed 0.
-The shuffled labels are those, of 500 draws, that agree least with what the classes come from."""
+The shuffled labels are the one of 500 draws that agrees least with the cause of the classes."""
 COMMANDS = """\
     gimp extract-features slides/                 # writes features/
     gimp pretrain --adata genes.h5ad              # reads features/, writes runs/pretrain/
@@ -71,7 +71,7 @@ def closing(folder: Path, *, outcome: str, seconds: float) -> str:
     width = max(map(len, PLACES))
     places = "\n".join(f"    {name.ljust(width)}  {text}" for name, text in PLACES.items())
     return (
-        f"Everything lies in {folder} ({outcome}, {seconds:.0f} s):\n\n{places}\n\n"
+        f"Everything is in {folder} ({outcome}, {seconds:.0f} s):\n\n{places}\n\n"
         "On your own slides and genes (matched by name, by a column slide_id of obs, or by "
         f"--slide-table):\n\n{COMMANDS}\n"
     )

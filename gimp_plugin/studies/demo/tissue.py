@@ -51,7 +51,7 @@ def h_and_e_picture() -> Pixels:
     path = Path(spec.submodule_search_locations[0]).joinpath(*PICTURE)
     if not path.is_file():
         hint = "the demonstration was made for TIAToolbox 2.1"
-        raise ResourceError(f"TIAToolbox ships no picture {path.name!r} any more", hint=hint)
+        raise ResourceError(f"TIAToolbox no longer ships the picture {path.name!r}", hint=hint)
     with Image.open(path) as image:
         picture = np.asarray(image.convert("RGB"))
     if picture.shape != PICTURE_SHAPE:

@@ -56,5 +56,5 @@ class Check:
             return list(self.look())
         except (Exception, SystemExit) as error:  # noqa: BLE001  # one check must not end the others
             detail = " ".join(f"{type(error).__name__}: {error}".split())
-            remedy = "repair or install again what the message names"
+            remedy = "repair or reinstall what the message names"
             return [Finding(name=self.name, state=FAIL, detail=detail, remedy=remedy)]

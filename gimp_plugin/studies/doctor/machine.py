@@ -41,14 +41,14 @@ def devices() -> Iterator[Finding]:
         remedy = "install a torch for this driver (https://pytorch.org/get-started)"
         yield Finding(name="cuda", state=WARN, detail=detail, remedy=remedy)
     elif not there:
-        yield Finding(name="cuda", state=OK, detail="no device; the work is done on the CPU")
+        yield Finding(name="cuda", state=OK, detail="no device; the CPU is used")
 
 
 def memory() -> Iterator[Finding]:
     """Report how much memory is free."""
     free = _free_memory()
     few = free < LITTLE_MEMORY
-    remedy = "TIAToolbox alone takes 1.3 GB: close other programs, or take a larger machine"
+    remedy = "TIAToolbox alone takes 1.3 GB: close other programs, or use a larger machine"
     detail = f"{free / GB:.1f} GB free"
     yield Finding(
         name="memory", state=WARN if few else OK, detail=detail, remedy=remedy if few else ""
@@ -63,8 +63,8 @@ def room() -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
     except OSError as error:
-        detail = f"nothing can be written in {str(folder)!r}: {error}"
-        yield Finding(name="disk", state=FAIL, detail=detail, remedy="go to another folder")
+        detail = f"cannot write in {str(folder)!r}: {error}"
+        yield Finding(name="disk", state=FAIL, detail=detail, remedy="work in another folder")
         return
     state = FAIL if free < NO_ROOM else WARN if free < LITTLE_ROOM else OK
     remedy = "" if state == OK else "free space; 10,000 patches of 1,024 features take 21 MB"
@@ -76,7 +76,7 @@ def locking() -> Iterator[Finding]:
     """Report whether files in this folder can be locked, by us and by HDF5."""
     import h5py
 
-    remedy = "work in a folder of a local disk"
+    remedy = "work in a folder on a local disk"
     with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix=".gimp-doctor-") as folder:
         try:
             with held(Path(folder) / "lock"):

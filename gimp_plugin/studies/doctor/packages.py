@@ -74,8 +74,9 @@ def plugins() -> Iterator[Finding]:
         remedy = "its authors can keep heavy imports out of the plugin's own module"
         yield Finding(name="plugins", state=WARN, detail=detail, remedy=remedy)
     if not found.components:
-        remedy = "install gimp-plugin with pip, also from a checkout"
-        yield Finding(name="plugins", state=FAIL, detail="not even ours is there", remedy=remedy)
+        remedy = "install gimp-plugin with pip, even from a checkout"
+        detail = "none is installed, not even gimp-plugin's own"
+        yield Finding(name="plugins", state=FAIL, detail=detail, remedy=remedy)
     others = {str(each.origin) for each in found.components if each.distribution != OURS}
     detail = f"{len(found.components)} components" + "".join(f"; {each}" for each in sorted(others))
     yield Finding(name="plugins", state=OK, detail=detail)
@@ -88,9 +89,9 @@ def program() -> Iterator[Finding]:
     others = [path for path in programs if path not in ours]
     if programs and programs[0] in ours:
         rest = f"; behind it {', '.join(map(str, others))}" if others else ""
-        yield Finding(name="gimp", state=OK, detail=f"{programs[0]} is ours{rest}")
+        yield Finding(name="gimp", state=OK, detail=f"{programs[0]} is gimp-plugin{rest}")
     elif programs:
-        detail = f"{programs[0]} is not ours (the image editor GIMP?)"
+        detail = f"{programs[0]} is not gimp-plugin (the image editor GIMP?)"
         remedy = "type gimp-plugin, the same command" if ours else "type python -m gimp_plugin"
         yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
     else:

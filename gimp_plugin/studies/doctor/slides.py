@@ -91,7 +91,7 @@ def _encoder(name: str) -> Finding:
         encoder = find_encoder(ExtractionConfig(patch_encoder=name), offline=True)
     except ResourceError as error:
         problem = error.problem.replace(", and --offline forbids the download", "")
-        hint = f"they are downloaded when first used; without a network: {error.hint}"
+        hint = f"they are downloaded on first use; without a network: {error.hint}"
         return Finding(name=label, state=WARN, detail=problem, remedy=hint)
     except GimpError as error:
         remedy = error.hint or "see the message"
@@ -111,6 +111,4 @@ def _family(name: str) -> Finding:
     except importlib.metadata.PackageNotFoundError:
         remedy = f"python -m pip install {package}"
         return Finding(name=label, state=WARN, detail=f"{package} is missing", remedy=remedy)
-    return Finding(
-        name=label, state=OK, detail=f"{package} {version}; its weights are not looked for"
-    )
+    return Finding(name=label, state=OK, detail=f"{package} {version}; its weights are not checked")

@@ -36,12 +36,12 @@ def check_folder(folder: Path, made_from: dict[str, Any], *, overwrite: bool) ->
     """
     found = read_record(folder)
     if found is not None and found["made_from"] != made_from and not overwrite:
-        problem = f"{str(folder)!r} explains another run, other cases or with other settings"
+        problem = f"{str(folder)!r} explains another run or other cases, or has other settings"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     if found is None and folder.is_dir():
         strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
         if strange:
-            problem = f"{str(folder)!r} holds files that are not an explanation's"
+            problem = f"{str(folder)!r} holds files unrelated to an explanation"
             raise StaleOutputError(f"{problem}: {listed(strange)}", hint="choose another --output")
 
 
@@ -146,7 +146,7 @@ def explained_model(folder: Path) -> str:
     record = read_record(folder)
     if record is None:
         problem = f"{str(folder)!r} holds no explanation"
-        raise MissingFileError(problem, hint="make it: gimp explain")
+        raise MissingFileError(problem, hint="make it with gimp explain")
     try:
         return str(record["made_from"]["models"][0][0])
     except (LookupError, TypeError) as error:

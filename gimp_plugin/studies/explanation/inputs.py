@@ -163,7 +163,7 @@ def read_inputs(
         if not kept:
             found = sorted({parts[case.case_id] for case in cases})
             problem = f"none of {len(cases)} cases is of the split {' or '.join(config.splits)}"
-            raise PairingError(problem, hint=f"there are {listed(found)}")
+            raise PairingError(problem, hint=f"the cases are {listed(found)}")
         cases = kept
     models = []
     for one, module in loaded:
@@ -197,7 +197,7 @@ def _loaded(run: Path) -> tuple[RunRecord, GimpModel]:
         problem = f"run {str(run)!r} is a {record.kind} run: it has no trained classifier"
         raise CheckpointError(problem, hint="fine-tune it first, with gimp finetune --from")
     if record.bundled:
-        logger.warning("%s is a model bundle: cases that it was trained on count as new, too", run)
+        logger.warning("%s is a model bundle: cases that it was trained on also count as new", run)
     return record, model
 
 
@@ -214,4 +214,4 @@ def _check(record: RunRecord, others: Sequence[RunRecord], target: str) -> None:
             raise CheckpointError(problem, hint="compare runs of one study, of several seeds")
     if target and target not in record.classes:
         problem = f"class {target!r} is unknown{did_you_mean(target, record.classes)}"
-        raise ConfigError(problem, hint=f"the run knows {listed(record.classes)}")
+        raise ConfigError(problem, hint=f"the run has {listed(record.classes)}")

@@ -48,7 +48,7 @@ def references_of(
     if lacking:
         text = (
             "%s does not have the mean genes of each class (an older run, or a class of very few "
-            "training cases): genes are compared with the mean of all training cases, as by "
+            "training cases): genes are compared with the mean of all training cases, as with "
             "--gene-reference %s"
         )
         logger.warning(text, listed(lacking), MEAN)

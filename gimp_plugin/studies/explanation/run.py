@@ -198,7 +198,7 @@ def _write_tables(
     inputs, skip, seed = explainer.inputs, explainer.config.skip, explainer.seed
     tables.write_cases(output / tables.CASES, results, inputs)
     if not tables.write_modalities(output / tables.MODALITIES, results, inputs):
-        text = "no case has both halves and a run that can do without each: no %s"
+        text = "no case has both halves, or the run needs both: no %s"
         logger.info(text, tables.MODALITIES)
     if "genes" not in skip:
         gene_tables.write_genes(output, results, inputs, gene_sets=beside.gene_sets)

@@ -38,7 +38,7 @@ def check_truth(folder: Path, bags: list[BagInfo]) -> None:
     if not folder.is_dir():
         raise MissingFileError(f"no folder {str(folder)!r}", hint="check --truth")
     if bags and not any(truth_path(folder, bag.slide_id) for bag in bags):
-        problem = f"{str(folder)!r} holds the truth of none of {len(bags)} slides"
+        problem = f"{str(folder)!r} has no truth for any of {len(bags)} slides"
         raise MissingFileError(problem, hint=f"expected for instance '{bags[0].slide_id}.npy'")
 
 
@@ -76,7 +76,7 @@ def read_truth(
     except ValueError as error:
         if "pickle" in str(error).lower():
             raise SafetyError(f"{str(path)!r} is a pickle; it was not read") from error
-        raise BagError(f"{str(path)!r} is no .npy file: {error}") from error
+        raise BagError(f"{str(path)!r} is not an .npy file: {error}") from error
     except (OSError, EOFError) as error:
         raise BagError(f"{str(path)!r} cannot be read: {error}") from error
     if values.dtype.kind not in "biuf":
@@ -85,7 +85,7 @@ def read_truth(
         return _checked(path, values.astype(np.float64), (0, 1))
     if values.ndim != 2 or corners is None or bag.slide_size is None:
         problem = f"{str(path)!r} has shape {values.shape}, expected ({bag.n_patches},)"
-        hint = "a grid needs a bag that tells the size of its slide and the places of its patches"
+        hint = "a grid needs a bag with the size of its slide and the positions of its patches"
         raise BagError(problem, hint=hint)
     return _of_grid(_checked(path, values.astype(np.float64), (GLASS, OTHER, WANTED)), bag,
                     corners, side=side)  # fmt: skip

@@ -107,7 +107,7 @@ def slide_files(
                 _draw(files, slide, view)
     if bare:
         told = counted(len(bare), "bag")
-        text = "%s without a map, for want of the places of patches: %s"
+        text = "%s without a map, because the positions of the patches are unknown: %s"
         logger.warning(text, told, listed(bare))
     return failures
 
@@ -132,14 +132,14 @@ def _view(
     slide_id = slide.bag.slide_id
     path = files.slides.get(slide_id)
     if path is None or readers is None:
-        logger.warning("slide %r is not among --slides and is drawn on white", slide_id)
+        logger.warning("slide %r is not among --slides: its map is drawn on white", slide_id)
         told = f"no slide {slide_id!r} (check --slides)"
         return None, Failure(slide_id, "pictures", MissingFileError.__name__, told)
     try:
         view = view_of(readers, path, slide, top=files.config.top)
         _check_size(slide, path, view)
     except SlideError as error:
-        logger.warning("slide %r is drawn on white: %s", slide_id, error)
+        logger.warning("the map of slide %r is drawn on white: %s", slide_id, error)
         told = without_paths(str(error), [path])
         return None, Failure(slide_id, "pictures", type(error).__name__, told)
     return view, None
@@ -149,8 +149,8 @@ def _check_size(slide: SlideScores, path: Path, view: View) -> None:
     """Refuse a slide whose size differs from the one that the bag was made from."""
     wanted = slide.bag.slide_size
     if wanted not in {None, view.size}:
-        problem = f"{str(path)!r} is of {view.size} pixels, its bag was made of {wanted}"
-        raise SlideError(problem, hint="give the slides that the bags were made of")
+        problem = f"{str(path)!r} has {view.size} pixels, but its bag was made from {wanted}"
+        raise SlideError(problem, hint="give the slides that the bags were made from")
 
 
 def _draw(files: SlideFiles, slide: SlideScores, view: View | None) -> None:

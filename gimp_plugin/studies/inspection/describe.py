@@ -69,7 +69,7 @@ def describe(path: Path) -> Description:
     if path.suffix == ".csv":
         return Description(kind="predictions", facts=_predictions(path))
     if path.suffix not in suffixes():
-        raise BagError(f"{str(path)!r} is nothing that gimp reads or writes", hint=_expected())
+        raise BagError(f"{str(path)!r} is not a file that gimp reads or writes", hint=_expected())
     return Description(kind="bag", facts=_bag(read_info(path)))
 
 
@@ -98,7 +98,7 @@ def _folder(path: Path) -> dict[str, Any]:
     """Facts of a folder of bags."""
     bags, errors = scan_bags(path)
     if not (bags or errors):
-        problem = f"{str(path)!r} is no run and holds no bags"
+        problem = f"{str(path)!r} is not a run and holds no bags"
         raise BagError(problem, hint=_expected())
     counts = sorted(bag.n_patches for bag in bags)
     facts: dict[str, Any] = {

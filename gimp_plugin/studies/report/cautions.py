@@ -63,7 +63,7 @@ def _of_performance(one: Reported, *, compared: bool) -> Iterator[str]:
         return
     yield from of_evaluation(one.evaluation)
     if not compared:
-        yield "no baseline or control stands beside these figures (--compare)"
+        yield "no baseline or control to compare these figures with (--compare)"
     for table in one.tables:
         if "model" not in note_of(table.path):
             yield f"{table.path.name!r} does not say which run made it"
@@ -80,7 +80,7 @@ def _of_run(one: Reported) -> Iterator[str]:
         yield f"the patch encoder {record.encoder!r} is untrained: its features are for tests only"
     scale = _guessed_scale(one)
     if scale:
-        yield f"the scale of the expression is guessed: {scale!r} (--scale says it)"
+        yield f"the scale of the expression is guessed: {scale!r} (--scale sets it)"
     made = one.config.get("version")
     if made != gimp_plugin.__version__:
         yield f"the run was made by gimp-plugin {made}, this page by {gimp_plugin.__version__}"
@@ -101,18 +101,18 @@ def _of_explanation(folder: Path) -> Iterator[str]:
     """Warn of maps that are not faithful, and of failures of the explanation."""
     record = read_record(folder)
     if record is not None and not record["complete"]:
-        yield "the explanation is not complete: give gimp explain the same command again"
+        yield "the explanation is not complete: run the same gimp explain command again"
     failures = rows_of(folder, FAILURES, "item")
     if failures:
         yield f"{counted(len(failures), 'item')} could not be explained or drawn"
     measured = measured_of(folder)
     if not measured:
-        yield "whether the maps are true to the model was not measured"
+        yield "it was not measured whether the maps are true to the model"
     for score in SCORES:
         ends = [measured.get(f"{way}_{score}", {}).get("low") for way in ("insertion", "deletion")]
         if any(end is not None and end <= 0 for end in ends):
             what = f"attributions of {GENES}" if score == GENES else f"maps of {score}"
-            yield f"{what} are no better than random order: no reason for a prediction"
+            yield f"{what} are no better than random order, so they explain no prediction"
     shared = measured.get("stability_top_genes", {}).get("mean")
     if shared is not None and shared < SHARED:
-        yield f"other runs share {shared:.0%} of the top genes of a case: one answer of several"
+        yield f"other runs share {shared:.0%} of the top genes of a case: one of several answers"

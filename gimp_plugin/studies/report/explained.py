@@ -173,7 +173,7 @@ def halves_of(one: Reported) -> tuple[Block, ...]:
     path, columns = folder / tables.MODALITIES, ("shapley_slides", "shapley_genes")
     rows = rows_of(folder, tables.MODALITIES, "case_id", "explained", "decided", *columns)
     if not rows:
-        return lacking("no case could be asked for each half", "a run of both halves with dropout")
+        return lacking("no case was predicted from each half", "a run of both halves with dropout")
     values = {
         column: np.array([number_in(row, column, path) for row in rows]) for column in columns
     }

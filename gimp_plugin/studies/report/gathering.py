@@ -177,11 +177,11 @@ def _tables_of(models: Sequence[str], paths: Sequence[Path]) -> dict[str, list[P
         if said is None and len(models) == 1:
             said = models[0]
         if said is None:
-            problem = f"{str(path)!r} does not say which of the {len(models)} runs it is of"
+            problem = f"{str(path)!r} does not say which of the {len(models)} runs made it"
             hint = f"keep the file '{path.name}.json' that gimp predict wrote beside it"
             raise EvaluationError(problem, hint=hint)
         if said not in found:
-            problem = f"{str(path)!r} was predicted by another run than those given"
+            problem = f"{str(path)!r} was predicted by a run other than those given"
             raise EvaluationError(problem, hint="give the run that made it")
         found[said].append(path)
     return found
@@ -193,8 +193,8 @@ def _explanations_of(models: Sequence[str], folders: Sequence[Path]) -> dict[str
     for folder in folders:
         model = explained_model(folder)
         if model not in models:
-            problem = f"{str(folder)!r} explains another run than those given"
-            raise CheckpointError(problem, hint="give the run that it was made of")
+            problem = f"{str(folder)!r} explains a run other than those given"
+            raise CheckpointError(problem, hint="give the run that it was made from")
         if model in found:
             problem = f"{str(found[model])!r} and {str(folder)!r} explain the same run"
             raise ConfigError(problem, hint="give one of them")

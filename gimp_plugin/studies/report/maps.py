@@ -37,11 +37,11 @@ COLOURS = (
 )
 MEASURES = (
     "insertion, deletion: how much more evidence the highest patches give, or their absence takes, "
-    "than random ones: a score that is not above 0 is no reason for what the model says. auc: "
+    "than random ones: a score that is not above 0 does not explain what the model says. auc: "
     "against known tissue. stability: against runs of other seeds."
 )
 NOT_MEASURED = (
-    "Whether these maps are true was not measured: gimp explain without --skip faithfulness."
+    "It was not measured whether these maps are true: run gimp explain without --skip faithfulness."
 )
 
 

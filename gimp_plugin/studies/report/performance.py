@@ -98,10 +98,10 @@ def curves_of(one: Reported, *, seed: int) -> tuple[Block, ...]:
     places = range(1, 2) if n_classes == 2 else range(n_classes)
     plots = [plot for place in places for plot in _pair(patients, place, seed=seed)]
     note = (
-        "Bands: 95 % at each place by itself, by drawing patients with replacement within the "
-        "classes (500 draws). Dashed: a model that knows nothing."
+        "Bands: 95 % at each point separately, by drawing patients with replacement within the "
+        "classes (500 draws). Dashed: chance level."
     )
-    folds = " The folds are laid together here, and their AUCs averaged above."
+    folds = " The folds are pooled here; the AUCs above are averages over folds."
     many = len(patients.fold_names) > 1
     return (Beside(tuple(plots)), said(note + (folds if many else "")))
 
@@ -154,7 +154,7 @@ def _title(found: Evaluation) -> str:
     tables = ", ".join(Path(name).name for name in found.predictions)
     line = f"{tables}: {found.n_cases} {found.part} cases"
     if found.n_abstained:
-        line += f"; {found.n_abstained} without an answer, which count as not right"
+        line += f"; {found.n_abstained} without an answer, which count as wrong"
     if found.n_unlabelled:
         line += f"; {found.n_unlabelled} more have no label"
     if found.n_folds > 1:

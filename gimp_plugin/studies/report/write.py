@@ -100,7 +100,7 @@ def report(asked: Asked, *, output: Path, overwrite: bool) -> Report:
     if output.exists() and output.read_bytes() == text.encode():
         return Report(output, "nothing to do", page.warnings)
     if output.exists() and not overwrite:
-        problem = f"{str(output)!r} was made of other inputs"
+        problem = f"{str(output)!r} was made from other inputs"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     write_text(output, text)
     return Report(output, "done", page.warnings)
@@ -147,7 +147,7 @@ def _check_ours(path: Path) -> None:
         return
     with path.open("rb") as file:
         if GENERATOR.encode() not in file.read(HEAD_BYTES):
-            problem = f"{str(path)!r} is in the way: it is no report of ours"
+            problem = f"{str(path)!r} already exists and is not a gimp report"
             raise StaleOutputError(problem, hint="choose another --output")
 
 

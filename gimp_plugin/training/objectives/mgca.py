@@ -62,7 +62,7 @@ class MGCAStage(PairStage):
             tokens = self.model.encode_gene_tokens(genes)[1]
         self.aligns_tokens = tokens is not None and tokens.shape[1] > 1
         if not self.aligns_tokens:
-            text = "%s gives no two tokens of genes: MGCA does without the alignment of tokens"
+            text = "%s gives fewer than two gene tokens: MGCA trains without token alignment"
             logger.warning(text, type(self.model.gene_encoder).__name__)
 
     def more_inputs(self, batch: Batch, members: Sequence[Case], epoch: int) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class PairTrainer(GimpTrainer):
         matched = result["epochs"][-1].get("val_retrieval", 1.0)
         if matched <= 0.5:
             logger.warning(
-                "the halves of validation cases find each other no better than by chance "
-                "(val_retrieval %.3g): pre-training has learned no pairs that hold elsewhere",
+                "the halves of validation cases are matched no better than by chance "
+                "(val_retrieval %.3g): what pre-training learned does not carry over to new cases",
                 matched,
             )
         return {stage.name: result}
