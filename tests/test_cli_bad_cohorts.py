@@ -594,7 +594,7 @@ def test_75_a_cohort_that_is_being_written(study: Path, monkeypatch: pytest.Monk
         writer.stdin.write(b"\n")
         writer.stdin.close()
 
-    assert "'genes.h5ad' is open for writing in another process" in said
+    assert "Error: 'genes.h5ad' is still open for writing in another process" in said
 
 
 def test_76_a_byte_flipped(study: Path) -> None:

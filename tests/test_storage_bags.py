@@ -250,7 +250,7 @@ def test_sizes_that_no_slide_has_are_refused(tmp_path, rows, monkeypatch, limit)
     path = write_bag(tmp_path / "a.h5", *rows)
     monkeypatch.setattr(f"gimp_plugin.storage.bags.info.{limit}", 6)
 
-    with pytest.raises(BagError, match=r"a\.h5.*shape \(1234, 7\), at most"):
+    with pytest.raises(BagError, match=r"a\.h5.*shape \(1234, 7\), expected at most"):
         read_info(path)
 
 

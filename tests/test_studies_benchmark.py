@@ -98,7 +98,7 @@ def test_the_figures_are_those_of_gimp_evaluate(whole, method):
 
 
 def test_tables_of_two_methods_are_not_averaged_without_a_word(whole):
-    one, two = (cell(whole.output, method) / TABLE for method in ("logistic-genes", "swapped"))
+    one, two = (cell(whole.output, method) / TABLE for method in ("logistic-genes", "logistic-bag"))
     network = cell(whole.output, "gimp", seed=1) / TABLE
 
     found = [
@@ -107,7 +107,7 @@ def test_tables_of_two_methods_are_not_averaged_without_a_word(whole):
     ]
 
     (baselines,), (mixed,), nothing = found
-    assert 'are of two: \'kind: "logistic-genes" -> "swapped"\'' in baselines
+    assert 'kind: "logistic-genes" -> "logistic-bag"' in baselines
     assert '"logistic-genes" -> "finetune"' in mixed
     assert nothing == []
 
