@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOCAL = "local:"
+CLOSE_S = 30.0
 CLIENT = {"timeout": 10, "set_as_default": False}
 GPU = {"GPU": 1}
 ONE_ENVIRONMENT = "start all workers in the environment of this command"
@@ -235,13 +236,17 @@ def _check_package(client: Client, scheduler: str) -> None:
 
 
 def _end(cluster: LocalCluster, *, at_once: bool) -> None:
-    """End a cluster of this machine; `close` by itself would wait for running tasks."""
+    """End a cluster of this machine.
+
+    `close` by itself would wait for running tasks, and without end for a worker that died and was
+    being restarted.
+    """
     nannies = list(cluster.workers.values())
     if at_once:
         _kill(nannies)
     try:
-        cluster.close()
-    except TimeoutError:  # on a busy machine; the tasks are done by now
+        cluster.close(timeout=CLOSE_S)
+    except TimeoutError:  # the tasks are done by now
         _kill(nannies)
 
 

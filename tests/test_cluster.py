@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -67,13 +71,14 @@ def test_a_worker_that_comes_later_and_lacks_something_is_not_waited_for(threads
         list(cluster.each_ended(client, lacking, {"a": ()}, device="cpu"))
 
 
-def test_processes_that_are_slow_to_end_fail_nothing(monkeypatch):
+def test_processes_that_are_slow_to_end_are_not_waited_for_without_end(monkeypatch):
     killed = []
 
     class Busy:
         workers: ClassVar = {0: SimpleNamespace(pid=-5, auto_restart=True)}
 
-        def close(self):
+        def close(self, timeout=None):
+            assert 0 < timeout <= 60
             raise TimeoutError
 
     monkeypatch.setattr("os.kill", lambda pid, number: killed.append((pid, int(number))))
@@ -82,6 +87,21 @@ def test_processes_that_are_slow_to_end_fail_nothing(monkeypatch):
 
     assert killed == [(-5, 9)]
     assert not Busy.workers[0].auto_restart
+
+
+def test_a_worker_that_does_not_stop_is_killed(monkeypatch):
+    monkeypatch.setattr(cluster, "CLOSE_S", 1.0)
+    stopped = []
+
+    with cluster.connected("local:1", device="cpu") as client:
+        (worker,) = client.run(os.getpid).values()
+        os.kill(worker, signal.SIGSTOP)  # it neither answers nor ends
+        stopped.append(worker)
+
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{stopped[0]}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{stopped[0]}").exists()
 
 
 ORDER: list[str] = []
