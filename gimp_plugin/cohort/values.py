@@ -85,7 +85,7 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
     """
     warnings = _silent_cases(table)
     if declared is not None:
-        return declared, [*_check_declared(table, declared), *warnings]
+        return declared, [*doubts_of_scale(table, declared), *warnings]
     scale = guess_scale(table.values, where=table.where)
     if scale == STANDARDISED:
         case, gene = _extreme(table, lowest=True)
@@ -98,8 +98,25 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
     return scale, [f"{guess} {float(table.values.max()):g} (declare it with --scale)", *warnings]
 
 
-def _check_declared(table: Table, scale: str) -> list[str]:
-    """Refuse values impossible on the declared scale, and warn of unlikely ones."""
+def doubts_of_scale(table: Table, scale: str) -> list[str]:
+    """Refuse values impossible on the declared scale, and say why others are unlikely.
+
+    Parameters
+    ----------
+    table
+        Finite values.
+    scale
+        Scale that the user or the file names.
+
+    Returns
+    -------
+    Warnings for the user.
+
+    Raises
+    ------
+    CohortError
+        If a value is impossible on that scale.
+    """
     low, high = _extreme(table, lowest=True), _extreme(table, lowest=False)
     if scale in NON_NEGATIVE and table.values[low] < 0:
         problem = f"{table.where} is declared as {scale!r}, but has {table.cell(*low)}"

@@ -19,7 +19,7 @@ from gimp_plugin.cohort.scales import (
     STANDARDISED,
     row_blocks,
 )
-from gimp_plugin.cohort.values import Table, resolve_scale
+from gimp_plugin.cohort.values import Table, doubts_of_scale, resolve_scale
 from gimp_plugin.errors import CohortError, counted, did_you_mean
 
 FINITE, SCALE, ONE_SCALE = "finite values", "scale", "cases on one scale"
@@ -77,7 +77,8 @@ def check_scale(subject: Subject) -> Finding:
         where=subject.name,
     )
     try:
-        scale, warnings = resolve_scale(table, declared)
+        scale, _ = resolve_scale(table, declared)
+        doubts = doubts_of_scale(table, declared) if declared is not None else []
     except CohortError as error:
         n_below = sum(int((block < 0).sum()) for _, block in subject.blocks(subject.finite_genes))
         count = f" ({counted(n_below, 'value')} below 0)" if n_below else ""
@@ -86,7 +87,6 @@ def check_scale(subject: Subject) -> Finding:
     if declared is None:
         found = f"looks like {scale}, not declared (use --scale, or gimp import-genes --scale)"
         return ok(SCALE, found, scale=scale, declared=None)
-    doubts = [warning for warning in warnings if "logged already" in warning]
     if doubts:
         remedy = "declare the scale it is on, for instance --scale log"
         return finding(SCALE, doubts[0], why=why, remedy=remedy, scale=scale, declared=declared)

@@ -18,7 +18,7 @@ from gimp_plugin import keys
 from gimp_plugin.errors import BagError, GimpError, MissingFileError
 from gimp_plugin.storage.bag_writer import BagWriter
 from gimp_plugin.storage.bags.hdf5_bags import SUFFIX
-from gimp_plugin.storage.bags.info import MAX_DIM, MAX_PATCHES, MICRONS, READ, BagInfo
+from gimp_plugin.storage.bags.info import MAX_DIM, MAX_PATCHES, MICRONS, BagInfo
 from gimp_plugin.storage.bags.layouts import layout_of, look, suffixes
 
 __all__ = [
@@ -223,7 +223,7 @@ def bag_paths(folder: Path) -> dict[str, Path]:
 
 def _pixels_per_unit(info: BagInfo, mpp: float | None, read_mpp: float | None) -> float:
     """Number of level-0 pixels per unit of a bag's coordinates."""
-    if info.coords_unit not in {MICRONS, READ}:
+    if not info.needs_mpp:
         return 1.0
     where = f"{str(info.path)!r} has its coordinates in {info.coords_unit}"
     if not mpp:

@@ -79,6 +79,11 @@ class BagInfo:
         return sha256_file(self.path)
 
     @property
+    def needs_mpp(self) -> bool:
+        """Whether level-0 pixels are known only with the slide's microns per pixel."""
+        return self.coords_unit in {MICRONS, READ}
+
+    @property
     def slide_size(self) -> tuple[int, int] | None:
         """Width and height of the slide at level 0, if the file states them."""
         for names in (("slide_width", "slide_height"), ("level0_width", "level0_height")):

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from gimp_plugin.config import ExplainConfig
 from gimp_plugin.data.cases import Case
-from gimp_plugin.errors import BagError
 from gimp_plugin.explain.evidence import Evidence
 from gimp_plugin.explain.faithfulness import (
     agreement,
@@ -57,14 +56,9 @@ class Place:
 
 def place_of_bag(bag: BagInfo) -> Place:
     """Where the patches of a bag lie, as far as known; damaged coords raise an error."""
-    if not bag.has_coords:
+    if not bag.has_coords or bag.needs_mpp:
         return Place(None, 1)
-    try:
-        corners = read_coords(bag)
-    except BagError as error:
-        if "microns per pixel" not in error.problem:
-            raise
-        return Place(None, 1)
+    corners = read_coords(bag)
     return Place(corners, bag.patch_size_level0 or step_of(corners))
 
 
