@@ -96,6 +96,7 @@ def test_workers_may_die_and_the_end_has_the_bytes_of_one_process(near, tmp_path
     with monkeypatch.context() as patched, dask.config.set(settings):
         patched.setattr(distributed.utils, "_forkserver_preload_set", True)  # ours stays
         patched.setattr(workers, "do_cell", deadly(tmp_path / "died"))
+        patched.setattr(cluster, "CLOSE_S", 3.0)  # a dead worker may be in the middle of a restart
         partly = benchmark(near, output, *words, "--scheduler", "local:2")
     failed = read_csv(output / "failures.csv")
 
