@@ -41,6 +41,20 @@ def test_shards_have_each_cell_once_and_what_it_needs(n):
     assert max(sizes) - min(sizes) <= 3 * 4  # the largest kin has 3 cells, there are 4 rounds
 
 
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("names", [["gimp", "gimp-none"], ["gimp", "abmil", "gimp-none", "snn"]])
+def test_shards_share_the_folds_of_each_method(n, names):
+    places = [Place(name, fold, seed) for seed in (0, 1) for fold in "abcd" for name in names]
+
+    shards = [Shard(number, n).of(places) for number in range(n)]
+
+    for name in names:
+        sizes = [sum(place.method == name for place in own) for own in shards]
+        assert max(sizes) - min(sizes) <= 1
+    sizes = [len(own) for own in shards]
+    assert max(sizes) - min(sizes) <= 1
+
+
 def test_shards_in_any_order_end_with_the_tables_of_one_process(source, tmp_path):
     whole = benchmark(source, tmp_path / "whole", *QUICK)
     first = benchmark(source, tmp_path / "s", *QUICK, "--shard", "1/2")
@@ -50,7 +64,7 @@ def test_shards_in_any_order_end_with_the_tables_of_one_process(source, tmp_path
 
     assert [one.exit_code for one in (whole, first, second, last)] == [0, 0, 0, 0]
     assert first.stdout.endswith("s: done, 2 of 4 cells are done\n")
-    assert first.stdout.startswith("Regime full: no fold is done by all methods.")
+    assert "1 of 2 folds: the others are not done." in first.stdout
     assert "[2/2] " in first.stderr
     assert second.stdout.endswith("s: done, 4 of 4 cells are done\n")
     assert last.stdout.endswith("s: nothing to do\n")

@@ -62,8 +62,9 @@ class Shard:
     def of(self, places: Sequence[Place]) -> tuple[Place, ...]:
         """Give the cells of this shard, in their order.
 
-        Cells are dealt to the shards in turn; cells of one fold and seed that need each other stay
-        together. Every shard of the same command finds the same division.
+        The folds and seeds of a method are dealt to the shards in turn, then those of the next, so
+        that each shard has its share of the methods that take long. Cells of one fold and seed
+        that need each other stay together. Every shard of the same command finds the same division.
 
         Parameters
         ----------
@@ -75,14 +76,12 @@ class Shard:
         The cells of this shard; each cell is in exactly one shard.
         """
         names = tuple(dict.fromkeys(place.method for place in places))
-        turn_of: dict[tuple[str, str, int], int] = {}
-        own = []
-        for place in places:
-            together = (_first_of_kin(place.method, names), place.fold, place.seed)
-            turn = turn_of.setdefault(together, len(turn_of))
-            if turn % self.n == self.number:
-                own.append(place)
-        return tuple(own)
+        kin = {name: _first_of_kin(name, names) for name in names}
+        together = [(kin[place.method], place.fold, place.seed) for place in places]
+        dealt = sorted(dict.fromkeys(together), key=lambda one: names.index(one[0]))
+        turn_of = {one: turn for turn, one in enumerate(dealt)}
+        own = zip(places, together, strict=True)
+        return tuple(place for place, one in own if turn_of[one] % self.n == self.number)
 
 
 @contextmanager
