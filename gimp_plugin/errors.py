@@ -125,7 +125,14 @@ def exit_code_of(error: BaseException) -> int:
     """Exit code of a command that ends with an error; 1 is a bug."""
     if isinstance(error, GimpError):
         return error.exit_code
+    if is_too_long(error):
+        return GimpError.exit_code
     return ResourceError.exit_code if is_resource(error) else 1
+
+
+def is_too_long(error: BaseException) -> bool:
+    """Whether a path was given that no file system can have."""
+    return isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
 
 
 def is_resource(error: BaseException) -> bool:

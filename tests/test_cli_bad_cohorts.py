@@ -524,7 +524,7 @@ def test_73_a_bag_of_another_shape_is_left_out(
     result = gimp("pretrain", "--adata", "genes.h5ad", "--config", "tiny.toml", "--epochs", 1)
 
     assert result.exit_code == 0, result.stderr
-    assert "1 bag left out (exclusions.csv): 'P05'" in result.stderr
+    assert "1 bag left out: 'P05' (the first: 'features/P05.h5'" in result.stderr
     left_out = read_csv(study / "runs/pretrain/exclusions.csv")
     assert words in next(row["reason"] for row in left_out if row["slide_id"] == "P05")
 

@@ -66,6 +66,37 @@ def test_row_30_an_output_that_is_a_file_is_code_2():
     assert hashes(".") == before
 
 
+def test_row_30_an_output_that_links_to_itself_is_code_5():
+    Path("out").symlink_to("out")
+    before = hashes(".")
+
+    for place in ("out", "out/features"):
+        result = gimp("-o", place)
+
+        assert result.exit_code == 5
+        assert f"cannot reach '{place}': Too many levels of symbolic links" in result.output
+    assert hashes(".") == before
+
+
+def test_a_link_to_a_folder_that_does_not_exist_yet_is_followed():
+    Path("out").symlink_to("new/and/deeper")
+
+    result = gimp("-o", "out")
+
+    assert result.exit_code == 0
+    assert names("new/and/deeper") == ["a.h5", "b.h5", "c.h5"]
+
+
+def test_a_pipe_or_a_device_is_no_output():
+    os.mkfifo("pipe.json")
+
+    for place in ("pipe.json", "/dev/null"):
+        result = CliRunner().invoke(cli, ["evaluate", "-o", place, "--overwrite"])
+
+        assert result.exit_code == 2
+        assert f"'{place}' is not a regular file" in result.output
+
+
 def test_row_30_missing_parents_are_made():
     result = gimp("-o", "new/and/deeper")
 

@@ -181,6 +181,17 @@ def test_what_runs_out_is_5_and_no_bug(failing, error):
     assert "report" not in result.stderr
 
 
+def test_a_name_that_is_too_long_is_3_and_no_bug(gimp):
+    name = f"{'x' * 256}.csv"
+
+    for arguments in (["split", "--labels"], ["info"], ["verify"]):
+        result = gimp(*arguments, name)
+
+        assert result.exit_code == 3
+        assert result.stderr.startswith(f"Error: '{name}")
+        assert result.stderr.endswith("': File name too long\nHint: give a shorter path\n")
+
+
 def test_other_errors_of_the_system_stay_bugs(failing):
     assert failing(raising(FileNotFoundError(errno.ENOENT, "gone", "x"))).exit_code == 1
 

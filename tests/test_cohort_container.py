@@ -92,7 +92,7 @@ def test_tables_of_the_oldest_anndata_are_named(tmp_path: Path) -> None:
     assert "before 0.7" in refusal(path)
 
 
-@pytest.mark.parametrize("name", [None, "X", "obs", "obs/label", "var/_index"])
+@pytest.mark.parametrize("name", [None, "X", "obs", "obs/label", "var", "var/_index"])
 def test_an_encoding_of_the_future_is_refused(path: Path, name: str | None) -> None:
     with edit(path) as file:
         (file if name is None else file[name]).attrs["encoding-version"] = "9.9.9"

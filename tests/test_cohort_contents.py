@@ -35,6 +35,19 @@ def test_an_unknown_layer_offers_the_nearest(tmp_path: Path) -> None:
     assert "did you mean 'counts'?" in message
 
 
+def test_a_layer_without_values_is_named(tmp_path: Path) -> None:
+    path = make_cohort(tmp_path / "g.h5ad", layer="counts")
+    with edit(path) as file:
+        attributes = dict(file["layers/counts"].attrs)
+        del file["layers/counts"]
+        file["layers"].create_dataset("counts", data=h5py.Empty("f4")).attrs.update(attributes)
+
+    message = refusal(path, layer="counts")
+
+    assert "holds nothing in layer 'counts'" in message
+    assert "--layer" not in message
+
+
 def test_text_in_x_is_refused(path: Path) -> None:
     with edit(path) as file:
         del file["X"]

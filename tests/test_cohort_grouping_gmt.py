@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 
 import pandas as pd
 import pytest
@@ -111,6 +112,13 @@ def test_a_file_that_is_not_compressed_or_cut_off_is_refused(tmp_path):
     for path in (plain, cut):
         with pytest.raises(CohortError, match=f"{path.name}.*cannot be read"):
             read_gmt(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "sets.gmt")
+
+    with pytest.raises(CohortError, match=r"sets\.gmt' is not a file"):
+        read_gmt(tmp_path / "sets.gmt")
 
 
 def test_a_compressed_file_that_swells_is_refused(tmp_path, monkeypatch):

@@ -49,7 +49,10 @@ def test_an_empty_part_is_refused(part: str) -> None:
 def test_a_part_whose_cases_are_all_left_out_is_empty() -> None:
     labels = {case_id: label for case_id, label in LABELS.items() if int(case_id[1:]) // 5 != 1}
 
-    assert "the part 'val' is empty" in refusal(splits_of(), labels)
+    message = refusal(splits_of(), labels)
+
+    assert "the part 'val' is empty" in message
+    assert "10 cases that it names are not used here: 'a5', 'a6', 'a7' and 7 more" in message
 
 
 def test_no_test_part_is_warned_of() -> None:

@@ -172,6 +172,13 @@ def test_a_table_that_is_given_twice_is_no_second_seed(tmp_path):
     assert len(gather([path, tmp_path / "copy.csv"]).by_seed) == 2  # a model may have no randomness
 
 
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "p.csv").symlink_to("p.csv")
+
+    with pytest.raises(EvaluationError, match=r"p\.csv' cannot be read"):
+        gather([tmp_path / "p.csv"])
+
+
 def test_tables_of_other_classes_are_refused(tmp_path):
     one = make_table(tmp_path / "one.csv", rows_of(draw_patients(13)))
     classes = ("LUAD", "MESO")

@@ -416,12 +416,16 @@ def test_a_truncated_file_is_called_damaged(tmp_path, rows, share):
 def test_what_is_no_hdf5_or_no_file_is_refused(tmp_path):
     (tmp_path / "text.h5").write_text("hello")
     (tmp_path / "folder.h5").mkdir()
+    (tmp_path / "loop.h5").symlink_to("loop.h5")
     os.mkfifo(tmp_path / "pipe.h5")
 
     with pytest.raises(BagError, match="not an HDF5 file"):
         read_info(tmp_path / "text.h5")
     for name in ("folder.h5", "pipe.h5"):
         with pytest.raises(BagError, match="not a regular file"):
+            read_info(tmp_path / name)
+    for name in ("loop.h5", "text.h5/inside.h5", f"{'x' * 256}.h5"):
+        with pytest.raises(BagError, match="cannot be reached"):
             read_info(tmp_path / name)
     with pytest.raises(MissingFileError, match=r"nothing\.h5"):
         read_info(tmp_path / "nothing.h5")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -174,4 +175,11 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "p.csv").write_bytes(b"\x89HDF\r\n\x1a\n\xff\xfe")
 
     with pytest.raises(EvaluationError, match="cannot be read"):
+        read_predictions(tmp_path / "p.csv")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "p.csv")
+
+    with pytest.raises(EvaluationError, match=r"p\.csv' cannot be read: .*not a file"):
         read_predictions(tmp_path / "p.csv")

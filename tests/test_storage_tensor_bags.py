@@ -48,6 +48,20 @@ def test_a_bare_tensor_is_a_bag(tmp_path: Path, rows: torch.Tensor, dtype: torch
         read_coords(info)
 
 
+def test_a_tensor_that_asks_for_its_gradient_is_a_bag(tmp_path: Path, rows: torch.Tensor) -> None:
+    info = read_info(saved(tmp_path / "a.pt", rows.clone().requires_grad_()))
+
+    assert np.array_equal(read_features(info), rows.numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64])
+def test_what_is_not_a_real_number_is_refused(
+    tmp_path: Path, rows: torch.Tensor, dtype: torch.dtype
+) -> None:
+    with pytest.raises(BagError, match=rf"a\.pt' holds {dtype}, expected numbers"):
+        read_info(saved(tmp_path / "a.pt", rows.to(dtype)))
+
+
 def test_beside_an_h5_of_the_slide_it_is_not_read(tmp_path: Path, rows: torch.Tensor) -> None:
     saved(tmp_path / "a.pt", rows)
     saved(tmp_path / "b.pt", rows)

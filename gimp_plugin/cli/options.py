@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,12 @@ def check_output(path: Path, *, folder: bool) -> Path:
 
     Returns
     -------
-    The path.
+    The path; for a folder, where it leads if it is a link to what does not exist yet.
 
     Raises
     ------
     BadParameter
-        If the path is a file but a folder is expected, or the other way round.
+        If the path is a file but a folder is expected, or the other way round, or is neither.
     ResourceError
         If the path cannot be reached or written.
     """
@@ -110,14 +111,18 @@ def check_output(path: Path, *, folder: bool) -> Path:
         raise ResourceError(f"cannot reach {str(path)!r}: {error.strerror}", hint=hint) from error
     if not os.access(place, os.W_OK | os.X_OK):
         raise ResourceError(f"cannot write in {str(place)!r}", hint="choose another --output")
-    return path
+    return path.resolve() if folder and path.is_symlink() and not path.exists() else path
 
 
 def _existing_folder(path: Path, *, folder: bool) -> Path:
     """Find the deepest existing folder on the path to an output."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()  # a link to itself does not exist either
     if path.exists() and path.is_dir() is not folder:
         wanted, found = ("folder", "file") if folder else ("file", "folder")
         raise click.BadParameter(f"{str(path)!r} is a {found}, expected a {wanted}.")
+    if path.exists() and not (folder or path.is_file()):  # a pipe or a device
+        raise click.BadParameter(f"{str(path)!r} is not a regular file.")
     place = path if path.is_dir() else path.absolute().parent
     while not place.exists():
         place = place.parent

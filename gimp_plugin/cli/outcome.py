@@ -18,6 +18,7 @@ from gimp_plugin.errors import (
     GimpError,
     exit_code_of,
     is_resource,
+    is_too_long,
 )
 
 PARTLY_DONE = 4
@@ -117,6 +118,8 @@ def explain(error: BaseException) -> tuple[str, str | None]:
     """Return the problem and the hint of an error."""
     if isinstance(error, GimpError):
         return error.problem, error.hint
+    if isinstance(error, OSError) and is_too_long(error):
+        return f"{str(error.filename)!r}: {error.strerror}", "give a shorter path"
     if is_resource(error):
         kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
         hint = "free some of it, or process less at a time; the same command then continues"

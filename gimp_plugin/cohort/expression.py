@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_TABLE_VERSIONS = ("0.2.0", "0.1.0", None)
+
 IN_MEMORY = Path("AnnData")
 """Path of a cohort without a file."""
 
@@ -232,6 +234,10 @@ def _check_scale_name(scale: str | None) -> None:
 
 def _read_ids(file: h5py.File, table: str) -> tuple[str, ...]:
     """Names of the cases or the genes."""
+    version = attribute(file[table], "encoding-version")
+    if version not in _TABLE_VERSIONS:
+        problem = f"{table!r} of {file.filename!r} is encoded as {f'dataframe {version}'!r}"
+        raise CohortError(problem, hint="it was written by a newer anndata: upgrade anndata")
     index = attribute(file[table], "_index")
     if not isinstance(index, str) or index not in file[table]:
         noun = NOUN[table]

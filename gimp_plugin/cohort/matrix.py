@@ -70,8 +70,10 @@ def _matrix(file: h5py.File, layer: str | None) -> h5py.Dataset | h5py.Group:
         raise CohortError(problem, hint=f"it has {listed(layers) or 'none'}")
     element = file.get("X") if layer is None else file["layers"][layer]
     if element is None or getattr(element, "shape", ()) is None:
-        hint = f"give --layer, one of {listed(layers)}" if layers else "store the expression in X"
-        raise CohortError(f"{file.filename!r} has no X", hint=hint)
+        others = [name for name in layers if name != layer]
+        hint = f"give --layer, one of {listed(others)}" if others else "store the expression in X"
+        what = "has no X" if layer is None else f"holds nothing in layer {layer!r}"
+        raise CohortError(f"{file.filename!r} {what}", hint=hint)
     return element
 
 

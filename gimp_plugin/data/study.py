@@ -224,7 +224,8 @@ def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
         raise BagError(f"{str(folder)!r} holds no bag{reason}", hint=hint)
     if errors:
         told = counted(len(errors), "bag")
-        logger.warning("%s left out (exclusions.csv): %s", told, listed(errors))
+        first = next(iter(errors.values())).problem
+        logger.warning("%s left out: %s (the first: %s)", told, listed(errors), first)
     exclusions = [Exclusion("", slide, "features", str(error)) for slide, error in errors.items()]
     return {bag.slide_id: bag for bag in found}, exclusions
 

@@ -84,8 +84,8 @@ def gather(paths: Sequence[Path], *, part: str | None = None) -> Gathered:
         If the part is empty, has no labels or lacks a class; if the tables do not fit together, or
         one is given twice; or if a table of repeated partitions has no training case.
     """
-    _check_once(paths)
     tables = [read_predictions(path) for path in paths]
+    _check_once(paths)
     _check_classes(tables)
     part = part or _headline(tables)
     folds = _folds(tables, part)

@@ -179,12 +179,15 @@ def check_regular(path: Path) -> None:
     MissingFileError
         If there is nothing at `path`.
     BagError
-        If it is not a regular file, or empty.
+        If it is not a regular file, or empty, or cannot be reached.
     """
     try:
         status = path.stat()
     except FileNotFoundError as error:
         raise MissingFileError(f"no file {str(path)!r}") from error
+    except OSError as error:  # a link to itself, for instance
+        problem = f"{str(path)!r} cannot be reached: {error.strerror}"
+        raise BagError(problem, hint="check the path") from error
     if not stat.S_ISREG(status.st_mode):
         raise BagError(f"{str(path)!r} is not a regular file")
     if status.st_size == 0:

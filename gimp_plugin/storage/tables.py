@@ -51,7 +51,9 @@ def csv_text(rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> st
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a table as text, without guessing types."""
+    """Read the rows of a table as text, without guessing types; OSError if it is not a file."""
+    if path.exists() and not path.is_file():  # reading a pipe would hang
+        raise OSError(f"{str(path)!r} is not a file")
     with path.open(encoding="utf-8-sig", newline="") as file:
         return [_without_guards(row) for row in csv.DictReader(file)]
 

@@ -50,7 +50,7 @@ def read_tensor(path: Path) -> torch.Tensor:
     SafetyError
         If it carries code, or claims more than it holds.
     BagError
-        If it is damaged, or not a tensor.
+        If it is damaged, or not a tensor of numbers.
     """
     check_regular(path)
     _check_archive(path)
@@ -63,11 +63,13 @@ def read_tensor(path: Path) -> torch.Tensor:
     if not isinstance(content, torch.Tensor):
         problem = f"{str(path)!r} holds {type(content).__name__}, expected one tensor"
         raise BagError(problem, hint=_HINT)
+    if content.is_complex() or content.dtype == torch.bool:
+        raise BagError(f"{str(path)!r} holds {content.dtype}, expected numbers", hint=_HINT)
     claimed = content.numel() * content.element_size()
     if claimed > path.stat().st_size:
         problem = f"{str(path)!r} claims {claimed} bytes but holds {path.stat().st_size}"
         raise SafetyError(f"{problem}; it was not read", hint="ask its author for a plain file")
-    return content
+    return content.detach()  # a tensor that asks for its gradient gives no array
 
 
 def rows_of(path: Path, start: int, stop: int | None) -> NDArray[Any]:

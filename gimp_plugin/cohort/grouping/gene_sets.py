@@ -142,6 +142,8 @@ def read_gmt(path: Path) -> list[GeneSet]:
 
 def _text(path: Path) -> str:
     """Text of a file of gene sets, up to the largest size allowed."""
+    if path.exists() and not path.is_file():  # reading a pipe would hang
+        raise CohortError(f"{str(path)!r} is not a file", hint=_FORMAT)
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -147,6 +147,10 @@ def check_disjoint(pairs: Iterable[tuple[str, str]], source: str) -> None:
 def _empty(splits: Splits, part: str) -> SplitError:
     """Error for a part that must have cases and has none."""
     problem = f"{splits.source}: the part {part!r} is empty, expected cases of each class"
+    named = splits.of(part)
+    if named:
+        told = counted(len(named), "case that it names is", "cases that it names are")
+        problem = f"{problem}; the {told} not used here: {listed(named, limit=3)}"
     return SplitError(problem, hint="give splits with cases in train and val")
 
 
