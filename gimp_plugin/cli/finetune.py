@@ -28,16 +28,7 @@ NO_RUN = ("genes", "none")
     show_default=True,
     help="Run to start from; genes: pre-train only the gene encoder; none: from scratch.",
 )
-@options.preset
-@options.modalities
-@options.system
-@options.gene_encoder
-@options.gene_grouping
-@options.n_top_genes
-@options.aggregator
-@options.head
-@options.class_weights
-@options.training
+@options.settings(from_run=True)
 @options.runtime
 @options.tensorboard
 @options.checkpoint_activations
