@@ -55,6 +55,12 @@ def command(*, start: str, output: Path, **given: Any) -> None:
 
 def _config_of(start: str) -> GimpConfig | None:
     """Read the configuration of the run to start from; None if there is none."""
+    from gimp_plugin.errors import ConfigError, did_you_mean
     from gimp_plugin.storage.runs import read_run
 
-    return None if start in NO_RUN else read_run(Path(start)).config
+    if start in NO_RUN:
+        return None
+    near = did_you_mean(start, NO_RUN)
+    if near and not Path(start).exists():
+        raise ConfigError(f"--from {start!r} is unknown{near}", hint="give a run, genes or none")
+    return read_run(Path(start)).config
