@@ -117,7 +117,7 @@ def test_the_page_is_written_whole_and_another_file_is_not_replaced(gimp, tmp_pa
 
     assert gimp("--adata", "genes.h5ad", "-o", "report.md").exit_code == 0
     assert gimp("--adata", "genes.h5ad", "-o", "report.json").exit_code == 0
-    refused = gimp("--adata", "genes.h5ad", "-o", "mine.md")
+    refused = gimp("--adata", "genes.h5ad", "-o", "mine.md", "--overwrite")
 
     assert (tmp_path / "report.md").read_text() == gimp("--adata", "genes.h5ad").stdout
     assert json.loads((tmp_path / "report.json").read_text())["n_findings"] == 0

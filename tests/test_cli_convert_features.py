@@ -160,16 +160,17 @@ def test_one_bag_that_changed_is_refused_then_replaced_alone():
     assert [bag.n_patches for bag in list_bags(Path("out"))] == [1, 5, 70]
 
 
-def test_files_of_others_are_refused():
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_files_of_others_are_refused(flags):
     write_all("clam-h5")
     Path("out").mkdir()
     Path("out/P3.h5").write_text("mine")
     before = contents("out")
 
-    result = convert("gimp")
+    result = convert("gimp", *flags)
 
     assert result.exit_code == 3
-    assert "out/P3.h5" in result.output
+    assert "'out/P3.h5' already exists and was not written by gimp" in result.output
     assert contents("out") == before
 
 

@@ -49,16 +49,28 @@ def test_the_same_evaluation_may_be_written_again(gimp):
     assert [gimp("-o", "e.md").exit_code for _ in range(2)] == [0, 0]
 
 
-def test_another_file_is_not_replaced_without_overwrite(gimp, tmp_path):
-    (tmp_path / "e.md").write_text("mine")
+@pytest.mark.parametrize("name", ["e.md", "e.json"])
+def test_another_evaluation_is_not_replaced_without_overwrite(gimp, tmp_path, name):
+    gimp("-o", name, "--seed", "1")
+    before = (tmp_path / name).read_text()
 
-    refused = gimp("-o", "e.md")
+    refused = gimp("-o", name)
 
     assert refused.exit_code == 3
-    assert "'e.md'" in refused.stderr
-    assert (tmp_path / "e.md").read_text() == "mine"
-    assert gimp("-o", "e.md", "--overwrite").exit_code == 0
-    assert (tmp_path / "e.md").read_text() != "mine"
+    assert f"'{name}'" in refused.stderr
+    assert (tmp_path / name).read_text() == before
+    assert gimp("-o", name, "--overwrite").exit_code == 0
+    assert (tmp_path / name).read_text() != before
+
+
+def test_a_file_that_is_no_evaluation_is_not_replaced_at_all(gimp, tmp_path):
+    table = (tmp_path / "predictions.csv").read_bytes()
+
+    refused = gimp("-o", "predictions.csv", "--overwrite")
+
+    assert refused.exit_code == 3
+    assert "'predictions.csv' already exists and is not a result of this command" in refused.stderr
+    assert (tmp_path / "predictions.csv").read_bytes() == table
 
 
 def test_a_folder_as_output_is_a_wrong_usage(gimp, tmp_path):

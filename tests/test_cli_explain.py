@@ -442,9 +442,10 @@ def test_a_folder_of_somebody_else_and_one_of_other_settings_are_refused(study):
     done = explain(*options, "--format", "csv", "--overwrite", "-o", "why")
 
     assert "'thesis.txt'" in said
-    assert "has other settings" in changed
-    assert "has other settings" in compared
-    assert "other cases" in moved
+    assert "made from other inputs: " in changed
+    assert "'settings." in changed
+    assert "'settings.gene_reference: " in compared
+    assert "'places: " in moved
     assert done.exit_code == 0
     assert {path: path.stat().st_mtime_ns for path in Path("why/cases").iterdir()} == kept
     assert not list(Path("why/patches").glob("*.geojson"))

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from gimp_plugin.cli.main import cli
 from gimp_plugin.cohort.expression import labels_of, read_cohort
 from gimp_plugin.cohort.slide_table import read_slide_table
+from tests.cohort_factory import make_cohort
 from tests.expression_factory import ALIQUOTS, CHOSEN, write_star
 
 SLIDES = (
@@ -84,14 +85,20 @@ def test_the_same_command_again_changes_nothing_and_another_is_refused(gimp, sta
     assert gimp("import-genes", "star", "--scale", "tpm", "--overwrite").exit_code == 0
 
 
-def test_a_foreign_file_at_the_output_is_left_alone(gimp, star, tmp_path):
-    (tmp_path / "genes.h5ad").write_text("mine")
+@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
+def test_a_foreign_file_at_the_output_is_left_alone(gimp, star, tmp_path, flags):
+    manifest(tmp_path, SLIDES)
+    make_cohort(tmp_path / "genes.h5ad")
+    (tmp_path / "slides.csv").write_text("slide_id,case_id\ns,mine\n")
+    before = contents(tmp_path)
 
-    result = gimp("import-genes", "star")
+    genes = gimp("import-genes", "star", *flags)
+    slides = gimp("import-slides", "gdc_manifest.txt", *flags)
 
-    assert result.exit_code == 3
-    assert "'genes.h5ad' holds another file" in result.stderr
-    assert (tmp_path / "genes.h5ad").read_text() == "mine"
+    assert (genes.exit_code, slides.exit_code) == (3, 3)
+    assert "'genes.h5ad' already exists and was not written by gimp import-genes" in genes.stderr
+    assert "'slides.csv' already exists and was not written by gimp import-slides" in slides.stderr
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(

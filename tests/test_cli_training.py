@@ -88,6 +88,20 @@ def test_finetune_starts_from_the_pretraining_by_default(gimp):
     assert "run 'runs/pretrain' does not exist" in result.stderr
 
 
+def test_a_misspelled_start_is_told_from_a_run_that_does_not_exist(gimp):
+    result = gimp("finetune", "--adata", "genes.h5ad", "--from", "gene")
+
+    assert result.exit_code == 2
+    assert "--from 'gene' is unknown, did you mean 'genes'?" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["pretrain", "benchmark", "config"])
+def test_a_command_that_starts_from_no_run_takes_no_default_from_one(gimp, name):
+    assert "run to start from" in gimp("finetune", "--help").stdout
+
+    assert "run to start from" not in gimp(name, "--help").stdout
+
+
 def test_every_input_reaches_the_source(gimp, calls):
     assert gimp("pretrain", *flags(ANYTHING)).exit_code == 0
 

@@ -197,11 +197,11 @@ def write_splits(path, part, *, n_cases=N_CASES, fold=None):
     path.write_text("\n".join([header, *rows]) + "\n")
 
 
-def splits_of(tmp_path, **options):
+def splits_of(tmp_path, *, table="splits.csv", **options):
     values = np.random.default_rng(0).gamma(5, size=(N_CASES, 23))
     values[11] = values[3]
     make_cohort(tmp_path / "genes.h5ad", values=values, n_cases=N_CASES, n_genes=23, declared="log")
-    found = audit(tmp_path / "genes.h5ad", splits=str(tmp_path / "splits.csv"), **options)
+    found = audit(tmp_path / "genes.h5ad", splits=str(tmp_path / table), **options)
     return found.of("splits"), found.of("one sample in two parts")
 
 
@@ -270,3 +270,32 @@ def test_all_folds_are_looked_at_unless_one_is_named(tmp_path):
     assert "in fold 1 by expression" in splits_of(tmp_path)[1].found
     assert splits_of(tmp_path, fold="0")[1].verdict == "ok"
     assert "no fold '7'" in splits_of(tmp_path, fold="7")[0].found
+
+
+def test_splits_of_clam_are_read_whether_they_name_cases_or_slides(tmp_path):
+    parts = [[f"P{case:02d}" for case in range(start, start + 10)] for start in (0, 10, 20)]
+    rows = [f"s{name},{name}" for names in parts for name in names]
+    (tmp_path / "slides.csv").write_text("\n".join(["slide_id,case_id", *rows]) + "\n")
+    for folder, start in (("cases", ""), ("slides", "s")):
+        (tmp_path / folder).mkdir()
+        lines = [
+            ",".join(["0", *(start + name for name in row)]) for row in zip(*parts, strict=True)
+        ]
+        for fold in (0, 1):
+            path = tmp_path / folder / f"splits_{fold}.csv"
+            path.write_text("\n".join([",train,val,test", *lines]) + "\n")
+
+    found = [
+        splits_of(tmp_path, table="cases"),
+        splits_of(tmp_path, table="slides", slide_table=tmp_path / "slides.csv"),
+        splits_of(tmp_path, table="cases/splits_1.csv", fold="1"),
+    ]
+
+    sizes = "train 10, val 10, test 10"
+    assert [usable.found for usable, _ in found] == [
+        f"2 folds; {sizes} in the first",
+        f"2 folds; {sizes} in the first",
+        f"1 fold; {sizes}",
+    ]
+    assert {usable.verdict for usable, _ in found} == {"ok"}
+    assert all("P03 (train) = P11 (val)" in twins.found for _, twins in found)

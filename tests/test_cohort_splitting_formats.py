@@ -190,11 +190,21 @@ def test_nothing_is_written_twice_or_over_something_else(tmp_path: Path) -> None
 
     assert write_split_files(files, overwrite=False)
     assert not write_split_files(files, overwrite=False)
-    write(tmp_path / "s.csv", "mine")
-    with pytest.raises(StaleOutputError, match=r"s\.csv"):
+    write(tmp_path / "s.csv", "case_id,split\na,train\n")
+    with pytest.raises(StaleOutputError, match=r"s\.csv' already exists with other content"):
         write_split_files(files, overwrite=False)
-    assert (tmp_path / "s.csv").read_text() == "mine"
+    assert (tmp_path / "s.csv").read_text() == "case_id,split\na,train\n"
     assert write_split_files(files, overwrite=True)
+
+
+def test_a_file_that_is_no_table_of_splits_is_never_replaced(tmp_path: Path) -> None:
+    files = split_files([Splits(parts=PARTS, source="here")], tmp_path / "s.csv", kind="gimp")
+    write(tmp_path / "s.csv", "slide_id,case_id\ns,a\n")
+
+    with pytest.raises(StaleOutputError, match=r"s\.csv' already exists and is not a table of"):
+        write_split_files(files, overwrite=True)
+
+    assert (tmp_path / "s.csv").read_text() == "slide_id,case_id\ns,a\n"
 
 
 def test_tables_of_other_folds_are_not_mixed_in(tmp_path: Path) -> None:

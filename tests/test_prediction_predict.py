@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 import resource
 import shutil
 import signal
@@ -153,8 +154,13 @@ def test_another_threshold_or_half_is_another_table(study, trained, tmp_path):
     predict(trained / "both", study, output=table, runtime=Runtime(), abstain_below=0.6)
     before = table.read_bytes()
 
-    for options in ({}, {"abstain_below": 0.7}, {"abstain_below": 0.6, "modalities": "genes"}):
-        with pytest.raises(StaleOutputError, match=r"t\.csv"):
+    others = {
+        "abstain_below: 0.6 -> null": {},
+        "abstain_below: 0.6 -> 0.7": {"abstain_below": 0.7},
+        'modalities: null -> "genes"': {"abstain_below": 0.6, "modalities": "genes"},
+    }
+    for changed, options in others.items():
+        with pytest.raises(StaleOutputError, match=rf"t\.csv' was made .* '{re.escape(changed)}'"):
             predict(trained / "both", study, output=table, runtime=Runtime(), **options)
 
     again = predict(trained / "both", study, output=table, runtime=Runtime(), abstain_below=0.6)

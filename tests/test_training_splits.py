@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gimp_plugin.data.study import prepare
-from gimp_plugin.errors import SplitError
+from gimp_plugin.errors import ConfigError, SplitError
 from gimp_plugin.training.plan import splits_of
 from tests.study_factory import make_study
 
@@ -70,3 +70,12 @@ def test_slides_of_a_case_in_two_parts_are_refused(source):
 
     with pytest.raises(SplitError, match=r"1 patient is in two parts: 'P00 \(train and val\)'"):
         splits(given, clam_table(list(names)), name="splits_0.csv")
+
+
+def test_a_fold_without_splits_is_refused_instead_of_drawn(source):
+    given = replace(source, fold="3")
+
+    with pytest.raises(ConfigError, match="--fold '3' was given without --splits") as caught:
+        splits_of(prepare(given), given, seed=0)
+
+    assert caught.value.exit_code == 2

@@ -65,7 +65,7 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
     show_default="each stage as in the preset",
     help="Maximum epochs of each network, over all its stages together.",
 )
-@options.preset
+@options.preset(from_run=False)
 @click.option(
     "--shard",
     metavar="I/N",

@@ -12,6 +12,9 @@ from gimp_plugin.cli import cohort_options, options
 if TYPE_CHECKING:
     from gimp_plugin.cohort.audit import Audit
 
+MARKS = ("# Check of ", '\n "checks": [')
+"""Text that every audit has, as Markdown or as JSON."""
+
 
 @click.command("check", short_help="Look for leaks and faults in a cohort; prints what it finds.")
 @click.option("--adata", type=options.FILE, required=True, help="Gene cohort, .h5ad.")
@@ -89,7 +92,8 @@ def command(
         model=model,
     )
     if output is not None:
-        write(output, as_text(found, as_json=output.suffix == ".json"), overwrite=overwrite)
+        text = as_text(found, as_json=output.suffix == ".json")
+        write(output, text, marks=MARKS, overwrite=overwrite)
     click.echo(as_text(found, as_json=as_json), nl=False)
     if found.findings:
         click.get_current_context().exit(PARTLY_DONE)

@@ -8,7 +8,7 @@ from gimp_plugin.cli import options
 
 
 @click.command("config", short_help="Print a settings file for --config to start from.")
-@options.preset
+@options.preset(from_run=False)
 def command(preset: str | None) -> None:
     """Print all settings of a preset as TOML, for the option --config of every command.
 

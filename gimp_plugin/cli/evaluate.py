@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gimp_plugin.evaluation import Evaluation
 
 DEFAULT = Path("predictions.csv")
+MARKS = ("\n| metric ", '\n "by_class": {')
+"""Text that every evaluation has, as Markdown or as JSON."""
 PATTERN_CHARACTERS = frozenset("*?[")
 
 
@@ -80,7 +82,8 @@ def command(
             seed=seed,
         )
     if output is not None:
-        write(output, as_text(found, as_json=output.suffix == ".json"), overwrite=overwrite)
+        text = as_text(found, as_json=output.suffix == ".json")
+        write(output, text, marks=MARKS, overwrite=overwrite)
     click.echo(as_text(found, as_json=as_json), nl=False)
 
 
@@ -159,7 +162,7 @@ def tables_of(given: str) -> list[Path]:
     return [Path(name) for name in found]
 
 
-def write(path: Path, text: str, *, overwrite: bool) -> None:
+def write(path: Path, text: str, *, marks: Sequence[str], overwrite: bool) -> None:
     """Write a result, unless a file with other content exists.
 
     Parameters
@@ -168,19 +171,24 @@ def write(path: Path, text: str, *, overwrite: bool) -> None:
         File to write.
     text
         Its content.
+    marks
+        Pieces of text of which every such result has one.
     overwrite
-        Replace a file with other content.
+        Replace a result with other content.
 
     Raises
     ------
     StaleOutputError
-        If a file with other content exists and is not to be replaced.
+        If a file exists that is no such result, or has other content and is not to be replaced.
     """
     from gimp_plugin.errors import StaleOutputError
     from gimp_plugin.storage.atomic import write_text
 
     if path.exists() and path.read_bytes() == text.encode():
         return
+    if path.exists() and not any(mark.encode() in path.read_bytes() for mark in marks):
+        problem = f"{str(path)!r} already exists and is not a result of this command"
+        raise StaleOutputError(problem, hint="choose another --output")
     if path.exists() and not overwrite:
         problem = f"{str(path)!r} already exists with different content"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")

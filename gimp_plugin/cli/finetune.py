@@ -28,16 +28,7 @@ NO_RUN = ("genes", "none")
     show_default=True,
     help="Run to start from; genes: pre-train only the gene encoder; none: from scratch.",
 )
-@options.preset
-@options.modalities
-@options.system
-@options.gene_encoder
-@options.gene_grouping
-@options.n_top_genes
-@options.aggregator
-@options.head
-@options.class_weights
-@options.training
+@options.settings(from_run=True)
 @options.runtime
 @options.tensorboard
 @options.checkpoint_activations
@@ -64,6 +55,12 @@ def command(*, start: str, output: Path, **given: Any) -> None:
 
 def _config_of(start: str) -> GimpConfig | None:
     """Read the configuration of the run to start from; None if there is none."""
+    from gimp_plugin.errors import ConfigError, did_you_mean
     from gimp_plugin.storage.runs import read_run
 
-    return None if start in NO_RUN else read_run(Path(start)).config
+    if start in NO_RUN:
+        return None
+    near = did_you_mean(start, NO_RUN)
+    if near and not Path(start).exists():
+        raise ConfigError(f"--from {start!r} is unknown{near}", hint="give a run, genes or none")
+    return read_run(Path(start)).config

@@ -34,7 +34,6 @@ class Place(click.Path):
 
 
 FILE = Place(path_type=Path)
-FROM_START = "as in the preset or the run to start from"
 
 
 class Choice(click.Choice[str]):
@@ -131,57 +130,59 @@ def _existing_folder(path: Path, *, folder: bool) -> Path:
     return place
 
 
-preset = click.option(
-    "--preset",
-    metavar="NAME",
-    show_default="the run to start from, else recommended",
-    help="Settings of the model and its training to start from: recommended or paper.",
-)
-
-modalities = click.option(
-    "--modalities",
-    type=Choice(MODALITIES),
-    show_default=FROM_START,
-    help="Halves that the model has.",
-)
-
-
-def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
-    """Make the option for a registered component, looked up when the command runs."""
+def preset(*, from_run: bool) -> Decorator:
+    """Make the option for the settings to start from."""
     return click.option(
-        f"--{kind}",
-        metavar=metavar,
-        show_default=FROM_START,
-        help=f"{summary}; 'gimp plugins' lists them.",
+        "--preset",
+        metavar="NAME",
+        show_default="the run to start from, else recommended" if from_run else "recommended",
+        help="Settings of the model and its training to start from: recommended or paper.",
     )
 
 
-system = component("system", "Whole system, instead of a model made of components")
-gene_encoder = component("gene-encoder", "Gene encoder")
-aggregator = component("aggregator", "Aggregator of a bag")
-head = component("head", "Classification head")
-gene_grouping = component(
-    "gene-grouping", "Gene grouping, the order of the genes", metavar="NAME[:ARGUMENT]"
-)
-n_top_genes = click.option(
-    "--n-top-genes",
-    type=int,
-    show_default=FROM_START,
-    help="Number of genes to read, the most variable ones in the training cases; 0: all.",
-)
+def settings(*, from_run: bool) -> Decorator:
+    """Make the options for the settings of a model and its training.
 
-class_weights = click.option(
-    "--class-weights",
-    type=Choice(["none", "balanced"]),
-    show_default=FROM_START,
-    help="Weights of the classes in the cross-entropy: all equal, or one over the number of their "
-    "training cases.",
-)
-training = all_of(
-    click.option("--epochs", type=int, show_default=FROM_START, help="Maximum epochs."),
-    click.option("--lr", type=float, show_default=FROM_START, help="Peak learning rate."),
-    click.option("--batch-size", type=int, show_default=FROM_START, help="Cases per batch."),
-)
+    Components are looked up when the command runs. Only a command that may start from a run trains
+    whole systems and heads.
+    """
+    default = "as in the preset or the run to start from" if from_run else "as in the preset"
+
+    def option(name: str, **others: Any) -> Decorator:
+        return click.option(name, show_default=default, **others)
+
+    def component(kind: str, summary: str, *, metavar: str = "NAME") -> Decorator:
+        text = f"{summary}; 'gimp plugins' lists them."
+        return option(f"--{kind}", metavar=metavar, help=text)
+
+    system = component("system", "Whole system, instead of a model made of components")
+    head = component("head", "Classification head")
+    return all_of(
+        preset(from_run=from_run),
+        option("--modalities", type=Choice(MODALITIES), help="Halves that the model has."),
+        *([system] if from_run else []),
+        component("gene-encoder", "Gene encoder"),
+        component(
+            "gene-grouping", "Gene grouping, the order of the genes", metavar="NAME[:ARGUMENT]"
+        ),
+        option(
+            "--n-top-genes",
+            type=int,
+            help="Number of genes to read, the most variable ones in the training cases; 0: all.",
+        ),
+        component("aggregator", "Aggregator of a bag"),
+        *([head] if from_run else []),
+        option(
+            "--class-weights",
+            type=Choice(["none", "balanced"]),
+            help="Weights of the classes in the cross-entropy: all equal, or one over the number "
+            "of their training cases.",
+        ),
+        option("--epochs", type=int, help="Maximum epochs."),
+        option("--lr", type=float, help="Peak learning rate."),
+        option("--batch-size", type=int, help="Cases per batch."),
+    )
+
 
 device = click.option(
     "--device",

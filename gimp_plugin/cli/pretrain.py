@@ -15,14 +15,7 @@ from gimp_plugin.cli import cohort_options, options
 @cohort_options.splits(from_run=False)
 @cohort_options.missing("drop")
 @cohort_options.unlabelled
-@options.preset
-@options.modalities
-@options.gene_encoder
-@options.gene_grouping
-@options.n_top_genes
-@options.aggregator
-@options.class_weights
-@options.training
+@options.settings(from_run=False)
 @options.runtime
 @options.tensorboard
 @options.checkpoint_activations

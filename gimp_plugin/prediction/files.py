@@ -8,7 +8,8 @@ from typing import Any
 
 from gimp_plugin.cohort.scales import SCALES
 from gimp_plugin.config import CohortSource
-from gimp_plugin.errors import CheckpointError, StaleOutputError
+from gimp_plugin.errors import CheckpointError, StaleOutputError, listed
+from gimp_plugin.storage.differences import differences
 from gimp_plugin.storage.predictions import (
     MODEL,
     SYSTEM,
@@ -51,7 +52,10 @@ def is_stale(output: Path, made_from: Mapping[str, Any], *, overwrite: bool) -> 
         return False
     if overwrite:
         return True
-    how = "was changed after it was predicted" if edited else "was made from another run or cases"
+    how = "was changed after it was predicted"
+    if not edited:
+        changed = listed(differences(inputs, made_from), limit=8)
+        how = f"was made from other inputs: {changed}"
     hint = "choose another --output, or use --overwrite"
     raise StaleOutputError(f"{str(output)!r} {how}", hint=hint)
 

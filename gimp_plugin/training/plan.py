@@ -19,6 +19,7 @@ from gimp_plugin.cohort.splitting.splits import Splits, draw_splits, read_splits
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.config import CohortSource, GimpConfig, Runtime
 from gimp_plugin.data.study import Study
+from gimp_plugin.errors import ConfigError
 from gimp_plugin.keys import TRAIN, VAL
 from gimp_plugin.plugins import split_name
 from gimp_plugin.storage.atomic import sha256_json
@@ -141,8 +142,13 @@ def splits_of(study: Study, source: CohortSource, *, seed: int) -> Splits:
     ------
     SplitError
         If parts overlap, or one is missing or lacks a class.
+    ConfigError
+        If there is a fold without splits, or there are several folds and none is given.
     """
     labels = labels_at_hand(study)
+    if source.splits is None and source.fold is not None:
+        problem = f"--fold {source.fold!r} was given without --splits, which it chooses from"
+        raise ConfigError(problem, hint="give --splits, or leave --fold out to draw the splits")
     if source.splits is None:
         splits = draw_splits(labels, seed=seed)
         named = study.unlabelled

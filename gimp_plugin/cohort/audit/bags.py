@@ -69,7 +69,7 @@ def read_bags(subject: Subject, folder: Path, slide_table: Path | None) -> Featu
     bags = {bag.slide_id: bag for bag in found}
     try:
         pairing = pair(
-            subject.case_ids, sorted(bags), slide_table=slide_table, obs_slides=_obs_slides(subject)
+            subject.case_ids, sorted(bags), slide_table=slide_table, obs_slides=obs_slides(subject)
         )
     except GimpError as error:
         return Features(bags=bags, errors=errors, problem=error)
@@ -149,7 +149,7 @@ def _digest(bag: BagInfo, rows: int | None) -> bytes:
     return blake2b(values.tobytes(), digest_size=16).digest()
 
 
-def _obs_slides(subject: Subject) -> dict[str, object]:
+def obs_slides(subject: Subject) -> dict[str, object]:
     """Column `slide_id` of the cohort, if it has one."""
     if keys.SLIDE_ID not in subject.obs.columns:
         return {}

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from gimp_plugin import keys
 from gimp_plugin.cohort.audit import cases, expression, genes
-from gimp_plugin.cohort.audit.bags import Features, check_features, duplicate_bags, read_bags
+from gimp_plugin.cohort.audit.bags import (
+    Features,
+    check_features,
+    duplicate_bags,
+    obs_slides,
+    read_bags,
+)
 from gimp_plugin.cohort.audit.findings import Finding
 from gimp_plugin.cohort.audit.floors import check_floors
 from gimp_plugin.cohort.audit.groups import groupings_of
@@ -18,6 +25,7 @@ from gimp_plugin.cohort.audit.splits import Twins, check_all_splits
 from gimp_plugin.cohort.audit.standardised import check_standardised
 from gimp_plugin.cohort.audit.subject import Subject, read_subject
 from gimp_plugin.cohort.scales import SCALES
+from gimp_plugin.cohort.slide_table import read_slide_table, slides_of_obs
 from gimp_plugin.errors import ConfigError, did_you_mean
 
 
@@ -97,7 +105,13 @@ def audit(  # noqa: PLR0913  # as many as the command has options
         check_floors(subject, groupings),
         expression.check_level(subject),
         check_sites(subject, site_key),
-        *check_all_splits(subject, splits, fold=fold, twins=_twins(subject, found, splits)),
+        *check_all_splits(
+            subject,
+            splits,
+            fold=fold,
+            twins=_twins(subject, found, splits),
+            case_of=partial(_case_of, subject, found, slide_table),
+        ),
     ]
     if found is not None:
         checks += [*check_features(subject, found), *check_slides(subject, found)]
@@ -139,3 +153,17 @@ def _twins(subject: Subject, features: Features | None, splits: str | None) -> S
         ]
         found.append(Twins(rows=[rows for rows in groups if len(rows) > 1], by="slides"))
     return found
+
+
+def _case_of(
+    subject: Subject, features: Features | None, slide_table: Path | None
+) -> dict[str, str]:
+    """Case of each slide that is not itself the name of a case."""
+    if features is not None:
+        named = features.case_of
+    elif slide_table is not None:
+        named = read_slide_table(slide_table)
+    else:
+        named = slides_of_obs(obs_slides(subject))
+    known = set(subject.case_ids)
+    return {slide: case for slide, case in named.items() if slide not in known}

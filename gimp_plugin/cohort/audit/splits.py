@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from gimp_plugin.cohort.audit.findings import Finding, finding, named, ok, skipped
 from gimp_plugin.cohort.audit.subject import Subject
 from gimp_plugin.cohort.splitting.checks import check_splits
-from gimp_plugin.cohort.splitting.splits import Splits, read_splits, splits_from_column
-from gimp_plugin.cohort.tables import read_table
+from gimp_plugin.cohort.splitting.splits import (
+    Splits,
+    read_folds,
+    read_splits,
+    splits_from_column,
+)
 from gimp_plugin.errors import GimpError, SplitError, counted
-from gimp_plugin.keys import CASE_ID, PARTS
+from gimp_plugin.keys import PARTS
 
 CHECK, TWINS = "splits", "one sample in two parts"
 OF_COLUMN = "obs:"
@@ -38,7 +42,12 @@ class Twins:
 
 
 def check_all_splits(
-    subject: Subject, given: str | None, *, fold: str | None, twins: Sequence[Twins]
+    subject: Subject,
+    given: str | None,
+    *,
+    fold: str | None,
+    twins: Sequence[Twins],
+    case_of: Callable[[], Mapping[str, str]],
 ) -> list[Finding]:
     """Check one fold of the splits, or all folds.
 
@@ -52,6 +61,8 @@ def check_all_splits(
         Fold to check; None checks all.
     twins
         Rows that are the same sample.
+    case_of
+        Gives the case of each slide, because tables of other programs name slides.
 
     Returns
     -------
@@ -60,8 +71,10 @@ def check_all_splits(
     if given is None:
         return [skipped(CHECK, "no --splits was given"), skipped(TWINS, "no --splits was given")]
     try:
-        folds = _folds(subject, given, fold)
-        splits = [_read(subject, given, name) for name in folds]
+        if given.startswith(OF_COLUMN):
+            splits = _of_column(subject, given.removeprefix(OF_COLUMN), fold)
+        else:
+            splits = _of_table(Path(given), fold, case_of())
     except GimpError as error:
         why = "training refuses these splits"
         told = finding(CHECK, error.problem, why=why, remedy=error.hint or "correct the splits")
@@ -69,29 +82,20 @@ def check_all_splits(
     return [_usable(subject, splits), _twins(subject, splits, twins)]
 
 
-def _folds(subject: Subject, given: str, fold: str | None) -> list[str | None]:
-    """Folds to check; None stands for the only one."""
-    if fold is not None:
-        return [fold]
-    if given.startswith(OF_COLUMN):
-        column = given.removeprefix(OF_COLUMN)
-        known = [str(name) for name in subject.obs.columns]
-        cells = subject.column(column).tolist() if column in known else []
-        return sorted({cell for cell in cells if cell is not None}) or [None]
-    rows = read_table(
-        Path(given), required=(CASE_ID, "split"), optional=("fold",), error=SplitError
-    )
-    folds = sorted({row["fold"] for row in rows if "fold" in row})
-    return list(folds) or [None]
-
-
-def _read(subject: Subject, given: str, fold: str | None) -> Splits:
-    """Splits of one fold, from a table or from a column of `obs`."""
-    if not given.startswith(OF_COLUMN):
-        return read_splits(Path(given), fold=fold)
+def _of_column(subject: Subject, column: str, fold: str | None) -> list[Splits]:
+    """Splits of one value of a column of `obs`, or of each."""
+    known = [str(name) for name in subject.obs.columns]
+    cells = subject.column(column).tolist() if column in known and fold is None else [fold]
+    folds: list[str | None] = sorted({cell for cell in cells if cell is not None}) or [None]
     obs = subject.obs.set_axis(list(subject.case_ids), axis=0)
     labels = _labels(subject)
-    return splits_from_column(obs, given.removeprefix(OF_COLUMN), fold, labels=labels, seed=0)
+    return [splits_from_column(obs, column, name, labels=labels, seed=0) for name in folds]
+
+
+def _of_table(path: Path, fold: str | None, case_of: Mapping[str, str]) -> list[Splits]:
+    """Splits of one fold of a table, or of each."""
+    splits = read_folds(path) if fold is None else [read_splits(path, fold=fold)]
+    return [one.of_cases(case_of) for one in splits]
 
 
 def _usable(subject: Subject, splits: Sequence[Splits]) -> Finding:

@@ -70,7 +70,8 @@ def import_genes(
     Raises
     ------
     StaleOutputError
-        If `output` is another file and `overwrite` is false.
+        If `output` is not a cohort that we imported, or one made from other inputs and `overwrite`
+        is false.
     CohortError
         If the source, a table or a value cannot be trusted; then nothing is written.
     """
@@ -127,12 +128,13 @@ def _current(output: Path, inputs: dict[str, Any], *, overwrite: bool) -> dict[s
     record = read_record(output)
     if record is not None and record.get("inputs_sha256") == inputs["inputs_sha256"]:
         return record if report.exclusions_path(output).exists() else None
+    if record is None:
+        problem = f"{str(output)!r} already exists and was not written by gimp import-genes"
+        raise StaleOutputError(problem, hint="choose another --output")
     if overwrite:
         return None
-    what = "another file" if record is None else "a cohort made from other inputs"
-    if record is not None:
-        what += _difference(record, inputs)
-    problem = f"{str(output)!r} holds {what}"
+    changed = _difference(record, inputs)
+    problem = f"{str(output)!r} holds a cohort made from other inputs{changed}"
     raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
 
 

@@ -90,7 +90,7 @@ def import_slides(
     Raises
     ------
     StaleOutputError
-        If `output` is another table and `overwrite` is false.
+        If `output` is not such a table, or is another one and `overwrite` is false.
     CohortError
         If the manifest is not one, or names no slide.
     """
@@ -178,6 +178,9 @@ def _write(output: Path, text: str, *, overwrite: bool) -> str:
     if output.exists():
         if output.read_bytes() == text.encode():
             return "nothing to do"
+        if not output.read_bytes().startswith(f"{','.join(COLUMNS)}\n".encode()):
+            problem = f"{str(output)!r} already exists and was not written by gimp import-slides"
+            raise StaleOutputError(problem, hint="choose another --output")
         if not overwrite:
             problem = f"{str(output)!r} holds another table"
             raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")

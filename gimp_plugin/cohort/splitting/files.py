@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gimp_plugin.cohort.splitting.formats import clam_tables, survpath_table
+from gimp_plugin.cohort.splitting.formats import clam_tables, read_pairs, survpath_table
 from gimp_plugin.cohort.splitting.splits import Splits, splits_text
-from gimp_plugin.errors import StaleOutputError, listed
+from gimp_plugin.errors import SplitError, StaleOutputError, listed
 from gimp_plugin.storage.atomic import write_text
 
 FORMATS = ("gimp", "clam", "survpath")
@@ -70,11 +70,15 @@ def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
     Raises
     ------
     StaleOutputError
-        If a file has other content and may not be replaced, or the folder has tables of other
-        splits.
+        If a file has other content and may not be replaced or is not a table of splits, or the
+        folder has tables of other splits.
     """
     changed = [path for path, text in files.items() if not _says(path, text)]
     stale = [str(path) for path in changed if path.exists()]
+    strange = [path for path in stale if not _is_table(Path(path))]
+    if strange:
+        problem = f"{listed(strange)} already exists and is not a table of splits"
+        raise StaleOutputError(problem, hint="choose another --output")
     if stale and not overwrite:
         problem = f"{listed(stale)} already exists with other content"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
@@ -92,3 +96,11 @@ def write_split_files(files: Mapping[Path, str], *, overwrite: bool) -> bool:
 def _says(path: Path, text: str) -> bool:
     """Whether a file exists and holds exactly this text."""
     return path.is_file() and path.read_bytes() == text.encode()
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file is a table of splits."""
+    try:
+        return bool(read_pairs(path))
+    except (SplitError, OSError):
+        return False

@@ -103,7 +103,7 @@ def convert(features: Path, wanted: Wanted, *, output: Path, overwrite: bool = F
     Raises
     ------
     StaleOutputError
-        If an output file exists that was made from other inputs.
+        If an output file exists that was made from other inputs, or is not ours.
     BagError
         If there is no bag.
     SafetyError
@@ -114,10 +114,10 @@ def convert(features: Path, wanted: Wanted, *, output: Path, overwrite: bool = F
     record = read_record(output)
     current = _current(items, record, output, overwrite=overwrite)
     todo = [item for item in items if item.name not in current]
-    # Files to replace are first removed from the record, so that after a crash they are not taken
-    # for current ones.
+    # Files to replace are first recorded as ours, but made from nothing, so that after a crash they
+    # are not taken for current ones.
     replaced = {item.name for item in todo if (output / item.name).exists()}
-    record = {name: made for name, made in record.items() if name not in replaced}
+    record |= {name: {} for name in replaced}
     record |= {item.name: item.made_from for item in todo if item.name not in replaced}
     if todo:
         clean_partials(output)
@@ -218,6 +218,10 @@ def _current(
     folders = [str(output / item.name) for item in stale if not (output / item.name).is_file()]
     if folders:
         raise ConfigError(f"{folders[0]!r} is not a file", hint="choose another --output")
+    strange = [str(output / item.name) for item in stale if item.name not in record]
+    if strange:
+        problem = f"{listed(strange)} already exists and was not written by gimp convert-features"
+        raise StaleOutputError(problem, hint="choose another --output")
     if stale and not overwrite:
         names = listed(str(output / item.name) for item in stale)
         told = counted(len(stale), "file was", "files were")

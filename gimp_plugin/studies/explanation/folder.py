@@ -11,6 +11,7 @@ from gimp_plugin import keys
 from gimp_plugin.config.explanation import MEAN
 from gimp_plugin.errors import CheckpointError, MissingFileError, StaleOutputError, listed
 from gimp_plugin.storage.atomic import clean_partials, write_json
+from gimp_plugin.storage.differences import differences
 
 RECORD = "explanation.json"
 FORMAT, VERSION = "gimp.explanation", 1
@@ -36,7 +37,8 @@ def check_folder(folder: Path, made_from: dict[str, Any], *, overwrite: bool) ->
     """
     found = read_record(folder)
     if found is not None and found["made_from"] != made_from and not overwrite:
-        problem = f"{str(folder)!r} explains another run or other cases, or has other settings"
+        changed = listed(differences(found["made_from"], made_from), limit=8)
+        problem = f"{str(folder)!r} holds an explanation made from other inputs: {changed}"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     if found is None and folder.is_dir():
         strange = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
