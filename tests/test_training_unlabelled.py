@@ -383,7 +383,8 @@ def test_a_part_without_slides_is_refused_where_all_cases_have_a_class(
     assert everything(tmp_path) == before
 
 
-def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog):
+@pytest.mark.parametrize("mask_ratio", [0.5, 0.95])
+def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog, mask_ratio):
     study = make_study(tmp_path, n_cases=15)
     parts = draw_splits(prepare(study).labels, seed=0).parts
     for case in (case for case, own in parts.items() if own == "val"):
@@ -391,7 +392,7 @@ def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog):
             study.features / f"{case}.h5", 1, 0.5, rng=np.random.default_rng(0), encoder="untrained"
         )
 
-    run = pretrained(study, tmp_path / "run")
+    run = pretrained(study, tmp_path / "run", pretrain__mask_ratio=mask_ratio)
 
     (epoch,) = run.metrics["stages"]["pretrain"]["epochs"]
     assert epoch["val_reconstruction"] == epoch["val_median"] == 0

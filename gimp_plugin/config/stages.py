@@ -89,7 +89,7 @@ class PretrainConfig(Optimisation):
         Length of the window. `longest`: that of the batch's longest bag, at most L; `tiled`:
         exactly L, shorter bags are repeated.
     mask_ratio
-        Share of each bag's own patches to hide.
+        Share of each bag's own patches to hide; at least one stays visible.
     reconstruction
         `mean` or `sum` of the absolute errors (equation 3 sums).
     decoder_start
