@@ -141,7 +141,8 @@ class FinetuneConfig(Optimisation):
         Largest number of patches of a case in a training step; prediction uses all.
     gene_dropout, image_dropout
         Probability per case and step that the half is replaced by a learned token; if it is above
-        0, the model can predict without that half.
+        0, the model can predict without that half. Slides are dropped only where genes are not, so
+        their share is (1 - gene_dropout) * image_dropout.
     choose_by
         `balanced_accuracy` (then the lower loss), or `accuracy`, on the validation cases.
     head_from_genes
