@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gimp_plugin.cohort.expression import read_cohort
 from gimp_plugin.errors import ResourceError
 from tests.cohort_factory import draw_values, make_cohort, refusal
 
@@ -94,6 +95,16 @@ def test_a_case_without_a_name_is_refused(tmp_path: Path) -> None:
 
     assert "obs_names" in message
     assert "entry 1 is empty" in message
+
+
+def test_genes_that_are_only_numbered_are_refused_and_numbers_that_are_names_are_not(
+    tmp_path: Path,
+) -> None:
+    message = refusal(make_cohort(tmp_path / "g.h5ad", gene_ids=["0", "1", "2", "3"]))
+    entrez = read_cohort(make_cohort(tmp_path / "e.h5ad", gene_ids=["7157", "1956", "3845"]))
+
+    assert "only number the genes, '0', '1', '2' and 1 more: expected their names" in message
+    assert entrez.gene_ids == ("7157", "1956", "3845")
 
 
 @pytest.mark.parametrize(("bad", "name"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])

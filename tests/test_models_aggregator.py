@@ -82,6 +82,15 @@ def test_the_reference_is_the_same_function_as_the_paper_preset():
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.parametrize("changes", [{"n_landmarks": 3}, {"pinv_iterations": 2}], ids=str)
+def test_with_the_same_weights_landmarks_and_iterations_have_an_effect(changes):
+    tokens, valid = draw(1, 40, 20), prefix([40])
+
+    usual, other = (make_aggregator(**one)(tokens, valid)[0] for one in ({}, changes))
+
+    assert (usual - other).abs().max() > 1e-6
+
+
 def test_the_reference_trains_with_dropout():
     aggregator = make_aggregator(ReferenceAggregator, attention_dropout=0.5).train()
     tokens = draw(1, 9, 20).expand(2, 9, 20)

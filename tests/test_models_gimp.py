@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from gimp_plugin.models.aggregator import NystromAggregator
+from gimp_plugin.models.heads import linear
 from gimp_plugin.models.losses import masked_l1, patient_embedding, triplet_loss
 from gimp_plugin.models.masking import draw_mask
 from tests.model_factory import FEATURE_DIM, N_GENES, draw, make_model, prefix, small_config
@@ -179,8 +180,19 @@ def test_a_linear_head_starts_as_the_gene_classifier():
     torch.testing.assert_close(logits, model.gene_classifier(cls_ge))
 
 
-def test_another_head_stays_as_it_is():
-    model = make_model(small_config(head="mlp"))
+def narrow_model():
+    """A model whose fusion gives fewer values than a half has."""
+    model = make_model(small_config())
+    model.fusion = torch.nn.Bilinear(20, 20, 7)
+    model.head = linear(small_config(), in_dim=7, n_classes=3)
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: make_model(small_config(head="mlp")), narrow_model], ids=["mlp", "fusion"]
+)
+def test_a_head_without_a_gene_part_stays_as_it_is(make):
+    model = make()
     before = {name: value.clone() for name, value in model.head.state_dict().items()}
 
     model.start_head_from_gene_classifier()

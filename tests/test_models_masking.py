@@ -24,8 +24,22 @@ def test_exactly_the_share_of_each_bag_s_own_patches_is_hidden(lengths, ratio, s
 
     masked = draw_mask(valid, ratio, torch.Generator().manual_seed(seed))
 
-    assert masked.sum(dim=1).tolist() == [round(ratio * length) for length in lengths]
+    expected = [min(round(ratio * length), length - 1) for length in lengths]
+    assert masked.sum(dim=1).tolist() == expected
     assert not (masked & ~valid).any()
+
+
+@given(st.integers(1, 3000))
+def test_half_of_a_bag_is_exactly_half(n_patches):
+    masked = draw_mask(prefix([n_patches]), 0.5, torch.Generator().manual_seed(0))
+
+    assert masked.sum() == round(n_patches / 2)
+
+
+def test_one_patch_stays_visible_in_a_bag_of_few_and_a_bag_of_none_has_none_to_hide():
+    masked = draw_mask(prefix([0, 1, 2, 9]), 0.95, torch.Generator().manual_seed(0))
+
+    assert masked.sum(dim=1).tolist() == [0, 0, 1, 8]
 
 
 def test_a_bag_s_mask_does_not_depend_on_its_mates():

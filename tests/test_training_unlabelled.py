@@ -383,7 +383,33 @@ def test_a_part_without_slides_is_refused_where_all_cases_have_a_class(
     assert everything(tmp_path) == before
 
 
-def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("command", "part", "name"),
+    [
+        (("pretrain",), "train", "training"),
+        (("pretrain",), "val", "validation"),
+        (("finetune", "--from", "genes"), "val", "validation"),
+    ],
+)
+def test_gene_pre_training_without_genes_in_a_part_is_refused(study, tmp_path, command, part, name):
+    of_part = [case for case, own in PARTS.items() if own == part and case not in BARE]
+    cohort = anndata.read_h5ad(study.adata)
+    rows = [f"{case},{label}\n" for case, label in cohort.obs["label"].dropna().items()]
+    (tmp_path / "labels.csv").write_text("case_id,label\n" + "".join(rows))
+    cohort[~cohort.obs_names.isin(of_part)].copy().write_h5ad(study.adata)
+    (tmp_path / "s.toml").write_text(quick_settings())
+    before = everything(tmp_path)
+    (verb, *given), labels = command, ("--labels", tmp_path / "labels.csv")
+
+    result = gimp(study, tmp_path, "--missing", "keep", *labels, *given, verb=verb)
+
+    assert result.exit_code == 3
+    assert f"no {name} case has genes and a class" in result.stderr
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("mask_ratio", [0.5, 0.95])
+def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog, mask_ratio):
     study = make_study(tmp_path, n_cases=15)
     parts = draw_splits(prepare(study).labels, seed=0).parts
     for case in (case for case, own in parts.items() if own == "val"):
@@ -391,7 +417,7 @@ def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog):
             study.features / f"{case}.h5", 1, 0.5, rng=np.random.default_rng(0), encoder="untrained"
         )
 
-    run = pretrained(study, tmp_path / "run")
+    run = pretrained(study, tmp_path / "run", pretrain__mask_ratio=mask_ratio)
 
     (epoch,) = run.metrics["stages"]["pretrain"]["epochs"]
     assert epoch["val_reconstruction"] == epoch["val_median"] == 0

@@ -87,7 +87,8 @@ def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[st
     Raises
     ------
     CohortError
-        If there are no names, or one is empty or repeated.
+        If there are no names, or one is empty or repeated; or if genes are only numbered, as
+        AnnData does where it is given no names: another order of the genes would go unnoticed.
     """
     ids = tuple("" if name is None or name != name else str(name) for name in names)  # noqa: PLR0124  # NaN
     noun, where = NOUN[table], f"{table}_names of {path!r}"
@@ -100,6 +101,9 @@ def checked_names(names: Iterable[object], *, table: str, path: str) -> tuple[st
     if repeated:
         problem = f"{where} are not unique: {len(repeated)} appear more than once: "
         raise CohortError(problem + listed(repeated), hint=_REMEDY[table])
+    if table == "var" and ids == tuple(map(str, range(len(ids)))):
+        problem = f"{where} only number the genes, {listed(ids, limit=3)}: expected their names"
+        raise CohortError(problem, hint="set adata.var_names to gene ids or symbols")
     return ids
 
 

@@ -89,7 +89,7 @@ class PretrainConfig(Optimisation):
         Length of the window. `longest`: that of the batch's longest bag, at most L; `tiled`:
         exactly L, shorter bags are repeated.
     mask_ratio
-        Share of each bag's own patches to hide.
+        Share of each bag's own patches to hide; at least one stays visible.
     reconstruction
         `mean` or `sum` of the absolute errors (equation 3 sums).
     decoder_start
@@ -141,7 +141,8 @@ class FinetuneConfig(Optimisation):
         Largest number of patches of a case in a training step; prediction uses all.
     gene_dropout, image_dropout
         Probability per case and step that the half is replaced by a learned token; if it is above
-        0, the model can predict without that half.
+        0, the model can predict without that half. Slides are dropped only where genes are not, so
+        their share is (1 - gene_dropout) * image_dropout.
     choose_by
         `balanced_accuracy` (then the lower loss), or `accuracy`, on the validation cases.
     head_from_genes

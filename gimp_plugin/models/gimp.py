@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from gimp_plugin.errors import PluginError
+from gimp_plugin.models.fusion import Concat
 from gimp_plugin.models.heads import LinearHead
 from gimp_plugin.models.layout import slides_of
 from gimp_plugin.models.places import Places, SlideEncoding, picked
@@ -276,8 +277,12 @@ class GimpModel(nn.Module):
         return self.head(self.fusion(cls_img, cls_ge, has_slides, has_genes))
 
     def start_head_from_gene_classifier(self) -> None:
-        """Copy the gene classifier into the gene part of a linear head; other heads stay as is."""
-        if isinstance(self.head, LinearHead) and self.gene_classifier is not None:
+        """Copy the gene classifier into the gene part of a linear head; other heads stay as is.
+
+        So does a linear head behind another fusion than `Concat`, which has no such part.
+        """
+        has_gene_part = isinstance(self.fusion, Concat) and isinstance(self.head, LinearHead)
+        if has_gene_part and self.gene_classifier is not None:
             self.head.start_from(self.gene_classifier)
 
     def tokens(

@@ -23,7 +23,8 @@ def draw_mask(
     valid
         True for patches that exist.
     ratio
-        Share to hide: exactly round(ratio n) of n patches.
+        Share to hide: exactly round(ratio n) of n patches, but never the last visible one, which
+        a share near 1 would hide in a bag of few.
     generator
         Randomness on the CPU: one generator for all bags in turn, or one per bag, which makes the
         mask of a bag independent of its batch mates.
@@ -49,6 +50,7 @@ def draw_mask(
         originals, original = torch.unique(copies, return_inverse=True)
         hidden = torch.zeros(len(originals), dtype=torch.bool)
         chosen = torch.randperm(len(originals), generator=own_generator)
-        hidden[chosen[: round(ratio * len(originals))]] = True
+        n_hidden = min(round(ratio * len(originals)), max(0, len(originals) - 1))
+        hidden[chosen[:n_hidden]] = True
         masked[row, own] = hidden[original].to(valid.device)
     return masked

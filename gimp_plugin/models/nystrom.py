@@ -72,7 +72,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         layout
             Where the tokens lie; by default all tokens exist and all patches are of one slide.
         rows
-            Index of the wanted tokens; all by default.
+            Index of the wanted tokens, CLS first; all by default.
         repeats
             Which tokens are equal, if any: equal tokens are projected, and attend, only once.
 

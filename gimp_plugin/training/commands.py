@@ -43,7 +43,7 @@ from gimp_plugin.training.start import start_decoder_at_median
 from gimp_plugin.training.systems import check_fresh, check_whole
 from gimp_plugin.training.tools import Tools
 from gimp_plugin.training.tracking import tracked
-from gimp_plugin.training.unlabelled import check_halves, check_slides
+from gimp_plugin.training.unlabelled import check_genes, check_halves, check_slides
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +146,8 @@ def finetune(
             if start in {FROM_GENES, FROM_NONE}:
                 plan = _fresh_plan("finetune", source, config, runtime)
                 plan = replace(plan, start={"from": start})
+                if start == FROM_GENES:
+                    check_genes(plan.study, plan.splits, config)
                 check_whole(config.model, plan.study.cases)
                 model = _fresh_model(plan, decoder=False)
             else:
@@ -200,9 +202,11 @@ def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Ru
     study = prepare(source, modalities=config.model.modalities, unlabelled=pretrains)
     splits = splits_of(study, source, seed=runtime.seed)
     check_slides(study, splits, config)
-    if pretrains:
-        check = check_pairs if learns_from_pairs(config) else check_halves
-        check(study, splits, config)
+    if pretrains and learns_from_pairs(config):
+        check_pairs(study, splits, config)
+    elif pretrains:
+        check_halves(study, splits, config)
+        check_genes(study, splits, config)
     return Plan(
         kind=kind,
         config=without_folder(config),

@@ -1,4 +1,4 @@
-"""Training cases without a class: which they are, and which other cases they require."""
+"""Which cases training requires, and those of them that have no class."""
 
 from __future__ import annotations
 
@@ -111,3 +111,30 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
     if VAL not in parts:
         problem = "no validation case has slides, and masked patch modeling is judged on them"
         raise PairingError(problem, hint="give --splits with such cases in val")
+
+
+def check_genes(study: Study, splits: Splits, config: GimpConfig) -> None:
+    """Refuse gene pre-training without the genes that it learns from and is judged on.
+
+    Parameters
+    ----------
+    study
+        The cases.
+    splits
+        Part of each case.
+    config
+        Settings of the model and the training.
+
+    Raises
+    ------
+    PairingError
+        If no training case, or no validation case, has genes and a class.
+    """
+    if not config.model.has_genes:
+        return
+    placed = [one for one in study.cases if one.has_genes and one.case_id in study.labels]
+    parts = {splits.parts.get(one.case_id) for one in placed}
+    for part, name in ((TRAIN, "training"), (VAL, "validation")):
+        if part not in parts:
+            problem = f"no {name} case has genes and a class, and gene pre-training needs some"
+            raise PairingError(problem, hint=f"give --splits with such cases in {part}")
