@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +92,27 @@ def test_a_term_of_weight_0_is_left_out(material):
 
     assert "triplet_image" in terms
     assert "triplet_patient" not in terms
+
+
+def test_cases_without_genes_are_in_no_triplet_of_patients(material):
+    bare = {"P1", "P4"}
+    cases = [replace(one, gene_row=-1) if one.case_id in bare else one for one in material.train]
+    stage = made(PretrainStage, tiny_config(), replace(material, train=tuple(cases)))
+    step = next(stage.batches(0))
+
+    terms = stage(**step.inputs)
+
+    image = stage.model.encode_at(step.inputs["features"], step.inputs["places"]).cls_img
+    paired = torch.tensor([case_id not in bare for case_id in step.case_ids])
+    halves = [functional.normalize(one[paired]) for one in (image, step.inputs["cls_ge"])]
+    expected = triplet_loss(
+        torch.cat(halves, dim=1), step.inputs["labels"][paired], margin=stage.settings.margin
+    )
+    torch.testing.assert_close(terms["triplet_patient"], expected.loss)
+    every = triplet_loss(
+        functional.normalize(image), step.inputs["labels"], margin=stage.settings.margin
+    )
+    torch.testing.assert_close(terms["triplet_image"], every.loss)
 
 
 def test_in_a_tiled_window_each_hidden_patch_is_reconstructed_once_and_summed(material):

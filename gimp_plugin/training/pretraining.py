@@ -89,11 +89,11 @@ class PretrainStage(WindowStage):
 
     def forward(self, **inputs: Any) -> Terms:
         """L_pre = L_rec + L_tri, with both terms and statistics of the triplets."""
-        encoded, labels = self._encode(inputs), inputs["labels"]
-        cls_img = self.ranks.rows(encoded.cls_img, len(labels))
+        encoded = self._encode(inputs)
+        cls_img = self.ranks.rows(encoded.cls_img, len(inputs["labels"]))
         terms: Terms = {"reconstruction": self._reconstruction(encoded)}
         total = self.settings.reconstruction_weight * terms["reconstruction"]
-        for name, (weight, embedding) in self._spaces(cls_img, inputs["cls_ge"]).items():
+        for name, (weight, embedding, labels) in self._spaces(cls_img, inputs).items():
             triplet = triplet_loss(embedding, labels, margin=self.settings.margin)
             total = total + weight * triplet.loss
             terms |= {
@@ -144,6 +144,7 @@ class PretrainStage(WindowStage):
                     counted=masked & first_copies(batch.source),
                 ),
                 "labels": labels_of(whole),
+                "has_genes": torch.tensor([case.has_genes for case in whole]),
                 "cls_ge": None,
             }
             inputs = moved(inputs, self.device)
@@ -176,18 +177,21 @@ class PretrainStage(WindowStage):
         return self.ranks.mean(total, target.numel())
 
     def _spaces(
-        self, cls_img: Float[Tensor, "batch dim"], cls_ge: Float[Tensor, "batch dim"] | None
-    ) -> dict[str, tuple[float, Tensor]]:
-        """Weight and embedding of each space in which triplets are formed."""
-        settings, spaces = self.settings, {}
-        if cls_ge is not None and settings.patient_triplet_weight:
-            patient = patient_embedding(cls_img, cls_ge, normalise=settings.normalise_halves)
-            spaces["patient"] = (settings.patient_triplet_weight, patient)
+        self, cls_img: Float[Tensor, "batch dim"], inputs: dict[str, Any]
+    ) -> dict[str, tuple[float, Tensor, Tensor]]:
+        """Weight, embedding and labels of each space in which triplets are formed."""
+        settings, spaces, labels = self.settings, {}, inputs["labels"]
+        if inputs["cls_ge"] is not None and settings.patient_triplet_weight:
+            patient = patient_embedding(
+                cls_img, inputs["cls_ge"], normalise=settings.normalise_halves
+            )
+            paired = labels.where(inputs["has_genes"], -1)  # the others have no place there
+            spaces["patient"] = (settings.patient_triplet_weight, patient, paired)
         if settings.image_triplet_weight:
             image = cls_img
             if settings.normalise_halves:
                 image = functional.normalize(image, dim=-1)
-            spaces["image"] = (settings.image_triplet_weight, image)
+            spaces["image"] = (settings.image_triplet_weight, image, labels)
         return spaces
 
     def _median_error(self, inputs: dict[str, Any]) -> float:
