@@ -95,6 +95,16 @@ def test_a_pattern_stands_for_the_tables_of_one_system(gimp, tmp_path):
     assert [one["other"] for one in found["comparisons"]] == ["other-0.csv and 1 more"]
 
 
+def test_a_pattern_stands_for_the_tables_that_are_evaluated(gimp, tmp_path):
+    make_table(tmp_path / "other-1.csv", rows_of(draw_patients(41, seed=6)))
+
+    named, matched = gimp("other-0.csv", "other-1.csv"), gimp("other-*.csv")
+
+    assert named.exit_code == matched.exit_code == 0
+    assert matched.stdout == named.stdout
+    assert gimp("nothing-*.csv").exit_code == 3
+
+
 def test_a_system_is_called_by_the_name_before_its_tables_unless_that_is_a_file(gimp, tmp_path):
     make_table(tmp_path / "late=0.csv", rows_of(draw_patients(41, seed=6)))
 

@@ -66,16 +66,16 @@ def command(
 ) -> None:
     """Compare predictions with the labels, per patient and with intervals.
 
-    PREDICTIONS are the tables of one system, by default predictions.csv. Tables of the same
-    patients are taken as seeds, and their probabilities are averaged; tables of different patients
-    are taken as folds. Folds of repeated partitions share patients; they are compared with the
-    corrected resampled t-test.
+    PREDICTIONS are the tables of one system, or quoted patterns that match them, by default
+    predictions.csv. Tables of the same patients are taken as seeds, and their probabilities are
+    averaged; tables of different patients are taken as folds. Folds of repeated partitions share
+    patients; they are compared with the corrected resampled t-test.
     """
     from gimp_plugin.evaluation import evaluate
 
     with logs.said_by_page(as_json=as_json):
         found = evaluate(
-            predictions or (DEFAULT,),
+            [path for given in predictions for path in tables_of(str(given))] or (DEFAULT,),
             part=part,
             model=run,
             others=systems_of(others),
