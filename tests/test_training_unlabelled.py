@@ -408,6 +408,26 @@ def test_gene_pre_training_without_genes_in_a_part_is_refused(study, tmp_path, c
     assert everything(tmp_path) == before
 
 
+def test_triplets_of_patients_are_refused_where_no_case_has_both_halves(study, tmp_path):
+    of_train = [case for case, part in PARTS.items() if part == "train" and case not in BARE]
+    cohort = anndata.read_h5ad(study.adata)
+    rows = [f"{case},{label}\n" for case, label in cohort.obs["label"].dropna().items()]
+    (tmp_path / "labels.csv").write_text("case_id,label\n" + "".join(rows))
+    for case in of_train[::2] + of_train[1::4]:  # the rest of the second half keeps its bag
+        (study.features / f"{case}.h5").unlink()
+    cohort[~cohort.obs_names.isin(of_train[3::4])].copy().write_h5ad(study.adata)
+    (tmp_path / "s.toml").write_text(quick_settings())
+    before = everything(tmp_path)
+    words = ("--labels", tmp_path / "labels.csv", "--missing", "keep")
+
+    refused = gimp(study, tmp_path, *words, verb="pretrain")
+
+    assert refused.exit_code == 2
+    assert "no training case has slides, genes and a class" in refused.stderr
+    assert "set patient_triplet_weight of [pretrain] to 0" in refused.stderr
+    assert everything(tmp_path) == before
+
+
 @pytest.mark.parametrize("mask_ratio", [0.5, 0.95])
 def test_bags_too_short_to_hide_a_patch_end_no_pretraining(tmp_path, caplog, mask_ratio):
     study = make_study(tmp_path, n_cases=15)

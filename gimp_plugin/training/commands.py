@@ -205,8 +205,8 @@ def _fresh_plan(kind: str, source: CohortSource, config: GimpConfig, runtime: Ru
     if pretrains and learns_from_pairs(config):
         check_pairs(study, splits, config)
     elif pretrains:
-        check_halves(study, splits, config)
         check_genes(study, splits, config)
+        check_halves(study, splits, config)
     return Plan(
         kind=kind,
         config=without_folder(config),

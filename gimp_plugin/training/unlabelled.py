@@ -96,7 +96,8 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
     Raises
     ------
     ConfigError
-        If triplets are asked for and no training case has slides and a class.
+        If triplets are asked for and no training case has slides and a class, and for those of
+        patients also genes.
     PairingError
         If no validation case has slides.
     """
@@ -108,6 +109,12 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
     if TRAIN not in parts and any(getattr(config.pretrain, name) for name in settings):
         problem = "no training case has slides and a class, so there are no triplets"
         raise ConfigError(problem, hint=f"set {' and '.join(settings)} of [pretrain] to 0")
+    paired = {splits.parts.get(one.case_id) for one in placed if one.has_genes}
+    if config.model.has_genes and config.pretrain.patient_triplet_weight and TRAIN not in paired:
+        problem = (
+            "no training case has slides, genes and a class: there are no triplets of patients"
+        )
+        raise ConfigError(problem, hint="set patient_triplet_weight of [pretrain] to 0")
     if VAL not in parts:
         problem = "no validation case has slides, and masked patch modeling is judged on them"
         raise PairingError(problem, hint="give --splits with such cases in val")
