@@ -111,9 +111,7 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
         raise ConfigError(problem, hint=f"set {' and '.join(settings)} of [pretrain] to 0")
     paired = {splits.parts.get(one.case_id) for one in placed if one.has_genes}
     if config.model.has_genes and config.pretrain.patient_triplet_weight and TRAIN not in paired:
-        problem = (
-            "no training case has slides, genes and a class: there are no triplets of patients"
-        )
+        problem = "no training case has slides, genes and a class: no triplets of patients"
         raise ConfigError(problem, hint="set patient_triplet_weight of [pretrain] to 0")
     if VAL not in parts:
         problem = "no validation case has slides, and masked patch modeling is judged on them"
