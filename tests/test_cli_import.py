@@ -230,6 +230,20 @@ def test_a_table_that_is_no_file_is_named(gimp, star, tmp_path, option, make):
     assert not (tmp_path / "genes.h5ad").exists()
 
 
+@pytest.mark.parametrize("words", [("--sample-sheet", "sheet.tsv"), ("sheet.tsv",)])
+def test_a_sample_sheet_beside_a_table_of_cases_is_refused(gimp, tmp_path, words):
+    (tmp_path / "table.csv").write_text(MATRIX)
+    header = "File ID\tFile Name\tCase ID\tSample ID\tSample Type\n"
+    (tmp_path / "sheet.tsv").write_text(header + "a\tb.tsv\tP1\tP1-01A\tPrimary Tumor\n")
+    before = contents(tmp_path)
+
+    result = gimp("import-genes", "table.csv", *words)
+
+    assert result.exit_code == 2
+    assert "'sheet.tsv' tells of files of one aliquot; 'table.csv' is matrix" in result.stderr
+    assert contents(tmp_path) == before
+
+
 def test_a_list_of_aliquots_may_have_one_column(gimp, tmp_path):
     (tmp_path / "table.csv").write_text(MATRIX)
     (tmp_path / "list.csv").write_text("sample_id\nP9\n")

@@ -19,7 +19,7 @@ from gimp_plugin.cohort.importing.rules import AUTO, PER_ALIQUOT, ImportRules
 from gimp_plugin.cohort.importing.source import Reader, Source
 from gimp_plugin.cohort.importing.tables import delimiter_of
 from gimp_plugin.cohort.scales import guess_scale
-from gimp_plugin.errors import CohortError, MissingFileError, listed
+from gimp_plugin.errors import CohortError, ConfigError, MissingFileError, listed
 
 SHEET, OTHER = "sheet", "other"
 CBIOPORTAL_FILES = ("data_mrna_seq_v2_rsem.txt", "data_mrna_seq_rsem.txt", "data_mrna_seq_fpkm.txt")
@@ -47,6 +47,8 @@ def open_source(paths: Sequence[Path], rules: ImportRules) -> Source:
         If a path does not exist.
     CohortError
         If a file has no known layout, layouts are mixed, or files do not have the same genes.
+    ConfigError
+        If sample sheets are given for a layout that does not use them.
     """
     found = files.found_files(paths)
     in_folders = [path for path in found if path not in set(paths)]
@@ -69,6 +71,10 @@ def open_source(paths: Sequence[Path], rules: ImportRules) -> Source:
         all_sheets = list(dict.fromkeys([*rules.sample_sheets, *given_sheets]))
         where = repr(str(paths[0])) if len(paths) == 1 else f"{len(chosen)} files"
         return make(chosen, all_sheets, scale=rules.scale, where=where)
+    unused = [*rules.sample_sheets, *(path for path in given_sheets if path in paths)]
+    if unused:
+        problem = f"{str(unused[0])!r} tells of files of one aliquot; {str(chosen[0])!r} is {layout}"
+        raise ConfigError(problem, hint=f"leave out {unused[0].name}")
     opened = [_open_one(layout, path, rules) for path in chosen]
     return opened[0] if len(opened) == 1 else _stacked(opened, rules)
 
