@@ -408,6 +408,24 @@ def test_gene_pre_training_without_genes_in_a_part_is_refused(study, tmp_path, c
     assert everything(tmp_path) == before
 
 
+def test_a_class_without_genes_in_training_is_warned_of(study, tmp_path):
+    cohort = anndata.read_h5ad(study.adata)
+    labels = cohort.obs["label"].dropna()
+    rows = [f"{case},{label}\n" for case, label in labels.items()]
+    (tmp_path / "labels.csv").write_text("case_id,label\n" + "".join(rows))
+    bare = [case for case, label in labels.items() if (PARTS[case], label) == ("train", "LUSC")]
+    cohort[~cohort.obs_names.isin(bare)].copy().write_h5ad(study.adata)
+    (tmp_path / "s.toml").write_text(quick_settings())
+
+    words = ("--labels", tmp_path / "labels.csv", "--missing", "keep", "--from", "genes")
+    result = gimp(study, tmp_path, *words, verb="finetune")
+
+    assert result.exit_code == 0, result.stderr
+    warning = "Warning: no training case of class 'LUSC' has genes: only slides can tell it\n"
+    assert result.stderr.count(warning) == 1
+    assert "class 'LUAD' has genes" not in result.stderr
+
+
 def test_triplets_of_patients_are_refused_where_no_case_has_both_halves(study, tmp_path):
     of_train = [case for case, part in PARTS.items() if part == "train" and case not in BARE]
     cohort = anndata.read_h5ad(study.adata)

@@ -121,6 +121,8 @@ def check_halves(study: Study, splits: Splits, config: GimpConfig) -> None:
 def check_genes(study: Study, splits: Splits, config: GimpConfig) -> None:
     """Refuse gene pre-training without the genes that it learns from and is judged on.
 
+    A class of which no training case has genes is warned of: only slides can tell it.
+
     Parameters
     ----------
     study
@@ -143,3 +145,7 @@ def check_genes(study: Study, splits: Splits, config: GimpConfig) -> None:
         if part not in parts:
             problem = f"no {name} case has genes and a class, and gene pre-training needs some"
             raise PairingError(problem, hint=f"give --splits with such cases in {part}")
+    trained = {case: name for case, name in study.labels.items() if splits.parts.get(case) == TRAIN}
+    with_genes = {trained.get(one.case_id) for one in placed}
+    for name in sorted(set(trained.values()) - with_genes):
+        logger.warning("no training case of class %r has genes: only slides can tell it", name)
