@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from gimp_plugin.models.aggregator import NystromAggregator
 from gimp_plugin.models.masking import draw_mask
@@ -57,18 +58,25 @@ def test_with_hidden_tokens_taken_together_nothing_changes(preset, n_layers):
     torch.testing.assert_close(*results, rtol=1e-12, atol=1e-12)
 
 
-def test_hidden_tokens_are_projected_once():
+def test_hidden_tokens_are_projected_once(monkeypatch):
     torch.manual_seed(2)
     aggregator = NystromAggregator.from_config(small_config()).double()
     tokens, valid, masked, slide, _ = make_batch()
-    seen = []
-    project = aggregator.layers[0].attention.project
-    aggregator.layers[0].attention.project = lambda x, *rest: (
-        seen.append(x.shape[1]) or project(x, *rest)
-    )
+    seen, linear = [], functional.linear
+    of_first = aggregator.layers[0].attention.to_qkv.weight.untyped_storage().data_ptr()
 
+    def counted(x, weight, *rest):
+        if weight.untyped_storage().data_ptr() == of_first:
+            seen.append((x.shape[1], weight.shape[0] // aggregator.dim))
+        return linear(x, weight, *rest)
+
+    monkeypatch.setattr(functional, "linear", counted)
     plan = aggregator.plan(valid, slide=slide, rows=masked, masked=masked)
     aggregator(tokens, valid, slide=slide, rows=masked, plan=plan)
 
     n_tokens = 1 + 20 + 1  # CLS, the visible half of 40, the mask token
-    assert [n for n in seen if n != 7] == [n_tokens] * 3  # 7 landmarks
+    queries, keys_and_values = 1, 2
+    assert [one for one in seen if one[0] != 7] == [  # 7 landmarks
+        (n_tokens, keys_and_values),
+        (n_tokens, queries),
+    ]

@@ -32,6 +32,7 @@ def attend(
     """
     if q.dtype != torch.bfloat16 or q.device.type != "cpu":
         return scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()  # or products copy them transposed
     with torch.autocast("cpu", enabled=False):
         logits = (q * q.shape[-1] ** -0.5) @ k.mT
         if mask is not None and mask.dtype == torch.bool:

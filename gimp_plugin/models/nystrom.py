@@ -85,7 +85,7 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         if layout.valid is not None:
             x = x.masked_fill(rearrange(~layout.valid, "b n -> b n 1"), 0.0)
         few, place = (x, None) if repeats is None else (take_rows(x, repeats.rows), repeats.place)
-        k, v = self.project(few, KEYS, place), self.project(few, VALUES, place)
+        k, v = self._keys_and_values(few, place)
         sums = add_rows(x, layout.landmark, layout.size.shape[1])
         q_landmarks, k_landmarks = self.landmarks(sums, layout)
         summary = self._summarise(q_landmarks, k, v, layout)
@@ -126,11 +126,8 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
         return make(valid, self.num_landmarks, place=place)
 
     def project(
-        self,
-        x: Float[Tensor, "batch patch dim"],
-        part: int,
-        place: Int[Tensor, "batch _"] | None = None,
-    ) -> Float[Tensor, "batch head _ _"]:
+        self, x: Float[Tensor, "batch patch dim"], part: int
+    ) -> Float[Tensor, "batch head patch _"]:
         """Queries, keys or values of each head.
 
         Parameters
@@ -139,18 +136,24 @@ class NystromAttention(PackageAttention):  # type: ignore[misc]  # the package h
             Tokens after the norm.
         part
             `QUERIES`, `KEYS` or `VALUES`.
-        place
-            Index in `x` of the token that each wanted token equals; by default the tokens of `x`
-            are the wanted ones.
 
         Returns
         -------
         The queries, keys or values.
         """
         projected = functional.linear(x, self.to_qkv.weight.chunk(3)[part])
+        return rearrange(projected, "b n (h d) -> b h n d", h=self.heads)
+
+    def _keys_and_values(
+        self, x: Float[Tensor, "batch patch dim"], place: Int[Tensor, "batch _"] | None
+    ) -> tuple[Float[Tensor, "batch head _ _"], Float[Tensor, "batch head _ _"]]:
+        """Keys and values by one product, of the tokens of `x` that are at `place`, or of all."""
+        weight = self.to_qkv.weight[self.to_qkv.out_features // 3 :]
+        projected = functional.linear(x, weight)
         if place is not None:
             projected = take_rows(projected, place)
-        return rearrange(projected, "b n (h d) -> b h n d", h=self.heads)
+        k, v = rearrange(projected, "b n (p h d) -> p b h n d", p=2, h=self.heads)
+        return k, v
 
     def landmarks(
         self, sums: Float[Tensor, "batch landmark dim"], layout: BagLayout
