@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -40,6 +41,28 @@ def test_every_metric_is_in_one_panel_and_unknown_ones_are_drawn_too():
         },
         "finetune": {"loss": ["loss", "val_loss"], "other": ["hamster"]},
     }
+
+
+def test_metrics_of_very_different_size_do_not_share_a_panel():
+    sums = {"reconstruction": 4e5, "val_median": 0.12, "val_reconstruction": -0.13}
+    shares = {"active_image": 0.0, "triplet_image": 90.0, "active_patient": 1.0}
+    epochs = [{**sums, **shares}, {"reconstruction": 3.0, "val_median": 0.12}]
+
+    assert list(panels_of(epochs)) == [
+        ("masked patches, L1", ["reconstruction"]),
+        ("masked patches, L1", ["val_median", "val_reconstruction"]),
+        ("triplets", ["active_image", "triplet_image", "active_patient"]),
+    ]
+
+
+def test_numbers_beside_an_axis_fit_into_its_margin():
+    epochs = [{"loss": 4e5 - 2e4 * number} for number in range(6)]
+    drawn = learning_curves({"pretrain": {"chosen_epoch": 1, "epochs": epochs}}).decode()
+
+    numbers = re.findall("<!-- ([0-9.e]+) -->", drawn)  # the text of each label
+
+    assert "1e5" in numbers
+    assert max(map(len, numbers)) <= 4
 
 
 def test_the_picture_is_an_svg_of_the_same_bytes_with_a_line_a_metric():

@@ -19,6 +19,9 @@ PANELS = {
 """Metrics of each panel, by its title; a name that ends in _ means all that start with it."""
 
 OTHERS = "other"
+APART = 100
+"""Metrics of which one is so many times as large as another are drawn in two panels."""
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours of Okabe and Ito, which differ for colour-blind readers too."""
 
@@ -71,7 +74,14 @@ def learning_curves(stages: Mapping[str, Mapping[str, Any]]) -> bytes:
 
 
 def panels_of(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
-    """Give the title of each panel of a stage, with its metrics."""
+    """Give the title of each panel of a stage, with its metrics; a title may occur twice."""
+    for title, names in _groups(epochs):
+        for part in _of_like_size(names, epochs):
+            yield title, part
+
+
+def _groups(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
+    """Metrics by the title that they belong to."""
     left = dict.fromkeys(name for epoch in epochs for name in epoch)
     for title, wanted in PANELS.items():
         found = [
@@ -87,6 +97,20 @@ def panels_of(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list
         yield OTHERS, list(left)
 
 
+def _of_like_size(
+    names: Sequence[str], epochs: Sequence[Mapping[str, float]]
+) -> Iterator[list[str]]:
+    """Divide metrics where the next larger one is `APART` times as large, the smaller ones last."""
+    sizes = {name: max(abs(epoch.get(name, 0.0)) for epoch in epochs) for name in names}
+    part: list[str] = []
+    for name in sorted(names, key=sizes.__getitem__, reverse=True):
+        if part and sizes[name] * APART < sizes[part[-1]] and sizes[name] > 0:
+            yield sorted(part, key=names.index)
+            part = []
+        part.append(name)
+    yield sorted(part, key=names.index)
+
+
 def _draw(axes: Axes, stage: Mapping[str, Any], metrics: Sequence[str]) -> None:
     """Draw some metrics of one stage."""
     from matplotlib.ticker import MaxNLocator
@@ -100,5 +124,6 @@ def _draw(axes: Axes, stage: Mapping[str, Any], metrics: Sequence[str]) -> None:
     axes.axvline(stage["chosen_epoch"], color="0.6", linewidth=0.8, zorder=0)
     axes.set_xlabel("epoch", labelpad=1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)  # numbers fit the margin
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7)

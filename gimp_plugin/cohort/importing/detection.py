@@ -73,7 +73,8 @@ def open_source(paths: Sequence[Path], rules: ImportRules) -> Source:
         return make(chosen, all_sheets, scale=rules.scale, where=where)
     unused = [*rules.sample_sheets, *(path for path in given_sheets if path in paths)]
     if unused:
-        problem = f"{str(unused[0])!r} tells of files of one aliquot; {str(chosen[0])!r} is {layout}"
+        sheet, path = str(unused[0]), str(chosen[0])
+        problem = f"{sheet!r} tells of files of one aliquot; {path!r} is {layout}"
         raise ConfigError(problem, hint=f"leave out {unused[0].name}")
     opened = [_open_one(layout, path, rules) for path in chosen]
     return opened[0] if len(opened) == 1 else _stacked(opened, rules)
