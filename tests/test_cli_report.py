@@ -259,6 +259,16 @@ def test_warnings_stand_on_top(whole, study):
     assert page.text.index("few cases:") < 1000
 
 
+def test_pre_training_that_learned_nothing_is_warned_of_as_the_training_did(study):
+    cohort = ("--adata", "genes.h5ad", "--slide-table", "slides.csv", "--features", "features")
+    still = ("--config", "tiny.toml", "--lr", 1e-12)  # the decoder stays at the median
+    done = gimp("pretrain", *cohort, *still, "--splits", "parts.csv", "-o", "still")
+    told = re.search("masked patch modeling did not beat .* learned little from it", done.stderr)
+
+    assert told
+    assert told[0] in report("still").text
+
+
 def test_a_section_without_input_names_the_command(study):
     page = report("run0")
 

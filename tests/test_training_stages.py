@@ -16,6 +16,7 @@ from gimp_plugin.data.cases import Case
 from gimp_plugin.models.losses import triplet_loss
 from gimp_plugin.storage.bags import read_info
 from gimp_plugin.training import gimp
+from gimp_plugin.training.doubts import doubts_of_pretraining
 from gimp_plugin.training.finetuning import FinetuneStage
 from gimp_plugin.training.genes import GeneStage
 from gimp_plugin.training.loop import _Fit
@@ -249,11 +250,22 @@ def test_the_head_starts_from_the_genes_if_it_is_told_to(
     assert torch.equal(weight, model.gene_classifier.weight) is from_genes
 
 
-@pytest.mark.parametrize(("active", "told"), [(0.0, True), (0.01, False)])
-def test_a_triplet_that_gives_no_gradient_is_told(active, told, caplog):
-    last = {"val_reconstruction": 0.4, "val_median": 0.5, "active_image": active}
+@pytest.mark.parametrize(
+    ("last", "weight", "told"),
+    [
+        ({"val_reconstruction": 0.4, "val_median": 0.5, "active_image": 0.01}, 1.0, []),
+        (
+            {"val_reconstruction": 0.4, "val_median": 0.5, "active_image": 0.0},
+            1.0,
+            ["active_image is 0"],
+        ),
+        ({"val_reconstruction": 0.5, "val_median": 0.5}, 0.1, ["(L_rec 0.5, median 0.5)"]),
+        ({"val_reconstruction": 0.6, "val_median": 0.5}, 0.0, []),
+        ({"loss": 0.3}, 1.0, []),
+    ],
+)
+def test_a_term_of_which_nothing_was_learnt_is_told(last, weight, told):
+    doubts = list(doubts_of_pretraining(last, weight=weight))
 
-    gimp._warn_of_pretraining(last, tiny_config())
-
-    assert ("active_image is 0: no triplet violates the margin" in caplog.text) is told
-    assert "did not beat" not in caplog.text
+    assert len(doubts) == len(told)
+    assert all(part in doubt for part, doubt in zip(told, doubts, strict=True))

@@ -11,6 +11,7 @@ from gimp_plugin.config import GimpConfig
 from gimp_plugin.models.gimp import GimpModel
 from gimp_plugin.models.system import SystemModel
 from gimp_plugin.training.calibration import calibration
+from gimp_plugin.training.doubts import doubts_of_pretraining
 from gimp_plugin.training.finetuning import FinetuneStage
 from gimp_plugin.training.genes import GeneStage
 from gimp_plugin.training.loop import fit
@@ -88,7 +89,9 @@ class GimpTrainer:
             num_workers=self.tools.num_workers,
         )
         result = fit(stage, self.tools)
-        _warn_of_pretraining(result["epochs"][-1], self.config)
+        weight = self.config.pretrain.reconstruction_weight
+        for doubt in doubts_of_pretraining(result["epochs"][-1], weight=weight):
+            logger.warning("%s", doubt)
         return {stage.name: result}
 
     def finetune(
@@ -130,20 +133,3 @@ class GimpTrainer:
         with torch.no_grad():
             logits = stage.val_logits()
         return {stage.name: {**result, "calibration": calibration(logits, labels_of(material.val))}}
-
-
-def _warn_of_pretraining(last: dict[str, float], config: GimpConfig) -> None:
-    """Warn if the model learned nothing from a term of the pre-training loss."""
-    error, median = last["val_reconstruction"], last["val_median"]
-    if config.pretrain.reconstruction_weight and error >= median:
-        logger.warning(
-            "masked patch modeling did not beat the bag's median (L_rec %.4g, median %.4g): "
-            "the image half has learned little from it",
-            error,
-            median,
-        )
-    for name in ("active_patient", "active_image"):
-        if last.get(name) == 0:
-            logger.warning(
-                "%s is 0: no triplet violates the margin, the term gives no gradient", name
-            )

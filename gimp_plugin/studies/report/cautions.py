@@ -15,6 +15,7 @@ from gimp_plugin.storage.tables import FAILURES
 from gimp_plugin.studies.explanation.folder import read_record
 from gimp_plugin.studies.report.explained import measured_of, rows_of
 from gimp_plugin.studies.report.gathering import Reported
+from gimp_plugin.training.doubts import doubts_of_pretraining
 
 WIDE = 0.2
 """Width of the interval of the accuracy above which there are too few cases."""
@@ -76,6 +77,10 @@ def _of_run(one: Reported) -> Iterator[str]:
         yield f"{len(one.exclusions)} cases or slides were left out of the training's cohort"
     if "finetune" in stages and not stages["finetune"].get("calibration", {}).get("fitted"):
         yield "the probabilities are not calibrated: no temperature was fitted on validation cases"
+    if "pretrain" in stages:
+        last = stages["pretrain"]["epochs"][-1]
+        weight = record.config.pretrain.reconstruction_weight
+        yield from doubts_of_pretraining(last, weight=weight)
     if "untrained" in record.encoder:
         yield f"the patch encoder {record.encoder!r} is untrained: its features are for tests only"
     scale = _guessed_scale(one)
