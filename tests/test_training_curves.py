@@ -7,9 +7,10 @@ import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
+import pytest
 
 from gimp_plugin.config import Runtime
-from gimp_plugin.training import finetune, folder
+from gimp_plugin.training import finetune, folder, loop, pretrain
 from gimp_plugin.training.curves import COLOURS, learning_curves, panels_of
 from tests.study_factory import make_study, tiny_config
 
@@ -37,7 +38,7 @@ def test_every_metric_is_in_one_panel_and_unknown_ones_are_drawn_too():
         "pretrain": {
             "loss": ["loss"],
             "masked patches, L1": ["reconstruction", "val_median"],
-            "triplets": ["triplet_image", "active_image"],
+            "triplets": ["active_image", "triplet_image"],
         },
         "finetune": {"loss": ["loss", "val_loss"], "other": ["hamster"]},
     }
@@ -51,7 +52,7 @@ def test_metrics_of_very_different_size_do_not_share_a_panel():
     assert list(panels_of(epochs)) == [
         ("masked patches, L1", ["reconstruction"]),
         ("masked patches, L1", ["val_median", "val_reconstruction"]),
-        ("triplets", ["active_image", "triplet_image", "active_patient"]),
+        ("triplets", ["active_image", "active_patient", "triplet_image"]),
     ]
 
 
@@ -93,3 +94,22 @@ def test_a_run_holds_the_picture_of_its_metrics(monkeypatch, tmp_path):
 
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert (tmp_path / "run/curves.svg").read_bytes() == learning_curves(metrics["stages"])
+
+
+def test_an_interrupted_run_ends_with_the_same_picture(monkeypatch, tmp_path):
+    monkeypatch.setattr(folder, "learning_curves", learning_curves)
+    source, config = make_study(tmp_path, n_cases=24), tiny_config(pretrain__epochs=3)
+    pretrain(source, config, output=tmp_path / "whole", runtime=Runtime())
+
+    def interrupt(stage, epoch, **_):
+        if (stage, epoch) == ("pretrain", 2):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "tell_epoch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(source, config, output=tmp_path / "again", runtime=Runtime())
+    pretrain(source, config, output=tmp_path / "again", runtime=Runtime())
+
+    whole, again = ((tmp_path / name / "curves.svg").read_bytes() for name in ("whole", "again"))
+    assert whole == again

@@ -81,20 +81,19 @@ def panels_of(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list
 
 
 def _groups(epochs: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, list[str]]]:
-    """Metrics by the title that they belong to."""
-    left = dict.fromkeys(name for epoch in epochs for name in epoch)
+    """Metrics by the title that they belong to, in alphabetical order: files keep no other."""
+    left = {name for epoch in epochs for name in epoch}
     for title, wanted in PANELS.items():
         found = [
             name
-            for name in left
+            for name in sorted(left)
             if any(name == one or (one.endswith("_") and name.startswith(one)) for one in wanted)
         ]
-        for name in found:
-            del left[name]
+        left.difference_update(found)
         if found:
             yield title, found
     if left:
-        yield OTHERS, list(left)
+        yield OTHERS, sorted(left)
 
 
 def _of_like_size(
@@ -105,10 +104,10 @@ def _of_like_size(
     part: list[str] = []
     for name in sorted(names, key=sizes.__getitem__, reverse=True):
         if part and sizes[name] * APART < sizes[part[-1]] and sizes[name] > 0:
-            yield sorted(part, key=names.index)
+            yield sorted(part)
             part = []
         part.append(name)
-    yield sorted(part, key=names.index)
+    yield sorted(part)
 
 
 def _draw(axes: Axes, stage: Mapping[str, Any], metrics: Sequence[str]) -> None:
@@ -126,4 +125,4 @@ def _draw(axes: Axes, stage: Mapping[str, Any], metrics: Sequence[str]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.ticklabel_format(axis="y", scilimits=(-3, 4), useOffset=False)  # numbers fit the margin
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(fontsize=7, facecolor="white", framealpha=0.75, edgecolor="none")
