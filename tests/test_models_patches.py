@@ -78,3 +78,22 @@ def test_the_decoder_is_a_norm_and_a_linear_layer():
     normed = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
     expected = normed @ decoder[1].weight.T + decoder[1].bias
     torch.testing.assert_close(decoded, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("width", "hidden_width"), [(0, 6), (9, 9)])
+def test_a_deeper_decoder_has_hidden_layers_of_its_width(width, hidden_width):
+    decoder = Decoder(6, 11, depth=2, width=width).double()
+    hidden = draw(5, 6)
+
+    first, second, last = (layer for layer in decoder if isinstance(layer, torch.nn.Linear))
+    assert [tuple(layer.weight.shape) for layer in (first, second, last)] == [
+        (hidden_width, 6),
+        (hidden_width, hidden_width),
+        (11, hidden_width),
+    ]
+    expected = torch.nn.functional.layer_norm(hidden, (6,))
+    for layer in (first, second):
+        before = expected @ layer.weight.T + layer.bias
+        expected = before * (1 + torch.erf(before / 2**0.5)) / 2
+    expected = expected @ last.weight.T + last.bias
+    torch.testing.assert_close(decoder(hidden), expected, rtol=0, atol=1e-12)

@@ -34,16 +34,18 @@ def median_of(study, run, *parts):
     return scaled[(len(scaled) - 1) // 2]  # torch's median is the lower of two
 
 
-def test_the_decoder_starts_at_the_median_of_the_training_cases_alone(study, tmp_path):
-    run = tmp_path / "run"
+@pytest.mark.parametrize(("depth", "last"), [(0, 1), (2, 5)])
+def test_the_decoder_starts_at_the_median_of_the_training_cases_alone(study, tmp_path, depth, last):
+    run, config = tmp_path / "run", tiny_config(**UNMOVED, model__decoder_depth=depth)
 
-    pretrain(study, tiny_config(**UNMOVED), output=run, runtime=Runtime())
+    pretrain(study, config, output=run, runtime=Runtime())
 
     model = load_file(run / runs.MODEL)
-    start = model["decoder.1.bias"].numpy()
+    start = model[f"decoder.{last}.bias"].numpy()
     np.testing.assert_allclose(start, median_of(study, run, "train"), atol=1e-6)
     assert abs(start - median_of(study, run, "train", "val", "test")).max() > 1e-4
-    assert model["decoder.1.weight"].abs().max() < 1e-9
+    assert model[f"decoder.{last}.weight"].abs().max() < 1e-9
+    assert f"decoder.{last + 1}.weight" not in model
 
 
 def test_the_first_guess_is_as_good_as_a_median_and_a_random_one_is_not(study, tmp_path):

@@ -77,12 +77,16 @@ def build_model(
         fusion = made("fusion", config.fusion, config)
         in_dim = fusion.out_dim
         head = made("head", config.head, config, size=n_classes, in_dim=in_dim, n_classes=n_classes)
-        reconstructs = decoder and config.has_slides
+        reconstruction: nn.Module | None = None
+        if decoder and config.has_slides:
+            reconstruction = Decoder(
+                dim, feature_dim, depth=config.decoder_depth, width=config.decoder_width
+            )
         return GimpModel(
             gene_encoder=gene_encoder,
             patches=patches,
             aggregator=aggregator,
-            decoder=Decoder(config.dim, feature_dim) if reconstructs else None,
+            decoder=reconstruction,
             fusion=fusion,
             head=head,
             gene_classifier=nn.Linear(config.dim, n_classes) if config.has_genes else None,

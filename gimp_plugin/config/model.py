@@ -48,6 +48,9 @@ class ModelConfig(Settings):
         Dropout after each attention layer.
     feature_norm
         `layer` normalises each patch's features over their dimensions, `none` uses them raw.
+    decoder_depth, decoder_width
+        Hidden layers of the decoder that reconstructs patches, and their width (0: dim); without
+        hidden layers it is linear.
     embedding_dropout, head_dropout
         Dropout before the head, and inside an `mlp` head.
     """
@@ -75,6 +78,8 @@ class ModelConfig(Settings):
     cls_convolution: bool = False
     attention_dropout: float = 0.1
     feature_norm: str = "layer"
+    decoder_depth: int = 0
+    decoder_width: int = 0
     embedding_dropout: float = 0.25
     head_dropout: float = 0.25
 
@@ -92,7 +97,14 @@ class ModelConfig(Settings):
         require_choice("feature_norm", self.feature_norm, ("layer", "none"))
         for name in ("dim", "n_heads", "n_layers", "n_landmarks", "pinv_iterations"):
             require_range(name, getattr(self, name), low=1, high=LARGE)
-        for name in ("n_top_genes", "n_groups", "n_fragments", "convolution_taps"):
+        for name in (
+            "n_top_genes",
+            "n_groups",
+            "n_fragments",
+            "convolution_taps",
+            "decoder_depth",
+            "decoder_width",
+        ):
             require_range(name, getattr(self, name), low=0, high=LARGE)
         for name in ("attention_dropout", "embedding_dropout", "head_dropout"):
             require_range(name, getattr(self, name), low=0.0, high=0.95)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -75,7 +77,14 @@ class Decoder(nn.Sequential):
         Hidden dimension d.
     feature_dim
         Features of a patch.
+    depth
+        Hidden layers between them, each with GELU.
+    width
+        Width of the hidden layers; 0 makes it dim.
     """
 
-    def __init__(self, dim: int, feature_dim: int) -> None:
-        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, feature_dim))
+    def __init__(self, dim: int, feature_dim: int, *, depth: int = 0, width: int = 0) -> None:
+        widths = [dim, *[width or dim] * depth]
+        hidden = [(nn.Linear(*sizes), nn.GELU()) for sizes in itertools.pairwise(widths)]
+        layers = itertools.chain.from_iterable(hidden)
+        super().__init__(nn.LayerNorm(dim), *layers, nn.Linear(widths[-1], feature_dim))
