@@ -18,7 +18,7 @@ from gimp_plugin.errors import (
     ResourceError,
     SafetyError,
 )
-from gimp_plugin.storage import bags, hdf5
+from gimp_plugin.storage import hdf5
 from gimp_plugin.storage.bags import (
     BagWriter,
     list_bags,
@@ -468,20 +468,3 @@ def test_a_bag_that_is_replaced_meanwhile_is_not_read(tmp_path, rows):
 
 def test_keys_are_those_of_the_files():
     assert (keys.FEATURES, keys.COORDS, keys.BAG_FORMAT) == ("features", "coords", "gimp.features")
-
-
-@pytest.mark.parametrize("dtype", ["f2", "f4"])
-@pytest.mark.parametrize("n_rows", [1, 127, 128, 301])
-def test_the_fast_look_for_infinite_values_says_what_isfinite_says(dtype, n_rows):
-    rng = np.random.default_rng(n_rows)
-    bits = rng.integers(0, 2 ** (8 * np.dtype(dtype).itemsize), (n_rows, 7), np.uint64)
-    anything = bits.astype(f"u{dtype[1]}").view(dtype)
-    finite = np.where(np.isfinite(anything), anything, 0).astype(dtype)
-
-    assert bags._all_finite(finite)
-    for value in (np.nan, np.inf, -np.inf):
-        spoilt = finite.copy()
-        spoilt[-1, 3] = value
-        assert not bags._all_finite(spoilt)
-    assert bags._all_finite(np.full((3, 5), np.finfo(dtype).min, dtype))
-    assert bags._all_finite(finite[:0])

@@ -6,9 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
+from gimp_plugin.errors import BagError
 from gimp_plugin.storage.bag_writer import CHUNK, BagWriter
 from gimp_plugin.storage.bags import read_features, read_info
-from gimp_plugin.storage.chunk_reads import MODULUS, fletcher32, read_rows
+from gimp_plugin.storage.chunk_reads import MODULUS, fletcher32, read_finite_rows
 from gimp_plugin.storage.hdf5 import DamagedBagError
 
 N = 3 * CHUNK + 131
@@ -19,6 +20,15 @@ def anything(dtype, n_rows, dim, seed=5):
     n_bytes = n_rows * dim * np.dtype(dtype).itemsize
     content = np.random.default_rng(seed).integers(0, 256, n_bytes, np.uint8)
     return content.view(dtype).reshape(n_rows, dim)
+
+
+def finite(dtype, n_rows, dim):
+    """Rows of any finite bits, both zeros and the largest values among them."""
+    rows = anything(dtype, n_rows, dim)
+    rows[~np.isfinite(rows)] = -0.0
+    rows[::7, 0] = np.finfo(dtype).max
+    rows[3::7, 0] = np.finfo(dtype).min
+    return rows
 
 
 def dataset(folder, rows, **layout):
@@ -54,16 +64,16 @@ def test_the_checksum_is_the_one_that_hdf5_stored(tmp_path, dtype, dim, fill):
     assert sums == (stored % 65536 % MODULUS, stored // 65536 % MODULUS)
 
 
-@pytest.mark.parametrize(("dtype", "dim"), [("<f2", 7), ("<f2", 64), ("<i4", 2), ("<f4", 3)])
+@pytest.mark.parametrize(("dtype", "dim"), [("<f2", 7), ("<f2", 64), ("<f4", 3)])
 @pytest.mark.parametrize(
     ("start", "stop"),
     [(0, None), (0, 1), (0, CHUNK), (CHUNK, 2 * CHUNK), (511, 513), (3, 1200), (700, 701),
      (3 * CHUNK, N), (1535, N + 9), (N - 1, N), (-200, -3)],
 )  # fmt: skip
 def test_rows_are_those_of_hdf5(tmp_path, dtype, dim, start, stop):
-    there = dataset(tmp_path, anything(dtype, N, dim))
+    there = dataset(tmp_path, finite(dtype, N, dim))
 
-    rows = read_rows(there, start, stop)
+    rows = read_finite_rows(there, start, stop)
 
     assert rows is not None
     expected = there[np.arange(N)[start:stop]]
@@ -84,23 +94,55 @@ def test_rows_are_those_of_hdf5(tmp_path, dtype, dim, start, stop):
     ],
 )
 def test_other_layouts_are_left_to_hdf5(tmp_path, layout):
-    assert read_rows(dataset(tmp_path, anything("<f2", N, 7), **layout), 3, 900) is None
+    assert read_finite_rows(dataset(tmp_path, finite("<f2", N, 7), **layout), 3, 900) is None
+
+
+@pytest.mark.parametrize("dtype", ["<i4", "<f8", ">f2", ">f4"])
+def test_other_types_are_left_to_hdf5(tmp_path, dtype):
+    rows = np.random.default_rng(3).normal(size=(N, 6)).astype(dtype)
+
+    assert read_finite_rows(dataset(tmp_path, rows), 3, 900) is None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["<f2", "<f4"])
+def test_a_chunk_with_a_value_that_is_not_finite_is_left_to_hdf5(tmp_path, dtype, value):
+    rows = finite(dtype, N, 6)
+    rows[CHUNK + 7, 5] = value
+    there = dataset(tmp_path, rows)
+
+    assert read_finite_rows(there, 0, CHUNK) is not None
+    assert read_finite_rows(there, 0, CHUNK + 1) is None  # another row of the same chunk
+    assert read_finite_rows(there, 2 * CHUNK, N) is not None
+
+
+def test_rows_beside_one_that_is_not_finite_are_read_all_the_same(tmp_path):
+    path, features = write_bag(tmp_path / "a.h5")
+    features[CHUNK + 7, 2] = np.nan
+    with h5py.File(path, "r+") as file:
+        file["features"][CHUNK + 7] = features[CHUNK + 7]
+    info = read_info(path)
+
+    beside = read_features(info, CHUNK + 8, N)
+    np.testing.assert_array_equal(beside, features[CHUNK + 8 :])
+    with pytest.raises(BagError, match=rf"a\.h5.*row {CHUNK + 7} of 'features' is not finite"):
+        read_features(info, CHUNK + 5, CHUNK + 9)
 
 
 def test_a_chunk_that_skipped_the_checksum_is_left_to_hdf5(tmp_path):
-    rows = anything("<f2", N, 7)
+    rows = finite("<f2", N, 7)
     there = dataset(tmp_path, rows)
     there.id.write_direct_chunk((CHUNK, 0), rows[:CHUNK].tobytes() + b"none", filter_mask=1)
 
-    assert read_rows(there, 0, CHUNK) is not None
-    assert read_rows(there, 0, CHUNK + 1) is None
+    assert read_finite_rows(there, 0, CHUNK) is not None
+    assert read_finite_rows(there, 0, CHUNK + 1) is None
 
 
 def test_no_rows_are_left_to_hdf5(tmp_path):
-    there = dataset(tmp_path, anything("<f2", N, 7))
+    there = dataset(tmp_path, finite("<f2", N, 7))
 
-    assert read_rows(there, 9, 9) is None
-    assert read_rows(there, N, None) is None
+    assert read_finite_rows(there, 9, 9) is None
+    assert read_finite_rows(there, N, None) is None
 
 
 def test_a_bag_in_other_chunks_is_read_all_the_same(tmp_path):

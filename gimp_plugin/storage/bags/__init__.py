@@ -20,6 +20,7 @@ from gimp_plugin.storage.bag_writer import BagWriter
 from gimp_plugin.storage.bags.hdf5_bags import SUFFIX
 from gimp_plugin.storage.bags.info import MAX_DIM, MAX_PATCHES, MICRONS, BagInfo
 from gimp_plugin.storage.bags.layouts import layout_of, look, suffixes
+from gimp_plugin.storage.finite import all_finite
 
 __all__ = [
     "MAX_DIM",
@@ -72,27 +73,20 @@ def read_features(info: BagInfo, start: int = 0, stop: int | None = None) -> NDA
     """
     layout = layout_of(info)
     with layout.opened(info.path) as file:
+        direct = layout.direct(info, file, start, stop) if layout.direct else None
+        if direct is not None:
+            return direct
         features = layout.rows(info, file, start, stop)
     if features.dtype not in (np.float16, np.float32):
         with np.errstate(over="ignore"):
             features = features.astype(np.float32)
-    if not _all_finite(features):
+    if not all_finite(features):
         row = start + int(np.argmin(np.isfinite(features).all(axis=1)))
         raise BagError(
             f"{str(info.path)!r}: row {row} of {keys.FEATURES!r} is not finite",
             hint="extract this slide again, with --overwrite",
         )
     return features
-
-
-def _all_finite(features: NDArray[Any]) -> bool:
-    """Same as `np.isfinite(features).all()`, but in two passes without a copy."""
-    half = features.dtype.itemsize == 2
-    signed, infinity = (np.int16, 0x7C00) if half else (np.int32, 0x7F800000)
-    bits: NDArray[Any] = np.ascontiguousarray(features).view(signed)
-    below: NDArray[Any] = bits.view(f"u{bits.itemsize}")  # as such, negative values are largest
-    sign = 1 << (8 * bits.itemsize - 1)
-    return int(bits.max(initial=0)) < infinity and int(below.max(initial=0)) < sign + infinity
 
 
 def read_coords(

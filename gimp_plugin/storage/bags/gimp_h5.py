@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin import keys
@@ -15,12 +14,13 @@ from gimp_plugin.storage.bags.hdf5_bags import (
     SUFFIX,
     attributes_of,
     coords,
+    feature_rows,
     features_of,
     reading,
 )
 from gimp_plugin.storage.bags.info import BagInfo, check_shapes
 from gimp_plugin.storage.bags.layout import Layout
-from gimp_plugin.storage.chunk_reads import read_rows
+from gimp_plugin.storage.chunk_reads import read_finite_rows
 from gimp_plugin.storage.hdf5 import DamagedBagError, opened, own_dataset, plain_attributes
 
 NAME = "gimp"
@@ -49,11 +49,10 @@ def look(path: Path, file: h5py.File) -> BagInfo:
     )
 
 
-def rows(info: BagInfo, file: h5py.File, start: int, stop: int | None) -> NDArray[Any]:
-    """Read rows of `features`, bypassing HDF5's filters if stored as we write them."""
+def direct(info: BagInfo, file: h5py.File, start: int, stop: int | None) -> NDArray[Any] | None:
+    """Read finite rows of `features`, bypassing HDF5's filters, if stored as we write them."""
     with reading(info, file, keys.FEATURES) as dataset:
-        direct = read_rows(dataset, start, stop)
-        return np.asarray(dataset[start:stop]) if direct is None else direct
+        return read_finite_rows(dataset, start, stop)
 
 
 def encoder_of(attributes: dict[str, Any]) -> str | None:
@@ -91,6 +90,7 @@ LAYOUT = Layout(
     opened=opened,
     claims=claims,
     look=look,
-    rows=rows,
+    rows=feature_rows,
     corners=coords,
+    direct=direct,
 )
