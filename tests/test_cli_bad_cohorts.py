@@ -451,7 +451,7 @@ def test_70_slides_without_genes_and_genes_without_slides(study: Path) -> None:
     said = pretrain_refused(study, "--missing", "error")
     result = gimp("pretrain", *options)
 
-    assert "1 of 31 cases have no slide: 'P02'" in said
+    assert "'genes.h5ad' and 'features': 1 of 31 cases have no slide: 'P02'" in said
     assert "1 slide does not belong to any case of the cohort: 'X9'" in said
     assert result.exit_code == 0, result.stderr
     assert "1 of 31 cases left out (no slide): 'P02'" in result.stderr
@@ -468,7 +468,10 @@ def test_70_nothing_paired(study: Path) -> None:
 
     said = pretrain_refused(study)
 
-    assert "no slide belongs to a case of the cohort: cases 'P00', 'P01', 'P02'" in said
+    assert (
+        "'genes.h5ad' and 'features': no slide belongs to a case of the cohort: "
+        "cases 'P00', 'P01', 'P02'"
+    ) in said
     assert "--slide-table" in said
 
 

@@ -29,12 +29,7 @@ MARKS = ("# Check of ", '\n "checks": [')
 @click.option("--fold", metavar="NAME", show_default="all", help="Fold of the splits to check.")
 @cohort_options.cohort_option("--slide-table")
 @cohort_options.cohort_option("--label-key")
-@click.option(
-    "--site-key",
-    metavar="COLUMN",
-    show_default="tissue_source_site, else site, else the site in TCGA ids",
-    help="Column of obs with the hospital of each case.",
-)
+@cohort_options.site_key
 @cohort_options.cohort_option("--layer")
 @cohort_options.cohort_option("--scale")
 @click.option(

@@ -108,6 +108,21 @@ def missing(default: str) -> Decorator:
     )
 
 
+site_key = click.option(
+    "--site-key",
+    metavar="COLUMN",
+    show_default="tissue_source_site, else site, else the site in TCGA ids",
+    help="Column of obs with the hospital of each case.",
+)
+
+min_gene_coverage = click.option(
+    "--min-gene-coverage",
+    type=click.FloatRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="Minimum share of the run's genes that the cohort must have.",
+)
+
 unlabelled = click.option(
     "--unlabelled",
     type=Choice(["use", "drop"]),

@@ -113,13 +113,7 @@ DEFAULTS = ExplainConfig()
     help="Format of the patch scores in addition to HDF5: GeoJSON for QuPath, an annotation store "
     "for TIAToolbox, or CSV; may be repeated.",
 )
-@click.option(
-    "--min-gene-coverage",
-    type=click.FloatRange(0, 1),
-    default=DEFAULTS.min_gene_coverage,
-    show_default=True,
-    help="Minimum share of the run's genes that the cohort must have.",
-)
+@cohort_options.min_gene_coverage
 @options.device
 @options.seed
 @options.overwrite

@@ -27,13 +27,7 @@ from gimp_plugin.keys import MODALITIES
 @options.slide_mpp
 @options.masks
 @options.offline
-@click.option(
-    "--min-gene-coverage",
-    type=click.FloatRange(0, 1),
-    default=0.95,
-    show_default=True,
-    help="Minimum share of the run's genes that the cohort must have.",
-)
+@cohort_options.min_gene_coverage
 @click.option(
     "--modalities",
     type=options.Choice(MODALITIES),

@@ -42,12 +42,7 @@ from gimp_plugin.cli import cohort_options, options
 @cohort_options.cohort_option("--features")
 @cohort_options.cohort_option("--slide-table")
 @cohort_options.cohort_option("--label-key", from_run=True)
-@click.option(
-    "--site-key",
-    metavar="COLUMN",
-    show_default="tissue_source_site, else site, else the site in TCGA ids",
-    help="Column of obs with the hospital of each case.",
-)
+@cohort_options.site_key
 @cohort_options.cohort_option("--layer")
 @cohort_options.cohort_option("--scale")
 @click.option(

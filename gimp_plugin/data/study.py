@@ -20,7 +20,7 @@ from gimp_plugin.data.known import known_cases
 from gimp_plugin.data.left_out import without_anything, without_label
 from gimp_plugin.data.twins import warn_of_twins
 from gimp_plugin.data.views import warn_of_mixed_views
-from gimp_plugin.errors import BagError, SafetyError, counted, listed
+from gimp_plugin.errors import BagError, PairingError, SafetyError, counted, listed
 from gimp_plugin.storage.atomic import sha256_json
 from gimp_plugin.storage.bags import BagInfo, scan_bags
 from gimp_plugin.storage.tables import Exclusion
@@ -245,7 +245,11 @@ def _pair(
     if not case_ids:  # nothing but slides
         pairing = replace(pairing, slides=pairing.unknown, unknown={})
         case_ids = tuple(pairing.slides)
-    pairing = apply_missing(pairing, case_ids, missing=source.missing or "drop")
+    try:
+        pairing = apply_missing(pairing, case_ids, missing=source.missing or "drop")
+    except PairingError as error:
+        read = [repr(str(path)) for path in (source.adata, source.features) if path is not None]
+        raise PairingError(f"{' and '.join(read)}: {error.problem}", hint=error.hint) from error
     for warning in pairing.warnings:
         logger.warning("%s", warning)
     return pairing
