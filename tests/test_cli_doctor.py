@@ -85,8 +85,11 @@ def make_program(folder, text, name="gimp"):
 
 
 def test_it_is_told_whose_gimp_the_shell_finds(monkeypatch, tmp_path):
+    code = "from gimp_plugin.cli.main import run\n"
     editor = make_program(tmp_path / "editor", "\x7fELF GNU Image Manipulation Program")
-    ours = make_program(tmp_path / "ours", "from gimp_plugin.cli.main import run\n")
+    ours = make_program(tmp_path / "ours", f"#!{sys.executable}\n{code}")
+    other = make_program(tmp_path / "other", f"#!/opt/other/bin/python\n{code}")
+    make_program(tmp_path / "ours", f"#!{sys.executable}\n{code}", name="gimp-plugin")
 
     def program(*folders):
         monkeypatch.setenv("PATH", os.pathsep.join(folders))
@@ -94,14 +97,30 @@ def test_it_is_told_whose_gimp_the_shell_finds(monkeypatch, tmp_path):
         return finding
 
     first, second = program(ours, editor, ours), program(editor, ours)
-    alone, nothing = program(editor), program(str(tmp_path / "nowhere"))
+    foreign, alone = program(other, ours), program(editor, other)
+    nothing = program(str(tmp_path / "nowhere"))
 
-    assert (first.state, second.state, alone.state, nothing.state) == (OK, WARN, WARN, WARN)
+    assert (first.state, second.state, foreign.state) == (OK, WARN, WARN)
+    assert (alone.state, nothing.state) == (WARN, WARN)
     assert f"behind it {editor}/gimp" in first.detail
     assert f"{editor}/gimp is not gimp-plugin" in second.detail
     assert "type gimp-plugin" in second.remedy
+    assert f"{other}/gimp is the gimp-plugin of another environment" in foreign.detail
+    assert "first on PATH" in foreign.remedy
     assert alone.remedy == "type python -m gimp_plugin"
     assert "python -m gimp_plugin" in nothing.remedy
+
+
+def test_programs_of_this_environment_are_known_by_their_place(monkeypatch, tmp_path):
+    folder = make_program(tmp_path / "bin", "a launcher without a word of ours")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link/gimp").symlink_to(tmp_path / "bin/gimp")
+    monkeypatch.setattr(packages.sysconfig, "get_path", lambda _: folder)
+    monkeypatch.setenv("PATH", str(tmp_path / "link"))
+
+    (finding,) = packages.program()
+
+    assert (finding.state, finding.detail) == (OK, f"{tmp_path}/link/gimp is gimp-plugin")
 
 
 def test_packages_that_are_missing_or_too_old_are_named(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,20 +84,25 @@ def plugins() -> Iterator[Finding]:
 
 
 def program() -> Iterator[Finding]:
-    """Report whether the `gimp` that the shell finds is ours."""
+    """Report whether the `gimp` that the shell finds is the one of this environment."""
     programs = list(programs_called("gimp"))
-    ours = [path for path in programs if is_ours(path)]
-    others = [path for path in programs if path not in ours]
-    if programs and programs[0] in ours:
-        rest = f"; behind it {', '.join(map(str, others))}" if others else ""
-        yield Finding(name="gimp", state=OK, detail=f"{programs[0]} is gimp-plugin{rest}")
-    elif programs:
-        detail = f"{programs[0]} is not gimp-plugin (the image editor GIMP?)"
-        remedy = "type gimp-plugin, the same command" if ours else "type python -m gimp_plugin"
-        yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
-    else:
+    if not programs:
         remedy = f"type python -m gimp_plugin, or put {_scripts()} on PATH"
         yield Finding(name="gimp", state=WARN, detail="no gimp on PATH", remedy=remedy)
+        return
+    first, *others = programs
+    if is_of_this_environment(first):
+        rest = f"; behind it {', '.join(map(str, others))}" if others else ""
+        yield Finding(name="gimp", state=OK, detail=f"{first} is gimp-plugin{rest}")
+    elif is_gimp_plugin(first):
+        detail = f"{first} is the gimp-plugin of another environment"
+        remedy = f"type python -m gimp_plugin, or put {_scripts()} first on PATH"
+        yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
+    else:
+        here = any(is_of_this_environment(path) for path in programs_called(OURS))
+        detail = f"{first} is not gimp-plugin (the image editor GIMP?)"
+        remedy = f"type {OURS}, the same command" if here else "type python -m gimp_plugin"
+        yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
 
 
 def programs_called(name: str) -> Iterator[Path]:
@@ -119,12 +125,23 @@ def programs_called(name: str) -> Iterator[Path]:
             yield path
 
 
-def is_ours(path: Path) -> bool:
-    """Tell whether a program is a command of this package."""
+def is_of_this_environment(path: Path) -> bool:
+    """Tell whether a program is a command of this package, started with this Python."""
     if path.resolve().parent == _scripts().resolve():
         return True
+    interpreter = Path(sys.executable).with_name("python")  # as after pip install --user
+    return is_gimp_plugin(path) and os.fsencode(interpreter) in _beginning(path)
+
+
+def is_gimp_plugin(path: Path) -> bool:
+    """Tell whether a program is a command of this package, in any environment."""
+    return b"gimp_plugin.cli" in _beginning(path)
+
+
+def _beginning(path: Path) -> bytes:
+    """First bytes of a program, which hold the whole of a small script."""
     with path.open("rb") as file:
-        return b"gimp_plugin.cli" in file.read(4096)
+        return file.read(4096)
 
 
 def _scripts() -> Path:
