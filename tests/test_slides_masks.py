@@ -233,12 +233,12 @@ def test_an_unpacked_store_is_read_as_well(tmp_path):
 def test_what_the_semantic_segmentor_writes_is_one_mask_in_each_of_its_forms(tmp_path, output_type):
     from tiatoolbox.utils.misc import dict_to_store_semantic_segmentor
 
-    from tests.toolbox_stores import compiled
+    from tests.toolbox_stores import compiled, left_open
 
     found = labels()
     da.from_array(found, chunks=(20, 30)).to_zarr(str(tmp_path / "a.zarr"), component="predictions")
     scale = (WIDTH / 88, HEIGHT / 63)
-    with compiled():
+    with compiled(), left_open():
         written = dict_to_store_semantic_segmentor(
             {"predictions": found}, scale, output_type, save_path=tmp_path / "a", verbose=False
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -101,7 +102,8 @@ def test_a_plan_survives_its_trip_through_json(tmp_path):
     message = json.loads(json.dumps(plan.to_message()))
 
     copy = SlidePlan.from_message(message, plan.coords)
-    assert copy == plan
+    assert replace(copy, coords=None) == replace(plan, coords=None)
+    assert copy.coords is plan.coords
 
 
 def test_a_patch_that_cannot_be_decoded_is_named_by_its_place(tmp_path):

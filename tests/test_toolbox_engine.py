@@ -36,6 +36,7 @@ from gimp_plugin.storage.locks import held_by_all
 from gimp_plugin.storage.tables import read_csv
 from tests.slide_readers import borrow
 from tests.toolbox_factory import make_run, make_slides
+from tests.toolbox_stores import left_open
 
 pytestmark = [
     pytest.mark.tiatoolbox,
@@ -437,7 +438,8 @@ def test_the_tile_server_shows_the_attention(study, engine):
         centre = found[128, 128]
         assert abs(centre[3] - 127) <= 2  # the tissue shows through
         assert np.abs(centre[:3] - colour).max() <= 12  # webp loses some
-    assert sqlite3.connect(paths["P01"]).execute("SELECT count(*) FROM annotations").fetchone()
+    with closing(sqlite3.connect(paths["P01"])) as unharmed:
+        assert unharmed.execute("SELECT count(*) FROM annotations").fetchone()
 
 
 @pytest.mark.parametrize("kind", ["annotationstore", "qupath"])
@@ -452,7 +454,8 @@ def test_the_viewer_loads_an_overlay_as_a_user_does(study, engine, kind):
     client.get("/tileserver/session_id")
     session = client.get_cookie("session_id").value
     client.put("/tileserver/slide", data={"slide_path": str(study["slides"]["P01"])})
-    client.put("/tileserver/overlay", data={"overlay_path": str(path.absolute())})
+    with left_open():
+        client.put("/tileserver/overlay", data={"overlay_path": str(path.absolute())})
     names = client.get("/tileserver/prop_names/all").get_json(force=True)
     if kind == "annotationstore":
         types = client.get("/tileserver/prop_values/type/all").get_json(force=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -23,6 +25,15 @@ def compiled() -> Iterator[None]:
 
     with mock.patch.object(SQLiteStore, "compile_options", staticmethod(options)):
         yield
+
+
+@contextmanager
+def left_open() -> Iterator[None]:
+    """Let TIAToolbox's `dump` leave its database open, of which Python 3.13 warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "unclosed database", ResourceWarning)
+        yield
+        gc.collect()
 
 
 def toolbox_store(
