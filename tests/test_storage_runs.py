@@ -73,36 +73,6 @@ def test_another_identity_is_refused_with_the_difference_and_nothing_changes(sea
     assert content(sealed) == before
 
 
-def edit_model(path, edit):
-    """Change the model's settings of an unfinished run, as another version would write them."""
-    stored = json.loads((path / runs.CONFIG).read_text())
-    edit(stored["config"]["model"])
-    write_json(path / runs.CONFIG, stored)
-
-
-def test_a_run_that_does_not_know_a_new_setting_goes_on_with_its_default(tmp_path):
-    path = tmp_path / "run"
-    runs.claim_run(path, identity(), overwrite=False)
-    edit_model(path, lambda model: model.pop("decoder_depth"))
-    before = content(path)
-    other = identity()
-    other["config"] = GimpConfig().replace({"model.decoder_depth": 2}).to_dict()
-
-    assert runs.claim_run(path, identity(), overwrite=False)
-    with pytest.raises(StaleOutputError, match=r"'config\.model\.decoder_depth: 0 -> 2' \("):
-        runs.claim_run(path, other, overwrite=False)
-    assert content(path) == before
-
-
-def test_a_run_with_a_setting_of_a_newer_version_is_refused(tmp_path):
-    path = tmp_path / "run"
-    runs.claim_run(path, identity(), overwrite=False)
-    edit_model(path, lambda model: model.update(gyroscope=1))
-
-    with pytest.raises(StaleOutputError, match=r"'config\.model\.gyroscope: 1 -> null' \("):
-        runs.claim_run(path, identity(), overwrite=False)
-
-
 def test_overwrite_replaces_a_run_and_leaves_foreign_files(sealed):
     (sealed / "notes.txt").write_text("mine")
 

@@ -12,13 +12,7 @@ from typing import Any
 
 from gimp_plugin import keys
 from gimp_plugin.config import GimpConfig
-from gimp_plugin.errors import (
-    CheckpointError,
-    ConfigError,
-    MissingFileError,
-    StaleOutputError,
-    listed,
-)
+from gimp_plugin.errors import CheckpointError, MissingFileError, StaleOutputError, listed
 from gimp_plugin.storage.atomic import clean_partials, sha256_file, write_json
 from gimp_plugin.storage.differences import differences
 from gimp_plugin.storage.run_files import (
@@ -269,15 +263,7 @@ def _seal(path: Path) -> dict[str, Any]:
 
 def _found(path: Path) -> dict[str, Any] | None:
     """Identity of the run in a folder; None if there is none."""
-    if not (path / CONFIG).is_file():
-        return None
-    stored = read_object(path / CONFIG, {})
-    if isinstance(stored.get("config"), Mapping):
-        # Settings that the version which made it did not know yet have their defaults; settings of
-        # a newer version stay, and are told as a difference.
-        with suppress(ConfigError):
-            stored["config"] = GimpConfig.from_dict(stored["config"]).to_dict()
-    return stored
+    return read_object(path / CONFIG, {}) if (path / CONFIG).is_file() else None
 
 
 def _is_complete(path: Path) -> bool:
