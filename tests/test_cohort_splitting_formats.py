@@ -197,14 +197,35 @@ def test_nothing_is_written_twice_or_over_something_else(tmp_path: Path) -> None
     assert write_split_files(files, overwrite=True)
 
 
-def test_a_file_that_is_no_table_of_splits_is_never_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        "slide_id,case_id\ns,a\n",
+        "case_id,split,predicted,prob_A,prob_B\na,test,A,0.9,0.1\n",  # predictions
+        "name,train,val,comment\n0,a,b,mine\n",
+        "train,val\na,b\n",
+        "",
+    ],
+)
+def test_a_file_that_is_no_table_of_splits_is_never_replaced(tmp_path: Path, content: str) -> None:
     files = split_files([Splits(parts=PARTS, source="here")], tmp_path / "s.csv", kind="gimp")
-    write(tmp_path / "s.csv", "slide_id,case_id\ns,a\n")
+    write(tmp_path / "s.csv", content)
 
     with pytest.raises(StaleOutputError, match=r"s\.csv' already exists and is not a table of"):
         write_split_files(files, overwrite=True)
 
-    assert (tmp_path / "s.csv").read_text() == "slide_id,case_id\ns,a\n"
+    assert (tmp_path / "s.csv").read_text() == content
+
+
+@pytest.mark.parametrize("kind", ["gimp", "clam", "survpath"])
+def test_each_of_our_tables_is_replaced_with_overwrite(tmp_path: Path, kind: str) -> None:
+    output = tmp_path / "s.csv" if kind == "gimp" else tmp_path
+    old, new = ({**PARTS, "b": part} for part in ("train", "test"))
+    write_split_files(split_files([Splits(parts=old, source="here")], output, kind=kind), overwrite=False)
+    files = split_files([Splits(parts=new, source="here")], output, kind=kind)
+
+    assert write_split_files(files, overwrite=True)
+    assert all(path.read_text() == text for path, text in files.items())
 
 
 def test_tables_of_other_folds_are_not_mixed_in(tmp_path: Path) -> None:

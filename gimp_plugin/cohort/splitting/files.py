@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gimp_plugin.cohort.splitting.formats import clam_tables, read_pairs, survpath_table
+from gimp_plugin.cohort.splitting.formats import COLUMNS, clam_tables, survpath_table
 from gimp_plugin.cohort.splitting.splits import Splits, splits_text
-from gimp_plugin.errors import SplitError, StaleOutputError, listed
+from gimp_plugin.errors import StaleOutputError, listed
+from gimp_plugin.keys import CASE_ID, PARTS, TRAIN, VAL
 from gimp_plugin.storage.atomic import write_text
 
 FORMATS = ("gimp", "clam", "survpath")
 TABLES = "splits_*.csv"
+LONGEST_HEADER = 4096
 
 
 def split_files(
@@ -99,8 +101,11 @@ def _says(path: Path, text: str) -> bool:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether a file is a table of splits."""
-    try:
-        return bool(read_pairs(path))
-    except (SplitError, OSError):
+    """Whether a file has the columns of a table of splits and no others."""
+    if not path.is_file():
         return False
+    with path.open("rb") as file:
+        header = file.readline(LONGEST_HEADER).decode("utf-8-sig", "replace").rstrip("\r\n")
+    first, *others = header.split(",")
+    ours = {CASE_ID, "split"} <= {first, *others} <= set(COLUMNS)
+    return ours or {TRAIN, VAL} <= set(others) <= set(PARTS)
