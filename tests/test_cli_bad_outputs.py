@@ -15,6 +15,7 @@ import h5py
 import pytest
 from click.testing import CliRunner
 
+from gimp_plugin.cli import options
 from gimp_plugin.cli.main import cli
 from gimp_plugin.storage.locks import held
 from tests.slide_factory import make_slide
@@ -81,10 +82,36 @@ def test_row_30_an_output_that_links_to_itself_is_code_5():
 def test_a_link_to_a_folder_that_does_not_exist_yet_is_followed():
     Path("out").symlink_to("new/and/deeper")
 
-    result = gimp("-o", "out")
+    result = gimp("-o", "out/features")
 
     assert result.exit_code == 0
-    assert names("new/and/deeper") == ["a.h5", "b.h5", "c.h5"]
+    assert names("new/and/deeper/features") == ["a.h5", "b.h5", "c.h5"]
+
+
+@pytest.mark.parametrize(
+    ("given", "folder", "reached"),
+    [
+        ("link", True, "new"),
+        ("link/and/out", True, "new/and/out"),
+        ("link/and/out", False, "new/and/out"),
+        ("link/out", False, "new/out"),
+    ],
+)
+def test_links_to_what_does_not_exist_yet_lead_there(given, folder, reached):
+    Path("link").symlink_to("new")
+
+    place = options.check_output(Path(given), folder=folder)
+
+    assert place == Path.cwd() / reached
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize("given", ["out", "slides/out", "new/out", "there/out"])
+def test_other_outputs_stay_as_they_were_given(given):
+    Path("there").symlink_to("slides")
+
+    assert options.check_output(Path(given), folder=True) == Path(given)
+    assert options.check_output(Path(given), folder=False) == Path(given)
 
 
 def test_a_pipe_or_a_device_is_no_output():

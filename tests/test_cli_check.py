@@ -78,6 +78,29 @@ def test_what_training_refuses_is_found_and_the_other_checks_go_on(gimp, tmp_pat
     assert "ok      class balance" in result.stdout
 
 
+def test_a_table_of_slides_that_cannot_be_read_is_not_blamed_on_the_splits(gimp, tmp_path):
+    write_cohort(tmp_path / "genes.h5ad")
+    (tmp_path / "splits.csv").write_text("case_id,split\nP00,train\nP01,test\n")
+    (tmp_path / "slides.csv").write_text("slide,case_id\ns,P00\n")
+
+    result = gimp("--adata", "genes.h5ad", "--splits", "splits.csv", "--slide-table", "slides.csv")
+
+    assert result.exit_code == 4
+    assert "'slides.csv'" in result.stdout
+    assert "'slide_id'" in result.stdout
+    assert "whose cases are needed" in result.stdout
+    assert "training refuses" not in result.stdout
+
+
+def test_a_fold_without_splits_is_refused(gimp, tmp_path):
+    write_cohort(tmp_path / "genes.h5ad")
+
+    result = gimp("--adata", "genes.h5ad", "--fold", "7")
+
+    assert result.exit_code == 2
+    assert "--fold '7' was given without --splits" in result.stderr
+
+
 def test_splits_that_cannot_be_read_are_a_finding(gimp, tmp_path):
     write_cohort(tmp_path / "genes.h5ad")
     (tmp_path / "splits.csv").write_text("case_id,split\nP00,train\nP00,test\n")

@@ -87,6 +87,18 @@ def test_a_scale_that_is_impossible_or_unknown_is_found():
     assert "did you mean 'log2'" in expression.check_scale(cohort(declared="log 2")).found
 
 
+def test_each_doubt_of_a_scale_has_its_own_remedy():
+    centred = log_values() - log_values().mean(axis=0)
+
+    scaled = expression.check_scale(cohort(centred, declared="log"))
+    logged = expression.check_scale(cohort(declared="fpkm"))
+
+    assert "the mean of every gene is 0" in scaled.found
+    assert "'standardised'" in scaled.remedy
+    assert "--scale log" not in scaled.remedy
+    assert "--scale log" in logged.remedy
+
+
 def test_linear_cases_among_logarithmic_ones_are_named():
     values = log_values()
     values[[7, 11]] = np.exp2(values[[7, 11]])

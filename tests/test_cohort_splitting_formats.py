@@ -221,7 +221,9 @@ def test_a_file_that_is_no_table_of_splits_is_never_replaced(tmp_path: Path, con
 def test_each_of_our_tables_is_replaced_with_overwrite(tmp_path: Path, kind: str) -> None:
     output = tmp_path / "s.csv" if kind == "gimp" else tmp_path
     old, new = ({**PARTS, "b": part} for part in ("train", "test"))
-    write_split_files(split_files([Splits(parts=old, source="here")], output, kind=kind), overwrite=False)
+    write_split_files(
+        split_files([Splits(parts=old, source="here")], output, kind=kind), overwrite=False
+    )
     files = split_files([Splits(parts=new, source="here")], output, kind=kind)
 
     assert write_split_files(files, overwrite=True)

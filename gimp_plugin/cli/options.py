@@ -94,7 +94,7 @@ def check_output(path: Path, *, folder: bool) -> Path:
 
     Returns
     -------
-    The path; for a folder, where it leads if it is a link to what does not exist yet.
+    The path, or where it leads through a link to what does not exist yet.
 
     Raises
     ------
@@ -104,19 +104,28 @@ def check_output(path: Path, *, folder: bool) -> Path:
         If the path cannot be reached or written.
     """
     try:
+        path = _led_to(path, folder=folder)
         place = _existing_folder(path, folder=folder)
     except OSError as error:
         hint = "choose another --output"
         raise ResourceError(f"cannot reach {str(path)!r}: {error.strerror}", hint=hint) from error
     if not os.access(place, os.W_OK | os.X_OK):
         raise ResourceError(f"cannot write in {str(place)!r}", hint="choose another --output")
-    return path.resolve() if folder and path.is_symlink() and not path.exists() else path
+    return path
+
+
+def _led_to(path: Path, *, folder: bool) -> Path:
+    """Follow links to folders that do not exist yet, below which none could be created."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        path.stat()  # a link to itself does not exist either
+    place = path if folder else path.parent
+    if not any(one.is_symlink() and not one.exists() for one in (place, *place.parents)):
+        return path
+    return place.resolve() if folder else place.resolve() / path.name
 
 
 def _existing_folder(path: Path, *, folder: bool) -> Path:
     """Find the deepest existing folder on the path to an output."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        path.stat()  # a link to itself does not exist either
     if path.exists() and path.is_dir() is not folder:
         wanted, found = ("folder", "file") if folder else ("file", "folder")
         raise click.BadParameter(f"{str(path)!r} is a {found}, expected a {wanted}.")

@@ -119,7 +119,8 @@ def explain(error: BaseException) -> tuple[str, str | None]:
     if isinstance(error, GimpError):
         return error.problem, error.hint
     if isinstance(error, OSError) and is_too_long(error):
-        return f"{str(error.filename)!r}: {error.strerror}", "give a shorter path"
+        where = "a path" if error.filename is None else repr(str(error.filename))
+        return f"{where}: {error.strerror}", "give a shorter path"
     if is_resource(error):
         kind = "out of memory" if isinstance(error, MemoryError) else type(error).__name__
         hint = "free some of it, or process less at a time; the same command then continues"

@@ -85,7 +85,8 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
     """
     warnings = _silent_cases(table)
     if declared is not None:
-        return declared, [*doubts_of_scale(table, declared), *warnings]
+        doubts = [f"{doubt} ({remedy})" for doubt, remedy in doubts_of_scale(table, declared)]
+        return declared, [*doubts, *warnings]
     scale = guess_scale(table.values, where=table.where)
     if scale == STANDARDISED:
         case, gene = _extreme(table, lowest=True)
@@ -98,7 +99,7 @@ def resolve_scale(table: Table, declared: str | None) -> tuple[str, list[str]]:
     return scale, [f"{guess} {float(table.values.max()):g} (declare it with --scale)", *warnings]
 
 
-def doubts_of_scale(table: Table, scale: str) -> list[str]:
+def doubts_of_scale(table: Table, scale: str) -> list[tuple[str, str]]:
     """Refuse values impossible on the declared scale, and say why others are unlikely.
 
     Parameters
@@ -110,7 +111,7 @@ def doubts_of_scale(table: Table, scale: str) -> list[str]:
 
     Returns
     -------
-    Warnings for the user.
+    What is unlikely, and what to do about it.
 
     Raises
     ------
@@ -127,12 +128,12 @@ def doubts_of_scale(table: Table, scale: str) -> list[str]:
     if scale in LOGARITHMIC and table.values[low] < 0 and _is_centred(table.values):
         was = "the mean of every gene is 0: was it scaled since (sc.pp.scale)?"
         hint = f"use a layer that was not scaled, or declare this one as {STANDARDISED!r}"
-        return [f"{table.where} is declared as {scale!r}, but {was} ({hint})"]
+        return [(f"{table.where} is declared as {scale!r}, but {was}", hint)]
     low_linear = scale in NON_NEGATIVE and 0 < table.values[high] <= LOG_CEILING
     if low_linear and not is_whole(table.values):
         only = f"its maximum is only {float(table.values[high]):g}"
-        warning = f"{table.where} is declared as {scale!r}, but {only}: is it logged already?"
-        return [warning]
+        doubt = f"{table.where} is declared as {scale!r}, but {only}: is it logged already?"
+        return [(doubt, "declare the scale it is on, for instance --scale log")]
     return []
 
 

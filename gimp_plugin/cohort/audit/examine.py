@@ -80,8 +80,11 @@ def audit(  # noqa: PLR0913  # as many as the command has options
     GimpError
         If the cohort or the folder of features cannot be read at all, or a column does not exist.
     ConfigError
-        If `scale` is not the name of a scale.
+        If `scale` is not the name of a scale, or there is a fold without splits.
     """
+    if fold is not None and splits is None:
+        problem = f"--fold {fold!r} was given without --splits, which it chooses from"
+        raise ConfigError(problem, hint="give --splits, or leave --fold out")
     if scale is not None and scale not in SCALES:
         problem = f"--scale {scale!r} is unknown{did_you_mean(scale, SCALES)}"
         raise ConfigError(problem, hint=f"choose from {', '.join(SCALES)}")

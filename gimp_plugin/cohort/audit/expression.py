@@ -77,7 +77,7 @@ def check_scale(subject: Subject) -> Finding:
         where=subject.name,
     )
     try:
-        scale, _ = resolve_scale(table, declared)
+        scale = resolve_scale(table, None)[0] if declared is None else declared
         doubts = doubts_of_scale(table, declared) if declared is not None else []
     except CohortError as error:
         n_below = sum(int((block < 0).sum()) for _, block in subject.blocks(subject.finite_genes))
@@ -88,8 +88,8 @@ def check_scale(subject: Subject) -> Finding:
         found = f"looks like {scale}, not declared (use --scale, or gimp import-genes --scale)"
         return ok(SCALE, found, scale=scale, declared=None)
     if doubts:
-        remedy = "declare the scale it is on, for instance --scale log"
-        return finding(SCALE, doubts[0], why=why, remedy=remedy, scale=scale, declared=declared)
+        doubt, remedy = doubts[0]
+        return finding(SCALE, doubt, why=why, remedy=remedy, scale=scale, declared=declared)
     return ok(SCALE, f"{scale}, as declared", scale=scale, declared=declared)
 
 

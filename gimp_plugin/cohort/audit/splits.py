@@ -71,15 +71,23 @@ def check_all_splits(
     if given is None:
         return [skipped(CHECK, "no --splits was given"), skipped(TWINS, "no --splits was given")]
     try:
+        slides = {} if given.startswith(OF_COLUMN) else case_of()
+    except GimpError as error:
+        return _unusable(error, why="a table of splits may name slides, whose cases are needed")
+    try:
         if given.startswith(OF_COLUMN):
             splits = _of_column(subject, given.removeprefix(OF_COLUMN), fold)
         else:
-            splits = _of_table(Path(given), fold, case_of())
+            splits = _of_table(Path(given), fold, slides)
     except GimpError as error:
-        why = "training refuses these splits"
-        told = finding(CHECK, error.problem, why=why, remedy=error.hint or "correct the splits")
-        return [told, skipped(TWINS, "the splits cannot be used")]
+        return _unusable(error, why="training refuses these splits")
     return [_usable(subject, splits), _twins(subject, splits, twins)]
+
+
+def _unusable(error: GimpError, *, why: str) -> list[Finding]:
+    """Verdicts if the splits cannot be checked."""
+    told = finding(CHECK, error.problem, why=why, remedy=error.hint or "correct this file")
+    return [told, skipped(TWINS, "the splits cannot be used")]
 
 
 def _of_column(subject: Subject, column: str, fold: str | None) -> list[Splits]:
