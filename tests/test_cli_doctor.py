@@ -111,16 +111,33 @@ def test_it_is_told_whose_gimp_the_shell_finds(monkeypatch, tmp_path):
     assert "python -m gimp_plugin" in nothing.remedy
 
 
-def test_programs_of_this_environment_are_known_by_their_place(monkeypatch, tmp_path):
-    folder = make_program(tmp_path / "bin", "a launcher without a word of ours")
+CODE = "from gimp_plugin.cli.main import run\n"
+
+
+@pytest.mark.parametrize(
+    ("folder", "text", "state"),
+    [
+        ("scripts", f"#!/bin/sh\n'''exec' /a/long/path/to/python\n'''\n{CODE}", OK),
+        ("scripts", "\x7fELF GNU Image Manipulation Program", WARN),
+        ("elsewhere", f"#!{sys.executable}\n{CODE}", OK),
+        ("elsewhere", f"#!{sys.executable}9\n{CODE}", WARN),
+        ("elsewhere", f"#!/usr/bin/env python\n{CODE}", WARN),
+        ("elsewhere", CODE, WARN),
+    ],
+)
+def test_a_program_is_of_this_environment_by_its_place_or_its_interpreter(
+    monkeypatch, tmp_path, folder, text, state
+):
+    make_program(tmp_path / folder, text)
     (tmp_path / "link").mkdir()
-    (tmp_path / "link/gimp").symlink_to(tmp_path / "bin/gimp")
-    monkeypatch.setattr(packages.sysconfig, "get_path", lambda _: folder)
+    (tmp_path / "link/gimp").symlink_to(tmp_path / folder / "gimp")
+    monkeypatch.setattr(packages.sysconfig, "get_path", lambda _: str(tmp_path / "scripts"))
     monkeypatch.setenv("PATH", str(tmp_path / "link"))
 
     (finding,) = packages.program()
 
-    assert (finding.state, finding.detail) == (OK, f"{tmp_path}/link/gimp is gimp-plugin")
+    assert finding.state == state
+    assert finding.detail.startswith(f"{tmp_path}/link/gimp is ")
 
 
 def test_packages_that_are_missing_or_too_old_are_named(monkeypatch):

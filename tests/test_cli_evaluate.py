@@ -63,14 +63,24 @@ def test_another_evaluation_is_not_replaced_without_overwrite(gimp, tmp_path, na
     assert (tmp_path / name).read_text() != before
 
 
-def test_a_file_that_is_no_evaluation_is_not_replaced_at_all(gimp, tmp_path):
-    table = (tmp_path / "predictions.csv").read_bytes()
+@pytest.mark.parametrize(
+    "content",
+    [
+        "case_id,split\n",
+        "# My paper\n\nA table:\n\n| metric | value |\n| --- | --- |\n",
+        '{"paper": {"by_class": {}}}\n',
+        "[" * 100_000,
+        "",
+    ],
+)
+def test_a_file_that_is_no_evaluation_is_not_replaced_at_all(gimp, tmp_path, content):
+    (tmp_path / "mine.md").write_text(content)
 
-    refused = gimp("-o", "predictions.csv", "--overwrite")
+    refused = gimp("-o", "mine.md", "--overwrite")
 
     assert refused.exit_code == 3
-    assert "'predictions.csv' already exists and is not a result of this command" in refused.stderr
-    assert (tmp_path / "predictions.csv").read_bytes() == table
+    assert "'mine.md' already exists and is not a result of this command" in refused.stderr
+    assert (tmp_path / "mine.md").read_text() == content
 
 
 def test_a_folder_as_output_is_a_wrong_usage(gimp, tmp_path):

@@ -12,8 +12,8 @@ from gimp_plugin.cli import cohort_options, options
 if TYPE_CHECKING:
     from gimp_plugin.cohort.audit import Audit
 
-MARKS = ("# Check of ", '\n "checks": [')
-"""Text that every audit has, as Markdown or as JSON."""
+HEADING, KEY = "# Check of ", "checks"
+"""How every audit begins as Markdown, and a key that it has as JSON."""
 
 
 @click.command("check", short_help="Look for leaks and faults in a cohort; prints what it finds.")
@@ -88,7 +88,7 @@ def command(
     )
     if output is not None:
         text = as_text(found, as_json=output.suffix == ".json")
-        write(output, text, marks=MARKS, overwrite=overwrite)
+        write(output, text, heading=HEADING, key=KEY, overwrite=overwrite)
     click.echo(as_text(found, as_json=as_json), nl=False)
     if found.findings:
         click.get_current_context().exit(PARTLY_DONE)

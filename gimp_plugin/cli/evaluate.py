@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from gimp_plugin.evaluation import Evaluation
 
 DEFAULT = Path("predictions.csv")
-MARKS = ("\n| metric ", '\n "by_class": {')
-"""Text that every evaluation has, as Markdown or as JSON."""
+HEADING, KEY = r"[^\n]+\n\n\| metric ", "by_class"
+"""How every evaluation begins as Markdown, and a key that it has as JSON."""
 PATTERN_CHARACTERS = frozenset("*?[")
 
 
@@ -83,7 +84,7 @@ def command(
         )
     if output is not None:
         text = as_text(found, as_json=output.suffix == ".json")
-        write(output, text, marks=MARKS, overwrite=overwrite)
+        write(output, text, heading=HEADING, key=KEY, overwrite=overwrite)
     click.echo(as_text(found, as_json=as_json), nl=False)
 
 
@@ -162,7 +163,7 @@ def tables_of(given: str) -> list[Path]:
     return [Path(name) for name in found]
 
 
-def write(path: Path, text: str, *, marks: Sequence[str], overwrite: bool) -> None:
+def write(path: Path, text: str, *, heading: str, key: str, overwrite: bool) -> None:
     """Write a result, unless a file with other content exists.
 
     Parameters
@@ -171,8 +172,10 @@ def write(path: Path, text: str, *, marks: Sequence[str], overwrite: bool) -> No
         File to write.
     text
         Its content.
-    marks
-        Pieces of text of which every such result has one.
+    heading
+        Pattern that every such result begins with, as Markdown.
+    key
+        Key that every such result has, as JSON.
     overwrite
         Replace a result with other content.
 
@@ -184,12 +187,24 @@ def write(path: Path, text: str, *, marks: Sequence[str], overwrite: bool) -> No
     from gimp_plugin.errors import StaleOutputError
     from gimp_plugin.storage.atomic import write_text
 
-    if path.exists() and path.read_bytes() == text.encode():
+    found = path.read_bytes().decode("utf-8", "replace") if path.exists() else None
+    if found == text:
         return
-    if path.exists() and not any(mark.encode() in path.read_bytes() for mark in marks):
+    if found is not None and not (re.match(heading, found) or _has_key(found, key)):
         problem = f"{str(path)!r} already exists and is not a result of this command"
         raise StaleOutputError(problem, hint="choose another --output")
-    if path.exists() and not overwrite:
+    if found is not None and not overwrite:
         problem = f"{str(path)!r} already exists with different content"
         raise StaleOutputError(problem, hint="choose another --output, or use --overwrite")
     write_text(path, text)
+
+
+def _has_key(text: str, key: str) -> bool:
+    """Whether a text is a JSON object with this key."""
+    import json
+
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and key in found

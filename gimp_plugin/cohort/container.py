@@ -16,6 +16,7 @@ from gimp_plugin.storage.hdf5 import MAX_EXPANSION, opened
 _FREE_BYTES = 1 << 30
 _ROOT_VERSIONS = ("0.1.0", None)
 _HINT = "give an AnnData file, .h5ad"
+NEWER = "it was written by a newer anndata: write it with an older one, or upgrade gimp-plugin"
 _DAMAGE = (OSError, RuntimeError, SystemError, TypeError, ValueError, LookupError)
 """Exceptions of h5py for a file with a damaged structure."""
 
@@ -144,7 +145,7 @@ def _check_anndata(file: h5py.File, path: Path) -> None:
     if attribute(file, "encoding-type") not in {"anndata", None} or version not in _ROOT_VERSIONS:
         kind = f"{attribute(file, 'encoding-type')} {version}"
         problem = f"{str(path)!r} is encoded as {kind!r}, expected 'anndata 0.1.0'"
-        raise CohortError(problem, hint="it was written by a newer anndata: upgrade anndata")
+        raise CohortError(problem, hint=NEWER)
 
 
 def _kind(file: h5py.File) -> str:

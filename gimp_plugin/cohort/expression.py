@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gimp_plugin import keys
-from gimp_plugin.cohort.container import attribute, opened_cohort, read_element
+from gimp_plugin.cohort.container import NEWER, attribute, opened_cohort, read_element
 from gimp_plugin.cohort.labels import labels_of as labels_of  # noqa: PLC0414  # re-exported
 from gimp_plugin.cohort.matrix import read_matrix
 from gimp_plugin.cohort.names import GENE_COLUMNS, NOUN, check_one_kind, checked_names
@@ -237,7 +237,7 @@ def _read_ids(file: h5py.File, table: str) -> tuple[str, ...]:
     version = attribute(file[table], "encoding-version")
     if version not in _TABLE_VERSIONS:
         problem = f"{table!r} of {file.filename!r} is encoded as {f'dataframe {version}'!r}"
-        raise CohortError(problem, hint="it was written by a newer anndata: upgrade anndata")
+        raise CohortError(problem, hint=NEWER)
     index = attribute(file[table], "_index")
     if not isinstance(index, str) or index not in file[table]:
         noun = NOUN[table]

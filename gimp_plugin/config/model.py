@@ -49,8 +49,8 @@ class ModelConfig(Settings):
     feature_norm
         `layer` normalises each patch's features over their dimensions, `none` uses them raw.
     decoder_depth, decoder_width
-        Hidden layers of the decoder that reconstructs patches, and their width (0: dim); without
-        hidden layers it is linear.
+        Hidden layers of the decoder that reconstructs patches, and their width (0: dim). Without
+        hidden layers, it is linear and their width has no effect.
     embedding_dropout, head_dropout
         Dropout before the head, and inside an `mlp` head.
     """

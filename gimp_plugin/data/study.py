@@ -151,10 +151,14 @@ def prepare(
     slides: Mapping[str, tuple[str, ...]] = dict.fromkeys(cohort.case_ids, ())
     if "slides" in modalities:
         unreadable: list[Exclusion] = []
+        read = [source.adata or source.labels]
         if bags is None:
-            bags, unreadable = _bags(source.features or Path("features"))
+            folder = source.features or Path("features")
+            read.append(folder)
+            bags, unreadable = _bags(folder)
         cases_of = obs.index if modalities == keys.SLIDES else cohort.case_ids
-        pairing = _pair(tuple(map(str, cases_of)), obs, bags, source)
+        where = " and ".join(repr(str(path)) for path in read if path is not None)
+        pairing = _pair(tuple(map(str, cases_of)), obs, bags, source, where=where)
         slides, exclusions = pairing.slides, (*unreadable, *pairing.exclusions)
     has_genes = "genes" in modalities and source.adata is not None
     rows = {case_id: row for row, case_id in enumerate(cohort.case_ids)} if has_genes else {}
@@ -231,9 +235,14 @@ def _bags(folder: Path) -> tuple[dict[str, BagInfo], list[Exclusion]]:
 
 
 def _pair(
-    case_ids: Sequence[str], obs: pd.DataFrame, bags: Mapping[str, BagInfo], source: CohortSource
+    case_ids: Sequence[str],
+    obs: pd.DataFrame,
+    bags: Mapping[str, BagInfo],
+    source: CohortSource,
+    *,
+    where: str,
 ) -> Pairing:
-    """Slides of each case that is used."""
+    """Slides of each case that is used; `where` names the files that were read, for messages."""
     pairing = pair(
         case_ids,
         tuple(bags),
@@ -248,8 +257,8 @@ def _pair(
     try:
         pairing = apply_missing(pairing, case_ids, missing=source.missing or "drop")
     except PairingError as error:
-        read = [repr(str(path)) for path in (source.adata, source.features) if path is not None]
-        raise PairingError(f"{' and '.join(read)}: {error.problem}", hint=error.hint) from error
+        problem = f"{where}: {error.problem}" if where else error.problem
+        raise PairingError(problem, hint=error.hint) from error
     for warning in pairing.warnings:
         logger.warning("%s", warning)
     return pairing

@@ -35,8 +35,9 @@ class Layout:
     corners
         Returns the top-left corners of all patches, in the unit that `look` states.
     direct
-        Returns what `rows` would, faster, as finite float16 or float32; or None if the file is
-        not as this way needs it, and `rows` must be used. Only our own layout has one.
+        Returns what `rows` would, faster, as finite float16 or float32; or None, and `rows` must
+        be used: the file is not as this way needs it, damaged, or has a value that is not finite.
+        Only our own layout has one.
     """
 
     name: str

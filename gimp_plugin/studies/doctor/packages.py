@@ -8,6 +8,7 @@ import platform
 import sys
 import sysconfig
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -99,7 +100,7 @@ def program() -> Iterator[Finding]:
         remedy = f"type python -m gimp_plugin, or put {_scripts()} first on PATH"
         yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
     else:
-        here = any(is_of_this_environment(path) for path in programs_called(OURS))
+        here = any(map(is_of_this_environment, islice(programs_called(OURS), 1)))
         detail = f"{first} is not gimp-plugin (the image editor GIMP?)"
         remedy = f"type {OURS}, the same command" if here else "type python -m gimp_plugin"
         yield Finding(name="gimp", state=WARN, detail=detail, remedy=remedy)
@@ -127,10 +128,13 @@ def programs_called(name: str) -> Iterator[Path]:
 
 def is_of_this_environment(path: Path) -> bool:
     """Tell whether a program is a command of this package, started with this Python."""
+    if not is_gimp_plugin(path):
+        return False
     if path.resolve().parent == _scripts().resolve():
         return True
-    interpreter = Path(sys.executable).with_name("python")  # as after pip install --user
-    return is_gimp_plugin(path) and os.fsencode(interpreter) in _beginning(path)
+    line = os.fsdecode(_beginning(path).partition(b"\n")[0])  # as after pip install --user
+    theirs, ours = Path(line.removeprefix("#!").strip()), Path(sys.executable)
+    return theirs.parent == ours.parent and theirs.resolve() == ours.resolve()
 
 
 def is_gimp_plugin(path: Path) -> bool:
@@ -140,8 +144,11 @@ def is_gimp_plugin(path: Path) -> bool:
 
 def _beginning(path: Path) -> bytes:
     """First bytes of a program, which hold the whole of a small script."""
-    with path.open("rb") as file:
-        return file.read(4096)
+    try:
+        with path.open("rb") as file:
+            return file.read(4096)
+    except OSError:  # may be run, but not read
+        return b""
 
 
 def _scripts() -> Path:
