@@ -12,8 +12,9 @@ import pytest
 from gimp_plugin import keys
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.data.study import prepare
-from gimp_plugin.errors import CohortError, ConfigError
+from gimp_plugin.errors import CohortError, ConfigError, PairingError
 from gimp_plugin.prediction import predict
+from gimp_plugin.storage.bags import list_bags
 from gimp_plugin.storage.tables import read_csv
 from gimp_plugin.training import finetune, pretrain
 from tests.cohort_factory import CLASSES
@@ -93,6 +94,21 @@ def test_the_table_beats_the_cohorts_classes(both: CohortSource, tmp_path: Path)
 
     assert study.labels["P00"] == CLASSES[1]
     assert prepare(both).labels["P00"] == CLASSES[0]
+
+
+def test_errors_of_pairing_name_the_files_that_were_read(
+    image_only: CohortSource, both: CohortSource
+) -> None:
+    bags = {f"x-{bag.slide_id}": bag for bag in list_bags(both.features)}
+    for bag in bags.values():
+        bag.path.rename(bag.path.with_name(f"x-{bag.path.name}"))
+
+    with pytest.raises(PairingError, match=r"^'[^']*labels\.csv' and '[^']*features': no slide"):
+        prepare(replace(image_only, missing="error"), modalities="slides")
+    with pytest.raises(PairingError, match=r"^'[^']*\.h5ad' and '[^']*features': no slide"):
+        prepare(both)
+    with pytest.raises(PairingError, match=r"^'[^']*\.h5ad': no slide"):
+        prepare(both, bags=bags)
 
 
 def test_cases_that_the_table_does_not_name_are_left_out(

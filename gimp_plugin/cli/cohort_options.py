@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gimp_plugin.cli.options import FILE, Choice, Decorator, all_of
+from gimp_plugin.config.sources import MIN_GENE_COVERAGE
 
 COHORT_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--case-key": (
@@ -118,7 +119,7 @@ site_key = click.option(
 min_gene_coverage = click.option(
     "--min-gene-coverage",
     type=click.FloatRange(0, 1),
-    default=0.95,
+    default=MIN_GENE_COVERAGE,
     show_default=True,
     help="Minimum share of the run's genes that the cohort must have.",
 )

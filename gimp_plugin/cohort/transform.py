@@ -21,6 +21,7 @@ from gimp_plugin.cohort.scales import (
     log_scale,
     row_blocks,
 )
+from gimp_plugin.config.sources import MIN_GENE_COVERAGE
 from gimp_plugin.errors import CohortError, listed
 
 STD_FLOOR = 1e-3
@@ -160,7 +161,7 @@ class GeneTransform:
         return self._match(cohort, self.gene_ids)
 
     def apply(
-        self, cohort: Cohort, *, min_coverage: float = 0.95
+        self, cohort: Cohort, *, min_coverage: float = MIN_GENE_COVERAGE
     ) -> tuple[NDArray[np.float32], float]:
         """Transform a cohort's genes to the inputs of the model.
 

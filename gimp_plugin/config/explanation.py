@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gimp_plugin.config.checks import Settings, require_choice, require_range
+from gimp_plugin.config.sources import MIN_GENE_COVERAGE
 from gimp_plugin.keys import NEW, PARTS
 
 SKIPPABLE = ("genes", "attribution", "occlusion", "faithfulness", "pictures", "tsne", "umap")
@@ -45,7 +46,7 @@ class ExplainConfig(Settings):
     """
 
     splits: tuple[str, ...] = ()
-    min_gene_coverage: float = 0.95
+    min_gene_coverage: float = MIN_GENE_COVERAGE
     n_steps: int = 32
     gene_reference: str = OTHER
     n_regions: int = 64

@@ -13,6 +13,8 @@ from gimp_plugin.keys import CASE_ID, LABEL
 LARGE = 10**9
 GRIDS = ("inside", "cover", "contours")
 UNLABELLED = ("use", "drop")
+MIN_GENE_COVERAGE = 0.95
+"""Share of a run's genes that a cohort must have to be predicted from, unless another is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ from gimp_plugin.assembly.load import check_bags, load_run, transform_of
 from gimp_plugin.cohort.expression import Cohort
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.config.checks import require_choice
+from gimp_plugin.config.sources import MIN_GENE_COVERAGE
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import prepare, with_defaults
 from gimp_plugin.data.views import warn_of_other_views
@@ -66,7 +67,7 @@ def embed(  # noqa: PLR0913  # a scanpy user's keywords, not our configuration o
     features: Path | str | None = None,
     slide_table: Path | str | None = None,
     key_added: str = keys.OBSM,
-    min_gene_coverage: float = 0.95,
+    min_gene_coverage: float = MIN_GENE_COVERAGE,
     device: str = "auto",
     precision: str = "auto",
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gimp_plugin.assembly.load import load_classifier, transform_of
 from gimp_plugin.cohort.transform import GeneTransform
 from gimp_plugin.config import CohortSource, Runtime
+from gimp_plugin.config.sources import MIN_GENE_COVERAGE
 from gimp_plugin.data.study import encoder_text
 from gimp_plugin.errors import ConfigError
 from gimp_plugin.models import gimp
@@ -96,7 +97,7 @@ class GimpModel:
         output: Path | str,
         runtime: Runtime | None = None,
         missing: str = "keep",
-        min_gene_coverage: float = 0.95,
+        min_gene_coverage: float = MIN_GENE_COVERAGE,
         modalities: str | None = None,
         abstain_below: float = 0.0,
         **inputs: anndata.AnnData | Path | str,

@@ -16,6 +16,7 @@ from gimp_plugin.cohort.expression import IN_MEMORY, Cohort
 from gimp_plugin.cohort.labels import known_classes
 from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.config.checks import require_range
+from gimp_plugin.config.sources import MIN_GENE_COVERAGE
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import Study, prepare, with_defaults
 from gimp_plugin.errors import ConfigError, listed
@@ -65,7 +66,7 @@ def predict(  # noqa: PLR0913  # what the command takes, and an AnnData
     runtime: Runtime,
     adata: anndata.AnnData | None = None,
     missing: str = "keep",
-    min_gene_coverage: float = 0.95,
+    min_gene_coverage: float = MIN_GENE_COVERAGE,
     modalities: str | None = None,
     abstain_below: float = 0.0,
 ) -> PredictionResult:

@@ -14,6 +14,7 @@ from gimp_plugin.assembly.load import check_bags, transform_of
 from gimp_plugin.cohort.expression import Cohort, read_cohort
 from gimp_plugin.cohort.slide_table import read_slide_table
 from gimp_plugin.config import CohortSource, Runtime
+from gimp_plugin.config.sources import MIN_GENE_COVERAGE
 from gimp_plugin.data.cases import Case
 from gimp_plugin.data.study import prepare
 from gimp_plugin.errors import BagError, ConfigError, MissingFileError, SlideError, counted, listed
@@ -61,7 +62,7 @@ class Inputs:
     layer: str | None = None
     scale: str | None = None
     slide_table: Path | str | None = None
-    min_gene_coverage: float = 0.95
+    min_gene_coverage: float = MIN_GENE_COVERAGE
     weights: Path | str | None = None
     slide_mpp: float = 0.0
     masks: Path | str | None = None
