@@ -20,7 +20,7 @@ INTRODUCTION = """\
 # Command line
 
 `gimp COMMAND [OPTIONS]`; the same as `gimp-plugin` and `python -m gimp_plugin`. Results go to
-stdout, everything else to stderr. Run again, an unfinished command continues where it stopped.
+stdout, everything else to stderr. When run again, an unfinished command continues where it stopped.
 
 Every command also takes `--config FILE.toml` (below), `-v, --verbose` (twice for tracebacks),
 `-q, --quiet` and `-h, --help`.
@@ -51,7 +51,7 @@ dim = 128
 | 1 | a bug of ours: please report it |
 | 2 | wrong usage or configuration; the nearest valid name is offered |
 | 3 | bad input: nothing was produced |
-| 4 | partly done: the rest was done, the failures are listed in `failures.csv` and on stderr |
+| 4 | partly done, what failed is reported; or a check found something ([details](exit-codes.md)) |
 | 5 | out of a resource: disk, memory, device, weights, a place to write, or a finite loss |
 | 6 | another process holds the output |
 | 7 | refused for safety |

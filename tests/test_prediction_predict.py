@@ -10,6 +10,7 @@ import resource
 import shutil
 import signal
 from dataclasses import replace
+from pathlib import Path
 
 import anndata
 import numpy as np
@@ -17,9 +18,10 @@ import pytest
 from click.testing import CliRunner
 
 from gimp_plugin.cli.main import cli
-from gimp_plugin.config import Runtime
+from gimp_plugin.config import CohortSource, Runtime
 from gimp_plugin.errors import CheckpointError, ConfigError, PairingError, StaleOutputError
 from gimp_plugin.prediction import predict
+from gimp_plugin.prediction.files import inherited
 from gimp_plugin.storage import runs
 from gimp_plugin.storage.atomic import write_json
 from gimp_plugin.storage.tables import read_csv
@@ -377,3 +379,17 @@ def test_where_no_case_has_the_half_nothing_is_predicted(study, trained, tmp_pat
 
     with pytest.raises(PairingError, match=f"none of {N_CASES} cases can be predicted"):
         predicted(trained / "both", source, tmp_path / "t.csv", modalities="slides+genes")
+
+
+def test_the_runs_table_of_slides_is_used_with_the_runs_own_features_only(trained, monkeypatch):
+    record = runs.read_run(trained / "both")
+    folder = Path(record.source["features"])
+    record = replace(record, source={**record.source, "slide_table": "slides.csv"})
+    monkeypatch.chdir(folder.parent)
+
+    def table(features):
+        return inherited(record, CohortSource(features=features))["slide_table"]
+
+    assert table(None) == table(folder) == table(Path(folder.name)) == "slides.csv"
+    assert table(folder / ".." / folder.name) == "slides.csv"
+    assert table(folder.parent / "other") is None

@@ -16,7 +16,7 @@ def names_of(_ctx: click.Context, _param: click.Parameter, text: str) -> tuple[s
 
 
 @click.command("benchmark", short_help="Compare GiMP with baselines over folds and seeds.")
-@cohort_options.inputs(from_run=False)
+@cohort_options.inputs(from_run=False, needs_genes=True)
 @cohort_options.split_table
 @click.option(
     "--fold",

@@ -18,9 +18,9 @@ HEADING, KEY = "# Check of ", "checks"
 
 @click.command("check", short_help="Look for leaks and faults in a cohort; prints what it finds.")
 @click.option("--adata", type=options.FILE, required=True, help="Gene cohort, .h5ad.")
-@cohort_options.labels
+@cohort_options.labels_beside
 @cohort_options.cohort_option("--case-key")
-@click.option("--features", type=options.FILE, help="Folder of bags to check as well.")
+@cohort_options.bags_beside
 @click.option(
     "--splits",
     metavar="FILE|obs:COLUMN",

@@ -51,12 +51,14 @@ COHORT_OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 """Default in words, and the other arguments of `click.option`, by option name."""
 
 adata = click.option("--adata", type=FILE, help="Gene cohort, .h5ad.")
+CLASSES = "CSV or TSV with the class of each case"
+labels_beside = click.option("--labels", type=FILE, help=f"{CLASSES}, in addition to --adata.")
 labels = click.option(
     "--labels",
     type=FILE,
-    help="CSV or TSV with the class of each case: in addition to --adata, or instead of it when "
-    "there are only slides.",
+    help=f"{CLASSES}: in addition to --adata, or instead of it when there are only slides.",
 )
+bags_beside = click.option("--features", type=FILE, help="Folder of bags to check as well.")
 
 
 def cohort_option(name: str, *, from_run: bool = False) -> Decorator:
@@ -67,10 +69,10 @@ def cohort_option(name: str, *, from_run: bool = False) -> Decorator:
     )
 
 
-def inputs(*, from_run: bool) -> Decorator:
+def inputs(*, from_run: bool, needs_genes: bool = False) -> Decorator:
     """Make the options for where cases come from: fields of `config.CohortSource`."""
     others = [cohort_option(name, from_run=from_run) for name in COHORT_OPTIONS]
-    return all_of(adata, labels, *others)
+    return all_of(adata, labels_beside if needs_genes else labels, *others)
 
 
 DRAWN = "60/20/20 by case, stratified, drawn from the seed"
@@ -124,10 +126,14 @@ min_gene_coverage = click.option(
     help="Minimum share of the run's genes that the cohort must have.",
 )
 
-unlabelled = click.option(
-    "--unlabelled",
-    type=Choice(["use", "drop"]),
-    show_default="leave out cases that --labels does not list, refuse a row without a class",
-    help="Cases without a class: pre-train on those that are training cases, or leave them out; "
-    "fine-tuning always leaves them out.",
-)
+
+def unlabelled(*, from_run: bool) -> Decorator:
+    """Make the option for what to do with cases without a class."""
+    default = "leave out cases that --labels does not list, refuse a row without a class"
+    return click.option(
+        "--unlabelled",
+        type=Choice(["use", "drop"]),
+        show_default=f"as in the run, else {default}" if from_run else default,
+        help="Cases without a class: pre-train on those that are training cases, or leave them "
+        "out; fine-tuning always leaves them out.",
+    )

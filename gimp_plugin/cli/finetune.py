@@ -19,7 +19,7 @@ NO_RUN = ("genes", "none")
 @cohort_options.inputs(from_run=True)
 @cohort_options.splits(from_run=True)
 @cohort_options.missing("drop")
-@cohort_options.unlabelled
+@cohort_options.unlabelled(from_run=True)
 @click.option(
     "--from",
     "start",

@@ -83,7 +83,7 @@ class Gimp(click.Group):
     params=[*logs.verbosity_options()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="From slides and genes to predictions: extract-features, pretrain, finetune, predict, "
-    "evaluate. Run again, each continues where it stopped.",
+    "evaluate. When run again, each continues where it stopped.",
 )
 @click.version_option(gimp_plugin.__version__, prog_name="gimp-plugin")
 def cli() -> None:

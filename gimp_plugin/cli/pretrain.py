@@ -14,7 +14,7 @@ from gimp_plugin.cli import cohort_options, options
 @cohort_options.inputs(from_run=False)
 @cohort_options.splits(from_run=False)
 @cohort_options.missing("drop")
-@cohort_options.unlabelled
+@cohort_options.unlabelled(from_run=False)
 @options.settings(from_run=False)
 @options.runtime
 @options.tensorboard

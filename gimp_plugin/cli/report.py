@@ -37,9 +37,9 @@ from gimp_plugin.cli import cohort_options, options
     help="Folder that gimp explain wrote for one of these runs; may be repeated.",
 )
 @click.option("--adata", type=options.FILE, help="Gene cohort, .h5ad, to check.")
-@cohort_options.labels
+@cohort_options.labels_beside
 @cohort_options.cohort_option("--case-key")
-@cohort_options.cohort_option("--features")
+@cohort_options.bags_beside
 @cohort_options.cohort_option("--slide-table")
 @cohort_options.cohort_option("--label-key", from_run=True)
 @cohort_options.site_key

@@ -29,8 +29,9 @@ def inherited(record: RunRecord, given: CohortSource) -> dict[str, Any]:
         problem = f"{str(record.path / PROVENANCE)!r} is damaged: 'source.scale' is {scale!r}"
         raise CheckpointError(f"{problem}, expected one of {', '.join(SCALES)}")
     own: dict[str, None] = {"adata": None, "labels": None}
-    if given.features is not None:
-        own |= {"slide_table": None}
+    folder, known = given.features, record.source.get("features")
+    if folder is not None and (known is None or folder.resolve() != Path(known).resolve()):
+        own |= {"slide_table": None}  # the run's table names the slides of the run's own folder
     return record.source | own
 
 
