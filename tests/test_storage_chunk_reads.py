@@ -64,6 +64,21 @@ def test_the_checksum_is_the_one_that_hdf5_stored(tmp_path, dtype, dim, fill):
     assert sums == (stored % 65536 % MODULUS, stored // 65536 % MODULUS)
 
 
+def test_sums_that_wrap_around_are_right_up_to_64_mib():
+    rng = np.random.default_rng(2)
+    words = rng.integers(2**16 - 9, 2**16, (CHUNK // 2, 2 * 65_536), np.uint16)  # large ones
+
+    sums = fletcher32(words.reshape(-1).view(np.uint8))
+
+    first = 0
+    second = 0
+    for line in words.astype(np.uint64):  # prefix sums, as HDF5 defines them
+        prefix = np.cumsum(line)
+        second += len(line) * first + int(prefix.sum())
+        first += int(prefix[-1])
+    assert sums == (256 * first % MODULUS, 256 * second % MODULUS)
+
+
 @pytest.mark.parametrize(("dtype", "dim"), [("<f2", 7), ("<f2", 64), ("<f4", 3)])
 @pytest.mark.parametrize(
     ("start", "stop"),
