@@ -9,6 +9,8 @@ from gimp_plugin.errors import ConfigError
 from gimp_plugin.keys import BOTH, MODALITIES
 
 LARGE = 10**9
+MANY_LAYERS = 1000
+"""Beyond it, making the layers would take all memory before anything is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +97,12 @@ class ModelConfig(Settings):
         require_choice("gene_projection", self.gene_projection, ("per_fragment", "shared"))
         require_choice("segments", self.segments, ("balanced", "front_pad"))
         require_choice("feature_norm", self.feature_norm, ("layer", "none"))
-        for name in ("dim", "n_heads", "n_layers", "n_landmarks", "pinv_iterations"):
+        for name in ("dim", "n_heads", "n_landmarks", "pinv_iterations"):
             require_range(name, getattr(self, name), low=1, high=LARGE)
-        for name in (
-            "n_top_genes",
-            "n_groups",
-            "n_fragments",
-            "convolution_taps",
-            "decoder_depth",
-            "decoder_width",
-        ):
+        for name in ("n_top_genes", "n_groups", "n_fragments", "convolution_taps", "decoder_width"):
             require_range(name, getattr(self, name), low=0, high=LARGE)
+        require_range("n_layers", self.n_layers, low=1, high=MANY_LAYERS)
+        require_range("decoder_depth", self.decoder_depth, low=0, high=MANY_LAYERS)
         for name in ("attention_dropout", "embedding_dropout", "head_dropout"):
             require_range(name, getattr(self, name), low=0.0, high=0.95)
         if self.dim % self.n_heads:
